@@ -1,0 +1,2 @@
+//! genspan binary.
+fn main() {}

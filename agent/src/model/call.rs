@@ -1,0 +1,297 @@
+//! Model calls as the provider stage tells them: what the application asked and what it got, in
+//! terms that hold for every provider.
+
+use super::defect::Defects;
+use super::event::ConnectionId;
+use super::exchange::ExchangeId;
+use super::time::BootTime;
+use serde_json::Value as Json;
+
+/// `gen_ai.operation.name`, as far as a wire shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Chat completion (chat completions, responses).
+    Chat,
+    /// Legacy text completion.
+    TextCompletion,
+    /// Embeddings.
+    Embeddings,
+    /// Fetching a response that was made before.
+    FetchResponse,
+}
+
+/// Which API of OpenAI's family a call used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Api {
+    /// `/chat/completions`
+    ChatCompletions,
+    /// `/responses`
+    Responses,
+    /// `/completions`
+    Completions,
+    /// `/embeddings`
+    Embeddings,
+}
+
+/// A part of a message, in the JSON forms of the GenAI conventions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// Text.
+    Text(String),
+    /// Reasoning shown by the model.
+    Reasoning(String),
+    /// The model asks for a tool.
+    ToolCall {
+        /// The provider's id of it.
+        id: Option<String>,
+        /// The tool.
+        name: String,
+        /// Arguments, parsed when they are JSON, else the text as it is.
+        arguments: Option<Json>,
+    },
+    /// A tool's answer.
+    ToolCallResponse {
+        /// Id of the call it answers.
+        id: Option<String>,
+        /// The answer.
+        response: Json,
+    },
+    /// Inline data.
+    Blob {
+        /// `image`, `audio`, `video`, `document`.
+        modality: &'static str,
+        /// MIME type, when known.
+        mime_type: Option<String>,
+        /// Base64, as sent.
+        content: String,
+    },
+    /// A file that the provider holds.
+    File {
+        /// As for `Blob`.
+        modality: &'static str,
+        /// MIME type, when known.
+        mime_type: Option<String>,
+        /// The provider's id.
+        file_id: String,
+    },
+    /// Data behind an address.
+    Uri {
+        /// As for `Blob`.
+        modality: &'static str,
+        /// MIME type, when known.
+        mime_type: Option<String>,
+        /// The address.
+        uri: String,
+    },
+    /// Anything else, as an object with its `type`.
+    Other(Json),
+}
+
+/// A message of the input or the output.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Message {
+    /// `system`, `user`, `assistant`, `tool`, or as sent.
+    pub role: String,
+    /// Name of the participant.
+    pub name: Option<String>,
+    /// Its parts, in order.
+    pub parts: Vec<Part>,
+    /// For output messages: the mapped finish reason.
+    pub finish_reason: Option<String>,
+}
+
+/// A tool that the request offers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolDefinition {
+    /// `function` or as sent.
+    pub kind: String,
+    /// Name; built-in tools have none.
+    pub name: Option<String>,
+    /// The whole definition in the form of the conventions.
+    pub definition: Json,
+}
+
+/// What the request asked. Absent fields were not in the request (or not seen).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallRequest {
+    /// Requested model.
+    pub model: Option<String>,
+    /// Streaming asked for.
+    pub stream: bool,
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Frequency penalty.
+    pub frequency_penalty: Option<f64>,
+    /// Presence penalty.
+    pub presence_penalty: Option<f64>,
+    /// Top-k sampling (an extension of compatible servers).
+    pub top_k: Option<i64>,
+    /// Most tokens of output.
+    pub max_tokens: Option<i64>,
+    /// Seed.
+    pub seed: Option<i64>,
+    /// Number of choices.
+    pub choice_count: Option<i64>,
+    /// Stop sequences.
+    pub stop_sequences: Option<Vec<String>>,
+    /// `text`, `json`, `image`, `speech`.
+    pub output_type: Option<&'static str>,
+    /// Service tier asked for.
+    pub service_tier: Option<String>,
+    /// Reasoning effort, as sent.
+    pub reasoning_level: Option<String>,
+    /// Conversation the provider holds.
+    pub conversation_id: Option<String>,
+    /// Response that this one continues.
+    pub previous_response_id: Option<String>,
+    /// Stored prompt template: id and version.
+    pub prompt: Option<(String, Option<String>)>,
+    /// Embedding formats asked for.
+    pub encoding_formats: Option<Vec<String>>,
+    /// Dimensions asked for.
+    pub dimensions: Option<i64>,
+    /// Id of the response to fetch.
+    pub fetch_id: Option<String>,
+    /// Where a fetched stream starts.
+    pub stream_cursor: Option<String>,
+    /// Messages sent.
+    pub messages: Vec<Message>,
+    /// Instructions sent apart from the messages.
+    pub system_instructions: Vec<Part>,
+    /// Tools offered.
+    pub tools: Vec<ToolDefinition>,
+}
+
+/// Token counts, each absent unless the provider told it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Input tokens, cached ones included.
+    pub input: Option<i64>,
+    /// Output tokens, reasoning included.
+    pub output: Option<i64>,
+    /// Input tokens read from a cache.
+    pub cache_read: Option<i64>,
+    /// Input tokens written to a cache.
+    pub cache_write: Option<i64>,
+    /// Output tokens spent on reasoning.
+    pub reasoning: Option<i64>,
+    /// Input tokens by modality: text, image, audio.
+    pub input_by_modality: [Option<i64>; 3],
+    /// Output tokens by modality: text, image, audio.
+    pub output_by_modality: [Option<i64>; 3],
+}
+
+/// What came back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallResponse {
+    /// HTTP status, when a response was seen.
+    pub status: Option<u16>,
+    /// The provider's id.
+    pub id: Option<String>,
+    /// Model that answered.
+    pub model: Option<String>,
+    /// One per choice, in the order of choices, as the provider says it.
+    pub finish_reasons: Vec<String>,
+    /// One per choice.
+    pub messages: Vec<Message>,
+    /// Token counts.
+    pub usage: Usage,
+    /// Service tier that served.
+    pub service_tier: Option<String>,
+    /// Fingerprint of the provider's configuration.
+    pub system_fingerprint: Option<String>,
+    /// Length of the first embedding.
+    pub embedding_dimensions: Option<i64>,
+    /// State of a stored response (`completed`, …).
+    pub stored_status: Option<String>,
+    /// The provider compacted the conversation.
+    pub compacted: bool,
+    /// Chunks of a streamed answer.
+    pub chunks: u64,
+    /// The provider's id of the HTTP request (`x-request-id`).
+    pub request_id: Option<String>,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    /// `error.type`: the provider's code, its type, the HTTP status, or a transport id.
+    pub kind: String,
+    /// What the provider said; may quote the input, so it counts as content.
+    pub message: Option<String>,
+}
+
+/// What a retry of the same call can be told by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryHint {
+    /// Which attempt of the call this was, from 0 (`x-stainless-retry-count`).
+    pub attempt: u32,
+    /// Whether the client may try again after this outcome, by the SDK's own rules.
+    pub may_retry: bool,
+    /// How long the client may wait before it does, in nanoseconds: generously.
+    pub within: u64,
+    /// Hash of path, host and body: equal for the attempts of one call.
+    pub fingerprint: u64,
+}
+
+/// A finished call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelCall {
+    /// The exchange it was seen as.
+    pub exchange: ExchangeId,
+    /// The connection it went over.
+    pub connection: ConnectionId,
+    /// Thread that sent the request.
+    pub tid: u32,
+    /// Operation.
+    pub operation: Operation,
+    /// API.
+    pub api: Api,
+    /// `gen_ai.provider.name`.
+    pub provider: &'static str,
+    /// Host the client addressed.
+    pub server_address: Option<String>,
+    /// Port the client addressed.
+    pub server_port: Option<u16>,
+    /// First byte of the request.
+    pub start: BootTime,
+    /// First chunk of a streamed answer.
+    pub first_chunk: Option<BootTime>,
+    /// End of the response, or what ended the call.
+    pub end: BootTime,
+    /// The request.
+    pub request: CallRequest,
+    /// The response.
+    pub response: CallResponse,
+    /// Why it failed, if it did.
+    pub error: Option<CallError>,
+    /// Set when the client is known to retry.
+    pub retry: Option<RetryHint>,
+    /// `traceparent` that the request carried, as sent.
+    pub traceparent: Option<String>,
+    /// What we could not see right.
+    pub defects: Defects,
+}
+
+/// How a call gets on, for views that show it while it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallProgress {
+    /// The exchange.
+    pub exchange: ExchangeId,
+    /// Process.
+    pub pid: u32,
+    /// Operation.
+    pub operation: Operation,
+    /// Requested model, once known.
+    pub model: Option<String>,
+    /// First byte of the request.
+    pub start: BootTime,
+    /// Now.
+    pub now: BootTime,
+    /// First chunk, once it came.
+    pub first_chunk: Option<BootTime>,
+    /// Chunks so far.
+    pub chunks: u64,
+}

@@ -1,0 +1,9 @@
+//! What the stages hand to each other: plain data, no behaviour beyond its own invariants.
+
+pub mod call;
+pub mod defect;
+pub mod event;
+pub mod exchange;
+pub mod process;
+pub mod span;
+pub mod time;

@@ -1,0 +1,55 @@
+//! What is known of a traced process: gathered by looking at it, recorded, replayed.
+
+use serde::{Deserialize, Serialize};
+
+/// Facts about one process, as they go into resources and settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessFacts {
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// Start time of the process in clock ticks after boot (`/proc/PID/stat`, field 22): with
+    /// `pid` it names the process for good.
+    pub start_ticks: u64,
+    /// `service.name`.
+    pub service_name: String,
+    /// Path of the executable, inside the process's own root.
+    pub executable: String,
+    /// Language runtime's name (`cpython`), when it is one.
+    pub runtime_name: Option<String>,
+    /// Language runtime's version, as exactly as it can be seen (`3.11`, `3.12.1`).
+    pub runtime_version: Option<String>,
+    /// Command line without the values of arguments that look like secrets.
+    pub command: Vec<String>,
+    /// `host.name`.
+    pub host_name: String,
+    /// Further resource attributes, from `OTEL_RESOURCE_ATTRIBUTES` of the process.
+    pub resource: Vec<(String, String)>,
+    /// Settings of `design/cli.md` as the process's own environment has them.
+    pub content: ContentPolicy,
+}
+
+/// What may be said of messages' content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContentPolicy {
+    /// Content goes into span attributes; off means sizes only.
+    pub on_spans: bool,
+    /// Content goes into events.
+    pub on_events: bool,
+    /// Characters (Unicode scalar values) to which each text of a message is cut.
+    pub max_message_chars: usize,
+    /// Characters to which every string attribute is cut; structured ones stay valid JSON.
+    pub max_attribute_chars: Option<usize>,
+}
+
+impl Default for ContentPolicy {
+    fn default() -> Self {
+        Self {
+            on_spans: true,
+            on_events: false,
+            max_message_chars: 4096,
+            max_attribute_chars: None,
+        }
+    }
+}

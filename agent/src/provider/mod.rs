@@ -1,0 +1,1 @@
+//! Model calls from HTTP exchanges.

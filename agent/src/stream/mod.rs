@@ -1,0 +1,1 @@
+//! Bytes of a connection in order, with the gaps that were seen.

@@ -1,0 +1,140 @@
+//! Records that the kernel puts into the rings.
+//!
+//! A record is an [`EventHeader`], the fixed part of its kind, and for data the payload. Records
+//! of the data ring are longer than their content (see [`crate::limits::DATA_TIERS`]): lengths
+//! inside say what counts.
+
+/// What a record tells.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// Plaintext written to or read from a TLS connection: [`DataHeader`] and payload.
+    Data = 1,
+    /// The other side ended the stream: a read returned zero ([`ConnectionEvent`]).
+    EndOfStream = 2,
+    /// `SSL_free`: the connection is gone ([`ConnectionEvent`]).
+    Closed = 3,
+    /// A traced process forked ([`ProcessEvent`]).
+    Fork = 4,
+    /// A traced process executed a new program ([`ProcessEvent`]).
+    Exec = 5,
+    /// The main thread of a traced process ended ([`ProcessEvent`]).
+    Exit = 6,
+    /// The dynamic linker of a traced process changed its list of libraries ([`ProcessEvent`]).
+    LibrariesChanged = 7,
+}
+
+impl EventKind {
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub const fn from_u32(n: u32) -> Option<Self> {
+        Some(match n {
+            1 => Self::Data,
+            2 => Self::EndOfStream,
+            3 => Self::Closed,
+            4 => Self::Fork,
+            5 => Self::Exec,
+            6 => Self::Exit,
+            7 => Self::LibrariesChanged,
+            _ => return None,
+        })
+    }
+}
+
+/// Which way bytes went, seen from the traced process.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Written by the traced process.
+    Write = 0,
+    /// Read by the traced process.
+    Read = 1,
+}
+
+impl Direction {
+    /// The direction with this number, if there is one.
+    #[must_use]
+    pub const fn from_u32(n: u32) -> Option<Self> {
+        match n {
+            0 => Some(Self::Write),
+            1 => Some(Self::Read),
+            _ => None,
+        }
+    }
+}
+
+/// Starts every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventHeader {
+    /// [`EventKind`] as a number.
+    pub kind: u32,
+    /// Thread group id in the initial PID namespace.
+    pub tgid: u32,
+    /// Thread id in the initial PID namespace.
+    pub tid: u32,
+    /// [`flag`] bits.
+    pub flags: u32,
+    /// `CLOCK_BOOTTIME` nanoseconds (`bpf_ktime_get_boot_ns`, kernel 5.8): at the entry of a
+    /// write, at the return of a read.
+    pub time: u64,
+}
+
+/// Bits of [`EventHeader::flags`].
+pub mod flag {
+    /// Records of this connection and direction were lost right before this one.
+    pub const LOST_BEFORE: u32 = 1;
+    /// Bytes right before this record were left out because the message is over its limit.
+    pub const SKIPPED_BEFORE: u32 = 2;
+}
+
+/// Fixed part of a [`EventKind::Data`] record; the payload follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataHeader {
+    /// Common part.
+    pub header: EventHeader,
+    /// Address of the `SSL` object.
+    pub ssl: u64,
+    /// See [`crate::map::ConnectionState::generation`].
+    pub generation: u64,
+    /// Position of the payload's first byte in its direction's stream, counted since the
+    /// connection was first seen.
+    pub offset: u64,
+    /// [`Direction`] as a number.
+    pub direction: u32,
+    /// Bytes of payload that follow.
+    pub len: u32,
+}
+
+/// A [`EventKind::EndOfStream`] or [`EventKind::Closed`] record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionEvent {
+    /// Common part.
+    pub header: EventHeader,
+    /// Address of the `SSL` object.
+    pub ssl: u64,
+    /// See [`crate::map::ConnectionState::generation`]; zero when the kernel did not know it.
+    pub generation: u64,
+}
+
+/// A [`EventKind::Fork`], [`EventKind::Exec`], [`EventKind::Exit`] or
+/// [`EventKind::LibrariesChanged`] record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessEvent {
+    /// Common part.
+    pub header: EventHeader,
+    /// The child's thread group id for a fork, else zero.
+    pub child: u32,
+    /// Always zero.
+    pub zero: u32,
+}
+
+const _: () = {
+    assert!(size_of::<EventHeader>() == 24);
+    assert!(size_of::<DataHeader>() == 56);
+    assert!(size_of::<ConnectionEvent>() == 40);
+    assert!(size_of::<ProcessEvent>() == 32);
+};

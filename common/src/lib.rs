@@ -1,0 +1,14 @@
+//! What both sides of the ring buffer read: event layouts, map keys, limits and drop reasons.
+//!
+//! Everything here is `#[repr(C)]`, made of integers only, without padding, so that any byte
+//! pattern is a valid value and the agent may decode what the kernel wrote (or what a recording
+//! holds) field by field. A change of layout raises [`ABI_VERSION`].
+#![no_std]
+
+pub mod event;
+pub mod limits;
+pub mod loss;
+pub mod map;
+
+/// Version of every layout in this crate; written into recordings.
+pub const ABI_VERSION: u32 = 1;

@@ -1,0 +1,74 @@
+//! Why something that should have reached the agent did not. One counter each.
+
+/// Reasons counted in the kernel, as indices of the per-CPU array `LOSS`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Loss {
+    /// The data ring had no room for a record.
+    RingFull = 0,
+    /// The control ring (fork, exec, exit, library loads) had no room for a record.
+    ControlRingFull = 1,
+    /// The payload could not be read from the traced process (paged out, or a bad pointer).
+    PayloadUnreadable = 2,
+    /// The number of bytes transferred could not be read from the traced process.
+    LengthUnreadable = 3,
+    /// More threads inside TLS calls than the table has room for.
+    PendingTableFull = 4,
+    /// The connection table would not take another entry.
+    ConnectionTableFull = 5,
+    /// More forked children than the process table has room for.
+    ProcessTableFull = 6,
+    /// A return was seen without its entry (the probe was attached in between).
+    ReturnWithoutEntry = 7,
+    /// Bytes beyond the message limit that were left out on purpose (counted in bytes).
+    MessageLimitBytes = 8,
+    /// Bytes of one call beyond what one call may emit (counted in bytes).
+    CallLimitBytes = 9,
+}
+
+impl Loss {
+    /// How many there are: the length of the kernel's array.
+    pub const COUNT: usize = 10;
+
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::RingFull,
+        Self::ControlRingFull,
+        Self::PayloadUnreadable,
+        Self::LengthUnreadable,
+        Self::PendingTableFull,
+        Self::ConnectionTableFull,
+        Self::ProcessTableFull,
+        Self::ReturnWithoutEntry,
+        Self::MessageLimitBytes,
+        Self::CallLimitBytes,
+    ];
+
+    /// The counter's name in `genspan doctor`, logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring_full",
+            Self::ControlRingFull => "control_ring_full",
+            Self::PayloadUnreadable => "payload_unreadable",
+            Self::LengthUnreadable => "length_unreadable",
+            Self::PendingTableFull => "pending_table_full",
+            Self::ConnectionTableFull => "connection_table_full",
+            Self::ProcessTableFull => "process_table_full",
+            Self::ReturnWithoutEntry => "return_without_entry",
+            Self::MessageLimitBytes => "message_limit_bytes",
+            Self::CallLimitBytes => "call_limit_bytes",
+        }
+    }
+}
+
+const _: () = {
+    let mut i = 0;
+    while i < Loss::COUNT {
+        assert!(
+            Loss::ALL[i] as usize == i,
+            "Loss::ALL must follow the numbers"
+        );
+        i += 1;
+    }
+};
