@@ -14,6 +14,9 @@ pub const MAX_CHUNKS_PER_CALL: u32 = 128;
 /// what stands at the end of a body (`usage`, `model`) is seen all the same.
 pub const TAIL_BYTES: u32 = 4096;
 
+/// How much of a written message is copied in [`crate::map::mode::HEADS`]: a request's head.
+pub const HEAD_BYTES: u32 = 2048;
+
 /// Default of how much of one message (bytes in one direction without a byte in the other) is
 /// copied before only tails are.
 pub const DEFAULT_MESSAGE_BYTES: u32 = 4 << 20;

@@ -60,6 +60,23 @@ impl Loss {
             Self::CallLimitBytes => "call_limit_bytes",
         }
     }
+
+    /// The reason in words that fit after a number.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::RingFull => "reads and writes lost: ring full (a larger --ring-size helps)",
+            Self::ControlRingFull => "process events lost: control ring full",
+            Self::PayloadUnreadable => "reads and writes lost: memory not readable",
+            Self::LengthUnreadable => "reads and writes lost: length not readable",
+            Self::PendingTableFull => "reads and writes lost: too many threads in TLS calls",
+            Self::ConnectionTableFull => "reads and writes lost: connection table full",
+            Self::ProcessTableFull => "children not traced: process table full",
+            Self::ReturnWithoutEntry => "returns without entry (under way when attached)",
+            Self::MessageLimitBytes => "bytes left out: message over the limit",
+            Self::CallLimitBytes => "bytes left out: one call over the limit",
+        }
+    }
 }
 
 const _: () = {

@@ -24,20 +24,69 @@ pub struct ConnectionState {
     pub message: u32,
     /// Direction of the message under way.
     pub message_direction: u32,
-    /// Set for a direction when a record of it was lost: the next one says so.
-    pub lost: [u32; 2],
+    /// For each direction, the [`crate::event::flag`] bits that its next record carries because
+    /// bytes before it were not sent.
+    pub before: [u32; 2],
 }
 
-/// Settings that the agent gives the kernel before attaching; element 0 of the array `SETTINGS`.
+/// What is copied of a connection: value of the table `MODES`, which the agent writes. A
+/// connection without an entry, or with one of another generation, is copied whole.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionMode {
+    /// Generation of the connection that this is for.
+    pub generation: u64,
+    /// [`mode`] number.
+    pub mode: u32,
+    /// Always zero.
+    pub zero: u32,
+}
+
+/// Numbers of [`ConnectionMode::mode`].
+pub mod mode {
+    /// Copy everything.
+    pub const WHOLE: u32 = 0;
+    /// Copy only the first bytes of each message that is written: enough to see whether a
+    /// request is a model's after all.
+    pub const HEADS: u32 = 1;
+    /// Copy nothing: this is not a protocol that we read.
+    pub const NOTHING: u32 = 2;
+}
+
+/// Settings that the agent patches into the programs before they are loaded: the global
+/// `SETTINGS`. Constant from then on, so the verifier removes what they switch off.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Bytes of one message that are copied before only tails are.
     pub message_bytes: u32,
-    /// Unread bytes in the data ring at which a record wakes the agent at once.
+    /// The agent is woken whenever the unread bytes in the data ring pass a multiple of this; a
+    /// power of two.
     pub wake_bytes: u32,
     /// Offset of `tgid` in `task_struct`, from the kernel's BTF.
     pub task_tgid_offset: u32,
     /// Always zero.
     pub zero: u32,
 }
+
+/// What aya needs to pass these through the `bpf` system call.
+#[cfg(feature = "user")]
+mod user {
+    use super::{ConnectionKey, ConnectionMode, ConnectionState, Settings};
+
+    // SAFETY: integers only, `repr(C)`, no padding: sizes are checked below.
+    unsafe impl aya::Pod for ConnectionKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for ConnectionState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for ConnectionMode {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Settings {}
+}
+
+const _: () = {
+    assert!(size_of::<ConnectionKey>() == 8 + 4 + 4);
+    assert!(size_of::<ConnectionState>() == 8 + 2 * 8 + 4 + 4 + 2 * 4);
+    assert!(size_of::<ConnectionMode>() == 8 + 4 + 4);
+    assert!(size_of::<Settings>() == 4 * 4);
+};

@@ -1,0 +1,184 @@
+//! Getting records into the rings.
+
+use core::{arch::asm, ptr};
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, generated::bpf_probe_read_user},
+    maps::RingBuf,
+};
+use genspan_common::{
+    event::{ConnectionEvent, DataHeader, EventHeader, EventKind, ProcessEvent},
+    limits::{DATA_TIERS, MAX_CHUNK},
+    loss::Loss,
+};
+
+use crate::maps::{CONTROL, DATA, SETTINGS, SWITCHES, lose};
+
+/// Index into `SWITCHES` of "wake me".
+const WAKE: u32 = 0;
+
+const HEADER: usize = size_of::<DataHeader>();
+
+/// How a record that could not be written is counted.
+pub enum Failed {
+    /// No room.
+    Full,
+    /// The payload was not readable.
+    Unreadable,
+}
+
+/// Whether this record, of `size` bytes, should wake the agent. It polls while there is traffic,
+/// so most records need not pay for a wake-up (an interrupt to oneself, 2 us in a virtual
+/// machine): only the first after it went to sleep, and those with which the unread bytes pass
+/// another multiple of `wake_bytes`, a power of two.
+#[inline(always)]
+fn wake_flags(size: u64) -> u64 {
+    let unread = DATA.query(u64::from(BPF_RB_AVAIL_DATA));
+    let step = u64::from(SETTINGS.load().wake_bytes);
+    if unread >= step && (unread ^ (unread - size)) & !(step - 1) != 0 {
+        return u64::from(BPF_RB_FORCE_WAKEUP);
+    }
+    if let Some(wake) = SWITCHES.get_ptr_mut(WAKE) {
+        // SAFETY: a slot of a one-page array; two CPUs may both see it set and both wake, which
+        // harms nobody.
+        unsafe {
+            if ptr::read_volatile(wake) != 0 {
+                ptr::write_volatile(wake, 0);
+                return u64::from(BPF_RB_FORCE_WAKEUP);
+            }
+        }
+    }
+    u64::from(BPF_RB_NO_WAKEUP)
+}
+
+/// Writes one data record: the smallest tier that takes `header.len` bytes from `from`.
+#[inline(always)]
+pub fn data(header: &DataHeader, from: u64) -> Result<(), Failed> {
+    let len = header.len as usize;
+    if len <= DATA_TIERS[0] {
+        tier::<{ DATA_TIERS[0] }>(header, from)
+    } else if len <= DATA_TIERS[1] {
+        tier::<{ DATA_TIERS[1] }>(header, from)
+    } else if len <= DATA_TIERS[2] {
+        tier::<{ DATA_TIERS[2] }>(header, from)
+    } else if len <= DATA_TIERS[3] {
+        tier::<{ DATA_TIERS[3] }>(header, from)
+    } else {
+        tier::<{ DATA_TIERS[4] }>(header, from)
+    }
+}
+
+/// Writes one data record of at most `N` payload bytes.
+#[inline(always)]
+pub fn tier<const N: usize>(header: &DataHeader, from: u64) -> Result<(), Failed> {
+    let Some(mut record) = DATA.reserve_bytes(HEADER + N, 0) else {
+        return Err(Failed::Full);
+    };
+    let at = record.as_mut_ptr();
+    let mut len = u64::from(header.len);
+    // Verifier: it forgets the bound that the caller has checked when LLVM keeps the length in
+    // two registers. Hiding its origin makes LLVM emit this check, on the register that is used.
+    // It must be an instruction: kernels refuse line information for an empty one.
+    // SAFETY: moves a register to itself.
+    unsafe { asm!("{0} = {0}", inout(reg) len) };
+    if len > N as u64 {
+        record.discard(u64::from(BPF_RB_NO_WAKEUP));
+        return Err(Failed::Unreadable);
+    }
+    // SAFETY: the record has HEADER + N bytes, ring records are 8-byte aligned, and `len` is at
+    // most N. Reading user memory through the helper cannot fault the program.
+    let read = unsafe {
+        ptr::write(at.cast::<DataHeader>(), *header);
+        bpf_probe_read_user(at.add(HEADER).cast(), len as u32, from as *const _)
+    };
+    if read != 0 {
+        record.discard(u64::from(BPF_RB_NO_WAKEUP));
+        return Err(Failed::Unreadable);
+    }
+    record.submit(wake_flags((HEADER + N) as u64));
+    Ok(())
+}
+
+/// Writes one data record of exactly [`MAX_CHUNK`] payload bytes: constant sizes throughout, for
+/// the loop over a large call.
+#[inline(always)]
+pub fn full(header: &DataHeader, from: u64, wake: bool) -> Result<(), Failed> {
+    let Some(mut record) = DATA.reserve_bytes(HEADER + MAX_CHUNK, 0) else {
+        return Err(Failed::Full);
+    };
+    let at = record.as_mut_ptr();
+    // SAFETY: the record has HEADER + MAX_CHUNK bytes and is 8-byte aligned; the helper checks
+    // the address in the traced process.
+    let read = unsafe {
+        ptr::write(at.cast::<DataHeader>(), *header);
+        bpf_probe_read_user(at.add(HEADER).cast(), MAX_CHUNK as u32, from as *const _)
+    };
+    if read != 0 {
+        record.discard(u64::from(BPF_RB_NO_WAKEUP));
+        return Err(Failed::Unreadable);
+    }
+    record.submit(u64::from(if wake {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }));
+    Ok(())
+}
+
+/// Header of a record about the current thread, stamped now.
+#[inline(always)]
+pub fn header(kind: EventKind) -> EventHeader {
+    let id = bpf_get_current_pid_tgid();
+    EventHeader {
+        kind: kind as u32,
+        tgid: (id >> 32) as u32,
+        tid: id as u32,
+        flags: 0,
+        // SAFETY: no preconditions.
+        time: unsafe { bpf_ktime_get_boot_ns() },
+    }
+}
+
+#[inline(always)]
+fn put<T: Copy + 'static>(ring: &RingBuf, value: T, flags: u64, full: Loss) {
+    match ring.reserve::<T>(0) {
+        Some(mut record) => {
+            record.write(value);
+            record.submit(flags);
+        }
+        None => lose(full, 1),
+    }
+}
+
+/// Writes a record about a connection, in order with its data.
+#[inline(always)]
+pub fn connection(kind: EventKind, ssl: u64, generation: u64) {
+    let event = ConnectionEvent {
+        header: header(kind),
+        ssl,
+        generation,
+    };
+    put(
+        &DATA,
+        event,
+        wake_flags(size_of::<ConnectionEvent>() as u64),
+        Loss::RingFull,
+    );
+}
+
+/// Writes a record about the current process; these always wake the agent.
+#[inline(always)]
+pub fn process(kind: EventKind, child: u32) {
+    let event = ProcessEvent {
+        header: header(kind),
+        child,
+        zero: 0,
+    };
+    put(
+        &CONTROL,
+        event,
+        u64::from(BPF_RB_FORCE_WAKEUP),
+        Loss::ControlRingFull,
+    );
+}

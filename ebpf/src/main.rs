@@ -1,0 +1,34 @@
+//! genspan's programs in the kernel: one file per hooked library or hook family.
+//!
+//! | Program | Hook | File |
+//! | --- | --- | --- |
+//! | `tls_read_enter`, `tls_read_ex_enter`, `tls_read_return` | uprobes on OpenSSL's reads | `openssl.rs` |
+//! | `tls_write_enter`, `tls_write_ex_enter`, `tls_write_return` | uprobes on OpenSSL's writes | `openssl.rs` |
+//! | `tls_free` | uprobe on `SSL_free` | `openssl.rs` |
+//! | `libraries_changed` | uprobe on the dynamic linker's `_dl_debug_state` | `linker.rs` |
+//! | `process_fork`, `process_exec`, `process_exit` | raw tracepoints of the scheduler | `process.rs` |
+//!
+//! All uprobes are attached per process, so nobody else runs into a breakpoint; the tracepoints
+//! leave after one look into the table of traced processes.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod emit;
+mod linker;
+mod maps;
+mod openssl;
+mod process;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: nothing in these programs panics (no indexing, no arithmetic checks); the verifier
+    // refuses a program in which this could be reached.
+    unsafe { core::hint::unreachable_unchecked() }
+}
+
+// `bpf_get_current_task` and `bpf_probe_read_kernel` are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

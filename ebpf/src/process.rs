@@ -1,0 +1,74 @@
+//! Births and deaths of traced processes.
+//!
+//! Raw tracepoints, because their arguments need neither tracefs nor a format file: `task_struct`
+//! pointers, of which only `tgid` is read, at the offset that the kernel's BTF gives.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use genspan_common::{
+    event::{Direction, EventKind},
+    loss::Loss,
+};
+
+use crate::{
+    emit,
+    maps::{PENDING, SETTINGS, TRACED, lose},
+    openssl::pending_key,
+};
+
+/// Whether the current process is traced.
+#[inline(always)]
+fn traced() -> Option<u32> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    TRACED.get_ptr(tgid).map(|_| tgid)
+}
+
+/// `sched_process_fork(parent, child)`: runs in the parent, before the child does.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn process_fork(ctx: RawTracePointContext) -> i32 {
+    let Some(tgid) = traced() else { return 0 };
+    let task: *const u8 = ctx.arg(1);
+    // SAFETY: the helper checks the address; the offset is that of a `u32` in `task_struct`.
+    let child = unsafe {
+        bpf_probe_read_kernel(
+            task.add(SETTINGS.load().task_tgid_offset as usize)
+                .cast::<u32>(),
+        )
+    };
+    let Ok(child) = child else { return 0 };
+    if child == tgid {
+        return 0; // a thread
+    }
+    if TRACED.insert(child, 1, 0).is_err() {
+        lose(Loss::ProcessTableFull, 1);
+        return 0;
+    }
+    emit::process(EventKind::Fork, child);
+    0
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: runs in the process, after the image changed.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn process_exec(_: RawTracePointContext) -> i32 {
+    if traced().is_some() {
+        emit::process(EventKind::Exec, 0);
+    }
+    0
+}
+
+/// `sched_process_exit(task)`: runs in every thread that ends.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn process_exit(_: RawTracePointContext) -> i32 {
+    let Some(tgid) = traced() else { return 0 };
+    let tid = bpf_get_current_pid_tgid() as u32;
+    let _ = PENDING.remove(pending_key(tid, Direction::Write));
+    let _ = PENDING.remove(pending_key(tid, Direction::Read));
+    if tid == tgid {
+        // The agent forgets it: threads may outlive their leader.
+        emit::process(EventKind::Exit, 0);
+    }
+    0
+}
