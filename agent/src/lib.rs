@@ -4,9 +4,18 @@
 //! ([`stream`], [`protocol`], [`provider`], [`trace`]) and leave as [`model::span`]s. See
 //! `ARCHITECTURE.md`.
 
+pub mod capture;
+pub mod cli;
+pub mod driver;
+pub mod export;
 pub mod model;
+pub mod pipeline;
+#[cfg(feature = "kernel")]
+pub mod probe;
 pub mod protocol;
 pub mod provider;
 pub mod stream;
+#[cfg(feature = "kernel")]
+pub mod target;
 pub mod trace;
 pub mod vocabulary;

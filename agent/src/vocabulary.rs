@@ -1,1 +1,187 @@
-//! The one table of attribute and metric names.
+//! The one table of attribute and operation names. Nothing else spells them out.
+//!
+//! Sections are those of the OpenTelemetry GenAI conventions as the project's reference has
+//! them: 1 enumerations, 2.1 inference, 2.2 other operations, 2.3 provider refinements, 5 errors
+//! and server.
+
+/// Names of attributes.
+pub mod attr {
+    /// What kind of call it is (2.1).
+    pub const OPERATION_NAME: &str = "gen_ai.operation.name";
+    /// Who the client believes it speaks to (1, 2.1).
+    pub const PROVIDER_NAME: &str = "gen_ai.provider.name";
+    /// Conversation that the provider holds (2.1).
+    pub const CONVERSATION_ID: &str = "gen_ai.conversation.id";
+    /// The provider compacted the conversation; only ever true (2.1).
+    pub const CONVERSATION_COMPACTED: &str = "gen_ai.conversation.compacted";
+    /// Output format that the request fixes (2.1).
+    pub const OUTPUT_TYPE: &str = "gen_ai.output.type";
+    /// Stored prompt template (2.1).
+    pub const PROMPT_NAME: &str = "gen_ai.prompt.name";
+    /// Version of the stored prompt template (2.1).
+    pub const PROMPT_VERSION: &str = "gen_ai.prompt.version";
+
+    /// Requested model (2.1).
+    pub const REQUEST_MODEL: &str = "gen_ai.request.model";
+    /// Number of choices, when not one (2.1).
+    pub const REQUEST_CHOICE_COUNT: &str = "gen_ai.request.choice.count";
+    /// Seed (2.1).
+    pub const REQUEST_SEED: &str = "gen_ai.request.seed";
+    /// Streaming; only ever true (2.1).
+    pub const REQUEST_STREAM: &str = "gen_ai.request.stream";
+    /// Where a fetched stream starts (2.2).
+    pub const REQUEST_STREAM_CURSOR: &str = "gen_ai.request.stream_cursor";
+    /// Sampling top-k (2.1).
+    pub const REQUEST_TOP_K: &str = "gen_ai.request.top_k";
+    /// Sampling temperature (2.1).
+    pub const REQUEST_TEMPERATURE: &str = "gen_ai.request.temperature";
+    /// Nucleus sampling (2.1).
+    pub const REQUEST_TOP_P: &str = "gen_ai.request.top_p";
+    /// Frequency penalty (2.1).
+    pub const REQUEST_FREQUENCY_PENALTY: &str = "gen_ai.request.frequency_penalty";
+    /// Presence penalty (2.1).
+    pub const REQUEST_PRESENCE_PENALTY: &str = "gen_ai.request.presence_penalty";
+    /// Most tokens of output (2.1).
+    pub const REQUEST_MAX_TOKENS: &str = "gen_ai.request.max_tokens";
+    /// Response that this request continues (2.1).
+    pub const REQUEST_PREVIOUS_RESPONSE_ID: &str = "gen_ai.request.previous_response.id";
+    /// Reasoning effort as sent (2.1).
+    pub const REQUEST_REASONING_LEVEL: &str = "gen_ai.request.reasoning.level";
+    /// Stop sequences (2.1).
+    pub const REQUEST_STOP_SEQUENCES: &str = "gen_ai.request.stop_sequences";
+    /// Embedding formats (2.2).
+    pub const REQUEST_ENCODING_FORMATS: &str = "gen_ai.request.encoding_formats";
+
+    /// The provider's id of the response (2.1).
+    pub const RESPONSE_ID: &str = "gen_ai.response.id";
+    /// Model that answered (2.1).
+    pub const RESPONSE_MODEL: &str = "gen_ai.response.model";
+    /// Why each choice ended, as the provider says it (2.1).
+    pub const RESPONSE_FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
+    /// State of a stored response (2.2).
+    pub const RESPONSE_STATUS: &str = "gen_ai.response.status";
+    /// Seconds from the start to the first chunk of a stream (2.1).
+    pub const RESPONSE_TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
+
+    /// Input tokens, cached ones included (2.1).
+    pub const USAGE_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+    /// Output tokens, reasoning included (2.1).
+    pub const USAGE_OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+    /// Input tokens read from a cache (2.1).
+    pub const USAGE_CACHE_READ: &str = "gen_ai.usage.cache_read.input_tokens";
+    /// Input tokens written to a cache (2.1).
+    pub const USAGE_CACHE_WRITE: &str = "gen_ai.usage.cache_write.input_tokens";
+    /// Output tokens spent on reasoning (2.1).
+    pub const USAGE_REASONING: &str = "gen_ai.usage.reasoning.output_tokens";
+    /// Input tokens by modality: text, image, audio (2.1).
+    pub const USAGE_INPUT_BY_MODALITY: [&str; 3] = [
+        "gen_ai.usage.text.input_tokens",
+        "gen_ai.usage.image.input_tokens",
+        "gen_ai.usage.audio.input_tokens",
+    ];
+    /// Output tokens by modality: text, image, audio (2.1).
+    pub const USAGE_OUTPUT_BY_MODALITY: [&str; 3] = [
+        "gen_ai.usage.text.output_tokens",
+        "gen_ai.usage.image.output_tokens",
+        "gen_ai.usage.audio.output_tokens",
+    ];
+    /// Input tokens read from a cache by modality: text, image, audio (2.1).
+    pub const USAGE_CACHE_READ_BY_MODALITY: [&str; 3] = [
+        "gen_ai.usage.text.cache_read.input_tokens",
+        "gen_ai.usage.image.cache_read.input_tokens",
+        "gen_ai.usage.audio.cache_read.input_tokens",
+    ];
+
+    /// Length of the vectors (2.2).
+    pub const EMBEDDINGS_DIMENSION_COUNT: &str = "gen_ai.embeddings.dimension.count";
+
+    /// Messages sent, JSON (2.1, 3).
+    pub const INPUT_MESSAGES: &str = "gen_ai.input.messages";
+    /// Messages received, JSON (2.1, 3).
+    pub const OUTPUT_MESSAGES: &str = "gen_ai.output.messages";
+    /// Instructions apart from the messages, JSON (2.1, 3).
+    pub const SYSTEM_INSTRUCTIONS: &str = "gen_ai.system_instructions";
+    /// Tools offered, JSON (2.1, 3).
+    pub const TOOL_DEFINITIONS: &str = "gen_ai.tool.definitions";
+
+    /// Which API of OpenAI's was used (2.3).
+    pub const OPENAI_API_TYPE: &str = "openai.api.type";
+    /// Service tier asked for, when not `auto` (2.3).
+    pub const OPENAI_REQUEST_SERVICE_TIER: &str = "openai.request.service_tier";
+    /// Service tier that served (2.3).
+    pub const OPENAI_RESPONSE_SERVICE_TIER: &str = "openai.response.service_tier";
+    /// Fingerprint of the provider's configuration (2.3).
+    pub const OPENAI_RESPONSE_SYSTEM_FINGERPRINT: &str = "openai.response.system_fingerprint";
+
+    /// Why the call failed (5).
+    pub const ERROR_TYPE: &str = "error.type";
+    /// Host that the client addressed (5).
+    pub const SERVER_ADDRESS: &str = "server.address";
+    /// Port that the client addressed (5).
+    pub const SERVER_PORT: &str = "server.port";
+    /// How often the client sent the request again (HTTP conventions).
+    pub const HTTP_RESEND_COUNT: &str = "http.request.resend_count";
+
+    /// What could not be seen right of the call; ours.
+    pub const DEFECTS: &str = "genspan.defects";
+    /// Number of messages sent, when their content is not told; ours.
+    pub const INPUT_MESSAGES_COUNT: &str = "genspan.input.messages.count";
+    /// Characters of content sent, when the content is not told; ours.
+    pub const INPUT_MESSAGES_CHARS: &str = "genspan.input.messages.chars";
+    /// Number of messages received, when their content is not told; ours.
+    pub const OUTPUT_MESSAGES_COUNT: &str = "genspan.output.messages.count";
+    /// Characters of content received, when the content is not told; ours.
+    pub const OUTPUT_MESSAGES_CHARS: &str = "genspan.output.messages.chars";
+    /// Characters of instructions, when their content is not told; ours.
+    pub const SYSTEM_INSTRUCTIONS_CHARS: &str = "genspan.system_instructions.chars";
+}
+
+/// Values of [`attr::OPERATION_NAME`] (1).
+pub mod operation {
+    /// Chat.
+    pub const CHAT: &str = "chat";
+    /// Legacy completion.
+    pub const TEXT_COMPLETION: &str = "text_completion";
+    /// Embeddings.
+    pub const EMBEDDINGS: &str = "embeddings";
+    /// Fetching a response made before.
+    pub const FETCH_RESPONSE: &str = "fetch_response";
+}
+
+/// Names of events (4).
+pub mod event {
+    /// Content of a call, as an event.
+    pub const OPERATION_DETAILS: &str = "gen_ai.client.inference.operation.details";
+}
+
+/// Fields inside message JSON that the conventions do not have; ours.
+pub mod field {
+    /// Characters that a text had before it was cut; present only when it was.
+    pub const ORIGINAL_LENGTH: &str = "genspan.original_length";
+}
+
+/// Names of resource attributes (resource conventions).
+pub mod resource {
+    /// Service.
+    pub const SERVICE_NAME: &str = "service.name";
+    /// Process id.
+    pub const PROCESS_PID: &str = "process.pid";
+    /// File name of the executable.
+    pub const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
+    /// Path of the executable.
+    pub const PROCESS_EXECUTABLE_PATH: &str = "process.executable.path";
+    /// Command line, secrets left out.
+    pub const PROCESS_COMMAND_ARGS: &str = "process.command_args";
+    /// Language runtime.
+    pub const PROCESS_RUNTIME_NAME: &str = "process.runtime.name";
+    /// Version of the language runtime.
+    pub const PROCESS_RUNTIME_VERSION: &str = "process.runtime.version";
+    /// Host.
+    pub const HOST_NAME: &str = "host.name";
+    /// What made the telemetry.
+    pub const TELEMETRY_SDK_NAME: &str = "telemetry.sdk.name";
+    /// Its version.
+    pub const TELEMETRY_SDK_VERSION: &str = "telemetry.sdk.version";
+    /// Language of the traced program.
+    pub const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
+}

@@ -7,7 +7,7 @@ use super::exchange::ExchangeId;
 use super::time::BootTime;
 use serde_json::Value as Json;
 
-/// `gen_ai.operation.name`, as far as a wire shows it.
+/// What kind of call it is, as far as a wire shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Chat completion (chat completions, responses).
@@ -33,13 +33,42 @@ pub enum Api {
     Embeddings,
 }
 
+/// Text of a message, possibly cut: what is beyond a call's bound is counted, not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    /// The beginning, or all of it.
+    pub kept: String,
+    /// Characters (Unicode scalar values) after it that were not kept.
+    pub dropped: u64,
+}
+
+impl Text {
+    /// Characters of the whole text.
+    #[must_use]
+    pub fn chars(&self) -> u64 {
+        self.kept.chars().count() as u64 + self.dropped
+    }
+}
+
+impl From<String> for Text {
+    fn from(kept: String) -> Self {
+        Self { kept, dropped: 0 }
+    }
+}
+
+impl From<&str> for Text {
+    fn from(kept: &str) -> Self {
+        Self::from(kept.to_owned())
+    }
+}
+
 /// A part of a message, in the JSON forms of the GenAI conventions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     /// Text.
-    Text(String),
+    Text(Text),
     /// Reasoning shown by the model.
-    Reasoning(String),
+    Reasoning(Text),
     /// The model asks for a tool.
     ToolCall {
         /// The provider's id of it.
@@ -63,7 +92,7 @@ pub enum Part {
         /// MIME type, when known.
         mime_type: Option<String>,
         /// Base64, as sent.
-        content: String,
+        content: Text,
     },
     /// A file that the provider holds.
     File {
@@ -162,6 +191,8 @@ pub struct CallRequest {
     pub system_instructions: Vec<Part>,
     /// Tools offered.
     pub tools: Vec<ToolDefinition>,
+    /// What was sent was compacted by the provider before.
+    pub compacted: bool,
 }
 
 /// Token counts, each absent unless the provider told it.
@@ -179,6 +210,8 @@ pub struct Usage {
     pub reasoning: Option<i64>,
     /// Input tokens by modality: text, image, audio.
     pub input_by_modality: [Option<i64>; 3],
+    /// Input tokens read from a cache by modality: text, image, audio.
+    pub cache_read_by_modality: [Option<i64>; 3],
     /// Output tokens by modality: text, image, audio.
     pub output_by_modality: [Option<i64>; 3],
 }
@@ -208,6 +241,10 @@ pub struct CallResponse {
     pub stored_status: Option<String>,
     /// The provider compacted the conversation.
     pub compacted: bool,
+    /// Instructions of a fetched response.
+    pub system_instructions: Vec<Part>,
+    /// Tools of a fetched response.
+    pub tools: Vec<ToolDefinition>,
     /// Chunks of a streamed answer.
     pub chunks: u64,
     /// The provider's id of the HTTP request (`x-request-id`).
@@ -249,7 +286,7 @@ pub struct ModelCall {
     pub operation: Operation,
     /// API.
     pub api: Api,
-    /// `gen_ai.provider.name`.
+    /// Who the client believes it speaks to.
     pub provider: &'static str,
     /// Host the client addressed.
     pub server_address: Option<String>,
@@ -273,6 +310,26 @@ pub struct ModelCall {
     pub traceparent: Option<String>,
     /// What we could not see right.
     pub defects: Defects,
+}
+
+/// What the provider stage tells, in the order of the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallEvent {
+    /// A request is whole that its client calls a retry. What follows is its `Finished`.
+    Retrying {
+        /// Process.
+        pid: u32,
+        /// The exchange of the retry.
+        exchange: ExchangeId,
+        /// Which attempt it is: 1 or more.
+        attempt: u32,
+        /// As in [`RetryHint::fingerprint`].
+        fingerprint: u64,
+        /// First byte of the retry.
+        start: BootTime,
+    },
+    /// A call is over.
+    Finished(Box<ModelCall>),
 }
 
 /// How a call gets on, for views that show it while it runs.

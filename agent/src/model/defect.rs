@@ -63,6 +63,12 @@ impl Defects {
         Self(self.0 | other.0)
     }
 
+    /// Those of `self` that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of `other` are in here.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {

@@ -1,1 +1,39 @@
 //! HTTP exchanges from byte streams.
+//!
+//! [`http1`] follows the framing of a connection, [`body`] undoes content codings, [`sse`] cuts
+//! event streams, [`content`] ties the last two together for a response. [`headers`] and
+//! [`target`] are where secrets stop.
+
+pub mod body;
+pub mod content;
+pub mod detect;
+pub mod headers;
+pub mod http1;
+pub mod sse;
+pub mod target;
+
+#[cfg(test)]
+mod recorder;
+
+use crate::model::exchange::ExchangeId;
+
+/// Which end of its connections the traced process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It writes requests and reads responses.
+    Client,
+    /// It reads requests and writes responses.
+    Server,
+}
+
+/// Hands out ids of exchanges, each once.
+#[derive(Debug, Default)]
+pub struct ExchangeIds(u64);
+
+impl ExchangeIds {
+    /// The next id; the first is 1.
+    pub const fn next(&mut self) -> ExchangeId {
+        self.0 += 1;
+        ExchangeId(self.0)
+    }
+}

@@ -1,0 +1,280 @@
+//! Records of the rings as events: every field checked, nothing trusted, nothing copied.
+
+use genspan_common::event::{
+    ConnectionEvent, DataHeader, Direction, EventHeader, EventKind, ProcessEvent, flag,
+};
+use thiserror::Error;
+
+use crate::model::event::{ConnectionId, Data, Event};
+use crate::model::time::BootTime;
+
+/// Why a record means nothing.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Shorter than its kind.
+    #[error("record of {0} bytes is too short for its kind")]
+    Short(usize),
+    /// A kind that we do not know.
+    #[error("record of unknown kind {0}")]
+    Kind(u32),
+    /// A direction that does not exist.
+    #[error("record with direction {0}")]
+    Direction(u32),
+    /// More payload announced than there is.
+    #[error("record announces {announced} bytes of payload and has {there}")]
+    Payload {
+        /// As the record says.
+        announced: u32,
+        /// As it is.
+        there: usize,
+    },
+}
+
+/// What happened to a process, from the control ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessChange {
+    /// The process.
+    pub pid: u32,
+    /// What happened.
+    pub kind: ProcessChangeKind,
+    /// When.
+    pub time: BootTime,
+}
+
+/// Kinds of [`ProcessChange`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessChangeKind {
+    /// It forked this child.
+    Forked(u32),
+    /// It runs another program now.
+    Executed,
+    /// Its main thread ended.
+    Exited,
+    /// Its list of libraries changed.
+    LibrariesChanged,
+}
+
+/// Reads fixed-size integers off a record.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn u32(&self, at: usize) -> u32 {
+        self.0
+            .get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u32::from_ne_bytes)
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        self.0
+            .get(at..at + 8)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u64::from_ne_bytes)
+    }
+}
+
+fn header(record: &[u8]) -> EventHeader {
+    let f = Fields(record);
+    EventHeader {
+        kind: f.u32(0),
+        tgid: f.u32(4),
+        tid: f.u32(8),
+        flags: f.u32(12),
+        time: f.u64(16),
+    }
+}
+
+fn at_least(record: &[u8], size: usize) -> Result<(), DecodeError> {
+    if record.len() < size {
+        Err(DecodeError::Short(record.len()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Where the payload of a data record lies in it, for those who must change it in place.
+///
+/// # Errors
+///
+/// When the record is no data record, or too short.
+pub fn payload_range(record: &[u8]) -> Result<std::ops::Range<usize>, DecodeError> {
+    at_least(record, size_of::<DataHeader>())?;
+    let announced = Fields(record).u32(52);
+    let start = size_of::<DataHeader>();
+    let there = record.len() - start;
+    if announced as usize > there {
+        return Err(DecodeError::Payload { announced, there });
+    }
+    Ok(start..start + announced as usize)
+}
+
+/// The event in a record of the data ring.
+///
+/// # Errors
+///
+/// When the record is not one that the programs write.
+pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
+    at_least(record, size_of::<EventHeader>())?;
+    let head = header(record);
+    let f = Fields(record);
+    let time = BootTime(head.time);
+    match EventKind::from_u32(head.kind) {
+        Some(EventKind::Data) => {
+            let payload = payload_range(record)?;
+            let number = f.u32(48);
+            let direction = Direction::from_u32(number).ok_or(DecodeError::Direction(number))?;
+            Ok(Event::Data(Data {
+                connection: ConnectionId {
+                    pid: head.tgid,
+                    ssl: f.u64(24),
+                    generation: f.u64(32),
+                },
+                direction,
+                tid: head.tid,
+                time,
+                offset: f.u64(40),
+                lost_before: head.flags & flag::LOST_BEFORE != 0,
+                skipped_before: head.flags & flag::SKIPPED_BEFORE != 0,
+                bytes: record.get(payload).unwrap_or_default(),
+            }))
+        }
+        Some(kind @ (EventKind::EndOfStream | EventKind::Closed)) => {
+            at_least(record, size_of::<ConnectionEvent>())?;
+            let connection = ConnectionId {
+                pid: head.tgid,
+                ssl: f.u64(24),
+                generation: f.u64(32),
+            };
+            Ok(match kind {
+                EventKind::Closed => Event::Closed { connection, time },
+                _ => Event::EndOfStream { connection, time },
+            })
+        }
+        _ => Err(DecodeError::Kind(head.kind)),
+    }
+}
+
+/// The change in a record of the control ring.
+///
+/// # Errors
+///
+/// When the record is not one that the programs write.
+pub fn control(record: &[u8]) -> Result<ProcessChange, DecodeError> {
+    at_least(record, size_of::<ProcessEvent>())?;
+    let head = header(record);
+    let kind = match EventKind::from_u32(head.kind) {
+        Some(EventKind::Fork) => ProcessChangeKind::Forked(Fields(record).u32(24)),
+        Some(EventKind::Exec) => ProcessChangeKind::Executed,
+        Some(EventKind::Exit) => ProcessChangeKind::Exited,
+        Some(EventKind::LibrariesChanged) => ProcessChangeKind::LibrariesChanged,
+        _ => return Err(DecodeError::Kind(head.kind)),
+    };
+    Ok(ProcessChange {
+        pid: head.tgid,
+        kind,
+        time: BootTime(head.time),
+    })
+}
+
+/// Writes a data record as the kernel does, for tests, benchmarks and fuzzing.
+#[must_use]
+pub fn encode_data(d: &Data<'_>) -> Vec<u8> {
+    let mut flags = 0;
+    if d.lost_before {
+        flags |= flag::LOST_BEFORE;
+    }
+    if d.skipped_before {
+        flags |= flag::SKIPPED_BEFORE;
+    }
+    let mut out = Vec::with_capacity(size_of::<DataHeader>() + d.bytes.len());
+    for word in [EventKind::Data as u32, d.connection.pid, d.tid, flags] {
+        out.extend(word.to_ne_bytes());
+    }
+    for long in [
+        d.time.0,
+        d.connection.ssl,
+        d.connection.generation,
+        d.offset,
+    ] {
+        out.extend(long.to_ne_bytes());
+    }
+    out.extend((d.direction as u32).to_ne_bytes());
+    out.extend((d.bytes.len() as u32).to_ne_bytes());
+    out.extend_from_slice(d.bytes);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DecodeError, ProcessChangeKind, control, data, encode_data};
+    use crate::model::event::{ConnectionId, Data, Direction, Event};
+    use crate::model::time::BootTime;
+
+    fn sample(bytes: &[u8]) -> Data<'_> {
+        Data {
+            connection: ConnectionId {
+                pid: 7,
+                ssl: 0xdead_beef,
+                generation: 99,
+            },
+            direction: Direction::Read,
+            tid: 8,
+            time: BootTime(123),
+            offset: 1 << 40,
+            lost_before: true,
+            skipped_before: false,
+            bytes,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_slack_is_ignored() {
+        let mut record = encode_data(&sample(b"hello"));
+        assert_eq!(data(&record), Ok(Event::Data(sample(b"hello"))));
+        record.resize(300, 0xaa);
+        assert_eq!(data(&record), Ok(Event::Data(sample(b"hello"))));
+    }
+
+    #[test]
+    fn every_cut_is_an_error() {
+        let record = encode_data(&sample(b"hello"));
+        for n in 0..record.len() {
+            assert!(data(&record[..n]).is_err(), "{n}");
+            assert!(control(&record[..n]).is_err(), "{n}");
+        }
+    }
+
+    #[test]
+    fn wrong_numbers_are_errors() {
+        let good = encode_data(&sample(b"hello"));
+        let mut bad = good.clone();
+        bad[0] = 77;
+        assert_eq!(data(&bad), Err(DecodeError::Kind(77)));
+        let mut bad = good.clone();
+        bad[48] = 2;
+        assert_eq!(data(&bad), Err(DecodeError::Direction(2)));
+        let mut bad = good;
+        bad[52] = 6;
+        assert_eq!(
+            data(&bad),
+            Err(DecodeError::Payload {
+                announced: 6,
+                there: 5
+            })
+        );
+    }
+
+    #[test]
+    fn control_records() {
+        let mut record: Vec<u8> = [4u32, 10, 10, 0]
+            .iter()
+            .flat_map(|w| w.to_ne_bytes())
+            .collect();
+        record.extend(5u64.to_ne_bytes());
+        record.extend(11u32.to_ne_bytes());
+        record.extend(0u32.to_ne_bytes());
+        let change = control(&record).unwrap();
+        assert_eq!(change.kind, ProcessChangeKind::Forked(11));
+        assert_eq!((change.pid, change.time), (10, BootTime(5)));
+    }
+}

@@ -1,0 +1,5 @@
+//! Bytes from the kernel or from a recording, and the events in them.
+
+pub mod decode;
+pub mod record;
+pub mod scrub;

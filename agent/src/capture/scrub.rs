@@ -1,0 +1,310 @@
+//! Blanks secrets in captured plaintext, in place and without changing its length, so that a
+//! recording holds none (invariant 3) and still replays to the same spans.
+//!
+//! It does not parse HTTP: it looks at lines. The value of any line that begins like a header
+//! that carries a secret is blanked, and so are the values of secret parameters in a request
+//! line. That also blanks such lines in a body, which harms nobody. State is kept per stream, so
+//! a secret may be split over records anywhere.
+
+use std::collections::HashMap;
+
+use crate::model::event::{ConnectionId, Data, Direction};
+
+/// Headers whose value is a secret, in lower case with their colon.
+const HEADERS: [&[u8]; 14] = [
+    b"authorization:",
+    b"proxy-authorization:",
+    b"api-key:",
+    b"x-api-key:",
+    b"x-goog-api-key:",
+    b"cookie:",
+    b"set-cookie:",
+    b"x-auth-token:",
+    b"x-amz-security-token:",
+    b"openai-api-key:",
+    b"x-dashscope-api-key:",
+    b"ocp-apim-subscription-key:",
+    b"x-functions-key:",
+    b"x-csrf-token:",
+];
+
+/// Query parameters whose value is a secret, in lower case with their equals sign.
+const PARAMETERS: [&[u8]; 10] = [
+    b"key=",
+    b"api_key=",
+    b"api-key=",
+    b"apikey=",
+    b"token=",
+    b"access_token=",
+    b"sig=",
+    b"signature=",
+    b"password=",
+    b"secret=",
+];
+
+/// What a blanked byte becomes.
+const BLANK: u8 = b'*';
+
+/// Longest name that is compared.
+const LONGEST: usize = 26;
+
+/// Most streams followed at one time; beyond, all start anew and lines under way are blanked.
+const MAX_STREAMS: usize = 65_536;
+
+/// Where one stream stands.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// In a line, the first bytes of which are in `start`: it may still become a secret header.
+    Start,
+    /// In a line of no interest, or its first word is over.
+    Line,
+    /// In the value of a secret header: blank until the line ends.
+    Value,
+    /// In the value of a secret parameter: blank until `&`, white space or the line's end.
+    Parameter,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    state: State,
+    /// The last word's bytes in lower case: a header's name or a parameter's.
+    word: [u8; LONGEST],
+    len: usize,
+    /// Whether the line so far could be a request line (parameters count only there).
+    query: bool,
+    next: u64,
+    /// Where the connection stands: seen from the start, headers of the message under way.
+    in_head: bool,
+    /// Whether the line is empty so far.
+    empty: bool,
+}
+
+impl Stream {
+    const fn new(offset: u64) -> Self {
+        Self {
+            state: State::Start,
+            word: [0; LONGEST],
+            len: 0,
+            query: false,
+            next: offset,
+            in_head: offset == 0,
+            empty: true,
+        }
+    }
+
+    fn new_line(&mut self) {
+        if self.empty {
+            self.in_head = false;
+        }
+        self.state = State::Start;
+        self.len = 0;
+        self.query = false;
+        self.empty = true;
+    }
+
+    fn feed(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
+            match *byte {
+                b'\n' => {
+                    self.new_line();
+                    continue;
+                }
+                b'\r' => continue,
+                _ => self.empty = false,
+            }
+            match self.state {
+                State::Value => *byte = BLANK,
+                State::Parameter => {
+                    if matches!(*byte, b'&' | b' ' | b'\t' | b'"') {
+                        self.state = State::Line;
+                        self.len = 0;
+                    } else {
+                        *byte = BLANK;
+                    }
+                }
+                State::Start => {
+                    self.push(*byte);
+                    if *byte == b':' {
+                        let word = self.word();
+                        self.state = if HEADERS.contains(&word) {
+                            State::Value
+                        } else {
+                            State::Line
+                        };
+                        self.len = 0;
+                    } else if matches!(*byte, b' ' | b'\t') || self.len == LONGEST {
+                        self.state = State::Line;
+                        self.len = 0;
+                    }
+                }
+                State::Line => match *byte {
+                    b'?' => {
+                        self.query = true;
+                        self.len = 0;
+                    }
+                    b'&' => self.len = 0,
+                    b' ' => self.query = false,
+                    b if self.query => {
+                        self.push(b);
+                        if b == b'=' {
+                            if PARAMETERS.contains(&self.word()) {
+                                self.state = State::Parameter;
+                            }
+                            self.len = 0;
+                        }
+                    }
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.word.get_mut(self.len) {
+            *slot = byte.to_ascii_lowercase();
+            self.len += 1;
+        }
+    }
+
+    fn word(&self) -> &[u8] {
+        self.word.get(..self.len).unwrap_or_default()
+    }
+
+    /// Bytes are missing before the next ones. What may be the rest of a secret is blanked.
+    fn gap(&mut self) {
+        self.len = 0;
+        self.query = false;
+        self.empty = false;
+        self.state = match self.state {
+            State::Value | State::Parameter => State::Value,
+            _ if self.in_head => State::Value,
+            _ => State::Line,
+        };
+    }
+}
+
+/// Blanks secrets in a sequence of records.
+#[derive(Debug, Default)]
+pub struct Scrubber {
+    streams: HashMap<(ConnectionId, Direction), Stream>,
+}
+
+impl Scrubber {
+    /// Blanks secrets in `bytes`, the payload of `d`.
+    pub fn data(&mut self, d: &Data<'_>, bytes: &mut [u8]) {
+        if self.streams.len() >= MAX_STREAMS {
+            self.streams.clear();
+        }
+        let stream = self
+            .streams
+            .entry((d.connection, d.direction))
+            .or_insert_with(|| Stream::new(d.offset));
+        if d.offset != stream.next {
+            stream.gap();
+        } else if looks_like_head(bytes) {
+            // A message begins: heads are written and read from the start of a call.
+            stream.new_line();
+            stream.in_head = true;
+        }
+        stream.next = d.offset.wrapping_add(bytes.len() as u64);
+        stream.feed(bytes);
+    }
+
+    /// Forgets a connection.
+    pub fn closed(&mut self, connection: ConnectionId) {
+        self.streams.remove(&(connection, Direction::Write));
+        self.streams.remove(&(connection, Direction::Read));
+    }
+
+    /// Forgets a process.
+    pub fn process_exit(&mut self, pid: u32) {
+        self.streams.retain(|(c, _), _| c.pid != pid);
+    }
+}
+
+fn looks_like_head(bytes: &[u8]) -> bool {
+    if bytes.starts_with(b"HTTP/1.") {
+        return true;
+    }
+    let word = bytes
+        .iter()
+        .take(8)
+        .take_while(|b| b.is_ascii_uppercase())
+        .count();
+    word >= 3 && bytes.get(word) == Some(&b' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scrubber;
+    use crate::model::event::{ConnectionId, Data, Direction};
+    use crate::model::time::BootTime;
+
+    fn at(offset: u64) -> Data<'static> {
+        Data {
+            connection: ConnectionId {
+                pid: 1,
+                ssl: 2,
+                generation: 3,
+            },
+            direction: Direction::Write,
+            tid: 1,
+            time: BootTime(0),
+            offset,
+            lost_before: false,
+            skipped_before: false,
+            bytes: b"",
+        }
+    }
+
+    fn scrub(pieces: &[&[u8]]) -> Vec<u8> {
+        let mut scrubber = Scrubber::default();
+        let mut offset = 0;
+        let mut out = Vec::new();
+        for piece in pieces {
+            let mut bytes = piece.to_vec();
+            scrubber.data(&at(offset), &mut bytes);
+            offset += bytes.len() as u64;
+            out.extend(bytes);
+        }
+        out
+    }
+
+    const REQUEST: &[u8] = b"POST /v1/x?api-version=1&key=abc&z=1 HTTP/1.1\r\nHost: h\r\n\
+        Authorization: Bearer sk-1\r\nX-API-Key:abc\r\nAccept: a\r\ncookie: a=b; c=d\r\n\r\n\
+        {\"key=\": 1}\nGET /?token=t HTTP/1.1\r\n\r\n";
+    const SCRUBBED: &[u8] = b"POST /v1/x?api-version=1&key=***&z=1 HTTP/1.1\r\nHost: h\r\n\
+        Authorization:************\r\nX-API-Key:***\r\nAccept: a\r\ncookie:*********\r\n\r\n\
+        {\"key=\": 1}\nGET /?token=* HTTP/1.1\r\n\r\n";
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    #[test]
+    fn secrets_go_and_the_rest_stays() {
+        let got = scrub(&[REQUEST]);
+        assert_eq!(text(&got), text(SCRUBBED));
+        assert_eq!(got.len(), REQUEST.len());
+    }
+
+    #[test]
+    fn any_split_gives_the_same() {
+        for n in 0..=REQUEST.len() {
+            let got = scrub(&[&REQUEST[..n], &REQUEST[n..]]);
+            assert_eq!(text(&got), text(SCRUBBED), "split at {n}");
+        }
+        let bytes: Vec<&[u8]> = REQUEST.chunks(1).collect();
+        assert_eq!(text(&scrub(&bytes)), text(SCRUBBED));
+    }
+
+    #[test]
+    fn what_follows_a_gap_in_a_head_is_blanked_to_the_end_of_the_line() {
+        let mut scrubber = Scrubber::default();
+        let mut head = b"GET / HTTP/1.1\r\nAuthorizat".to_vec();
+        scrubber.data(&at(0), &mut head);
+        let mut rest = b"er sk-1\r\nHost: h\r\n\r\n".to_vec();
+        scrubber.data(&at(40), &mut rest);
+        assert_eq!(text(&rest), "*******\r\nHost: h\r\n\r\n");
+    }
+}

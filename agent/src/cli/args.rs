@@ -1,0 +1,216 @@
+//! What can be asked for, as `--help` shows it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Traces the calls that Python processes make to language models, from the kernel: no change
+/// of their code, no restart, no SDK.
+#[derive(Debug, Parser)]
+#[command(
+    name = "genspan",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+
+    /// Tell what genspan itself does, on standard error (GENSPAN_LOG=FILTER for more)
+    #[arg(long, global = true)]
+    pub(super) debug: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Trace running processes, or a command from its start
+    #[cfg(feature = "kernel")]
+    Trace(TraceArgs),
+    /// Show the spans of a recording (made with `trace --record`)
+    Replay(ReplayArgs),
+    /// Say what this host allows, and what to do about what it does not
+    #[cfg(feature = "kernel")]
+    Doctor(DoctorArgs),
+}
+
+const TRACE_EXAMPLES: &str = "\
+Examples:
+  genspan trace --pid 4242                         what process 4242 asks its models
+  genspan trace --pid 4242 -v                      with the messages
+  genspan trace -- python app.py                   from the first instruction
+  genspan trace --pid 4242 --format json > spans.jsonl
+  genspan trace --pid 4242 --otlp-endpoint http://localhost:4317
+
+The traced processes' own environment is honoured: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT (True, False, NO_CONTENT, SPAN_ONLY,
+EVENT_ONLY, SPAN_AND_EVENT), OTEL_INSTRUMENTATION_GENAI_MESSAGE_CONTENT_MAX_LENGTH and
+OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT. Of genspan's own environment: OTEL_EXPORTER_OTLP_*,
+OTEL_BSP_*, NO_COLOR.";
+
+#[derive(Args, Debug)]
+#[command(after_help = TRACE_EXAMPLES)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["pid", "exec"])))]
+pub(super) struct TraceArgs {
+    /// Processes to trace, with their children
+    #[arg(short, long, value_name = "PID", num_args = 1.., value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) pid: Vec<u32>,
+
+    /// Command to start and trace
+    #[arg(last = true, value_name = "COMMAND", id = "exec")]
+    pub(super) exec: Vec<OsString>,
+
+    /// Stop after this long: 30, 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(super) duration: Option<Duration>,
+
+    /// Take down what the kernel sends, for `genspan replay` (without keys and cookies; with
+    /// all content)
+    #[arg(long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
+
+    /// Size of the buffer between kernel and genspan: 1M to 256M, a power of two
+    #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = ring_size,
+          help_heading = "Tuning")]
+    pub(super) ring_size: u32,
+
+    #[command(flatten)]
+    pub(super) shared: SharedArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ReplayArgs {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+
+    #[command(flatten)]
+    pub(super) shared: SharedArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// As one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What every command that gives spans understands.
+#[derive(Args, Debug)]
+pub(super) struct SharedArgs {
+    /// How to write spans [default: pretty on a terminal, json otherwise]
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
+    pub(super) format: Option<Format>,
+
+    /// Write spans there instead of standard output
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(super) output: Option<PathBuf>,
+
+    /// Show messages too; twice: all attributes (pretty format)
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
+    pub(super) verbose: u8,
+
+    /// Send spans to this OTLP endpoint as well
+    #[arg(long, value_name = "URL", help_heading = "Output")]
+    pub(super) otlp_endpoint: Option<String>,
+
+    /// How to speak to it [default: grpc on port 4317, else http/protobuf]
+    #[arg(long, value_name = "PROTOCOL", value_parser = ["grpc", "http/protobuf"],
+          help_heading = "Output")]
+    pub(super) otlp_protocol: Option<String>,
+
+    /// Never tell the content of messages, whatever the traced process's environment says
+    #[arg(long, help_heading = "Content")]
+    pub(super) no_content: bool,
+
+    /// How much of one message is looked at before its middle is left out: 64K to 64M
+    #[arg(long, value_name = "BYTES", default_value = "4M", value_parser = message_size,
+          help_heading = "Tuning")]
+    pub(super) max_message: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// One line per call, for people
+    Pretty,
+    /// One JSON document per line, for programs
+    Json,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("expected a number with s, m or h behind it".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| "expected a number".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds)
+        .ok()
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| "expected a time that is longer than nothing".to_owned())
+}
+
+fn size(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
+    let wrong = || {
+        format!(
+            "expected a size from {} to {} bytes",
+            range.start(),
+            range.end()
+        )
+    };
+    let (number, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(n) => (n, 1 << 10),
+        None => match text.strip_suffix(['M', 'm']) {
+            Some(n) => (n, 1 << 20),
+            None => (text, 1u32),
+        },
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(unit)
+        .filter(|n| range.contains(n))
+        .ok_or_else(wrong)
+}
+
+fn ring_size(text: &str) -> Result<u32, String> {
+    let size = size(text, 1 << 20..=256 << 20)?;
+    if size.is_power_of_two() {
+        Ok(size)
+    } else {
+        Err("expected a power of two".to_owned())
+    }
+}
+
+fn message_size(text: &str) -> Result<u32, String> {
+    size(text, 64 << 10..=64 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, duration, message_size, ring_size};
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn values() {
+        assert_eq!(duration("90").unwrap().as_secs(), 90);
+        assert_eq!(duration("1.5m").unwrap().as_secs(), 90);
+        assert!(duration("5d").is_err() && duration("-1").is_err() && duration("0").is_err());
+        assert_eq!(ring_size("8M"), Ok(8 << 20));
+        assert!(ring_size("3M").is_err() && ring_size("512M").is_err() && ring_size("x").is_err());
+        assert_eq!(message_size("64K"), Ok(65_536));
+        assert!(message_size("99999999999M").is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! The exporters that a command line asks for.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+
+use anyhow::Context as _;
+
+use super::args::{Format, SharedArgs};
+use crate::export::FanOut;
+use crate::export::json::JsonLines;
+use crate::export::terminal::{Options, Terminal};
+use crate::pipeline::Limits;
+
+/// Opens them.
+pub(super) fn open(args: &SharedArgs, title: Option<String>) -> anyhow::Result<FanOut> {
+    let mut all = FanOut::new();
+    match &args.output {
+        Some(path) => {
+            let name = path.display().to_string();
+            let file =
+                File::create(path).with_context(|| format!("cannot write spans to {name}"))?;
+            match args.format.unwrap_or(Format::Json) {
+                Format::Json => all.push(Box::new(JsonLines::new(&name, Box::new(file)))),
+                Format::Pretty => {
+                    let options = Options {
+                        title,
+                        ..Options::for_output(&file, args.verbose)
+                    };
+                    all.push(Box::new(Terminal::new(&name, Box::new(file), options)));
+                }
+            }
+        }
+        None => {
+            let stdout = io::stdout();
+            let default = if stdout.is_terminal() {
+                Format::Pretty
+            } else {
+                Format::Json
+            };
+            match args.format.unwrap_or(default) {
+                Format::Json => {
+                    all.push(Box::new(JsonLines::new(
+                        "standard output",
+                        Box::new(unbuffered()?),
+                    )));
+                }
+                Format::Pretty => {
+                    let options = Options {
+                        title,
+                        ..Options::for_output(&stdout, args.verbose)
+                    };
+                    let out = Box::new(unbuffered()?);
+                    all.push(Box::new(Terminal::new("standard output", out, options)));
+                }
+            }
+        }
+    }
+    otlp(args, &mut all)?;
+    Ok(all)
+}
+
+/// Standard output without the line buffer of the standard library.
+fn unbuffered() -> anyhow::Result<File> {
+    use std::os::fd::AsFd as _;
+    let fd = io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("cannot write to standard output")?;
+    Ok(File::from(fd))
+}
+
+#[cfg(feature = "otlp")]
+fn otlp(args: &SharedArgs, all: &mut FanOut) -> anyhow::Result<()> {
+    use crate::export::otlp::{Config, Otlp};
+    let env = |name: &str| std::env::var(name).ok();
+    let config = Config::resolve(
+        args.otlp_endpoint.as_deref(),
+        args.otlp_protocol.as_deref(),
+        &env,
+    )?;
+    if let Some(config) = config {
+        all.push(Box::new(Otlp::start(config)?));
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "otlp"))]
+fn otlp(args: &SharedArgs, _: &mut FanOut) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        args.otlp_endpoint.is_none(),
+        "this genspan was built without OTLP export; build it with the feature `otlp`"
+    );
+    Ok(())
+}
+
+/// Bounds of the stages, as the command line sets them.
+pub(super) fn limits(args: &SharedArgs) -> Limits {
+    Limits {
+        body_bytes: args.max_message as usize,
+        ..Limits::default()
+    }
+}

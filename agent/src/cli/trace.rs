@@ -1,0 +1,162 @@
+//! `genspan trace`
+
+use std::fs::{File, OpenOptions};
+use std::io::BufWriter;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{Child, ExitCode};
+
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+
+use super::args::TraceArgs;
+use super::sinks;
+use crate::capture::record::{Header, Recorder};
+use crate::driver::child::{self, HeldChild};
+use crate::driver::live::{Ended, Live, LiveError, LiveOptions};
+use crate::driver::output::Output;
+use crate::driver::wait::Signals;
+use crate::model::process::ContentPolicy;
+use crate::probe::attach::TraceError;
+use crate::probe::kernel::{AttachError, Kernel, KernelOptions};
+use crate::target::process::{self, ProcessError};
+
+pub(super) fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
+    // Wrong processes are the likeliest mistake: say so before anything else is done.
+    let pids = pids(&args.pid)?;
+    let signals = Signals::take().context("cannot wait for signals")?;
+    let kernel = Kernel::load(&KernelOptions {
+        ring_bytes: args.ring_size,
+        message_bytes: args.shared.max_message,
+        debug: false,
+    })?;
+    let seed = seed();
+    let recorder = args
+        .record
+        .as_deref()
+        .map(|path| recorder(path, seed))
+        .transpose()?;
+    let output = Output::new(sinks::open(&args.shared, Some(title(args)))?);
+    let held = if args.exec.is_empty() {
+        None
+    } else {
+        Some(HeldChild::start(&args.exec).with_context(|| cannot_start(args))?)
+    };
+    let mut live = Live::new(
+        kernel,
+        signals,
+        output,
+        LiveOptions {
+            seed,
+            limits: sinks::limits(&args.shared),
+            content: ContentPolicy::default(),
+            forbid_content: args.shared.no_content,
+            command: held.as_ref().map(HeldChild::pid),
+            duration: args.duration,
+            recorder,
+        },
+    );
+    for pid in pids {
+        live.add(pid).map_err(explain)?;
+    }
+    let child = match held {
+        Some(held) => {
+            live.add(held.pid()).map_err(explain)?;
+            Some(held.release().with_context(|| cannot_start(args))?)
+        }
+        None => None,
+    };
+    let ended = live.run();
+    finish(ended, child)
+}
+
+/// The processes meant: each once, each Python.
+fn pids(given: &[u32]) -> Result<Vec<u32>, ProcessError> {
+    let mut pids = Vec::new();
+    for pid in given {
+        let group = process::group_of(*pid)?;
+        let target = process::look(group, &ContentPolicy::default())?;
+        let pid = process::require_python(target)?.pid;
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
+}
+
+fn explain(error: TraceError) -> anyhow::Error {
+    match error {
+        TraceError::Process(ProcessError::NotFound(pid))
+        | TraceError::Attach(AttachError::Gone(pid)) => {
+            anyhow::Error::from(ProcessError::Gone(pid))
+        }
+        error => error.into(),
+    }
+}
+
+fn cannot_start(args: &TraceArgs) -> String {
+    let program = args
+        .exec
+        .first()
+        .map(|p| p.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    format!("cannot start {program}")
+}
+
+fn title(args: &TraceArgs) -> String {
+    if args.exec.is_empty() {
+        let pids: Vec<_> = args.pid.iter().map(u32::to_string).collect();
+        format!("genspan trace --pid {}", pids.join(" "))
+    } else {
+        let words: Vec<_> = args
+            .exec
+            .iter()
+            .map(|w| w.to_string_lossy().into_owned())
+            .collect();
+        let words = crate::target::command::without_secrets(&words);
+        format!("genspan trace -- {}", words.join(" "))
+    }
+}
+
+/// A recording holds what was said: for its owner only.
+fn recorder(path: &Path, seed: u128) -> anyhow::Result<Recorder<BufWriter<File>>> {
+    let name = path.display();
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot write the recording {name}"))?;
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let header = Header::new(seed, kernel.trim().to_owned());
+    Recorder::new(BufWriter::new(file), &header)
+        .with_context(|| format!("cannot write the recording {name}"))
+}
+
+/// Something that no other run has: so that trace ids of two runs never meet.
+fn seed() -> u128 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    let draw = || u128::from(RandomState::new().build_hasher().finish());
+    (draw() << 64) | draw()
+}
+
+fn finish(ended: Result<Ended, LiveError>, child: Option<Child>) -> anyhow::Result<ExitCode> {
+    let code = match ended {
+        Ok(Ended::NothingLeft | Ended::Duration) => ExitCode::SUCCESS,
+        Ok(Ended::Signal(Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP)) => ExitCode::SUCCESS,
+        Ok(Ended::Signal(_)) => ExitCode::FAILURE,
+        // `genspan trace … | head` is no failure.
+        Err(LiveError::Export(e)) if e.is_closed() => ExitCode::SUCCESS,
+        Err(e) => return Err(e.into()),
+    };
+    let Some(mut child) = child else {
+        return Ok(code);
+    };
+    // Ended before the command did: leave it alone.
+    match child.try_wait() {
+        Ok(Some(status)) => Ok(ExitCode::from(child::exit_code(status))),
+        Ok(None) => Ok(code),
+        Err(e) => Err(e).context("the command's end could not be learnt"),
+    }
+}

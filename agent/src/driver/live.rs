@@ -1,0 +1,523 @@
+//! A live run: what the kernel sends goes into the pipeline, what comes out to the exporters,
+//! until told to stop or nothing is left to trace.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io::BufWriter;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::capture::decode::{self, ProcessChange, ProcessChangeKind};
+use crate::capture::record::{RecordError, Recorder};
+use crate::driver::losses;
+use crate::driver::output::Output;
+use crate::driver::wait::{self, Signals};
+use crate::export::{ExportError, Exporter as _, Loss};
+use crate::model::event::Event;
+use crate::model::process::ContentPolicy;
+use crate::model::time::BootTime;
+use crate::pipeline::{CopyMode, Limits, Pipeline};
+use crate::probe::attach::{Attachments, TraceError, Traced};
+use crate::probe::kernel::{AttachError, Kernel};
+use crate::target::process::{self, ProcessError};
+use genspan_common::map::mode;
+
+/// How often the rings are looked at while there is traffic.
+const BUSY_WAIT: Duration = Duration::from_millis(5);
+/// Rounds without traffic after which we sleep until the kernel wakes us.
+const QUIET_ROUNDS: u32 = 20;
+/// Longest sleep.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+/// How often the view of calls under way is renewed.
+const REDRAW: Duration = Duration::from_millis(100);
+/// How often the core is told that time passes.
+const TICK: Duration = Duration::from_millis(250);
+/// How often processes are looked after whose end we may have missed, and the clock.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How often wall time is measured against boot time.
+const CLOCK: Duration = Duration::from_secs(60);
+/// Records taken before anything else gets its turn.
+const BATCH: usize = 8192;
+
+/// Why a live run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// A recording was asked for and cannot be written.
+    #[error("the recording cannot be written: {0}")]
+    Record(#[from] RecordError),
+    /// Nobody takes the spans any more.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+}
+
+/// Why a live run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All traced processes ended.
+    NothingLeft,
+    /// The time that was asked for is over.
+    Duration,
+    /// A signal told us to.
+    Signal(Signal),
+}
+
+/// What a live run needs.
+pub struct LiveOptions {
+    /// Seed of the trace ids.
+    pub seed: u128,
+    /// Bounds of the provider stage.
+    pub limits: Limits,
+    /// Content settings where a process's environment says nothing.
+    pub content: ContentPolicy,
+    /// What an operator says of content whatever a process's environment says.
+    pub forbid_content: bool,
+    /// Process id of the command that we started, if we did.
+    pub command: Option<u32>,
+    /// Stop after this time.
+    pub duration: Option<Duration>,
+    /// Where to record to.
+    pub recorder: Option<Recorder<BufWriter<File>>>,
+}
+
+/// A live run.
+pub struct Live {
+    kernel: Kernel,
+    attachments: Attachments,
+    core: Core,
+    signals: Signals,
+    duration: Option<Duration>,
+    /// Processes whose leader ended while threads still ran.
+    lingering: BTreeSet<u32>,
+    undecodable: u64,
+    /// The command that we started, until a signal was left to it.
+    command: Option<u32>,
+}
+
+/// The pipeline with what records its input and takes its output.
+struct Core {
+    pipeline: Pipeline,
+    recorder: Option<Recorder<BufWriter<File>>>,
+    output: Output,
+    forbid_content: bool,
+    announced: HashSet<u32>,
+}
+
+impl Core {
+    /// Feeds an event that is not a record of the data ring.
+    fn event(&mut self, event: &Event<'_>) -> Result<(), LiveError> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.event(event)?;
+        }
+        self.pipeline.event(event);
+        Ok(())
+    }
+
+    fn announce(&mut self, traced: &Traced) -> Result<(), LiveError> {
+        let mut facts = Box::new(traced.target.facts.clone());
+        if self.forbid_content {
+            facts.content.on_spans = false;
+            facts.content.on_events = false;
+        }
+        self.announced.insert(facts.pid);
+        for (name, expected) in &traced.target.rejected {
+            tracing::warn!(
+                pid = facts.pid,
+                "{name} in the environment of the process is not used: expected {expected}"
+            );
+        }
+        self.event(&Event::Process {
+            facts,
+            time: wait::boot_time(),
+        })
+    }
+}
+
+impl Live {
+    /// A run that traces nothing yet.
+    #[must_use]
+    pub fn new(kernel: Kernel, signals: Signals, output: Output, options: LiveOptions) -> Self {
+        Self {
+            kernel,
+            attachments: Attachments::new(options.content),
+            core: Core {
+                pipeline: Pipeline::new(options.seed, options.limits),
+                recorder: options.recorder,
+                output,
+                forbid_content: options.forbid_content,
+                announced: HashSet::new(),
+            },
+            signals,
+            duration: options.duration,
+            lingering: BTreeSet::new(),
+            undecodable: 0,
+            command: options.command,
+        }
+    }
+
+    /// Starts to trace a process and its descendants.
+    ///
+    /// # Errors
+    ///
+    /// When the process cannot be traced; a descendant that cannot be is only told.
+    pub fn add(&mut self, pid: u32) -> Result<(), TraceError> {
+        self.attachments.add(&mut self.kernel, pid, None)?;
+        self.tell_attached(pid);
+        for child in process::descendants(pid) {
+            match self.attachments.add(&mut self.kernel, child, Some(pid)) {
+                Ok(_) => self.tell_attached(child),
+                Err(e) => tracing::debug!("{e}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The traced process with this id.
+    #[must_use]
+    pub fn traced(&self, pid: u32) -> Option<&Traced> {
+        self.attachments.get(pid)
+    }
+
+    fn tell_attached(&self, pid: u32) {
+        let Some(traced) = self.attachments.get(pid) else {
+            return;
+        };
+        if !traced.target.python {
+            return;
+        }
+        let facts = &traced.target.facts;
+        let version = facts.runtime_version.as_deref().unwrap_or("");
+        let name = &facts.service_name;
+        if traced.reachable() {
+            let libraries: Vec<_> = traced
+                .libraries
+                .iter()
+                .filter(|l| l.failed.is_none())
+                .map(|l| l.path.to_string_lossy())
+                .collect();
+            tracing::info!(
+                "tracing {name} (pid {pid}, Python {version}): {}",
+                libraries.join(", ")
+            );
+        } else {
+            tracing::info!(
+                "tracing {name} (pid {pid}, Python {version}): no TLS library loaded yet"
+            );
+        }
+    }
+
+    /// Runs until something ends it. Tells everything that is under way, then the losses.
+    ///
+    /// # Errors
+    ///
+    /// When a recording cannot be written or nobody takes the spans.
+    pub fn run(&mut self) -> Result<Ended, LiveError> {
+        let ended = self.follow()?;
+        // What the kernel still holds.
+        self.data(usize::MAX)?;
+        self.core.pipeline.finish();
+        self.core.output.spans(&mut self.core.pipeline)?;
+        if let Some(recorder) = &mut self.core.recorder {
+            recorder.flush()?;
+        }
+        let lost = self.losses();
+        match self.core.output.exporters().shutdown(&lost) {
+            Ok(()) => {}
+            Err(e) if e.is_closed() => {}
+            Err(e) => tracing::error!("{e}"),
+        }
+        Ok(ended)
+    }
+
+    /// All losses so far.
+    #[must_use]
+    pub fn losses(&self) -> Vec<Loss> {
+        let mut lost = losses::of_kernel(&self.kernel.losses());
+        lost.extend(losses::of_pipeline(&self.core.pipeline));
+        lost.extend(losses::named(&[(
+            "records that make no sense",
+            self.undecodable,
+        )]));
+        lost
+    }
+
+    fn follow(&mut self) -> Result<Ended, LiveError> {
+        let started = Instant::now();
+        let mut timers = Timers::new(started);
+        let mut quiet = 0;
+        self.clock()?;
+        loop {
+            let taken = self.data(BATCH)?;
+            let changed = self.control()?;
+            let now = Instant::now();
+            if timers.sweep.due(now) {
+                self.sweep()?;
+            }
+            if timers.clock.due(now) {
+                self.clock()?;
+            }
+            if timers.tick.due(now) {
+                self.core.event(&Event::Tick {
+                    time: wait::boot_time(),
+                })?;
+                self.core.output.spans(&mut self.core.pipeline)?;
+            }
+            if timers.redraw.due(now) {
+                self.core
+                    .output
+                    .progress(&self.core.pipeline, wait::boot_time());
+                self.core.output.flush()?;
+            }
+            if let Some(signal) = self.signals.take_next()
+                && self.stop_on(signal)
+            {
+                return Ok(Ended::Signal(signal));
+            }
+            if self.duration.is_some_and(|d| now - started >= d) {
+                return Ok(Ended::Duration);
+            }
+            if self.attachments.is_empty() {
+                return Ok(Ended::NothingLeft);
+            }
+            if taken == BATCH {
+                continue;
+            }
+            quiet = if taken > 0 || changed { 0 } else { quiet + 1 };
+            let left = self.duration.map(|d| d.saturating_sub(now - started));
+            self.sleep(quiet, left)?;
+        }
+    }
+
+    /// Whether a signal ends the run. While a command of ours runs, the first one is the
+    /// command's business: Ctrl-C it got from the terminal as we did, others are handed on; we
+    /// end when it does.
+    fn stop_on(&mut self, signal: Signal) -> bool {
+        let Some(pid) = self.command.take() else {
+            return true;
+        };
+        if signal != Signal::SIGINT
+            && let Ok(pid) = i32::try_from(pid)
+            && let Err(error) = kill(Pid::from_raw(pid), signal)
+        {
+            tracing::debug!("{signal} could not be handed on: {error}");
+        }
+        false
+    }
+
+    fn sleep(&mut self, quiet: u32, left: Option<Duration>) -> Result<(), LiveError> {
+        let cap = |d: Duration| left.map_or(d, |l| d.min(l));
+        if quiet < QUIET_ROUNDS {
+            // Not on the data ring: it is looked at anyway, and waking us costs the process.
+            wait::wait(&[self.kernel.control_fd()], &self.signals, cap(BUSY_WAIT));
+            return Ok(());
+        }
+        self.kernel.wake_on_next();
+        if self.data(BATCH)? > 0 {
+            return Ok(());
+        }
+        if let Some(recorder) = &mut self.core.recorder {
+            recorder.flush()?;
+        }
+        let rings = [self.kernel.data_fd(), self.kernel.control_fd()];
+        wait::wait(&rings, &self.signals, cap(IDLE_WAIT));
+        Ok(())
+    }
+
+    /// Takes up to `most` records of the data ring.
+    fn data(&mut self, most: usize) -> Result<usize, LiveError> {
+        let mut taken = 0;
+        while taken < most {
+            let Some(record) = self.kernel.data().next() else {
+                break;
+            };
+            taken += 1;
+            let event = match decode::data(&record) {
+                Ok(event) => event,
+                Err(error) => {
+                    self.undecodable += 1;
+                    tracing::debug!("{error}");
+                    continue;
+                }
+            };
+            if let Event::Data(data) = &event
+                && !self.core.announced.contains(&data.connection.pid)
+                && let Some(traced) = self.attachments.get(data.connection.pid)
+            {
+                self.core.announce(traced)?;
+            }
+            if let Some(recorder) = &mut self.core.recorder {
+                recorder.record(&record, &event)?;
+            }
+            self.core.pipeline.event(&event);
+        }
+        if taken > 0 {
+            for (connection, copy) in self.core.pipeline.modes() {
+                let number = match copy {
+                    CopyMode::Whole => mode::WHOLE,
+                    CopyMode::Heads => mode::HEADS,
+                    CopyMode::Nothing => mode::NOTHING,
+                };
+                tracing::debug!(?connection, ?copy, "copying");
+                self.kernel.set_mode(connection, number);
+            }
+            self.core.output.spans(&mut self.core.pipeline)?;
+        }
+        Ok(taken)
+    }
+
+    /// Takes all records of the control ring.
+    fn control(&mut self) -> Result<bool, LiveError> {
+        let mut changes = Vec::new();
+        while let Some(record) = self.kernel.control().next() {
+            match decode::control(&record) {
+                Ok(change) => changes.push(change),
+                Err(error) => {
+                    self.undecodable += 1;
+                    tracing::debug!("{error}");
+                }
+            }
+        }
+        let any = !changes.is_empty();
+        let mut rescanned = HashSet::new();
+        for change in changes {
+            let again =
+                change.kind == ProcessChangeKind::LibrariesChanged && !rescanned.insert(change.pid);
+            if !again {
+                self.change(change)?;
+            }
+        }
+        Ok(any)
+    }
+
+    fn change(&mut self, change: ProcessChange) -> Result<(), LiveError> {
+        let pid = change.pid;
+        let result = match change.kind {
+            ProcessChangeKind::Forked(child) => {
+                let added = self
+                    .attachments
+                    .add(&mut self.kernel, child, Some(pid))
+                    .map(drop);
+                if added.is_ok() {
+                    tracing::debug!("tracing process {child}, a child of {pid}");
+                }
+                added
+            }
+            ProcessChangeKind::Executed => {
+                let done = self.attachments.executed(&mut self.kernel, pid);
+                if done.is_ok()
+                    && self.core.announced.remove(&pid)
+                    && let Some(traced) = self.attachments.get(pid)
+                {
+                    self.core.announce(traced)?;
+                }
+                self.tell_attached(pid);
+                done
+            }
+            ProcessChangeKind::LibrariesChanged => {
+                let before = self.traced(pid).is_some_and(Traced::reachable);
+                let done = self.attachments.rescan(&mut self.kernel, pid).map(drop);
+                if !before && self.traced(pid).is_some_and(Traced::reachable) {
+                    self.tell_attached(pid);
+                }
+                done
+            }
+            ProcessChangeKind::Exited => return self.ended(pid, change.time),
+        };
+        if let Err(error) = result {
+            match &error {
+                // Short-lived children come and go.
+                TraceError::Process(ProcessError::Gone(_) | ProcessError::NotFound(_))
+                | TraceError::Attach(AttachError::Gone(_)) => tracing::debug!("{error}"),
+                _ => tracing::warn!("{error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The main thread of a process ended: forget the process, unless other threads go on.
+    fn ended(&mut self, pid: u32, time: BootTime) -> Result<(), LiveError> {
+        if process::other_threads(pid) {
+            self.lingering.insert(pid);
+            return Ok(());
+        }
+        self.lingering.remove(&pid);
+        // What it did comes before its end.
+        self.data(usize::MAX)?;
+        if self.attachments.forget(&mut self.kernel, pid).is_some() {
+            tracing::debug!("process {pid} ended");
+        }
+        if self.core.announced.remove(&pid) {
+            self.core.event(&Event::ProcessExit { pid, time })?;
+            self.core.output.spans(&mut self.core.pipeline)?;
+        }
+        Ok(())
+    }
+
+    /// Looks after processes whose end was not heard of.
+    fn sweep(&mut self) -> Result<(), LiveError> {
+        let gone: Vec<u32> = self
+            .attachments
+            .iter()
+            .filter(|t| !process::is_same(t.target.pid, t.target.facts.start_ticks))
+            .map(|t| t.target.pid)
+            .collect();
+        for pid in gone {
+            self.ended(pid, wait::boot_time())?;
+        }
+        let lingering: Vec<u32> = self.lingering.iter().copied().collect();
+        for pid in lingering {
+            self.ended(pid, wait::boot_time())?;
+        }
+        Ok(())
+    }
+
+    fn clock(&mut self) -> Result<(), LiveError> {
+        let time = wait::boot_time();
+        self.core.event(&Event::Clock {
+            offset: wait::clock_offset(),
+            time,
+        })
+    }
+}
+
+/// Something that is due again and again.
+struct Timer {
+    every: Duration,
+    next: Instant,
+}
+
+impl Timer {
+    fn new(every: Duration, now: Instant) -> Self {
+        Self {
+            every,
+            next: now + every,
+        }
+    }
+
+    fn due(&mut self, now: Instant) -> bool {
+        let due = now >= self.next;
+        if due {
+            self.next = now + self.every;
+        }
+        due
+    }
+}
+
+struct Timers {
+    tick: Timer,
+    redraw: Timer,
+    sweep: Timer,
+    clock: Timer,
+}
+
+impl Timers {
+    fn new(now: Instant) -> Self {
+        Self {
+            tick: Timer::new(TICK, now),
+            redraw: Timer::new(REDRAW, now),
+            sweep: Timer::new(SWEEP, now),
+            clock: Timer::new(CLOCK, now),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What did not get through, by reason, in words.
+
+use crate::export::Loss;
+use crate::pipeline::Pipeline;
+
+/// Losses of the pure stages.
+#[must_use]
+pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
+    let (wiring, provider, trace) = pipeline.counters();
+    named(&[
+        (
+            "connections given up: too many open",
+            wiring.connections_evicted,
+        ),
+        (
+            "records of connections that were over",
+            wiring.stale_records,
+        ),
+        ("HTTP/2 connections not followed", wiring.connections_http2),
+        ("bytes missing on connections", wiring.stream.missing_bytes),
+        ("records at impossible positions", wiring.stream.invalid),
+        (
+            "exchanges under way when first seen",
+            wiring.http1.half_seen,
+        ),
+        ("malformed HTTP heads", wiring.http1.malformed_heads),
+        ("malformed HTTP bodies", wiring.http1.malformed_bodies),
+        (
+            "exchanges ended: too many on one connection",
+            wiring.http1.overflowed,
+        ),
+        ("calls not followed: too many open", provider.refused),
+        ("bodies over the limit", provider.bodies_over_limit),
+        (
+            "retries told as calls: too many waited",
+            trace.retries_evicted,
+        ),
+        ("processes forgotten: too many", trace.processes_evicted),
+    ])
+}
+
+/// Those that happened.
+#[must_use]
+pub fn named(all: &[(&str, u64)]) -> Vec<Loss> {
+    all.iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| Loss {
+            name: (*name).to_owned(),
+            count: *count,
+        })
+        .collect()
+}
+
+/// Losses counted in the kernel.
+#[cfg(feature = "kernel")]
+#[must_use]
+pub fn of_kernel(counts: &[u64; genspan_common::loss::Loss::COUNT]) -> Vec<Loss> {
+    use genspan_common::loss::Loss as Reason;
+    let all: Vec<(&str, u64)> = Reason::ALL
+        .iter()
+        .map(|r| (r.describe(), counts[*r as usize]))
+        .collect();
+    named(&all)
+}

@@ -1,0 +1,12 @@
+//! Runs the pipeline on what the kernel sends, or on a recording: all the IO there is between
+//! command line and stages.
+
+#[cfg(feature = "kernel")]
+pub mod child;
+#[cfg(feature = "kernel")]
+pub mod live;
+pub mod losses;
+pub mod output;
+pub mod replay;
+#[cfg(feature = "kernel")]
+pub mod wait;

@@ -1,0 +1,255 @@
+//! OTLP over gRPC and HTTP/protobuf.
+//!
+//! A thread of its own with a single-threaded runtime takes spans from a bounded queue, so
+//! nothing here ever blocks the pipeline: a span that finds the queue full is dropped and
+//! counted. The thread sleeps without a timer while there is nothing to send.
+
+mod config;
+mod convert;
+mod counters;
+mod dial;
+mod health;
+mod http_client;
+mod transport;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, ConfigError, Protocol};
+pub use counters::Stats;
+
+use super::{ExportError, Exporter, Loss};
+use crate::model::span::Span;
+use counters::{Counters, add};
+use health::Health;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc as std_mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use transport::Transport;
+use worker::{Command, Delivery, Exit, Queued, Shared, Worker};
+
+/// Why the export could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system refused a thread or the means to wait for sockets.
+    #[error("OTLP export: cannot start its thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Whether a log event of the OpenTelemetry crates only repeats what this exporter tells better
+/// itself (each retry, each lost batch); a subscriber should leave those out.
+#[must_use]
+pub fn is_chatter(metadata: &tracing::Metadata<'_>) -> bool {
+    metadata.target().starts_with("opentelemetry") && metadata.name().starts_with("Export.")
+}
+
+/// Reads what became of the spans, also after the exporter is gone.
+#[derive(Clone, Debug)]
+pub struct StatsHandle(Arc<Counters>);
+
+impl StatsHandle {
+    /// The numbers up to now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+}
+
+/// Exports spans to an OTLP endpoint.
+pub struct Otlp {
+    config: Config,
+    shared: Arc<Shared>,
+    /// Gone after the shutdown.
+    running: Option<Running>,
+}
+
+struct Running {
+    spans: mpsc::Sender<Queued>,
+    commands: mpsc::UnboundedSender<Command>,
+    exit: watch::Sender<Option<Exit>>,
+    finished: std_mpsc::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Otlp {
+    /// Starts the exporting thread. Connects with the first spans, not now.
+    ///
+    /// # Errors
+    /// When a setting cannot be used, or no thread can be had.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let (spans, spans_out) = mpsc::channel(config.max_queue);
+        let (commands, commands_out) = mpsc::unbounded_channel();
+        let (exit, exit_out) = watch::channel(None);
+        let (started, is_started) = std_mpsc::channel();
+        let (finish, finished) = std_mpsc::channel();
+        let shared = Arc::new(Shared {
+            counters: Arc::default(),
+            queued_bytes: AtomicUsize::new(0),
+            told_full: AtomicBool::new(false),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            // Only name resolution uses these.
+            .max_blocking_threads(1)
+            .thread_keep_alive(Duration::from_secs(1))
+            .build()?;
+        let for_thread = (config.clone(), Arc::clone(&shared));
+        let body = move || {
+            let (config, shared) = for_thread;
+            let health = Arc::new(Health::new(&config.endpoint, config.max_queue));
+            runtime.block_on(async {
+                match Transport::new(&config, &health, &shared.counters) {
+                    Err(error) => drop(started.send(Err(error))),
+                    Ok(transport) => {
+                        let _ = started.send(Ok(()));
+                        let delivery = Delivery::new(config, health, &shared.counters, exit_out);
+                        Worker::new(spans_out, commands_out, shared, transport, delivery)
+                            .run()
+                            .await;
+                    }
+                }
+            });
+            // A name resolution that hangs must not hold up the exit.
+            runtime.shutdown_background();
+            let _ = finish.send(());
+        };
+        // The thread's messages go where the caller's go.
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let thread = std::thread::Builder::new()
+            .name("otlp".to_owned())
+            .spawn(move || tracing::dispatcher::with_default(&log, body))?;
+        is_started
+            .recv()
+            .map_err(|_| std::io::Error::other("it ended at once"))??;
+        Ok(Self {
+            config,
+            shared,
+            running: Some(Running {
+                spans,
+                commands,
+                exit,
+                finished,
+                thread,
+            }),
+        })
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What became of the spans, readable from anywhere.
+    #[must_use]
+    pub fn stats_handle(&self) -> StatsHandle {
+        StatsHandle(Arc::clone(&self.shared.counters))
+    }
+
+    /// What became of the spans up to now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.stats()
+    }
+
+    /// Waits until all spans taken so far are delivered or given up.
+    ///
+    /// # Errors
+    /// When that takes longer than `within`.
+    pub fn force_flush(&self, within: Duration) -> Result<(), ExportError> {
+        let Some(running) = &self.running else {
+            return Ok(());
+        };
+        let (done, is_done) = std_mpsc::channel();
+        if running.commands.send(Command::Flush(done)).is_err() {
+            return Ok(());
+        }
+        is_done.recv_timeout(within).map_err(|_| {
+            let waiting = running.spans.max_capacity() - running.spans.capacity();
+            self.late(waiting as u64, within)
+        })
+    }
+
+    fn late(&self, unsent: u64, within: Duration) -> ExportError {
+        ExportError::Deadline {
+            what: format!("OTLP endpoint {}", self.config.endpoint),
+            unsent,
+            seconds: within.as_secs_f64(),
+        }
+    }
+
+    fn drop_span(&self) {
+        add(&self.shared.counters.dropped_queue_full, 1);
+        if !self.shared.told_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "OTLP queue full ({} spans or {} MiB): spans are dropped until there is room; \
+                 OTEL_BSP_MAX_QUEUE_SIZE makes it larger",
+                self.config.max_queue,
+                self.config.max_queue_bytes >> 20,
+            );
+        }
+    }
+}
+
+impl Exporter for Otlp {
+    fn span(&mut self, span: &Span) -> Result<(), ExportError> {
+        let Some(running) = &self.running else {
+            add(&self.shared.counters.dropped_queue_full, 1);
+            return Ok(());
+        };
+        let weight = convert::weight(span);
+        let queued = &self.shared.queued_bytes;
+        if queued.load(Ordering::Relaxed).saturating_add(weight) > self.config.max_queue_bytes {
+            self.drop_span();
+            return Ok(());
+        }
+        // Room first, so that a span that will be dropped is not copied.
+        match running.spans.try_reserve() {
+            Ok(room) => {
+                queued.fetch_add(weight, Ordering::Relaxed);
+                let span = Box::new(span.clone());
+                room.send(Queued { span, weight });
+            }
+            Err(_) => self.drop_span(),
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), ExportError> {
+        Ok(())
+    }
+
+    /// Delivers what waits, within [`Config::shutdown_timeout`].
+    fn shutdown(&mut self, _losses: &[Loss]) -> Result<(), ExportError> {
+        let Some(running) = self.running.take() else {
+            return Ok(());
+        };
+        let within = self.config.shutdown_timeout;
+        let before = self.stats().undelivered();
+        let begun = Instant::now();
+        let end = begun + within;
+        running.exit.send_replace(Some(Exit { begun, end }));
+        drop((running.spans, running.commands));
+        // The thread keeps the deadline itself; the second is for a machine under load.
+        let grace = within + Duration::from_secs(1);
+        let ended = running.finished.recv_timeout(grace).is_ok();
+        if ended {
+            drop(running.thread.join());
+        }
+        let unsent = self.stats().undelivered() - before;
+        if ended && unsent == 0 {
+            Ok(())
+        } else {
+            Err(self.late(unsent, within))
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What is known of the endpoint, and the messages that tell the user: one when it goes, one
+//! when it comes back, none in between.
+
+use std::sync::Mutex;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing was sent yet, or the last export went through.
+    Well,
+    /// It answers, but not as it should.
+    Failing,
+    /// No connection comes about.
+    Unreachable,
+    /// A connection came about again; whether it takes spans is not known yet.
+    Reached,
+}
+
+/// The endpoint's health.
+#[derive(Debug)]
+pub(super) struct Health {
+    endpoint: String,
+    max_queue: usize,
+    state: Mutex<State>,
+}
+
+impl Health {
+    pub(super) fn new(endpoint: &str, max_queue: usize) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            max_queue,
+            state: Mutex::new(State::Well),
+        }
+    }
+
+    fn swap(&self, new: State) -> State {
+        let mut state = self
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::replace(&mut *state, new)
+    }
+
+    fn is(&self, wanted: State) -> bool {
+        let state = self
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *state == wanted
+    }
+
+    /// Whether no connection comes about.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.is(State::Unreachable)
+    }
+
+    /// Whether the last thing we know is good.
+    pub(super) fn is_well(&self) -> bool {
+        self.is(State::Well)
+    }
+
+    /// No connection came about.
+    pub(super) fn unreachable(&self, why: &str) {
+        match self.swap(State::Unreachable) {
+            State::Unreachable | State::Reached => {}
+            State::Well | State::Failing => tracing::warn!(
+                "OTLP endpoint {} not reachable: {why}; up to {} spans are kept, further ones \
+                 dropped, until it comes back; is a collector running there?",
+                self.endpoint,
+                self.max_queue,
+            ),
+        }
+    }
+
+    /// A connection came about.
+    pub(super) fn connected(&self) {
+        if self.is_unreachable() {
+            self.swap(State::Reached);
+        }
+    }
+
+    /// It answered with an error.
+    pub(super) fn failing(&self, why: &str) {
+        if self.swap(State::Failing) != State::Failing {
+            tracing::warn!("OTLP endpoint {} does not take spans: {why}", self.endpoint);
+        }
+    }
+
+    /// It took spans.
+    pub(super) fn delivered(&self) {
+        if self.swap(State::Well) != State::Well {
+            tracing::warn!("OTLP endpoint {} takes spans again", self.endpoint);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Stand-ins for a collector: HTTP by hand, gRPC by tonic.
+
+use flate2::read::GzDecoder;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use prost::Message;
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tonic::codec::CompressionEncoding;
+
+/// What the HTTP stand-in says; when the script is over, `200 OK`.
+pub(super) struct Answer {
+    pub(super) status: &'static str,
+    pub(super) headers: &'static str,
+    pub(super) body: Vec<u8>,
+}
+
+/// One request.
+#[derive(Clone)]
+pub(super) struct Received {
+    pub(super) at: Instant,
+    /// Request line and headers, or gRPC metadata.
+    pub(super) head: String,
+    pub(super) request: ExportTraceServiceRequest,
+}
+
+fn count(received: &[Received]) -> usize {
+    received
+        .iter()
+        .flat_map(|r| &r.request.resource_spans)
+        .flat_map(|r| &r.scope_spans)
+        .map(|s| s.spans.len())
+        .sum()
+}
+
+/// A port on which nothing listens.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[derive(Default)]
+struct State {
+    script: VecDeque<Answer>,
+    received: Vec<Received>,
+}
+
+/// OTLP/HTTP.
+pub(super) struct Collector {
+    pub(super) port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+impl Collector {
+    pub(super) fn start(script: Vec<Answer>) -> Self {
+        Self::start_at(0, script)
+    }
+
+    pub(super) fn start_at(port: u16, script: Vec<Answer>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(Mutex::new(State {
+            script: script.into(),
+            ..State::default()
+        }));
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || serve(stream.unwrap(), &shared));
+            }
+        });
+        Self { port, state }
+    }
+
+    pub(super) fn received(&self) -> Vec<Received> {
+        self.state.lock().unwrap().received.clone()
+    }
+
+    pub(super) fn span_count(&self) -> usize {
+        count(&self.state.lock().unwrap().received)
+    }
+}
+
+fn serve(stream: TcpStream, state: &Mutex<State>) {
+    let mut out = stream.try_clone().unwrap();
+    let mut input = BufReader::new(stream);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if input.read_line(&mut head).unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let lower = head.to_ascii_lowercase();
+        let length = lower
+            .lines()
+            .find_map(|l| l.strip_prefix("content-length: "))
+            .expect("a content-length");
+        let mut body = vec![0; length.parse().unwrap()];
+        input.read_exact(&mut body).unwrap();
+        if lower.contains("content-encoding: gzip") {
+            let mut plain = Vec::new();
+            GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
+            body = plain;
+        }
+        let request = ExportTraceServiceRequest::decode(&body[..]).unwrap();
+        let mut state = state.lock().unwrap();
+        state.received.push(Received {
+            at: Instant::now(),
+            head,
+            request,
+        });
+        let answer = state.script.pop_front().unwrap_or(Answer {
+            status: "200 OK",
+            headers: "",
+            body: vec![],
+        });
+        drop(state);
+        write!(
+            out,
+            "HTTP/1.1 {}\r\nContent-Length: {}\r\n{}\r\n",
+            answer.status,
+            answer.body.len(),
+            answer.headers
+        )
+        .unwrap();
+        out.write_all(&answer.body).unwrap();
+    }
+}
+
+/// OTLP/gRPC.
+pub(super) struct GrpcCollector {
+    pub(super) port: u16,
+    received: Arc<Mutex<Vec<Received>>>,
+}
+
+impl GrpcCollector {
+    pub(super) fn start(port: u16) -> Self {
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let service = TraceServiceServer::new(Service(Arc::clone(&received)))
+            .accept_compressed(CompressionEncoding::Gzip);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let server = tonic::transport::Server::builder().add_service(service);
+            let address = ([127, 0, 0, 1], port).into();
+            runtime.block_on(server.serve(address)).unwrap();
+        });
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::yield_now();
+        }
+        Self { port, received }
+    }
+
+    pub(super) fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    pub(super) fn span_count(&self) -> usize {
+        count(&self.received.lock().unwrap())
+    }
+}
+
+struct Service(Arc<Mutex<Vec<Received>>>);
+
+#[tonic::async_trait]
+impl TraceService for Service {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        self.0.lock().unwrap().push(Received {
+            at: Instant::now(),
+            head: format!("{:?}", request.metadata()),
+            request: request.into_inner(),
+        });
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}

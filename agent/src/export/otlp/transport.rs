@@ -1,0 +1,153 @@
+//! `opentelemetry-otlp`'s exporters over one shared transport.
+//!
+//! An exporter of that crate holds one resource, while we speak for many processes. Building the
+//! request ourselves would put all of them into one, but would also mean to do again what the
+//! crate does well: headers, retry classification, throttling hints, gRPC metadata. So there is
+//! one of its exporters per resource; it costs about a kilobyte, because they share one gRPC
+//! channel or one HTTP client with its kept connection.
+
+use super::config::{Config, ConfigError, Protocol};
+use super::convert;
+use super::counters::Counters;
+use super::dial::Dial;
+use super::health::Health;
+use super::http_client::Http;
+use crate::model::span::Resource;
+use opentelemetry_http::HttpClient;
+use opentelemetry_otlp::{
+    Compression, ExporterBuildError, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig,
+    WithTonicConfig,
+};
+use opentelemetry_sdk::trace::SpanExporter as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+
+/// Resources whose exporters are kept; the least recently used one goes first.
+const MAX_RESOURCES: usize = 256;
+/// The crate's own bound for the retries of one export. Ours are shorter, and differ with the
+/// reason for the retries.
+const RETRIES_END: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_JITTER: Duration = Duration::from_millis(250);
+
+enum Shared {
+    Grpc(Channel),
+    Http(Arc<dyn HttpClient>),
+}
+
+/// Makes and keeps the exporters.
+pub(super) struct Transport {
+    shared: Shared,
+    endpoint: String,
+    gzip: bool,
+    retry: RetryPolicy,
+    /// By the resource's address: the `Arc` here keeps that from being used for another one.
+    exporters: Vec<(Arc<Resource>, Arc<SpanExporter>)>,
+}
+
+impl Transport {
+    /// Needs the runtime that will run the exports.
+    pub(super) fn new(
+        config: &Config,
+        health: &Arc<Health>,
+        counters: &Arc<Counters>,
+    ) -> Result<Self, ConfigError> {
+        let invalid = |e: &dyn std::fmt::Display| {
+            ConfigError::new("OTLP endpoint", format!("`{}`: {e}", config.endpoint))
+        };
+        let dial = Dial::new(config, health, counters)?;
+        let shared = match config.protocol {
+            Protocol::Grpc => {
+                let origin: http::Uri = config.endpoint.parse().map_err(|e| invalid(&e))?;
+                // TLS is the connector's work; a tonic that is built with its own would insist on
+                // that for `https`. The origin is what the requests name.
+                let dialled = config.endpoint.replacen("https:", "http:", 1);
+                let endpoint = Endpoint::from_shared(dialled)
+                    .map_err(|e| invalid(&e))?
+                    .origin(origin)
+                    .timeout(config.timeout);
+                Shared::Grpc(endpoint.connect_with_connector_lazy(dial))
+            }
+            Protocol::HttpProtobuf => {
+                config
+                    .endpoint
+                    .parse::<http::Uri>()
+                    .map_err(|e| invalid(&e))?;
+                Shared::Http(Arc::new(Http::new(dial, config.timeout, health, counters)))
+            }
+        };
+        let jitter = MAX_JITTER.min(config.retry_initial);
+        let mut transport = Self {
+            shared,
+            endpoint: config.endpoint.clone(),
+            gzip: config.gzip,
+            retry: RetryPolicy::recommended()
+                .with_max_retries(usize::MAX)
+                .with_initial_delay(config.retry_initial)
+                // The crate caps delay and jitter together.
+                .with_max_delay(config.retry_max.saturating_add(jitter))
+                .with_max_jitter(jitter),
+            exporters: Vec::new(),
+        };
+        // What is wrong with the settings shows now and not with the first span.
+        transport
+            .exporter(&Arc::new(Resource::default()))
+            .map_err(|e| invalid(&e))?;
+        transport.exporters.clear();
+        Ok(transport)
+    }
+
+    /// The exporter for a resource.
+    pub(super) fn exporter(
+        &mut self,
+        resource: &Arc<Resource>,
+    ) -> Result<Arc<SpanExporter>, ExporterBuildError> {
+        let known = self
+            .exporters
+            .iter()
+            .position(|(r, _)| Arc::ptr_eq(r, resource));
+        let entry = match known {
+            Some(at) => self.exporters.remove(at),
+            None => {
+                if self.exporters.len() >= MAX_RESOURCES {
+                    self.exporters.remove(0);
+                }
+                let mut exporter = self.build()?;
+                exporter.set_resource(&convert::resource(resource));
+                (Arc::clone(resource), Arc::new(exporter))
+            }
+        };
+        let exporter = Arc::clone(&entry.1);
+        self.exporters.push(entry);
+        Ok(exporter)
+    }
+
+    fn build(&self) -> Result<SpanExporter, ExporterBuildError> {
+        match &self.shared {
+            Shared::Grpc(channel) => {
+                let mut builder = SpanExporter::builder()
+                    .with_tonic()
+                    .with_channel(channel.clone())
+                    .with_timeout(RETRIES_END)
+                    .with_retry_policy(self.retry.clone());
+                if self.gzip {
+                    builder = builder.with_compression(Compression::Gzip);
+                }
+                builder.build()
+            }
+            Shared::Http(client) => {
+                let mut builder = SpanExporter::builder()
+                    .with_http()
+                    .with_shared_http_client(Arc::clone(client))
+                    .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+                    .with_endpoint(self.endpoint.clone())
+                    .with_timeout(RETRIES_END)
+                    .with_retry_policy(self.retry.clone());
+                if self.gzip {
+                    builder = builder.with_compression(Compression::Gzip);
+                }
+                builder.build()
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What it all came to.
+
+use super::format;
+use super::row::int;
+use super::style::{Painter, Style};
+use super::text;
+use crate::export::Loss;
+use crate::model::span::Span;
+use crate::vocabulary::attr;
+
+/// Sums over the spans seen.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    calls: u64,
+    errors: u64,
+    tokens_in: u64,
+    tokens_out: u64,
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, span: &Span) {
+        self.calls += 1;
+        self.errors += u64::from(span.error.is_some());
+        self.tokens_in += int(span, attr::USAGE_INPUT_TOKENS).unwrap_or(0);
+        self.tokens_out += int(span, attr::USAGE_OUTPUT_TOKENS).unwrap_or(0);
+    }
+
+    /// The last lines.
+    pub(super) fn render(&self, losses: &[Loss], painter: Painter) -> String {
+        let mut out = String::new();
+        painter.paint(&mut out, Style::Bold, &format::counted(self.calls, "call"));
+        if self.errors > 0 {
+            out.push_str(" · ");
+            let errors = format::counted(self.errors, "error");
+            painter.paint(&mut out, Style::Error, &errors);
+        }
+        if self.tokens_in + self.tokens_out > 0 {
+            out.push_str(&format!(
+                " · {} tokens in, {} out",
+                format::count(self.tokens_in),
+                format::count(self.tokens_out)
+            ));
+        }
+        out.push('\n');
+        for loss in losses.iter().filter(|l| l.count > 0) {
+            let line = format!(
+                "lost: {} {}",
+                format::count(loss.count),
+                text::clean(&loss.name)
+            );
+            painter.paint(&mut out, Style::Warning, &line);
+            out.push('\n');
+        }
+        out
+    }
+}

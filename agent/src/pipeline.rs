@@ -1,0 +1,378 @@
+//! Wires the pure stages: events in, spans out. No IO, no clock; a replay gives what the live run
+//! gave.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::call::CallProgress;
+use crate::model::event::{ConnectionId, Data, Direction, Event};
+use crate::model::span::Span;
+use crate::model::time::BootTime;
+use crate::protocol::detect::{self, Looks, Verdict};
+use crate::protocol::http1::{self, Http1};
+use crate::protocol::{ExchangeIds, Role};
+use crate::provider::{self, Calls};
+use crate::stream::{self, Assembler, Piece};
+use crate::trace::{self, Spans};
+
+/// Bounds of what is held of calls under way.
+pub use crate::provider::Limits;
+
+/// Most connections followed at one time; beyond it the one that was silent longest is given up.
+pub const MAX_CONNECTIONS: usize = 32_768;
+
+/// Exchanges without a model call after which only the heads of a connection's requests are
+/// asked for.
+pub const UNWANTED_BEFORE_HEADS: u64 = 8;
+
+/// How long a record waits for one that should come before it, in nanoseconds.
+pub const GAP_PATIENCE: u64 = 100_000_000;
+
+/// What should be copied of a connection; told to the kernel by whoever runs the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyMode {
+    /// Everything.
+    Whole,
+    /// The heads of requests.
+    Heads,
+    /// Nothing.
+    Nothing,
+}
+
+/// What the pipeline met, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Data records taken.
+    pub records: u64,
+    /// Payload bytes taken.
+    pub bytes: u64,
+    /// Connections first seen.
+    pub connections: u64,
+    /// Connections given up because there were too many.
+    pub connections_evicted: u64,
+    /// Records of a connection that was over already.
+    pub stale_records: u64,
+    /// Connections of which only heads are copied since they carried no model calls.
+    pub connections_without_calls: u64,
+    /// Connections that carry HTTP/2, which is not followed yet.
+    pub connections_http2: u64,
+    /// Connections that carry something else.
+    pub connections_not_http: u64,
+    /// Sums of the protocol stage over connections that are over.
+    pub http1: http1::Counters,
+    /// Sums of the stream stage over connections that are over.
+    pub stream: stream::Counters,
+}
+
+/// One connection's stages.
+struct Connection {
+    id: ConnectionId,
+    write: Assembler,
+    read: Assembler,
+    http: Http1,
+    mode: CopyMode,
+    last: BootTime,
+}
+
+impl Connection {
+    fn new(id: ConnectionId) -> Self {
+        Self {
+            id,
+            write: Assembler::new(),
+            read: Assembler::new(),
+            http: Http1::new(id, Role::Client),
+            mode: CopyMode::Whole,
+            last: BootTime(0),
+        }
+    }
+
+    /// When the oldest record came that waits for another.
+    fn waiting_since(&self) -> Option<BootTime> {
+        [self.write.waiting_since(), self.read.waiting_since()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+/// The pure core as a whole.
+pub struct Pipeline {
+    /// By process and address of the TLS object, so that a process's connections lie together.
+    connections: BTreeMap<(u32, u64), Connection>,
+    ids: ExchangeIds,
+    calls: Calls,
+    spans: Spans,
+    modes: VecDeque<(ConnectionId, CopyMode)>,
+    counters: Counters,
+    now: BootTime,
+}
+
+impl Pipeline {
+    /// A pipeline whose ids are drawn under `seed`.
+    #[must_use]
+    pub fn new(seed: u128, limits: Limits) -> Self {
+        Self {
+            connections: BTreeMap::new(),
+            ids: ExchangeIds::default(),
+            calls: Calls::new(limits),
+            spans: Spans::new(seed),
+            modes: VecDeque::new(),
+            counters: Counters::default(),
+            now: BootTime(0),
+        }
+    }
+
+    /// Takes an event.
+    pub fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Data(data) => self.data(data),
+            Event::EndOfStream { connection, time } => {
+                self.now = self.now.max(*time);
+                if let Some(c) = self.connections.get_mut(&(connection.pid, connection.ssl))
+                    && c.id == *connection
+                {
+                    flush(c, &mut self.ids, &mut self.calls);
+                    c.http.end_of_stream(*time, &mut self.calls);
+                }
+            }
+            Event::Closed { connection, time } => {
+                self.now = self.now.max(*time);
+                let key = (connection.pid, connection.ssl);
+                if self
+                    .connections
+                    .get(&key)
+                    .is_some_and(|c| c.id == *connection)
+                {
+                    self.close(key, *time);
+                }
+            }
+            Event::Process { facts, time } => {
+                self.now = self.now.max(*time);
+                self.spans.process(facts);
+            }
+            Event::ProcessExit { pid, time } => {
+                self.now = self.now.max(*time);
+                self.close_all((*pid, 0)..=(*pid, u64::MAX), *time);
+                self.hand_on();
+                self.spans.process_exit(*pid);
+            }
+            Event::Clock { offset, .. } => self.spans.clock(*offset),
+            Event::Tick { time } => {
+                self.now = self.now.max(*time);
+                self.flush_waiting(*time);
+                self.spans.tick(*time);
+            }
+        }
+        self.hand_on();
+    }
+
+    /// Nothing more will come: what is under way is told as far as it was seen.
+    pub fn finish(&mut self) {
+        self.calls.stopping();
+        self.close_all((0, 0)..=(u32::MAX, u64::MAX), self.now);
+        self.hand_on();
+        self.spans.flush();
+    }
+
+    /// The spans finished since the last time.
+    pub fn spans(&mut self) -> impl Iterator<Item = Span> + '_ {
+        self.spans.drain()
+    }
+
+    /// What should be copied of which connection, from now on.
+    pub fn modes(&mut self) -> impl Iterator<Item = (ConnectionId, CopyMode)> + '_ {
+        self.modes.drain(..)
+    }
+
+    /// The calls under way.
+    #[must_use]
+    pub fn progress(&self, now: BootTime) -> Vec<CallProgress> {
+        self.calls.progress(now)
+    }
+
+    /// What the stages met so far: wiring, provider stage, trace stage.
+    #[must_use]
+    pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
+        let mut sums = self.counters;
+        for c in self.connections.values() {
+            add_counters(&mut sums, c);
+        }
+        (sums, self.calls.counters(), self.spans.counters())
+    }
+
+    fn data(&mut self, data: &Data<'_>) {
+        self.counters.records += 1;
+        self.counters.bytes += data.bytes.len() as u64;
+        self.now = self.now.max(data.time);
+        let key = (data.connection.pid, data.connection.ssl);
+        match self.connections.get(&key) {
+            Some(c) if c.id == data.connection => {}
+            Some(c) if c.id.generation > data.connection.generation => {
+                self.counters.stale_records += 1;
+                return;
+            }
+            Some(_) => {
+                // The kernel forgot the connection, or its end was lost.
+                self.close(key, data.time);
+                self.open(key, data.connection);
+            }
+            None => self.open(key, data.connection),
+        }
+        let Some(c) = self.connections.get_mut(&key) else {
+            return;
+        };
+        c.last = data.time;
+        if c.mode == CopyMode::Heads
+            && data.direction == Direction::Write
+            && detect::request_line(data.bytes) == Looks::Yes
+        {
+            // The answers before it were not copied: nothing of them is to be waited for.
+            add_counters(&mut self.counters, c);
+            c.http = Http1::new(c.id, Role::Client);
+            c.write = Assembler::new();
+            c.read = Assembler::new();
+        }
+        feed(c, data, &mut self.ids, &mut self.calls);
+        if let Some(mode) = wanted_mode(c) {
+            c.mode = mode;
+            self.modes.push_back((c.id, mode));
+            match (mode, c.http.verdict()) {
+                (CopyMode::Heads, _) => self.counters.connections_without_calls += 1,
+                (CopyMode::Nothing, Verdict::Http2) => self.counters.connections_http2 += 1,
+                (CopyMode::Nothing, _) => self.counters.connections_not_http += 1,
+                (CopyMode::Whole, _) => {}
+            }
+        }
+    }
+
+    fn open(&mut self, key: (u32, u64), id: ConnectionId) {
+        if self.connections.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = self
+                .connections
+                .values()
+                .min_by_key(|c| c.last)
+                .map(|c| c.id)
+        {
+            self.counters.connections_evicted += 1;
+            self.close((oldest.pid, oldest.ssl), self.now);
+        }
+        self.counters.connections += 1;
+        self.connections.insert(key, Connection::new(id));
+    }
+
+    fn close(&mut self, key: (u32, u64), time: BootTime) {
+        if let Some(mut c) = self.connections.remove(&key) {
+            flush(&mut c, &mut self.ids, &mut self.calls);
+            c.http.closed(time, &mut self.calls);
+            add_counters(&mut self.counters, &c);
+        }
+    }
+
+    fn close_all(&mut self, range: std::ops::RangeInclusive<(u32, u64)>, time: BootTime) {
+        let keys: Vec<_> = self.connections.range(range).map(|(k, _)| *k).collect();
+        for key in keys {
+            self.close(key, time);
+        }
+    }
+
+    fn flush_waiting(&mut self, now: BootTime) {
+        for c in self.connections.values_mut() {
+            if c.waiting_since()
+                .is_some_and(|since| now.since(since) > GAP_PATIENCE)
+            {
+                flush(c, &mut self.ids, &mut self.calls);
+            }
+        }
+    }
+
+    fn hand_on(&mut self) {
+        if self.calls.has_events() {
+            for event in self.calls.drain() {
+                self.spans.call(event);
+            }
+        }
+    }
+}
+
+/// Hands a record through assembler and protocol.
+fn feed(c: &mut Connection, data: &Data<'_>, ids: &mut ExchangeIds, calls: &mut Calls) {
+    let direction = data.direction;
+    let assembler = match direction {
+        Direction::Write => &mut c.write,
+        Direction::Read => &mut c.read,
+    };
+    let http = &mut c.http;
+    assembler.push(data, &mut |piece| hand(http, direction, piece, ids, calls));
+}
+
+/// Gives up waiting for records that did not come.
+fn flush(c: &mut Connection, ids: &mut ExchangeIds, calls: &mut Calls) {
+    let http = &mut c.http;
+    c.write
+        .flush(&mut |piece| hand(http, Direction::Write, piece, ids, calls));
+    c.read
+        .flush(&mut |piece| hand(http, Direction::Read, piece, ids, calls));
+}
+
+fn hand(
+    http: &mut Http1,
+    direction: Direction,
+    piece: Piece<'_>,
+    ids: &mut ExchangeIds,
+    calls: &mut Calls,
+) {
+    match piece {
+        Piece::Bytes { time, tid, bytes } => http.data(direction, time, tid, bytes, ids, calls),
+        Piece::Gap {
+            time,
+            missing,
+            reason,
+        } => http.gap(direction, time, missing, reason, calls),
+    }
+}
+
+/// The mode that a connection should be in, if that is another than it is in.
+fn wanted_mode(c: &Connection) -> Option<CopyMode> {
+    let seen = c.http.counters();
+    let mode = match c.http.verdict() {
+        Verdict::Http2 | Verdict::Switched | Verdict::NotHttp => CopyMode::Nothing,
+        Verdict::Http1 if c.mode == CopyMode::Heads => {
+            if seen.wanted > 0 {
+                CopyMode::Whole
+            } else {
+                CopyMode::Heads
+            }
+        }
+        Verdict::Http1 if seen.wanted == 0 && seen.exchanges >= UNWANTED_BEFORE_HEADS => {
+            CopyMode::Heads
+        }
+        Verdict::Http1 | Verdict::Undecided => c.mode,
+    };
+    (mode != c.mode).then_some(mode)
+}
+
+/// Adds a connection's counters to the sums.
+fn add_counters(sums: &mut Counters, c: &Connection) {
+    let h = c.http.counters();
+    let s = &mut sums.http1;
+    s.exchanges += h.exchanges;
+    s.wanted += h.wanted;
+    s.half_seen += h.half_seen;
+    s.unrequested += h.unrequested;
+    s.malformed_heads += h.malformed_heads;
+    s.malformed_bodies += h.malformed_bodies;
+    s.resyncs += h.resyncs;
+    s.resync_bytes += h.resync_bytes;
+    s.lost_framings += h.lost_framings;
+    s.unfollowed_bytes += h.unfollowed_bytes;
+    s.overflowed += h.overflowed;
+    for a in [c.write.counters(), c.read.counters()] {
+        let s = &mut sums.stream;
+        s.bytes += a.bytes;
+        s.gaps += a.gaps;
+        s.missing_bytes += a.missing_bytes;
+        s.stale_bytes += a.stale_bytes;
+        s.held += a.held;
+        s.gave_up += a.gave_up;
+        s.invalid += a.invalid;
+    }
+}

@@ -1,0 +1,266 @@
+//! Probes on processes: put there, kept in step with what the process loads, forks and runs,
+//! taken away.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use crate::model::process::ContentPolicy;
+use crate::probe::kernel::{AttachError, Kernel, Probes};
+use crate::target::process::{self, MappedFile, ProcessError, Target};
+use crate::target::tls::{self, TlsFile, TlsFinder};
+
+/// Most processes traced at one time.
+pub const MAX_TRACED: usize = genspan_common::limits::MAX_PROCESSES as usize;
+
+/// A TLS library of a process, with its probes if it could be probed.
+#[derive(Debug)]
+pub struct AttachedLibrary {
+    /// Path as the process sees it.
+    pub path: PathBuf,
+    /// What was found in it.
+    pub found: TlsFile,
+    id: (i32, i32, u64),
+    /// Why there are no probes, when there should be.
+    pub failed: Option<String>,
+    _probes: Probes,
+}
+
+/// A process that is traced.
+#[derive(Debug)]
+pub struct Traced {
+    /// What it is.
+    pub target: Target,
+    /// Its TLS libraries.
+    pub libraries: Vec<AttachedLibrary>,
+    /// The process that it was forked from, if that is traced too.
+    pub parent: Option<u32>,
+    linker: Option<Probes>,
+}
+
+impl Traced {
+    /// Whether anything of its TLS can be read.
+    #[must_use]
+    pub fn reachable(&self) -> bool {
+        self.libraries
+            .iter()
+            .any(|l| l.failed.is_none() && matches!(l.found, TlsFile::Reachable(_)))
+    }
+}
+
+/// Why a process is not traced.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// It could not be looked at.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// It could not be probed.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// There are too many.
+    #[error("more than {MAX_TRACED} processes; process {0} is not traced")]
+    TooMany(u32),
+}
+
+/// All traced processes.
+#[derive(Debug, Default)]
+pub struct Attachments {
+    finder: TlsFinder,
+    traced: HashMap<u32, Traced>,
+    defaults: ContentPolicy,
+}
+
+impl Attachments {
+    /// None yet. `defaults` are the content settings where a process's environment says nothing.
+    #[must_use]
+    pub fn new(defaults: ContentPolicy) -> Self {
+        Self {
+            defaults,
+            ..Self::default()
+        }
+    }
+
+    /// The traced process with this id.
+    #[must_use]
+    pub fn get(&self, pid: u32) -> Option<&Traced> {
+        self.traced.get(&pid)
+    }
+
+    /// All traced processes.
+    pub fn iter(&self) -> impl Iterator<Item = &Traced> {
+        self.traced.values()
+    }
+
+    /// How many are traced.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.traced.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.traced.is_empty()
+    }
+
+    /// Starts to trace a process. Already traced ones stay as they are.
+    ///
+    /// A program that is not Python is followed for its children but not probed.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be looked at or not be probed.
+    pub fn add(
+        &mut self,
+        kernel: &mut Kernel,
+        pid: u32,
+        parent: Option<u32>,
+    ) -> Result<&Traced, TraceError> {
+        if !self.traced.contains_key(&pid) {
+            if self.traced.len() >= MAX_TRACED {
+                return Err(TraceError::TooMany(pid));
+            }
+            // First, so that no child slips through while we look.
+            kernel.trace(pid)?;
+            let target = match process::look(pid, &self.defaults) {
+                Ok(target) => target,
+                Err(e) => {
+                    kernel.forget(pid);
+                    return Err(e.into());
+                }
+            };
+            let traced = Traced {
+                target,
+                libraries: Vec::new(),
+                parent,
+                linker: None,
+            };
+            self.traced.insert(pid, traced);
+            if let Err(e) = self.rescan(kernel, pid) {
+                self.forget(kernel, pid);
+                return Err(e);
+            }
+        }
+        self.traced.get(&pid).ok_or(TraceError::TooMany(pid))
+    }
+
+    /// Looks at the libraries of a traced process again and probes those that are new. Returns
+    /// how many TLS libraries were added.
+    ///
+    /// # Errors
+    ///
+    /// When the process ended.
+    pub fn rescan(&mut self, kernel: &mut Kernel, pid: u32) -> Result<usize, TraceError> {
+        let Some(traced) = self.traced.get_mut(&pid) else {
+            return Ok(0);
+        };
+        if !traced.target.python {
+            return Ok(0);
+        }
+        let mut added = 0;
+        // Once more when something was found: a library may have come in between.
+        for _ in 0..2 {
+            let files = process::mapped_code(pid)?;
+            if traced.linker.is_none() {
+                traced.linker = watch_linker(kernel, &mut self.finder, pid, &files)?;
+            }
+            let before = added;
+            for file in &files {
+                let known = traced.libraries.iter().any(|l| l.id == file.id);
+                if known || !TlsFinder::candidate(file, &traced.target.executable) {
+                    continue;
+                }
+                if let Some(library) = attach(kernel, &mut self.finder, pid, file)? {
+                    added += 1;
+                    traced.libraries.push(library);
+                }
+            }
+            if added == before {
+                break;
+            }
+        }
+        Ok(added)
+    }
+
+    /// A traced process runs another program now: looks at it anew. Probes that were on the old
+    /// program stay where the new one uses the same files, so nothing is missed in between.
+    ///
+    /// # Errors
+    ///
+    /// When it ended.
+    pub fn executed(&mut self, kernel: &mut Kernel, pid: u32) -> Result<(), TraceError> {
+        let Some(traced) = self.traced.get_mut(&pid) else {
+            return Ok(());
+        };
+        traced.target = process::look(pid, &self.defaults)?;
+        if traced.target.python {
+            self.rescan(kernel, pid)?;
+        } else {
+            traced.libraries.clear();
+            traced.linker = None;
+        }
+        Ok(())
+    }
+
+    /// Stops tracing a process: its probes go.
+    pub fn forget(&mut self, kernel: &mut Kernel, pid: u32) -> Option<Traced> {
+        kernel.forget(pid);
+        self.traced.remove(&pid)
+    }
+}
+
+/// Probes the TLS library in this file, if there is one.
+fn attach(
+    kernel: &mut Kernel,
+    finder: &mut TlsFinder,
+    pid: u32,
+    file: &MappedFile,
+) -> Result<Option<AttachedLibrary>, TraceError> {
+    let found = finder.examine(&file.reach);
+    let mut failed = None;
+    let mut probes = Probes::default();
+    match &found {
+        TlsFile::None => return Ok(None),
+        TlsFile::Reachable(reachable) => {
+            match kernel.attach_tls(pid, &file.reach, &reachable.places) {
+                Ok(attached) => probes = attached,
+                Err(gone @ AttachError::Gone(_)) => return Err(gone.into()),
+                Err(e) => failed = Some(e.to_string()),
+            }
+        }
+        TlsFile::Unreachable { .. } | TlsFile::Unreadable(_) => {
+            failed = Some(tls::describe(&file.path, &found));
+        }
+    }
+    match &failed {
+        None => tracing::debug!(pid, "{}", tls::describe(&file.path, &found)),
+        Some(why) => tracing::warn!(pid, "{why}"),
+    }
+    Ok(Some(AttachedLibrary {
+        path: file.path.clone(),
+        found,
+        id: file.id,
+        failed,
+        _probes: probes,
+    }))
+}
+
+/// Watches the process's dynamic linker, to notice libraries that are loaded later. A static
+/// program has none, and loads none.
+fn watch_linker(
+    kernel: &mut Kernel,
+    finder: &mut TlsFinder,
+    pid: u32,
+    files: &[MappedFile],
+) -> Result<Option<Probes>, TraceError> {
+    for file in files.iter().filter(|f| tls::is_linker(f)) {
+        let Some(offset) = finder.linker_hook(&file.reach) else {
+            continue;
+        };
+        match kernel.attach_linker(pid, &file.reach, offset) {
+            Ok(probes) => return Ok(Some(probes)),
+            Err(gone @ AttachError::Gone(_)) => return Err(gone.into()),
+            Err(e) => tracing::warn!(pid, "libraries loaded later will not be noticed: {e}"),
+        }
+    }
+    Ok(None)
+}

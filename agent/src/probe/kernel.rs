@@ -1,0 +1,450 @@
+//! genspan's programs in the kernel: loading them, attaching them to a process, and the maps
+//! through which they are steered. Everything goes when this value goes, or the process dies.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope};
+use aya::programs::{ProgramError, RawTracePoint, UProbe};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use genspan_common::loss::Loss;
+use genspan_common::map::{ConnectionKey, ConnectionMode, Settings};
+use thiserror::Error;
+
+use super::btf::{self, BtfError};
+use super::place::{Form, Placement};
+use crate::model::event::ConnectionId;
+
+/// The object that `cargo xtask build-ebpf` made.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GENSPAN_BPF_OBJECT"));
+
+/// Where the kernel keeps its type information.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Element of `SWITCHES`: wake the agent with the next record.
+const SWITCH_WAKE: u32 = 0;
+/// Element of `SWITCHES`: look into `MODES`.
+const SWITCH_MODES: u32 = 1;
+
+/// Why the programs are not in the kernel. Each message says what to do.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The kernel has no BTF.
+    #[error(
+        "this kernel has no type information ({KERNEL_BTF}: {0}); genspan needs a kernel built \
+         with CONFIG_DEBUG_INFO_BTF=y (every distribution kernel since 2021 is)"
+    )]
+    NoBtf(io::Error),
+    /// The BTF does not say what we need.
+    #[error("this kernel's type information ({KERNEL_BTF}) is of no use: {0}")]
+    Btf(#[from] BtfError),
+    /// Not allowed.
+    #[error(
+        "not allowed to load eBPF programs: run genspan as root (sudo), or give it the \
+         capabilities CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+    )]
+    NotPermitted,
+    /// Not allowed although privileged.
+    #[error(
+        "this kernel is locked down (/sys/kernel/security/lockdown says `confidentiality`), \
+         which forbids eBPF programs to read memory; boot with lockdown=integrity or without"
+    )]
+    LockedDown,
+    /// Refused for another reason.
+    #[error("the kernel refused the program {program}: {source}")]
+    Refused {
+        /// Which.
+        program: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: ProgramError,
+    },
+    /// The object as a whole could not be loaded.
+    #[error("the eBPF object could not be loaded: {0}")]
+    Object(#[source] EbpfError),
+    /// A part is missing: a build of agent and programs that do not fit.
+    #[error(
+        "the eBPF object has no `{0}`: agent and programs are of different versions; build both again"
+    )]
+    Missing(&'static str),
+    /// A map could not be used.
+    #[error("a map of the eBPF object cannot be used: {0}")]
+    Map(#[from] MapError),
+}
+
+/// Why a probe is not on a process.
+#[derive(Debug, Error)]
+pub enum AttachError {
+    /// The process ended meanwhile.
+    #[error("process {0} ended")]
+    Gone(u32),
+    /// The kernel refused.
+    #[error("cannot put a probe at {path}+{offset:#x} of process {pid}: {source}")]
+    Refused {
+        /// Process.
+        pid: u32,
+        /// File.
+        path: PathBuf,
+        /// Offset in it.
+        offset: u64,
+        /// What the kernel said.
+        #[source]
+        source: ProgramError,
+    },
+    /// A map could not be written.
+    #[error("cannot tell the kernel about process {pid}: {source}")]
+    Map {
+        /// Process.
+        pid: u32,
+        /// What the kernel said.
+        #[source]
+        source: MapError,
+    },
+}
+
+/// How the programs are to be set.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelOptions {
+    /// Size of the data ring in bytes; a power of two.
+    pub ring_bytes: u32,
+    /// Bytes of one message that are copied before only tails are.
+    pub message_bytes: u32,
+    /// Let the programs log.
+    pub debug: bool,
+}
+
+/// Probes of one library in one process; they are removed when this is dropped.
+#[derive(Debug, Default)]
+pub struct Probes(Vec<UProbeLink>);
+
+impl Probes {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Where the probes of one TLS library go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsPlacements {
+    /// Reads.
+    pub reads: Vec<Placement>,
+    /// Writes.
+    pub writes: Vec<Placement>,
+    /// `SSL_free`.
+    pub free: Option<u64>,
+}
+
+/// The loaded programs.
+pub struct Kernel {
+    ebpf: Ebpf,
+    data: RingBuf<MapData>,
+    control: RingBuf<MapData>,
+    traced: HashMap<MapData, u32, u32>,
+    modes: HashMap<MapData, ConnectionKey, ConnectionMode>,
+    switches: Array<MapData, u32>,
+    loss: PerCpuArray<MapData, u64>,
+}
+
+const UPROBES: [&str; 9] = [
+    "tls_read_enter",
+    "tls_read_ex_enter",
+    "tls_read_return",
+    "tls_write_enter",
+    "tls_write_ex_enter",
+    "tls_write_ex5_enter",
+    "tls_write_return",
+    "tls_free",
+    "libraries_changed",
+];
+const TRACEPOINTS: [(&str, &str); 3] = [
+    ("process_fork", "sched_process_fork"),
+    ("process_exec", "sched_process_exec"),
+    ("process_exit", "sched_process_exit"),
+];
+
+impl Kernel {
+    /// Loads the programs and attaches those that watch processes come and go.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel or our privileges do not allow it; the message names the remedy.
+    pub fn load(options: &KernelOptions) -> Result<Self, LoadError> {
+        let btf = std::fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
+        let settings = Settings {
+            message_bytes: options.message_bytes,
+            wake_bytes: options.ring_bytes / 8,
+            task_tgid_offset: btf::field_offset(&btf, "task_struct", "tgid")?,
+            zero: 0,
+        };
+        drop(btf);
+        raise_memlock();
+        let log_level: u8 = if options.debug { 4 } else { 0 };
+        let mut ebpf = EbpfLoader::new()
+            .override_global("SETTINGS", &settings, true)
+            .override_global(aya_log::LEVEL, &log_level, false)
+            .map_max_entries("DATA", options.ring_bytes)
+            .load(OBJECT)
+            .map_err(object_error)?;
+        for name in UPROBES {
+            let program = uprobe(&mut ebpf, name)?;
+            program.load().map_err(|e| refused(name, e))?;
+        }
+        for (name, tracepoint) in TRACEPOINTS {
+            let program: &mut RawTracePoint = ebpf
+                .program_mut(name)
+                .and_then(|p| p.try_into().ok())
+                .ok_or(LoadError::Missing(name))?;
+            program.load().map_err(|e| refused(name, e))?;
+            program.attach(tracepoint).map_err(|e| refused(name, e))?;
+        }
+        let mut map = |name| ebpf.take_map(name).ok_or(LoadError::Missing(name));
+        Ok(Self {
+            data: RingBuf::try_from(map("DATA")?)?,
+            control: RingBuf::try_from(map("CONTROL")?)?,
+            traced: HashMap::try_from(map("TRACED")?)?,
+            modes: HashMap::try_from(map("MODES")?)?,
+            switches: Array::try_from(map("SWITCHES")?)?,
+            loss: PerCpuArray::try_from(map("LOSS")?)?,
+            ebpf,
+        })
+    }
+
+    /// The ring with plaintext.
+    pub const fn data(&mut self) -> &mut RingBuf<MapData> {
+        &mut self.data
+    }
+
+    /// The ring with births, deaths and library loads.
+    pub const fn control(&mut self) -> &mut RingBuf<MapData> {
+        &mut self.control
+    }
+
+    /// The data ring's descriptor, to wait on.
+    #[must_use]
+    pub fn data_fd(&self) -> BorrowedFd<'_> {
+        self.data.as_fd()
+    }
+
+    /// The control ring's descriptor, to wait on.
+    #[must_use]
+    pub fn control_fd(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    /// For the logs of the programs, when they were told to log.
+    pub const fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Tells the kernel that children and the end of this process matter.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full.
+    pub fn trace(&mut self, pid: u32) -> Result<(), AttachError> {
+        self.traced
+            .insert(pid, 1, 0)
+            .map_err(|source| AttachError::Map { pid, source })
+    }
+
+    /// Takes that back.
+    pub fn forget(&mut self, pid: u32) {
+        // Not there: the kernel never knew it, or it is forgotten already.
+        let _ = self.traced.remove(&pid);
+    }
+
+    /// Puts the probes of one TLS library on one process. `path` is where this process finds
+    /// the file.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses one; those placed before are removed again.
+    pub fn attach_tls(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        places: &TlsPlacements,
+    ) -> Result<Probes, AttachError> {
+        let mut probes = Probes::default();
+        // The return before the entry: between the two a call would be an entry without its
+        // return otherwise, and stay pending.
+        for read in &places.reads {
+            probes
+                .0
+                .push(self.attach("tls_read_return", pid, path, read.offset)?);
+            let enter = match read.form {
+                Form::Plain => "tls_read_enter",
+                Form::Ex | Form::Ex5 => "tls_read_ex_enter",
+            };
+            probes.0.push(self.attach(enter, pid, path, read.offset)?);
+        }
+        for write in &places.writes {
+            probes
+                .0
+                .push(self.attach("tls_write_return", pid, path, write.offset)?);
+            let enter = match write.form {
+                Form::Plain => "tls_write_enter",
+                Form::Ex => "tls_write_ex_enter",
+                Form::Ex5 => "tls_write_ex5_enter",
+            };
+            probes.0.push(self.attach(enter, pid, path, write.offset)?);
+        }
+        if let Some(free) = places.free {
+            probes.0.push(self.attach("tls_free", pid, path, free)?);
+        }
+        Ok(probes)
+    }
+
+    /// Watches the dynamic linker of one process.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn attach_linker(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        offset: u64,
+    ) -> Result<Probes, AttachError> {
+        Ok(Probes(vec![self.attach(
+            "libraries_changed",
+            pid,
+            path,
+            offset,
+        )?]))
+    }
+
+    fn attach(
+        &mut self,
+        name: &'static str,
+        pid: u32,
+        path: &Path,
+        offset: u64,
+    ) -> Result<UProbeLink, AttachError> {
+        let scope = NonZeroU32::new(pid)
+            .map(UProbeScope::OneProcess)
+            .ok_or(AttachError::Gone(pid))?;
+        let wrap = |source: ProgramError| {
+            if matches!(&source, ProgramError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::ESRCH))
+            {
+                AttachError::Gone(pid)
+            } else {
+                AttachError::Refused {
+                    pid,
+                    path: path.to_owned(),
+                    offset,
+                    source,
+                }
+            }
+        };
+        let Ok(program) = uprobe(&mut self.ebpf, name) else {
+            return Err(wrap(ProgramError::UnexpectedProgramType));
+        };
+        let point = UProbeAttachLocation::AbsoluteOffset(offset);
+        let id = program.attach(point, path, scope).map_err(wrap)?;
+        program.take_link(id).map_err(wrap)
+    }
+
+    /// Says what is to be copied of a connection from now on.
+    pub fn set_mode(&mut self, connection: ConnectionId, mode: u32) {
+        let key = ConnectionKey {
+            ssl: connection.ssl,
+            tgid: connection.pid,
+            zero: 0,
+        };
+        let value = ConnectionMode {
+            generation: connection.generation,
+            mode,
+            zero: 0,
+        };
+        let done = self
+            .modes
+            .insert(key, value, 0)
+            .and_then(|()| self.switches.set(SWITCH_MODES, 1, 0));
+        if let Err(error) = done {
+            tracing::debug!(%error, "the kernel could not be told a connection's mode");
+        }
+    }
+
+    /// Asks to be woken by the next record of the data ring. Drain the ring once more before
+    /// sleeping: a record may have come before this.
+    pub fn wake_on_next(&mut self) {
+        if let Err(error) = self.switches.set(SWITCH_WAKE, 1, 0) {
+            tracing::debug!(%error, "the wake switch could not be set");
+        }
+    }
+
+    /// The kernel's loss counters, summed over processors.
+    #[must_use]
+    pub fn losses(&self) -> [u64; Loss::COUNT] {
+        let mut sums = [0; Loss::COUNT];
+        for loss in Loss::ALL {
+            if let Ok(values) = self.loss.get(&(loss as u32), 0) {
+                sums[loss as usize] = values.iter().sum();
+            }
+        }
+        sums
+    }
+}
+
+fn uprobe<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut UProbe, LoadError> {
+    ebpf.program_mut(name)
+        .and_then(|p| p.try_into().ok())
+        .ok_or(LoadError::Missing(name))
+}
+
+/// Kernels before 5.11 count map memory against this limit.
+fn raise_memlock() {
+    let limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a plain system call on a valid structure; refusal only matters on old kernels,
+    // where loading then says so.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut at = Some(error);
+    while let Some(e) = at {
+        if let Some(io) = e.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        at = e.source();
+    }
+    None
+}
+
+fn locked_down() -> bool {
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|s| s.contains("[confidentiality]"))
+}
+
+fn object_error(error: EbpfError) -> LoadError {
+    match io_kind(&error) {
+        Some(io::ErrorKind::PermissionDenied) if locked_down() => LoadError::LockedDown,
+        Some(io::ErrorKind::PermissionDenied) => LoadError::NotPermitted,
+        _ => LoadError::Object(error),
+    }
+}
+
+fn refused(program: &'static str, source: ProgramError) -> LoadError {
+    if locked_down() {
+        return LoadError::LockedDown;
+    }
+    match io_kind(&source) {
+        Some(io::ErrorKind::PermissionDenied) => LoadError::NotPermitted,
+        _ => LoadError::Refused { program, source },
+    }
+}

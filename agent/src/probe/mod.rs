@@ -1,0 +1,7 @@
+//! What to attach where in the kernel, and whether it worked.
+
+pub mod attach;
+pub mod btf;
+pub mod elf;
+pub mod kernel;
+pub mod place;

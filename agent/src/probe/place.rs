@@ -1,0 +1,304 @@
+//! Where to put a probe so that it costs little.
+//!
+//! A uprobe replaces an instruction by a breakpoint. Some instructions the kernel emulates
+//! (`push`, near `call`, `jmp`, `jcc`, `nop`: `push_setup_xol_ops` and `branch_setup_xol_ops` in
+//! `arch/x86/kernel/uprobes.c`); every other one it single-steps out of line, at the price of a
+//! second exception. OpenSSL's `SSL_read` and kin begin with `sub $N,%rsp` in common builds, but
+//! soon call an internal function with the same arguments that begins with `push`. So: look for
+//! an emulated instruction that is reached first, with the arguments still in their registers
+//! and the return address on top of the stack; in the function itself, else in the internal
+//! function that both forms of the call lead to; else take the symbol as it is.
+
+use super::elf::{Function, Image};
+use object::ReadRef;
+
+/// How a probed function tells the length that it transferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// By its return value.
+    Plain,
+    /// Through a pointer in its fourth argument.
+    Ex,
+    /// Through a pointer in its fifth argument (`ssl_write_internal` since OpenSSL 3.3).
+    Ex5,
+}
+
+/// A place for a pair of probes, entry and return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Placement {
+    /// Offset in the file.
+    pub offset: u64,
+    /// What the function is.
+    pub form: Form,
+    /// Whether the kernel emulates the instruction there.
+    pub emulated: bool,
+}
+
+/// Places for one direction: one that serves both forms of the call, or one for each form that
+/// the library has. `plain` is `SSL_read`, `ex` is `SSL_read_ex`, or the writes.
+pub fn pair<'d, R: ReadRef<'d>>(
+    image: &Image<'d, R>,
+    plain: Option<Function>,
+    ex: Option<Function>,
+) -> Vec<Placement> {
+    if let (Some(plain), Some(ex)) = (plain, ex)
+        && let Some(shared) = shared_callee(image, plain, ex)
+    {
+        return vec![shared];
+    }
+    let one = |f: Option<Function>, form| f.and_then(|f| own(image, f, form));
+    [one(plain, Form::Plain), one(ex, Form::Ex)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The cheapest place in the function itself.
+pub fn own<'d, R: ReadRef<'d>>(image: &Image<'d, R>, f: Function, form: Form) -> Option<Placement> {
+    let cheap = x86::emulated_offset(image.code(f.address, f.size), f.address);
+    let offset = image.file_offset(f.address + cheap.unwrap_or(0))?;
+    Some(Placement {
+        offset,
+        form,
+        emulated: cheap.is_some(),
+    })
+}
+
+/// The internal function that both forms call, if it can be told for sure and is cheaper.
+fn shared_callee<'d, R: ReadRef<'d>>(
+    image: &Image<'d, R>,
+    plain: Function,
+    ex: Function,
+) -> Option<Placement> {
+    let from_plain = x86::first_call(image.code(plain.address, plain.size), plain.address)?;
+    let from_ex = x86::first_call(image.code(ex.address, ex.size), ex.address)?;
+    let len_argument = from_ex.fourth_argument_as?;
+    if from_plain.target != from_ex.target || !from_plain.first_two_kept || !from_ex.first_two_kept
+    {
+        return None;
+    }
+    let cheap = x86::emulated_offset(image.code(from_ex.target, 0), from_ex.target)?;
+    let form = match len_argument {
+        3 => Form::Ex,
+        4 => Form::Ex5,
+        _ => return None,
+    };
+    let offset = image.file_offset(from_ex.target + cheap)?;
+    Some(Placement {
+        offset,
+        form,
+        emulated: true,
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use iced_x86::{
+        Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
+        OpAccess, OpKind, Register,
+    };
+
+    /// Most instructions that are followed.
+    const MAX_INSTRUCTIONS: usize = 48;
+
+    /// Registers of the first five integer arguments (System V AMD64 ABI, 3.2.3).
+    const ARGUMENTS: [Register; 5] = [
+        Register::RDI,
+        Register::RSI,
+        Register::RDX,
+        Register::RCX,
+        Register::R8,
+    ];
+
+    /// A call in straight-line code and what became of the caller's arguments.
+    pub(super) struct Call {
+        pub(super) target: u64,
+        /// The first two arguments are handed on.
+        pub(super) first_two_kept: bool,
+        /// Position in which the caller's fourth argument is handed on.
+        pub(super) fourth_argument_as: Option<usize>,
+    }
+
+    /// Offset of the first instruction that the kernel emulates, if everything before it leaves
+    /// argument registers and stack alone.
+    pub(super) fn emulated_offset(code: &[u8], address: u64) -> Option<u64> {
+        let mut info = InstructionInfoFactory::new();
+        for instruction in decode(code, address).take(8) {
+            if emulated(&instruction) {
+                return Some(instruction.ip() - address);
+            }
+            let spoils = written(&mut info, &instruction)
+                .any(|r| r == Register::RSP || ARGUMENTS.contains(&r));
+            if spoils || instruction.flow_control() != FlowControl::Next {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The first near call (or tail jump) reached by falling through.
+    pub(super) fn first_call(code: &[u8], address: u64) -> Option<Call> {
+        let mut info = InstructionInfoFactory::new();
+        // Which of the caller's arguments each argument register holds.
+        let mut holds: [Option<usize>; 5] = [Some(0), Some(1), Some(2), Some(3), Some(4)];
+        let end = address + code.len() as u64;
+        for instruction in decode(code, address) {
+            let out = |i: &Instruction| !(address..end).contains(&i.near_branch_target());
+            match instruction.flow_control() {
+                FlowControl::Call | FlowControl::UnconditionalBranch
+                    if instruction.op0_kind() == OpKind::NearBranch64 && out(&instruction) =>
+                {
+                    return Some(Call {
+                        target: instruction.near_branch_target(),
+                        first_two_kept: holds[0] == Some(0) && holds[1] == Some(1),
+                        fourth_argument_as: holds.iter().position(|h| *h == Some(3)),
+                    });
+                }
+                FlowControl::Next | FlowControl::ConditionalBranch => {}
+                _ => return None,
+            }
+            let copied = copy(&instruction);
+            for register in written(&mut info, &instruction) {
+                if let Some(slot) = ARGUMENTS.iter().position(|a| *a == register) {
+                    holds[slot] = match copied {
+                        Some((to, from)) if to == register => ARGUMENTS
+                            .iter()
+                            .position(|a| *a == from)
+                            .and_then(|i| holds[i]),
+                        _ => None,
+                    };
+                }
+            }
+        }
+        None
+    }
+
+    fn decode(code: &[u8], address: u64) -> impl Iterator<Item = Instruction> {
+        Decoder::with_ip(64, code, address, DecoderOptions::NONE)
+            .into_iter()
+            .take(MAX_INSTRUCTIONS)
+            .take_while(|i| !i.is_invalid())
+    }
+
+    /// `mov r64, r64`
+    fn copy(i: &Instruction) -> Option<(Register, Register)> {
+        let registers = i.op0_kind() == OpKind::Register && i.op1_kind() == OpKind::Register;
+        (i.mnemonic() == Mnemonic::Mov && registers && i.op0_register().is_gpr64())
+            .then(|| (i.op0_register(), i.op1_register()))
+    }
+
+    /// Full registers that an instruction writes, even in part or perhaps.
+    fn written(
+        info: &mut InstructionInfoFactory,
+        i: &Instruction,
+    ) -> impl Iterator<Item = Register> {
+        info.info(i)
+            .used_registers()
+            .iter()
+            .filter(|u| {
+                !matches!(
+                    u.access(),
+                    OpAccess::Read | OpAccess::CondRead | OpAccess::None
+                )
+            })
+            .map(|u| u.register().full_register())
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// What the kernel emulates instead of single-stepping it.
+    fn emulated(i: &Instruction) -> bool {
+        match i.mnemonic() {
+            Mnemonic::Push => i.op0_kind() == OpKind::Register && i.op0_register().is_gpr64(),
+            Mnemonic::Nop => i.len() == 1,
+            _ => {
+                i.op0_kind() == OpKind::NearBranch64
+                    && matches!(
+                        i.flow_control(),
+                        FlowControl::Call
+                            | FlowControl::UnconditionalBranch
+                            | FlowControl::ConditionalBranch
+                    )
+                    && !matches!(
+                        i.mnemonic(),
+                        Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne | Mnemonic::Jrcxz
+                    )
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::{emulated_offset, first_call};
+
+        #[test]
+        fn push_is_found_behind_endbr() {
+            // endbr64; push %r13
+            assert_eq!(
+                emulated_offset(&[0xf3, 0x0f, 0x1e, 0xfa, 0x41, 0x55], 0x1000),
+                Some(4)
+            );
+        }
+
+        #[test]
+        fn nothing_behind_a_changed_stack_or_argument() {
+            // sub $0x18,%rsp; push %rbx
+            assert_eq!(
+                emulated_offset(&[0x48, 0x83, 0xec, 0x18, 0x53], 0x1000),
+                None
+            );
+            // mov %rsi,%rdi; push %rbx
+            assert_eq!(emulated_offset(&[0x48, 0x89, 0xf7, 0x53], 0x1000), None);
+            // ret
+            assert_eq!(emulated_offset(&[0xc3, 0x53], 0x1000), None);
+        }
+
+        #[test]
+        fn arguments_are_followed_to_the_call() {
+            // sub $8,%rsp; call +0x100
+            let code = [0x48, 0x83, 0xec, 0x08, 0xe8, 0x00, 0x01, 0x00, 0x00];
+            let call = first_call(&code, 0x1000).unwrap();
+            assert_eq!(call.target, 0x1109);
+            assert!(call.first_two_kept);
+            assert_eq!(call.fourth_argument_as, Some(3));
+            // mov %rcx,%r8; xor %ecx,%ecx; call +0x100
+            let code = [0x49, 0x89, 0xc8, 0x31, 0xc9, 0xe8, 0x00, 0x01, 0x00, 0x00];
+            let call = first_call(&code, 0x1000).unwrap();
+            assert_eq!(call.fourth_argument_as, Some(4));
+            // mov %rsp,%rcx; call +0x100: the plain form hands on a pointer of its own
+            let code = [0x48, 0x89, 0xe1, 0xe8, 0x00, 0x01, 0x00, 0x00];
+            let call = first_call(&code, 0x1000).unwrap();
+            assert!(call.first_two_kept);
+            assert_eq!(call.fourth_argument_as, None);
+            // xor %esi,%esi; call +0x100
+            let code = [0x31, 0xf6, 0xe8, 0x00, 0x01, 0x00, 0x00];
+            assert!(!first_call(&code, 0x1000).unwrap().first_two_kept);
+        }
+
+        #[test]
+        fn garbage_is_no_call() {
+            assert!(first_call(&[0xff; 64], 0x1000).is_none());
+            assert!(first_call(&[], 0).is_none());
+            assert_eq!(emulated_offset(&[0x06; 16], 0), None);
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod x86 {
+    //! Which instructions are emulated is known for x86-64 only; elsewhere probes go on symbols.
+
+    pub(super) struct Call {
+        pub(super) target: u64,
+        pub(super) first_two_kept: bool,
+        pub(super) fourth_argument_as: Option<usize>,
+    }
+
+    pub(super) fn emulated_offset(_: &[u8], _: u64) -> Option<u64> {
+        None
+    }
+
+    pub(super) fn first_call(_: &[u8], _: u64) -> Option<Call> {
+        None
+    }
+}

@@ -1,0 +1,227 @@
+//! The stage: takes exchanges, gives calls.
+
+use super::limits::{Counters, Limits};
+use super::open::{Open, Verdict};
+use super::recognise;
+use super::response::Outcome;
+use crate::model::call::{CallEvent, CallProgress, ModelCall, RetryHint};
+use crate::model::defect::Defects;
+use crate::model::event::ConnectionId;
+use crate::model::exchange::{
+    ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, SseEvent,
+};
+use crate::model::time::BootTime;
+use std::collections::HashMap;
+
+/// The provider stage.
+#[derive(Debug, Default)]
+pub struct Calls {
+    limits: Limits,
+    open: HashMap<ExchangeId, Open>,
+    held: usize,
+    events: Vec<CallEvent>,
+    counters: Counters,
+    stopping: bool,
+}
+
+impl Calls {
+    /// A stage with these bounds.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
+    /// What was told since the last time, in the order of the wire.
+    pub fn drain(&mut self) -> impl Iterator<Item = CallEvent> + '_ {
+        self.events.drain(..)
+    }
+
+    /// Whether there is something to drain.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// The calls under way, in the order of their start.
+    #[must_use]
+    pub fn progress(&self, now: BootTime) -> Vec<CallProgress> {
+        let calls = self.open.values().filter(|o| o.verdict == Verdict::Call);
+        let mut all: Vec<_> = calls.map(|o| o.progress(now)).collect();
+        all.sort_by_key(|p| p.exchange);
+        all
+    }
+
+    /// How many calls are under way.
+    #[must_use]
+    pub fn open_calls(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Exchanges that end from now on end because nobody looks any more: that is no failure.
+    pub fn stopping(&mut self) {
+        self.stopping = true;
+    }
+
+    /// What was left out so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How many more bytes may be held.
+    fn left(&self) -> usize {
+        self.limits.held_bytes.saturating_sub(self.held)
+    }
+
+    fn over_limit(&mut self, dropped: u64) {
+        if dropped > 0 {
+            self.counters.bodies_over_limit += 1;
+            self.counters.body_bytes_dropped += dropped;
+        }
+    }
+
+    /// The request of a call is over; gives whether the call is still of interest.
+    fn end_request(&mut self, id: ExchangeId, defects: Defects) -> bool {
+        let Some(open) = self.open.get_mut(&id) else {
+            return false;
+        };
+        let (verdict, dropped) = open.request_end(defects, &self.limits);
+        self.events.extend(open.retrying());
+        // The bytes went with the body; what was made of them is smaller, or as small.
+        self.over_limit(dropped);
+        verdict != Verdict::Other
+    }
+
+    fn finish(&mut self, mut open: Open, time: BootTime, defects: Defects) {
+        self.held = self.held.saturating_sub(open.held);
+        let response = std::mem::replace(&mut open.response, super::response::Response::new(0));
+        let status = response.status();
+        let first_chunk = response.first_chunk();
+        let end = response.over().unwrap_or(time);
+        let outcome = response.finish(&open.route, defects.with(open.defects), self.stopping);
+        self.over_limit(outcome.dropped);
+        let known = match open.verdict {
+            Verdict::Call => true,
+            Verdict::Other => false,
+            Verdict::Unknown => !outcome.foreign && status.is_some(),
+        };
+        if !known {
+            self.counters.not_calls += 1;
+            return;
+        }
+        if status.is_some_and(|s| (300..400).contains(&s)) {
+            self.counters.redirects += 1;
+            return;
+        }
+        self.counters.calls += 1;
+        let call = model_call(open, outcome, first_chunk, end);
+        self.events.push(CallEvent::Finished(Box::new(call)));
+    }
+}
+
+fn model_call(
+    open: Open,
+    outcome: Outcome,
+    first_chunk: Option<BootTime>,
+    end: BootTime,
+) -> ModelCall {
+    let retry = open.attempt.map(|attempt| RetryHint {
+        attempt,
+        may_retry: outcome.may_retry,
+        within: outcome.within,
+        fingerprint: open.fingerprint,
+    });
+    ModelCall {
+        exchange: open.id,
+        connection: open.connection,
+        tid: open.tid,
+        operation: open.route.operation,
+        api: open.api(),
+        provider: open.route.provider,
+        server_address: open.route.address,
+        server_port: open.route.port,
+        start: open.start,
+        first_chunk,
+        end,
+        request: open.request,
+        response: outcome.answer.response,
+        error: outcome.answer.error,
+        retry,
+        traceparent: open.traceparent,
+        defects: outcome.defects,
+    }
+}
+
+impl ExchangeSink for Calls {
+    fn request_head(
+        &mut self,
+        id: ExchangeId,
+        connection: ConnectionId,
+        tid: u32,
+        time: BootTime,
+        head: &RequestHead,
+    ) -> Interest {
+        let Some(route) = recognise::route(head) else {
+            return Interest::Unwanted;
+        };
+        if self.open.len() >= self.limits.open_calls {
+            self.counters.refused += 1;
+            return Interest::Unwanted;
+        }
+        let text = self.limits.text_bytes;
+        let open = Open::new(id, connection, tid, time, head, route, text);
+        self.open.insert(id, open);
+        Interest::Wanted
+    }
+
+    fn request_body(&mut self, id: ExchangeId, missing: u64, bytes: &[u8]) {
+        let limit = self.limits.body_bytes.min(self.left());
+        if let Some(open) = self.open.get_mut(&id) {
+            let more = open.request_body(missing, bytes, limit);
+            open.held += more;
+            self.held += more;
+        }
+    }
+
+    fn request_end(&mut self, id: ExchangeId, _time: BootTime, defects: Defects) {
+        self.end_request(id, defects);
+    }
+
+    fn response_head(&mut self, id: ExchangeId, _time: BootTime, head: &ResponseHead) -> Interest {
+        match self.open.get_mut(&id) {
+            Some(open) if open.verdict != Verdict::Other => {
+                open.response.head(head);
+                Interest::Wanted
+            }
+            _ => Interest::Unwanted,
+        }
+    }
+
+    fn response_body(&mut self, id: ExchangeId, _time: BootTime, missing: u64, bytes: &[u8]) {
+        let limit = self.limits.body_bytes.min(self.left());
+        if let Some(open) = self.open.get_mut(&id) {
+            let more = open.response.body(missing, bytes, limit);
+            open.held += more;
+            self.held += more;
+        }
+    }
+
+    fn response_event(&mut self, id: ExchangeId, time: BootTime, event: SseEvent<'_>) {
+        let left = self.left();
+        if let Some(open) = self.open.get_mut(&id) {
+            let more = open.response.event(&open.route, time, event, left);
+            open.held += more;
+            self.held += more;
+        }
+    }
+
+    fn response_end(&mut self, id: ExchangeId, time: BootTime, defects: Defects) {
+        self.end_request(id, Defects::NONE);
+        if let Some(open) = self.open.remove(&id) {
+            self.finish(open, time, defects);
+        }
+    }
+}

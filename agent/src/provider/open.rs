@@ -1,0 +1,191 @@
+//! A call under way: its request.
+
+use super::body::Body;
+use super::hosts;
+use super::limits::Limits;
+use super::openai::request;
+use super::recognise::{self, Route};
+use super::response::Response;
+use super::retry;
+use super::text::Room;
+use crate::model::call::{Api, CallEvent, CallProgress, CallRequest};
+use crate::model::defect::Defects;
+use crate::model::event::ConnectionId;
+use crate::model::exchange::{ExchangeId, RequestHead};
+use crate::model::time::BootTime;
+
+/// Whether a request is a model call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is.
+    Call,
+    /// It is not.
+    Other,
+    /// The answer must tell.
+    Unknown,
+}
+
+/// A call from its request's head to its end.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) id: ExchangeId,
+    pub(super) connection: ConnectionId,
+    pub(super) tid: u32,
+    pub(super) start: BootTime,
+    pub(super) route: Route,
+    pub(super) traceparent: Option<String>,
+    pub(super) attempt: Option<u32>,
+    target: u64,
+    pub(super) fingerprint: u64,
+    pub(super) verdict: Verdict,
+    body: Body,
+    ended: bool,
+    pub(super) request: CallRequest,
+    pub(super) response: Response,
+    pub(super) defects: Defects,
+    /// Bytes that it counts for in the whole stage's bound.
+    pub(super) held: usize,
+}
+
+impl Open {
+    pub(super) fn new(
+        id: ExchangeId,
+        connection: ConnectionId,
+        tid: u32,
+        start: BootTime,
+        head: &RequestHead,
+        route: Route,
+        text_bytes: usize,
+    ) -> Self {
+        Self {
+            id,
+            connection,
+            tid,
+            start,
+            route,
+            traceparent: head.headers.get("traceparent").map(str::to_owned),
+            attempt: retry::attempt(&head.headers),
+            target: retry::target(head),
+            fingerprint: 0,
+            verdict: Verdict::Unknown,
+            body: Body::default(),
+            ended: false,
+            request: CallRequest::default(),
+            response: Response::new(text_bytes),
+            defects: Defects::NONE,
+            held: 0,
+        }
+    }
+
+    /// Bytes of the request; gives by how much more is held.
+    pub(super) fn request_body(&mut self, missing: u64, bytes: &[u8], limit: usize) -> usize {
+        self.body.push(missing, bytes, limit)
+    }
+
+    /// The request is over: what it asks.
+    pub(super) fn request_end(&mut self, defects: Defects, limits: &Limits) -> (Verdict, u64) {
+        if self.ended {
+            return (self.verdict, 0);
+        }
+        self.ended = true;
+        self.defects.add(defects);
+        let mut body = std::mem::take(&mut self.body);
+        body.close();
+        if body.dropped() > 0 {
+            self.defects.add(Defects::REQUEST_OVER_LIMIT);
+        }
+        if body.has_hole() && body.dropped() == 0 {
+            self.defects.add(Defects::REQUEST_GAP);
+        }
+        self.fingerprint = retry::fingerprint(self.target, &body);
+        self.verdict = self.read(&body, limits);
+        self.complete_from_path();
+        (self.verdict, body.dropped())
+    }
+
+    fn read(&mut self, body: &Body, limits: &Limits) -> Verdict {
+        const CUT: [Defects; 4] = [
+            Defects::REQUEST_CUT,
+            Defects::REQUEST_GAP,
+            Defects::REQUEST_MALFORMED,
+            Defects::BODY_UNDECODABLE,
+        ];
+        if let Some(id) = &self.route.fetch_id {
+            let known = recognise::is_response_id(id);
+            return if known {
+                Verdict::Call
+            } else {
+                Verdict::Unknown
+            };
+        }
+        let cut = CUT.iter().any(|d| self.defects.has(*d)) || body.has_hole();
+        // Its end was seen unless the connection ended before.
+        let ended = !self.defects.has(Defects::REQUEST_CUT);
+        let Some(document) = body.document(ended) else {
+            if cut {
+                self.defects.add(Defects::JSON_BROKEN);
+            }
+            return if cut {
+                Verdict::Unknown
+            } else {
+                Verdict::Other
+            };
+        };
+        let api = self.route.api;
+        let confirmed = recognise::confirms(api, &document.root)
+            // The path of a deployment is the model.
+            || (self.route.provider == hosts::AZURE_OPENAI && self.route.path_model.is_some());
+        if !document.whole && !body.has_hole() {
+            self.defects.add(Defects::JSON_BROKEN);
+        }
+        self.request = request::read(api, document.root, &mut Room(limits.text_bytes));
+        match (confirmed, document.whole) {
+            (true, _) => Verdict::Call,
+            (false, true) => Verdict::Other,
+            (false, false) => Verdict::Unknown,
+        }
+    }
+
+    /// What the path and the query say where the body does not.
+    fn complete_from_path(&mut self) {
+        if self.request.model.is_none() {
+            self.request.model.clone_from(&self.route.path_model);
+        }
+        if self.route.fetch_id.is_some() {
+            self.request.fetch_id.clone_from(&self.route.fetch_id);
+            self.request.stream = self.route.stream;
+            self.request.stream_cursor.clone_from(&self.route.cursor);
+        }
+    }
+
+    /// Tells that it is a retry, when its client says so.
+    pub(super) fn retrying(&self) -> Option<CallEvent> {
+        let attempt = self.attempt.filter(|n| *n > 0)?;
+        (self.verdict != Verdict::Other).then_some(CallEvent::Retrying {
+            pid: self.connection.pid,
+            exchange: self.id,
+            attempt,
+            fingerprint: self.fingerprint,
+            start: self.start,
+        })
+    }
+
+    /// How it gets on.
+    pub(super) fn progress(&self, now: BootTime) -> CallProgress {
+        CallProgress {
+            exchange: self.id,
+            pid: self.connection.pid,
+            operation: self.route.operation,
+            model: self.request.model.clone(),
+            start: self.start,
+            now,
+            first_chunk: self.response.first_chunk(),
+            chunks: self.response.chunks(),
+        }
+    }
+
+    /// The API of the call.
+    pub(super) fn api(&self) -> Api {
+        self.route.api
+    }
+}

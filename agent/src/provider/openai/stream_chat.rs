@@ -1,0 +1,150 @@
+//! Streamed chat completions and legacy completions: chunks are merged into one answer.
+
+use super::answer::Answer;
+use super::choice::ChoiceState;
+use super::chunk::{self, Chunk};
+use super::{error, usage};
+use crate::model::call::{CallError, CallResponse};
+use crate::provider::json::{self, Document, Object};
+use crate::provider::limits::MAX_CHOICES;
+use crate::provider::text::Room;
+use serde_json::Value;
+
+/// What an event was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::provider) enum Seen {
+    /// A part of the answer; `output` says that it carries output.
+    Chunk {
+        /// See above.
+        output: bool,
+    },
+    /// No part of it: the end mark, an empty event.
+    Nothing,
+    /// Not what the protocol says.
+    Broken,
+}
+
+/// An answer under way.
+#[derive(Debug, Default)]
+pub(in crate::provider) struct ChatStream {
+    id: Option<String>,
+    model: Option<String>,
+    service_tier: Option<String>,
+    fingerprint: Option<String>,
+    choices: Vec<ChoiceState>,
+    /// The last usage that was told.
+    usage: Option<Box<str>>,
+    error: Option<CallError>,
+    too_many: bool,
+}
+
+fn set(slot: &mut Option<String>, value: Option<&str>) {
+    if slot.is_none() {
+        *slot = value.filter(|v| !v.is_empty()).map(str::to_owned);
+    }
+}
+
+impl ChatStream {
+    /// The data of one event.
+    pub(in crate::provider) fn event(&mut self, name: &str, data: &[u8], room: &mut Room) -> Seen {
+        let data = data.trim_ascii();
+        if data.is_empty() || data == b"[DONE]" {
+            return Seen::Nothing;
+        }
+        // UTF-8 once for all its texts is cheaper than text by text.
+        let chunk = std::str::from_utf8(data)
+            .ok()
+            .map(serde_json::from_str::<Chunk<'_>>);
+        match chunk {
+            Some(Ok(chunk)) if chunk.error.is_none() && name != "error" => {
+                self.merge(&chunk, room);
+                Seen::Chunk { output: true }
+            }
+            _ => self.slow(name, data, room),
+        }
+    }
+
+    /// A chunk that is not as it should be: what can be had of it.
+    fn slow(&mut self, name: &str, data: &[u8], room: &mut Room) -> Seen {
+        let Some(Document { root, .. }) = json::read(data) else {
+            return Seen::Broken;
+        };
+        if let Some(e) = root.get("error").filter(|e| !e.is_null()) {
+            self.error = Some(error::of_event(e));
+            return Seen::Chunk { output: false };
+        }
+        let root = Value::Object(root);
+        if name == "error" || root.get("object").and_then(Value::as_str) == Some("error") {
+            self.error = Some(error::of_event(&root));
+            return Seen::Chunk { output: false };
+        }
+        let first = root.pointer("/choices/0/usage").filter(|u| u.is_object());
+        let usage = root.get("usage").filter(|u| u.is_object()).or(first);
+        if let Some(usage) = usage {
+            self.usage = Some(usage.to_string().into());
+        }
+        self.merge(&chunk::lenient(&root), room);
+        Seen::Chunk { output: true }
+    }
+
+    fn merge(&mut self, chunk: &Chunk<'_>, room: &mut Room) {
+        set(&mut self.id, chunk.id.as_deref());
+        set(&mut self.model, chunk.model.as_deref());
+        set(&mut self.service_tier, chunk.service_tier.as_deref());
+        set(&mut self.fingerprint, chunk.system_fingerprint.as_deref());
+        let mut usage = chunk.usage;
+        for (at, choice) in chunk.choices.iter().flatten().enumerate() {
+            let index = choice.index.unwrap_or(at as u32);
+            match self.choice(index) {
+                Some(state) => {
+                    let all = state.merge(choice, room);
+                    self.too_many |= !all;
+                }
+                None => self.too_many = true,
+            }
+            usage = usage.or(choice.usage);
+        }
+        if let Some(usage) = usage {
+            self.usage = Some(usage.get().into());
+        }
+    }
+
+    /// The choice with this index; they are kept in order.
+    fn choice(&mut self, index: u32) -> Option<&mut ChoiceState> {
+        let at = match self.choices.binary_search_by_key(&index, |c| c.index) {
+            Ok(at) => at,
+            Err(_) if self.choices.len() >= MAX_CHOICES => return None,
+            Err(at) => {
+                self.choices.insert(at, ChoiceState::new(index));
+                at
+            }
+        };
+        self.choices.get_mut(at)
+    }
+
+    /// The answer as far as it came.
+    pub(in crate::provider) fn finish(self) -> Answer {
+        let usage = self
+            .usage
+            .and_then(|u| serde_json::from_str::<Object>(&u).ok());
+        let mut response = CallResponse {
+            id: self.id,
+            model: self.model,
+            service_tier: self.service_tier,
+            system_fingerprint: self.fingerprint,
+            usage: usage.as_ref().map(usage::read).unwrap_or_default(),
+            ..CallResponse::default()
+        };
+        for choice in self.choices {
+            response
+                .finish_reasons
+                .extend(choice.finish_reason().map(str::to_owned));
+            response.messages.push(choice.into_message());
+        }
+        Answer {
+            response,
+            error: self.error,
+            too_many: self.too_many,
+        }
+    }
+}

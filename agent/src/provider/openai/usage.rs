@@ -1,0 +1,69 @@
+//! Token counts: chat completions and responses name them differently.
+
+use crate::model::call::Usage;
+use crate::provider::json::Object;
+use crate::provider::json::field;
+
+const TEXT_IMAGE_AUDIO: [&str; 3] = ["text_tokens", "image_tokens", "audio_tokens"];
+
+/// Reads a `usage` object; counts that are not there are absent, not zero.
+pub(super) fn read(usage: &Object) -> Usage {
+    let of = |first: &str, second: &str| count(usage, first).or_else(|| count(usage, second));
+    let details = |first: &str, second: &str| {
+        field::object(usage, first).or_else(|| field::object(usage, second))
+    };
+    let input = details("prompt_tokens_details", "input_tokens_details");
+    let output = details("completion_tokens_details", "output_tokens_details");
+    let cache_read = input
+        .and_then(|d| count(d, "cached_tokens"))
+        // DeepSeek and Moonshot put it beside the others.
+        .or_else(|| of("prompt_cache_hit_tokens", "cached_tokens"));
+    let cached = input.and_then(|d| field::object(d, "cached_tokens_details"));
+    Usage {
+        input: of("prompt_tokens", "input_tokens"),
+        output: of("completion_tokens", "output_tokens"),
+        cache_read,
+        cache_write: input.and_then(|d| {
+            count(d, "cache_write_tokens").or_else(|| count(d, "cache_creation_input_tokens"))
+        }),
+        reasoning: output.and_then(|d| count(d, "reasoning_tokens")),
+        input_by_modality: by_modality(input),
+        cache_read_by_modality: by_modality(cached),
+        output_by_modality: by_modality(output),
+    }
+}
+
+fn by_modality(details: Option<&Object>) -> [Option<i64>; 3] {
+    TEXT_IMAGE_AUDIO.map(|key| details.and_then(|d| count(d, key)))
+}
+
+fn count(object: &Object, key: &str) -> Option<i64> {
+    field::int(object, key).filter(|n| *n >= 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn both_families() {
+        let chat = json!({"prompt_tokens":30,"completion_tokens":4,"total_tokens":34,
+            "prompt_tokens_details":{"cached_tokens":16,"audio_tokens":2},
+            "completion_tokens_details":{"reasoning_tokens":3,"text_tokens":"x"}});
+        let u = read(chat.as_object().unwrap());
+        assert_eq!(
+            (u.input, u.output, u.cache_read, u.reasoning),
+            (Some(30), Some(4), Some(16), Some(3))
+        );
+        assert_eq!(u.input_by_modality, [None, None, Some(2)]);
+        assert_eq!(u.output_by_modality, [None; 3]);
+        let responses = json!({"input_tokens":5,"output_tokens":6.0,"input_tokens_details":null,
+            "output_tokens_details":{"reasoning_tokens":0}});
+        let u = read(responses.as_object().unwrap());
+        assert_eq!(
+            (u.input, u.output, u.cache_read, u.reasoning),
+            (Some(5), Some(6), None, Some(0))
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! What this host allows: the checks of `genspan doctor`.
+
+use std::fs;
+
+use crate::probe::kernel::{Kernel, KernelOptions, LoadError};
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Works, with a restriction.
+    Poor,
+    /// genspan cannot trace so.
+    Bad,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What.
+    pub name: &'static str,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+impl Check {
+    fn good(name: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            name,
+            verdict: Verdict::Good,
+            found: found.into(),
+            remedy: None,
+        }
+    }
+
+    fn other(name: &'static str, verdict: Verdict, found: &str, remedy: &str) -> Self {
+        Self {
+            name,
+            verdict,
+            found: found.to_owned(),
+            remedy: Some(remedy.to_owned()),
+        }
+    }
+}
+
+/// Inode of the initial PID namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Oldest kernel: ring buffer and `bpf_ktime_get_boot_ns` are of 5.8.
+const OLDEST_KERNEL: (u32, u32) = (5, 8);
+
+/// Capabilities, by name and number (`include/uapi/linux/capability.h`).
+const CAPABILITIES: [(&str, u32); 4] = [
+    ("CAP_BPF", 39),
+    ("CAP_PERFMON", 38),
+    ("CAP_SYS_PTRACE", 19),
+    ("CAP_DAC_READ_SEARCH", 2),
+];
+/// Stands for the first two.
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Looks at everything, the real loading of the programs last.
+#[must_use]
+pub fn check() -> Vec<Check> {
+    vec![
+        kernel(),
+        type_information(),
+        capabilities(),
+        lockdown(),
+        uprobes(),
+        namespace(),
+        load(),
+    ]
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|s| s.trim().to_owned())
+}
+
+fn kernel() -> Check {
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let found = format!("{release} ({})", std::env::consts::ARCH);
+    match version(&release) {
+        Some(v) if v < OLDEST_KERNEL => Check::other(
+            "kernel",
+            Verdict::Bad,
+            &found,
+            "genspan needs Linux 5.8 or later: the BPF ring buffer is of that version",
+        ),
+        _ => Check::good("kernel", found),
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn type_information() -> Check {
+    match fs::metadata("/sys/kernel/btf/vmlinux") {
+        Ok(m) => Check::good(
+            "kernel type information",
+            format!("BTF, {} KiB", m.len() >> 10),
+        ),
+        Err(e) => Check::other(
+            "kernel type information",
+            Verdict::Bad,
+            &e.to_string(),
+            "needs a kernel with CONFIG_DEBUG_INFO_BTF=y, and /sys mounted",
+        ),
+    }
+}
+
+fn capabilities() -> Check {
+    let status = read("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|l| l.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or_default();
+    let has = |n: u32| effective >> n & 1 == 1;
+    let missing: Vec<_> = CAPABILITIES
+        .iter()
+        .filter(|(_, n)| !(has(*n) || *n >= 38 && has(CAP_SYS_ADMIN)))
+        .map(|(name, _)| *name)
+        .collect();
+    if missing.is_empty() {
+        return Check::good("privileges", "all capabilities that are needed");
+    }
+    let found = format!("missing {}", missing.join(", "));
+    if missing == ["CAP_DAC_READ_SEARCH"] {
+        return Check::other(
+            "privileges",
+            Verdict::Poor,
+            &found,
+            "other users' libraries may be unreadable: run as root or add the capability",
+        );
+    }
+    Check::other(
+        "privileges",
+        Verdict::Bad,
+        &found,
+        "run genspan as root (sudo), or grant them",
+    )
+}
+
+fn lockdown() -> Check {
+    match read("/sys/kernel/security/lockdown") {
+        Some(s) if s.contains("[confidentiality]") => Check::other(
+            "lockdown",
+            Verdict::Bad,
+            "confidentiality",
+            "eBPF may not read memory so: boot with lockdown=integrity or without",
+        ),
+        Some(s) if s.contains("[integrity]") => Check::good("lockdown", "integrity"),
+        _ => Check::good("lockdown", "none"),
+    }
+}
+
+fn uprobes() -> Check {
+    match read("/sys/bus/event_source/devices/uprobe/type") {
+        Some(_) => Check::good("user probes", "perf event source `uprobe`"),
+        None => Check::other(
+            "user probes",
+            Verdict::Bad,
+            "no perf event source `uprobe`",
+            "needs a kernel with CONFIG_UPROBES=y and CONFIG_UPROBE_EVENTS=y, and /sys mounted",
+        ),
+    }
+}
+
+fn namespace() -> Check {
+    let own = fs::read_link("/proc/self/ns/pid").map(|p| p.to_string_lossy().into_owned());
+    match own {
+        Ok(ns) if ns == INITIAL_PID_NAMESPACE => Check::good("PID namespace", "the host's"),
+        Ok(ns) => Check::other(
+            "PID namespace",
+            Verdict::Bad,
+            &format!("a container's ({ns})"),
+            "genspan must see the host's processes: run it with the host's PID namespace \
+             (hostPID: true, docker run --pid=host)",
+        ),
+        Err(e) => Check::other(
+            "PID namespace",
+            Verdict::Poor,
+            &e.to_string(),
+            "mount /proc",
+        ),
+    }
+}
+
+fn load() -> Check {
+    const NAME: &str = "eBPF programs";
+    let options = KernelOptions {
+        ring_bytes: 1 << 20,
+        message_bytes: 1 << 20,
+        debug: false,
+    };
+    match Kernel::load(&options) {
+        Ok(_) => Check::good(NAME, "load and attach"),
+        Err(error @ LoadError::Refused { .. }) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            Check::other(
+                NAME,
+                Verdict::Bad,
+                first,
+                "please report this with `genspan --debug doctor`",
+            )
+        }
+        Err(error) => Check {
+            name: NAME,
+            verdict: Verdict::Bad,
+            found: "refused".to_owned(),
+            remedy: Some(error.to_string()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn kernel_versions() {
+        assert_eq!(version("6.18.44-fc"), Some((6, 18)));
+        assert_eq!(version("5.10.0-30-cloud-amd64"), Some((5, 10)));
+        assert_eq!(version("x"), None);
+    }
+}

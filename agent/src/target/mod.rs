@@ -1,0 +1,7 @@
+//! Which processes are traced, and what they are.
+
+pub mod command;
+pub mod environment;
+pub mod host;
+pub mod process;
+pub mod tls;

@@ -1,0 +1,339 @@
+//! Looking at one process through `/proc`.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use procfs::ProcError;
+use procfs::process::{MMPermissions, MMapPath, Process};
+use thiserror::Error;
+
+use super::command;
+use super::environment::Environment;
+use crate::model::process::{ContentPolicy, ProcessFacts};
+
+/// Why a process cannot be looked at.
+#[derive(Debug, Error)]
+pub enum ProcessError {
+    /// No such process.
+    #[error("there is no process {0}; `pgrep -af python` lists those that run")]
+    NotFound(u32),
+    /// It ended while we looked.
+    #[error("process {0} ended while it was looked at")]
+    Gone(u32),
+    /// It has no program: a kernel thread or a zombie.
+    #[error("process {0} runs no program (a kernel thread, or ended already)")]
+    NoProgram(u32),
+    /// Not Python.
+    #[error(
+        "process {pid} is not Python (it runs {executable}); genspan reads Python programs, \
+         give the PID of the interpreter"
+    )]
+    NotPython {
+        /// Process.
+        pid: u32,
+        /// What it runs.
+        executable: String,
+    },
+    /// Not allowed.
+    #[error(
+        "not allowed to look into process {0}: run genspan as root (sudo), or give it \
+         CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+    )]
+    NotPermitted(u32),
+    /// Anything else.
+    #[error("cannot look into process {pid}: {source}")]
+    Other {
+        /// Process.
+        pid: u32,
+        /// What went wrong.
+        #[source]
+        source: ProcError,
+    },
+}
+
+/// A file of which a process has code mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedFile {
+    /// Its path as the process sees it.
+    pub path: PathBuf,
+    /// A path by which we reach it, whatever the process's root is.
+    pub reach: PathBuf,
+    /// Device and inode: the same file whatever its name.
+    pub id: (i32, i32, u64),
+}
+
+impl MappedFile {
+    /// Last part of the path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.path
+            .file_name()
+            .and_then(OsStr::to_str)
+            .unwrap_or_default()
+    }
+}
+
+/// A process that was looked at.
+#[derive(Debug)]
+pub struct Target {
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// What goes into resources and settings.
+    pub facts: ProcessFacts,
+    /// Variables of its environment that could not be used.
+    pub rejected: Vec<(&'static str, &'static str)>,
+    /// Its executable, as it sees it.
+    pub executable: PathBuf,
+    /// Whether it is a Python interpreter.
+    pub python: bool,
+}
+
+fn wrap(pid: u32) -> impl Fn(ProcError) -> ProcessError {
+    move |source| match source {
+        ProcError::PermissionDenied(_) => ProcessError::NotPermitted(pid),
+        ProcError::NotFound(_) => ProcessError::Gone(pid),
+        ProcError::Io(ref e, _) if e.raw_os_error() == Some(libc::ESRCH) => ProcessError::Gone(pid),
+        source => ProcessError::Other { pid, source },
+    }
+}
+
+fn open(pid: u32) -> Result<Process, ProcessError> {
+    let number = i32::try_from(pid).map_err(|_| ProcessError::NotFound(pid))?;
+    Process::new(number).map_err(|e| match e {
+        ProcError::NotFound(_) => ProcessError::NotFound(pid),
+        e => wrap(pid)(e),
+    })
+}
+
+/// The thread group that this thread or process id belongs to.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub fn group_of(pid: u32) -> Result<u32, ProcessError> {
+    let status = open(pid)?.status().map_err(wrap(pid))?;
+    u32::try_from(status.tgid).map_err(|_| ProcessError::NotFound(pid))
+}
+
+/// Whether a process whose main thread ended still has others that run.
+#[must_use]
+pub fn other_threads(pid: u32) -> bool {
+    let Ok(process) = open(pid) else { return false };
+    // At the moment of the event the main thread is still there, on its way out; a dead process
+    // shows no other task, or all of them ending.
+    process.tasks().is_ok_and(|tasks| {
+        tasks
+            .flatten()
+            .any(|t| t.tid as u32 != pid && t.stat().is_ok_and(|s| !matches!(s.state, 'Z' | 'X')))
+    })
+}
+
+/// Whether this is the process that started then, not another with its number, and it runs.
+#[must_use]
+pub fn is_same(pid: u32, start_ticks: u64) -> bool {
+    let stat = open(pid).and_then(|p| p.stat().map_err(wrap(pid)));
+    stat.is_ok_and(|s| {
+        s.starttime == start_ticks && (!matches!(s.state, 'Z' | 'X') || other_threads(pid))
+    })
+}
+
+/// All children of a process, and theirs, as far as the kernel tells
+/// (`/proc/PID/task/TID/children`).
+#[must_use]
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut all = Vec::new();
+    let mut next = vec![pid];
+    while let Some(parent) = next.pop() {
+        let Ok(tasks) = open(parent).and_then(|p| p.tasks().map_err(wrap(parent))) else {
+            continue;
+        };
+        for child in tasks
+            .flatten()
+            .flat_map(|t| t.children().unwrap_or_default())
+        {
+            if !all.contains(&child) {
+                all.push(child);
+                next.push(child);
+            }
+        }
+    }
+    all
+}
+
+/// Looks at a process. The environment is that of the process itself, read anew.
+///
+/// # Errors
+///
+/// When it is not there, not ours to look at, or runs no program.
+pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> {
+    let process = open(pid)?;
+    let executable = process.exe().map_err(|e| match e {
+        ProcError::NotFound(_) if process.is_alive() => ProcessError::NoProgram(pid),
+        e => wrap(pid)(e),
+    })?;
+    let start_ticks = process.stat().map_err(wrap(pid))?.starttime;
+    let arguments = process.cmdline().map_err(wrap(pid))?;
+    let variables = process.environ().map_err(wrap(pid))?;
+    let get = |name: &str| {
+        variables
+            .get(OsStr::new(name))
+            .map(|v| v.to_string_lossy().into_owned())
+    };
+    let environment = Environment::read(get, defaults);
+    let files = mapped_code(pid).unwrap_or_default();
+    let version = python_version(&executable, &files);
+    let facts = ProcessFacts {
+        pid,
+        start_ticks,
+        service_name: environment
+            .service_name
+            .unwrap_or_else(|| command::service_name(&arguments)),
+        executable: executable.to_string_lossy().into_owned(),
+        runtime_name: version.is_some().then(|| "cpython".to_owned()),
+        runtime_version: version.clone().flatten(),
+        command: command::without_secrets(&arguments),
+        host_name: host_name(),
+        resource: environment.resource,
+        content: environment.content,
+    };
+    Ok(Target {
+        pid,
+        facts,
+        rejected: environment.rejected,
+        executable,
+        python: version.is_some(),
+    })
+}
+
+/// The files of which the process has code mapped, each once.
+///
+/// # Errors
+///
+/// When the process is gone or not ours to look at.
+pub fn mapped_code(pid: u32) -> Result<Vec<MappedFile>, ProcessError> {
+    let maps = open(pid)?.maps().map_err(wrap(pid))?;
+    let mut files: Vec<MappedFile> = Vec::new();
+    for map in maps {
+        let MMapPath::Path(path) = &map.pathname else {
+            continue;
+        };
+        let id = (map.dev.0, map.dev.1, map.inode);
+        if !map.perms.contains(MMPermissions::EXECUTE) || files.iter().any(|f| f.id == id) {
+            continue;
+        }
+        let text = path.to_string_lossy();
+        let (path, reach) = match text.strip_suffix(" (deleted)") {
+            // Replaced on disk under the running process: only this leads to what it runs.
+            Some(name) => (
+                PathBuf::from(name),
+                PathBuf::from(format!(
+                    "/proc/{pid}/map_files/{:x}-{:x}",
+                    map.address.0, map.address.1
+                )),
+            ),
+            None => (
+                path.clone(),
+                PathBuf::from(format!("/proc/{pid}/root{text}")),
+            ),
+        };
+        files.push(MappedFile { path, reach, id });
+    }
+    Ok(files)
+}
+
+/// `Some` when this is a Python: with its version `3.N` when a name tells it.
+fn python_version(executable: &Path, files: &[MappedFile]) -> Option<Option<String>> {
+    let name = executable
+        .file_name()
+        .and_then(OsStr::to_str)
+        .unwrap_or_default();
+    let by_name = name.strip_prefix("python").is_some_and(|v| {
+        v.chars()
+            .all(|c| c.is_ascii_digit() || c == '.' || c == 't')
+    });
+    let library = files
+        .iter()
+        .find_map(|f| minor_version(f.name().strip_prefix("libpython")?));
+    let folder = || {
+        files.iter().find_map(|f| {
+            f.path
+                .iter()
+                .filter_map(OsStr::to_str)
+                .find_map(|part| minor_version(part.strip_prefix("python")?))
+        })
+    };
+    let version = library
+        .or_else(|| minor_version(name.strip_prefix("python")?))
+        .or_else(folder);
+    (by_name || version.is_some()).then_some(version)
+}
+
+/// `3.11` of `3.11`, `3.11.so.1.0` and the like.
+fn minor_version(text: &str) -> Option<String> {
+    let (major, rest) = text.split_once('.')?;
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    (matches!(major, "2" | "3") && digits > 0).then(|| format!("{major}.{}", &rest[..digits]))
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Refuses what is not Python.
+///
+/// # Errors
+///
+/// [`ProcessError::NotPython`].
+pub fn require_python(target: Target) -> Result<Target, ProcessError> {
+    if target.python {
+        Ok(target)
+    } else {
+        let executable = target.executable.to_string_lossy().into_owned();
+        Err(ProcessError::NotPython {
+            pid: target.pid,
+            executable,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MappedFile, python_version};
+    use std::path::Path;
+
+    fn file(path: &str) -> MappedFile {
+        MappedFile {
+            path: path.into(),
+            reach: path.into(),
+            id: (0, 0, 0),
+        }
+    }
+
+    #[test]
+    fn pythons_are_told_by_name_library_or_folder() {
+        for (exe, files, wanted) in [
+            ("/usr/bin/python3.11", vec![], Some(Some("3.11"))),
+            ("/usr/bin/python3", vec![], Some(None)),
+            ("/usr/bin/bash", vec![], None),
+            (
+                "/opt/app/bundle",
+                vec!["/opt/app/libpython3.9.so.1.0"],
+                Some(Some("3.9")),
+            ),
+            (
+                "/v/bin/python",
+                vec!["/p/lib/python3.13/lib-dynload/_ssl.so"],
+                Some(Some("3.13")),
+            ),
+            ("/usr/bin/pythonista", vec![], None),
+        ] {
+            let files: Vec<_> = files.into_iter().map(file).collect();
+            let got = python_version(Path::new(exe), &files);
+            assert_eq!(got, wanted.map(|v| v.map(str::to_owned)), "{exe}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Finding the TLS library of a process, and where in it the probes go.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use object::read::ReadCache;
+
+use super::process::MappedFile;
+use crate::probe::elf::{Function, Image};
+use crate::probe::kernel::TlsPlacements;
+use crate::probe::place::{self, Form};
+
+/// Functions that are looked for.
+const READ: &str = "SSL_read";
+const READ_EX: &str = "SSL_read_ex";
+const WRITE: &str = "SSL_write";
+const WRITE_EX: &str = "SSL_write_ex";
+const FREE: &str = "SSL_free";
+
+/// What was found out about one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsFile {
+    /// Nothing to do with TLS, or it only uses another file's.
+    None,
+    /// It carries a TLS library that can be probed.
+    Reachable(Reachable),
+    /// It carries one whose functions cannot be found.
+    Unreachable {
+        /// Version banner.
+        banner: String,
+    },
+    /// It could not be read.
+    Unreadable(String),
+}
+
+/// A TLS library with places for probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reachable {
+    /// Where they go.
+    pub places: TlsPlacements,
+    /// How the functions were found: `dynsym` or `symtab`.
+    pub found_by: &'static str,
+    /// Version banner (`OpenSSL 3.0.15 3 Sep 2024`), when it has one.
+    pub banner: Option<String>,
+}
+
+impl Reachable {
+    /// Whether every probe of the data path is on an instruction that the kernel emulates.
+    #[must_use]
+    pub fn cheap(&self) -> bool {
+        self.places
+            .reads
+            .iter()
+            .chain(&self.places.writes)
+            .all(|p| p.emulated)
+    }
+}
+
+/// Identity of a file's contents, for the cache.
+type FileKey = (u64, u64, i64, i64, u64);
+
+/// Remembers what was found in which file: the same `libssl.so.3` serves every process.
+#[derive(Debug, Default)]
+pub struct TlsFinder {
+    seen: HashMap<FileKey, TlsFile>,
+    linkers: HashMap<FileKey, Option<u64>>,
+}
+
+/// Most files remembered; then the memory starts anew.
+const MAX_REMEMBERED: usize = 4096;
+
+impl TlsFinder {
+    /// Whether a mapped file is worth opening: its name says TLS or Python.
+    #[must_use]
+    pub fn candidate(file: &MappedFile, executable: &Path) -> bool {
+        let name = file.name();
+        name.contains("ssl")
+            || name.starts_with("libpython")
+            || name.starts_with("python")
+            || file.path == executable
+    }
+
+    /// What this file has to do with TLS.
+    pub fn examine(&mut self, path: &Path) -> TlsFile {
+        let Ok(key) = key_of(path) else {
+            return TlsFile::Unreadable("not accessible".into());
+        };
+        if let Some(known) = self.seen.get(&key) {
+            return known.clone();
+        }
+        let found = examine(path);
+        if self.seen.len() >= MAX_REMEMBERED {
+            self.seen.clear();
+        }
+        self.seen.insert(key, found.clone());
+        found
+    }
+
+    /// Offset in this dynamic linker of the function that it calls when libraries change.
+    pub fn linker_hook(&mut self, path: &Path) -> Option<u64> {
+        let key = key_of(path).ok()?;
+        *self.linkers.entry(key).or_insert_with(|| {
+            let data = ReadCache::new(File::open(path).ok()?);
+            let image = Image::parse(&data).ok()?;
+            let (found, _) = image.functions(&["_dl_debug_state"]);
+            image.file_offset(found.get("_dl_debug_state")?.address)
+        })
+    }
+}
+
+fn key_of(path: &Path) -> std::io::Result<FileKey> {
+    let m = std::fs::metadata(path)?;
+    Ok((m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size()))
+}
+
+/// Whether a mapped file is a dynamic linker: `ld-linux-x86-64.so.2`, `ld-2.31.so`,
+/// `ld-musl-x86_64.so.1` (which is the C library as well).
+#[must_use]
+pub fn is_linker(file: &MappedFile) -> bool {
+    let name = file.name();
+    (name.starts_with("ld-") || name.starts_with("ld.so") || name.starts_with("ld64"))
+        && name.contains(".so")
+        || name.starts_with("libc.musl-")
+}
+
+fn examine(path: &Path) -> TlsFile {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) => return TlsFile::Unreadable(e.to_string()),
+    };
+    let data = ReadCache::new(file);
+    let image = match Image::parse(&data) {
+        Ok(image) => image,
+        Err(e) => return TlsFile::Unreadable(e.to_string()),
+    };
+    let (found, from_symtab) = image.functions(&[READ, READ_EX, WRITE, WRITE_EX, FREE]);
+    let get = |name: &str| -> Option<Function> { found.get(name).copied() };
+    if get(READ).or(get(READ_EX)).is_none() || get(WRITE).or(get(WRITE_EX)).is_none() {
+        // Importing them means that another file has them.
+        if image.imports(&[READ, READ_EX, WRITE, WRITE_EX]) {
+            return TlsFile::None;
+        }
+        return match image.tls_banner() {
+            Some(banner) if image.mentions_tls_reads() => TlsFile::Unreachable { banner },
+            _ => TlsFile::None,
+        };
+    }
+    let places = TlsPlacements {
+        reads: place::pair(&image, get(READ), get(READ_EX)),
+        writes: place::pair(&image, get(WRITE), get(WRITE_EX)),
+        free: get(FREE)
+            .and_then(|f| place::own(&image, f, Form::Plain))
+            .map(|p| p.offset),
+    };
+    TlsFile::Reachable(Reachable {
+        places,
+        found_by: if from_symtab { "symtab" } else { "dynsym" },
+        banner: image.tls_banner(),
+    })
+}
+
+/// One line about a TLS library for `genspan doctor` and the log.
+#[must_use]
+pub fn describe(path: &Path, found: &TlsFile) -> String {
+    let path: PathBuf = path.to_owned();
+    match found {
+        TlsFile::None => format!("{}: no TLS", path.display()),
+        TlsFile::Reachable(r) => format!(
+            "{}: {}, found by {}, {}",
+            path.display(),
+            r.banner.as_deref().unwrap_or("OpenSSL-like"),
+            r.found_by,
+            if r.cheap() {
+                "cheap probes"
+            } else {
+                "probes on single-stepped instructions"
+            }
+        ),
+        TlsFile::Unreachable { banner } => {
+            format!(
+                "{}: {banner} without symbols: found but unreachable",
+                path.display()
+            )
+        }
+        TlsFile::Unreadable(why) => format!("{}: {why}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TlsFile, TlsFinder};
+    use std::path::Path;
+
+    #[test]
+    fn the_systems_library_is_reachable_at_cheap_places() {
+        let paths = [
+            "/usr/lib/x86_64-linux-gnu/libssl.so.3",
+            "/usr/lib64/libssl.so.3",
+        ];
+        let Some(path) = paths.iter().map(Path::new).find(|p| p.exists()) else {
+            println!("skipped: no libssl.so.3 in the usual places");
+            return;
+        };
+        let TlsFile::Reachable(found) = TlsFinder::default().examine(path) else {
+            panic!("not reachable")
+        };
+        println!("{found:?}");
+        assert_eq!(found.found_by, "dynsym");
+        assert!(found.cheap());
+        assert!(!found.places.reads.is_empty() && !found.places.writes.is_empty());
+        assert!(found.places.free.is_some());
+    }
+
+    #[test]
+    fn a_file_without_tls_is_none() {
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(TlsFinder::default().examine(&own), TlsFile::None);
+        let unreadable = TlsFinder::default().examine(Path::new("/proc/self/status"));
+        assert!(matches!(unreadable, TlsFile::Unreadable(_)));
+    }
+}

@@ -1,0 +1,192 @@
+//! The attributes of a call's span other than its content, in a fixed order.
+
+use super::span::operation;
+use crate::model::call::{Api, CallRequest, CallResponse, ModelCall, Operation, Usage};
+use crate::model::span::{Attributes, Value};
+use crate::vocabulary::attr;
+use std::borrow::Cow;
+
+/// Attributes being set; texts are cut to the limit.
+pub(super) struct Set {
+    all: Attributes,
+    pub(super) limit: Option<usize>,
+}
+
+impl Set {
+    pub(super) fn new(limit: Option<usize>) -> Self {
+        Self {
+            all: Attributes::with_capacity(32),
+            limit,
+        }
+    }
+
+    /// Sets an attribute.
+    pub(super) fn add(&mut self, name: &'static str, value: impl Into<Value>) {
+        let mut value = value.into();
+        if let Some(limit) = self.limit {
+            match &mut value {
+                Value::Str(text) => {
+                    let text: &mut Cow<'static, str> = text;
+                    if let Some((at, _)) = text.char_indices().nth(limit) {
+                        text.to_mut().truncate(at);
+                    }
+                }
+                Value::StrList(list) => list.iter_mut().for_each(|t| cut(t, limit)),
+                _ => {}
+            }
+        }
+        self.all.push((Cow::Borrowed(name), value));
+    }
+
+    /// Sets an attribute whose value was made to fit.
+    pub(super) fn add_fitting(&mut self, name: &'static str, value: String) {
+        self.all.push((Cow::Borrowed(name), value.into()));
+    }
+
+    /// Sets an attribute when there is a value.
+    fn may<V: Into<Value>>(&mut self, name: &'static str, value: Option<V>) {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+    }
+
+    /// Sets a count when there is one that says something.
+    fn count(&mut self, name: &'static str, value: Option<i64>) {
+        self.may(name, value.filter(|n| *n != 0));
+    }
+
+    pub(super) fn done(self) -> Attributes {
+        self.all
+    }
+}
+
+fn cut(text: &mut String, limit: usize) {
+    if let Some((at, _)) = text.char_indices().nth(limit) {
+        text.truncate(at);
+    }
+}
+
+/// All that is not content.
+pub(super) fn of_call(set: &mut Set, call: &ModelCall, resends: u32) {
+    set.add(attr::OPERATION_NAME, operation(call));
+    set.add(attr::PROVIDER_NAME, call.provider);
+    set.may(attr::REQUEST_MODEL, call.request.model.clone());
+    if let Some(address) = &call.server_address {
+        set.add(attr::SERVER_ADDRESS, address.clone());
+        set.may(attr::SERVER_PORT, call.server_port.map(i64::from));
+    }
+    request(set, call, &call.request);
+    response(set, call, &call.response);
+    if call.operation != Operation::FetchResponse {
+        usage(set, call.operation, &call.response.usage);
+    }
+    if let Some(error) = &call.error {
+        set.add(attr::ERROR_TYPE, error.kind.clone());
+    }
+    if resends > 0 {
+        set.add(attr::HTTP_RESEND_COUNT, i64::from(resends));
+    }
+    if !call.defects.is_none() {
+        let names: Vec<String> = call.defects.names().map(str::to_owned).collect();
+        set.add(attr::DEFECTS, names);
+    }
+}
+
+fn request(set: &mut Set, call: &ModelCall, request: &CallRequest) {
+    if call.api == Api::Responses {
+        set.add(attr::OPENAI_API_TYPE, "responses");
+    }
+    if request.stream {
+        set.add(attr::REQUEST_STREAM, true);
+    }
+    set.may(attr::REQUEST_STREAM_CURSOR, request.stream_cursor.clone());
+    set.may(attr::REQUEST_TEMPERATURE, request.temperature);
+    set.may(attr::REQUEST_TOP_P, request.top_p);
+    set.may(attr::REQUEST_TOP_K, request.top_k);
+    set.may(attr::REQUEST_FREQUENCY_PENALTY, request.frequency_penalty);
+    set.may(attr::REQUEST_PRESENCE_PENALTY, request.presence_penalty);
+    set.may(attr::REQUEST_MAX_TOKENS, request.max_tokens);
+    set.may(attr::REQUEST_SEED, request.seed);
+    set.may(
+        attr::REQUEST_CHOICE_COUNT,
+        request.choice_count.filter(|n| *n != 1),
+    );
+    set.may(attr::REQUEST_STOP_SEQUENCES, request.stop_sequences.clone());
+    set.may(
+        attr::REQUEST_ENCODING_FORMATS,
+        request.encoding_formats.clone(),
+    );
+    set.may(
+        attr::REQUEST_REASONING_LEVEL,
+        request.reasoning_level.clone(),
+    );
+    set.may(
+        attr::REQUEST_PREVIOUS_RESPONSE_ID,
+        request.previous_response_id.clone(),
+    );
+    set.may(attr::OUTPUT_TYPE, request.output_type);
+    set.may(attr::CONVERSATION_ID, request.conversation_id.clone());
+    if let Some((name, version)) = &request.prompt {
+        set.add(attr::PROMPT_NAME, name.clone());
+        set.may(attr::PROMPT_VERSION, version.clone());
+    }
+    let tier = request.service_tier.clone().filter(|t| t != "auto");
+    set.may(attr::OPENAI_REQUEST_SERVICE_TIER, tier);
+}
+
+fn response(set: &mut Set, call: &ModelCall, response: &CallResponse) {
+    let id = match call.operation {
+        // The id that was asked for is known even when the answer is not.
+        Operation::FetchResponse => call.request.fetch_id.as_ref().or(response.id.as_ref()),
+        _ => response.id.as_ref(),
+    };
+    set.may(attr::RESPONSE_ID, id.cloned());
+    set.may(attr::RESPONSE_MODEL, response.model.clone());
+    if !response.finish_reasons.is_empty() {
+        set.add(
+            attr::RESPONSE_FINISH_REASONS,
+            response.finish_reasons.clone(),
+        );
+    }
+    set.may(attr::RESPONSE_STATUS, response.stored_status.clone());
+    let first = call.first_chunk.map(|t| t.since(call.start) as f64 / 1e9);
+    set.may(attr::RESPONSE_TIME_TO_FIRST_CHUNK, first);
+    if response.compacted || call.request.compacted {
+        set.add(attr::CONVERSATION_COMPACTED, true);
+    }
+    set.may(
+        attr::EMBEDDINGS_DIMENSION_COUNT,
+        response.embedding_dimensions,
+    );
+    set.may(
+        attr::OPENAI_RESPONSE_SERVICE_TIER,
+        response.service_tier.clone(),
+    );
+    set.may(
+        attr::OPENAI_RESPONSE_SYSTEM_FINGERPRINT,
+        response.system_fingerprint.clone(),
+    );
+}
+
+fn usage(set: &mut Set, operation: Operation, usage: &Usage) {
+    set.may(attr::USAGE_INPUT_TOKENS, usage.input);
+    if operation == Operation::Embeddings {
+        return;
+    }
+    set.may(attr::USAGE_OUTPUT_TOKENS, usage.output);
+    set.count(attr::USAGE_CACHE_READ, usage.cache_read);
+    set.count(attr::USAGE_CACHE_WRITE, usage.cache_write);
+    set.count(attr::USAGE_REASONING, usage.reasoning);
+    for (names, counts) in [
+        (attr::USAGE_INPUT_BY_MODALITY, usage.input_by_modality),
+        (attr::USAGE_OUTPUT_BY_MODALITY, usage.output_by_modality),
+        (
+            attr::USAGE_CACHE_READ_BY_MODALITY,
+            usage.cache_read_by_modality,
+        ),
+    ] {
+        for (name, count) in names.into_iter().zip(counts) {
+            set.count(name, count);
+        }
+    }
+}

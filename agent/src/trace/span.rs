@@ -1,0 +1,78 @@
+//! The span of a call.
+
+use super::attributes::{self, Set};
+use super::content;
+use super::ids;
+use super::retry::Attempted;
+use super::stage::Known;
+use crate::model::call::{ModelCall, Operation};
+use crate::model::span::{Span, SpanEvent, SpanKind};
+use crate::model::time::ClockOffset;
+use crate::vocabulary::{event, operation};
+use std::borrow::Cow;
+
+/// The operation's name.
+pub(super) fn operation(call: &ModelCall) -> &'static str {
+    match call.operation {
+        Operation::Chat => operation::CHAT,
+        Operation::TextCompletion => operation::TEXT_COMPLETION,
+        Operation::Embeddings => operation::EMBEDDINGS,
+        Operation::FetchResponse => operation::FETCH_RESPONSE,
+    }
+}
+
+fn name(call: &ModelCall) -> String {
+    let operation = operation(call);
+    match &call.request.model {
+        Some(model) if call.operation != Operation::FetchResponse => format!("{operation} {model}"),
+        _ => operation.to_owned(),
+    }
+}
+
+/// Makes the span of a call.
+pub(super) fn of_call(
+    seed: u128,
+    offset: ClockOffset,
+    known: &Known,
+    attempted: Attempted,
+) -> Span {
+    let Attempted { call, resends } = attempted;
+    let policy = &known.content;
+    let ids = ids::of_call(seed, &call);
+    let mut set = Set::new(policy.max_attribute_chars);
+    attributes::of_call(&mut set, &call, resends);
+    let mut events = Vec::new();
+    if policy.on_events {
+        let mut details = Set::new(policy.max_attribute_chars);
+        content::full(&mut details, &call, policy);
+        events.push(SpanEvent {
+            name: Cow::Borrowed(event::OPERATION_DETAILS),
+            time: offset.wall(call.end),
+            attributes: details.done(),
+        });
+    }
+    if policy.on_spans {
+        content::full(&mut set, &call, policy);
+    } else {
+        content::sizes(&mut set, &call);
+    }
+    let start = offset.wall(call.start);
+    let error = call.error.as_ref().map(|e| {
+        let message = e.message.as_ref().filter(|_| policy.on_spans);
+        message.cloned().unwrap_or_default()
+    });
+    Span {
+        trace_id: ids.trace,
+        span_id: ids.span,
+        parent_span_id: ids.parent,
+        name: name(&call),
+        kind: SpanKind::Client,
+        start,
+        end: offset.wall(call.end).max(start),
+        error,
+        attributes: set.done(),
+        events,
+        pid: call.connection.pid,
+        resource: known.resource.clone(),
+    }
+}

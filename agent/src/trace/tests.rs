@@ -1,0 +1,346 @@
+//! The stage as a whole: calls in, spans out.
+
+use super::Spans;
+use crate::model::call::{
+    Api, CallError, CallEvent, CallRequest, CallResponse, Message, ModelCall, Operation, Part,
+    RetryHint, Text, ToolDefinition, Usage,
+};
+use crate::model::defect::Defects;
+use crate::model::event::ConnectionId;
+use crate::model::exchange::ExchangeId;
+use crate::model::process::{ContentPolicy, ProcessFacts};
+use crate::model::span::{Span, Value};
+use crate::model::time::{BootTime, ClockOffset, WallTime};
+use crate::vocabulary::attr;
+use serde_json::{Value as Json, json};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn message(role: &str, part: Part, finish: Option<&str>) -> Message {
+    Message {
+        role: role.to_owned(),
+        name: None,
+        parts: vec![part],
+        finish_reason: finish.map(str::to_owned),
+    }
+}
+
+fn call() -> ModelCall {
+    ModelCall {
+        exchange: ExchangeId(1),
+        connection: ConnectionId {
+            pid: 9,
+            ssl: 1,
+            generation: 2,
+        },
+        tid: 10,
+        operation: Operation::Chat,
+        api: Api::ChatCompletions,
+        provider: "openai",
+        server_address: Some("h".to_owned()),
+        server_port: Some(443),
+        start: BootTime(10 * SECOND),
+        first_chunk: None,
+        end: BootTime(12 * SECOND),
+        request: CallRequest {
+            model: Some("m".to_owned()),
+            messages: vec![message("user", Part::Text("héllo wörld".into()), None)],
+            tools: vec![ToolDefinition {
+                kind: "function".to_owned(),
+                name: Some("f".to_owned()),
+                definition: json!({"type":"function","name":"f","description":"secret"}),
+            }],
+            ..CallRequest::default()
+        },
+        response: CallResponse {
+            status: Some(200),
+            finish_reasons: vec!["stop".to_owned()],
+            messages: vec![message(
+                "assistant",
+                Part::Text("x".repeat(100).into()),
+                Some("stop"),
+            )],
+            usage: Usage {
+                input: Some(0),
+                output: Some(4),
+                cache_read: Some(0),
+                ..Usage::default()
+            },
+            ..CallResponse::default()
+        },
+        error: None,
+        retry: None,
+        traceparent: None,
+        defects: Defects::NONE,
+    }
+}
+
+fn stage(content: ContentPolicy) -> Spans {
+    let mut spans = Spans::new(5);
+    spans.clock(ClockOffset(1000));
+    spans.process(&ProcessFacts {
+        pid: 9,
+        service_name: "s".to_owned(),
+        content,
+        ..ProcessFacts::default()
+    });
+    spans
+}
+
+fn finished(spans: &mut Spans, call: ModelCall) -> Vec<Span> {
+    spans.call(CallEvent::Finished(Box::new(call)));
+    spans.drain().collect()
+}
+
+fn one(content: ContentPolicy, call: ModelCall) -> Span {
+    let mut all = finished(&mut stage(content), call);
+    assert_eq!(all.len(), 1);
+    all.remove(0)
+}
+
+fn json_of(span: &Span, name: &str) -> Json {
+    match span.attribute(name) {
+        Some(Value::Str(text)) => serde_json::from_str(text).unwrap(),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_span_says_what_the_call_was() {
+    let span = one(ContentPolicy::default(), call());
+    assert_eq!(span.name, "chat m");
+    assert_eq!(span.start, WallTime(10 * SECOND + 1000));
+    assert_eq!(span.end, WallTime(12 * SECOND + 1000));
+    assert_eq!((span.error.as_deref(), span.parent_span_id), (None, None));
+    assert_eq!(
+        span.attribute(attr::USAGE_INPUT_TOKENS),
+        Some(&Value::Int(0))
+    );
+    assert_eq!(span.attribute(attr::USAGE_CACHE_READ), None);
+    assert_eq!(span.attribute(attr::SERVER_PORT), Some(&Value::Int(443)));
+    assert_eq!(span.attribute(attr::DEFECTS), None);
+    assert_eq!(
+        json_of(&span, attr::INPUT_MESSAGES),
+        json!([{"role":"user","parts":[{"type":"text","content":"héllo wörld"}]}])
+    );
+}
+
+#[test]
+fn without_content_only_sizes_are_told() {
+    let policy = ContentPolicy {
+        on_spans: false,
+        ..ContentPolicy::default()
+    };
+    let mut failed = call();
+    failed.error = Some(CallError {
+        kind: "k".to_owned(),
+        message: Some("quotes the input".to_owned()),
+    });
+    let span = one(policy, failed);
+    assert_eq!(span.error.as_deref(), Some(""));
+    assert_eq!(span.attribute(attr::ERROR_TYPE), Some(&"k".into()));
+    assert_eq!(span.attribute(attr::INPUT_MESSAGES), None);
+    assert_eq!(
+        span.attribute(attr::INPUT_MESSAGES_COUNT),
+        Some(&Value::Int(1))
+    );
+    assert_eq!(
+        span.attribute(attr::INPUT_MESSAGES_CHARS),
+        Some(&Value::Int(11))
+    );
+    assert_eq!(
+        span.attribute(attr::OUTPUT_MESSAGES_CHARS),
+        Some(&Value::Int(100))
+    );
+    assert_eq!(
+        json_of(&span, attr::TOOL_DEFINITIONS),
+        json!([{"type":"function","name":"f"}])
+    );
+    assert!(!format!("{span:?}").contains("llo"));
+}
+
+#[test]
+fn a_process_of_which_nothing_is_known_tells_no_content() {
+    let mut spans = Spans::new(5);
+    let all = finished(&mut spans, call());
+    assert_eq!(all[0].attribute(attr::INPUT_MESSAGES), None);
+}
+
+#[test]
+fn long_texts_are_cut_and_say_how_long_they_were() {
+    let policy = ContentPolicy {
+        max_message_chars: 5,
+        ..ContentPolicy::default()
+    };
+    let mut long = call();
+    long.response.messages[0].parts = vec![
+        Part::Text(Text {
+            kept: "abc".to_owned(),
+            dropped: 7,
+        }),
+        Part::ToolCall {
+            id: None,
+            name: "f".to_owned(),
+            arguments: Some(json!({"city":"Lyon"})),
+        },
+        Part::ToolCall {
+            id: Some("i".to_owned()),
+            name: "f".to_owned(),
+            arguments: Some(json!([1])),
+        },
+        Part::Other(json!({"type":"t","x":["abcdefgh"]})),
+    ];
+    let span = one(policy, long);
+    let input = json_of(&span, attr::INPUT_MESSAGES);
+    assert_eq!(
+        input[0]["parts"][0],
+        json!({"type":"text","content":"héllo","genspan.original_length":11})
+    );
+    let output = json_of(&span, attr::OUTPUT_MESSAGES);
+    assert_eq!(
+        output[0]["parts"],
+        json!([
+            {"type":"text","content":"abc","genspan.original_length":10},
+            {"type":"tool_call","name":"f","arguments":"{\"cit","genspan.original_length":15},
+            {"type":"tool_call","id":"i","name":"f","arguments":[1]},
+            {"type":"t","x":["abcde"]},
+        ])
+    );
+}
+
+#[test]
+fn an_attribute_limit_leaves_valid_json() {
+    for limit in 0..400 {
+        let policy = ContentPolicy {
+            max_attribute_chars: Some(limit),
+            on_events: true,
+            ..ContentPolicy::default()
+        };
+        let mut many = call();
+        for n in 0..5 {
+            let part = Part::Text(format!("message {n} é").into());
+            many.request.messages.push(message("user", part, None));
+        }
+        let span = one(policy, many);
+        assert_eq!(span.events.len(), 1);
+        for (name, value) in span.attributes.iter().chain(&span.events[0].attributes) {
+            let Value::Str(text) = value else { continue };
+            assert!(text.chars().count() <= limit, "{name} at {limit}");
+            if name.ends_with("messages") || name.ends_with("definitions") {
+                serde_json::from_str::<Vec<Json>>(text).unwrap();
+            }
+        }
+    }
+    let policy = ContentPolicy {
+        max_attribute_chars: Some(150),
+        ..ContentPolicy::default()
+    };
+    let mut many = call();
+    for n in 0..5 {
+        many.request
+            .messages
+            .push(message("user", Part::Text(format!("{n}").into()), None));
+    }
+    let kept = json_of(&one(policy, many), attr::INPUT_MESSAGES);
+    let last = kept.as_array().unwrap().last().unwrap();
+    assert_eq!(last["parts"][0]["content"], "4");
+}
+
+#[test]
+fn ids_are_the_same_again_and_join_a_trace() {
+    let policy = ContentPolicy::default;
+    let (a, b) = (one(policy(), call()), one(policy(), call()));
+    assert_eq!((a.trace_id, a.span_id), (b.trace_id, b.span_id));
+    let mut other = call();
+    other.exchange = ExchangeId(2);
+    let c = one(policy(), other);
+    assert!(c.trace_id != a.trace_id && c.span_id != a.span_id);
+    let mut joined = call();
+    joined.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
+    let d = one(policy(), joined);
+    assert_eq!(d.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
+    assert_eq!(d.parent_span_id, Some(0xb7ad_6b71_6920_3331));
+}
+
+/// An attempt that failed, or (`may_retry` false) the last one.
+fn attempt(n: u32, start: u64, end: u64, may_retry: bool) -> ModelCall {
+    let mut c = call();
+    c.exchange = ExchangeId(u64::from(n) + 100 + start);
+    c.start = BootTime(start * SECOND);
+    c.end = BootTime(end * SECOND);
+    c.retry = Some(RetryHint {
+        attempt: n,
+        may_retry,
+        within: 11 * SECOND,
+        fingerprint: 77,
+    });
+    c.error = may_retry.then(|| CallError {
+        kind: "503".to_owned(),
+        message: None,
+    });
+    c
+}
+
+fn begun(spans: &mut Spans, call: &ModelCall) {
+    spans.call(CallEvent::Retrying {
+        pid: 9,
+        exchange: call.exchange,
+        attempt: call.retry.as_ref().unwrap().attempt,
+        fingerprint: 77,
+        start: call.start,
+    });
+}
+
+#[test]
+fn attempts_of_one_call_are_one_span() {
+    let mut spans = stage(ContentPolicy::default());
+    assert!(finished(&mut spans, attempt(0, 10, 11, true)).is_empty());
+    let second = attempt(1, 12, 13, true);
+    begun(&mut spans, &second);
+    assert!(finished(&mut spans, second).is_empty());
+    let third = attempt(2, 15, 100, false);
+    begun(&mut spans, &third);
+    spans.tick(BootTime(90 * SECOND));
+    assert!(!spans.has_spans());
+    let all = finished(&mut spans, third);
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].start, WallTime(10 * SECOND + 1000));
+    assert_eq!(all[0].end, WallTime(100 * SECOND + 1000));
+    assert_eq!(
+        all[0].attribute(attr::HTTP_RESEND_COUNT),
+        Some(&Value::Int(2))
+    );
+    assert_eq!(all[0].error, None);
+    spans.flush();
+    assert!(!spans.has_spans());
+}
+
+#[test]
+fn an_attempt_that_is_not_followed_is_told_in_time() {
+    let mut spans = stage(ContentPolicy::default());
+    finished(&mut spans, attempt(0, 10, 11, true));
+    spans.tick(BootTime(22 * SECOND));
+    assert!(!spans.has_spans());
+    spans.tick(BootTime(22 * SECOND + 1));
+    assert_eq!(spans.drain().next().unwrap().error.as_deref(), Some(""));
+    // A retry after that stands alone.
+    let late = attempt(1, 30, 31, false);
+    begun(&mut spans, &late);
+    assert_eq!(finished(&mut spans, late).len(), 1);
+    finished(&mut spans, attempt(0, 40, 41, true));
+    spans.process_exit(9);
+    assert_eq!(spans.drain().count(), 1);
+    finished(&mut spans, attempt(0, 50, 51, true));
+    spans.flush();
+    assert_eq!(spans.drain().count(), 1);
+}
+
+#[test]
+fn waiting_attempts_are_bounded() {
+    let mut spans = stage(ContentPolicy::default());
+    for _ in 0..super::retry::MAX_WAITING {
+        assert!(finished(&mut spans, attempt(0, 10, 11, true)).is_empty());
+    }
+    assert_eq!(finished(&mut spans, attempt(0, 10, 11, true)).len(), 1);
+    assert_eq!(spans.counters().retries_evicted, 1);
+}
