@@ -1,2 +1,100 @@
-//! Tasks.
-fn main() {}
+//! genspan's own tasks: `cargo xtask --help` lists them.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks to its user"
+)]
+
+mod bench;
+mod build;
+mod certs;
+mod cmd;
+mod demo;
+mod ebpf;
+mod fuzz;
+mod host;
+mod linker;
+mod paths;
+mod progress;
+mod provider;
+mod python;
+mod setup;
+mod summary;
+mod test;
+mod tidy;
+mod toolchain;
+mod venv;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Everything genspan's developers and first users run.
+///
+/// Each command sets up what it needs first, so any of them works on a new machine.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Show genspan at work: an OpenAI program, a provider stand-in, and their spans.
+    ///
+    /// Sets everything up, builds, starts a provider stand-in on loopback over TLS and an ordinary
+    /// OpenAI program, traces the program and prints each call as it streams and ends. Takes about
+    /// six seconds once built and ends by itself. Tracing needs root: without it, sudo is used.
+    Demo,
+    /// Install what is missing: eBPF compiler and linker, Rust components, the demo's Python.
+    ///
+    /// Safe to run again: what is there is left alone. As root on Debian and its kin missing
+    /// packages are installed with apt-get; on other systems the missing pieces are listed with
+    /// the way to get each, and the exit code is 1.
+    Setup(setup::Options),
+    /// Build the eBPF programs into target/bpf/genspan.o.
+    BuildEbpf(ebpf::Options),
+    /// Build everything: the eBPF programs and the release binary.
+    Build,
+    /// Run all tests, live ones included, and a short run of every fuzz target.
+    ///
+    /// Live tests load real eBPF programs and need root: without it, sudo is used. With CI=true in
+    /// the environment, a live test that cannot run is a failure instead of a skip.
+    Test(test::Options),
+    /// Check the repository's own rules: layering, file sizes, names, secrets.
+    Tidy,
+    /// Measure: the pure pipeline on replayed events.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Demo => demo::run()?,
+        Task::Setup(options) => setup::run(&options)?,
+        Task::BuildEbpf(options) => ebpf::run(&options)?,
+        Task::Build => {
+            let binary = build::run()?;
+            println!("built {}", paths::shown(&binary));
+        }
+        Task::Test(options) => return test::run(&options),
+        Task::Tidy => return tidy::run(),
+        Task::Bench(options) => bench::run(&options)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,87 @@
+//! Builds the eBPF programs.
+
+use crate::cmd::{self, Cmd};
+use crate::paths;
+use crate::toolchain::{self, Compiler, TARGET};
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::path::Path;
+
+/// How to build.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Optimise as for a release (what `build`, `test` and `demo` use).
+    #[arg(long)]
+    release: bool,
+}
+
+/// The subcommand.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let changed = build(options.release)?;
+    let object = paths::bpf_object();
+    let state = if changed { "new" } else { "unchanged" };
+    println!("{} ({state})", paths::shown(&object));
+    Ok(())
+}
+
+/// Builds the object and puts it where the agent's build looks for it. Tells whether it changed:
+/// an unchanged file is left alone, so that the agent is not built again.
+pub(crate) fn build(release: bool) -> Result<bool> {
+    let compiler = toolchain::required()?;
+    let dir = paths::root().join("ebpf");
+    let flags = "-Cdebuginfo=2 -Clink-arg=--btf";
+    let command = match &compiler {
+        Compiler::Nightly(_) => {
+            Cmd::new("rustup").args(["run", "nightly", "cargo", "build", "-Z", "build-std=core"])
+        }
+        // The bootstrap switch lets this compiler take aya-ebpf's unstable features.
+        Compiler::System(rustc, _) => Cmd::new("cargo")
+            .env("RUSTC", rustc)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .arg("build"),
+    };
+    let command = command
+        .dir(&dir)
+        .env("PATH", cmd::path_with_cargo_bin())
+        .env("CARGO_TARGET_DIR", dir.join("target"))
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", flags)
+        .without_env("RUSTC_WRAPPER")
+        .args([
+            "--quiet", "--locked", "--bin", "genspan", "--target", TARGET,
+        ]);
+    let command = if release {
+        command.arg("--release")
+    } else {
+        command
+    };
+    command.logged("build-ebpf").with_context(|| {
+        format!(
+            "the eBPF programs could not be built with {} (set {}=nightly or =system to choose the \
+             compiler; complaints about bitcode mean that bpf-linker is older than it)",
+            compiler.name(),
+            toolchain::CHOICE
+        )
+    })?;
+    let profile = if release { "release" } else { "debug" };
+    install(
+        &dir.join("target")
+            .join(TARGET)
+            .join(profile)
+            .join("genspan"),
+    )
+}
+
+fn install(built: &Path) -> Result<bool> {
+    let object = paths::bpf_object();
+    let new = fs::read(built).with_context(|| format!("no object at {}", built.display()))?;
+    if fs::read(&object).is_ok_and(|old| old == new) {
+        return Ok(false);
+    }
+    let parent = object.parent().unwrap_or(&object);
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    // Moved into place whole: a build of the agent may be reading it.
+    let partial = object.with_extension("o.part");
+    fs::write(&partial, new).with_context(|| format!("cannot write {}", partial.display()))?;
+    fs::rename(&partial, &object).with_context(|| format!("cannot write {}", object.display()))?;
+    Ok(true)
+}

@@ -1,0 +1,265 @@
+//! Python environments of the demo and the live tests, below `target/venv`.
+
+use crate::cmd::Cmd;
+use crate::python::{self, Interpreter, Minor};
+use crate::{host, paths};
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which interpreter an environment wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Python {
+    /// This version.
+    Version(Minor),
+    /// The system's own.
+    System,
+}
+
+/// An environment of the live tests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Environment {
+    /// Its directory below `target/venv`; tests know it by this name.
+    pub(crate) name: &'static str,
+    /// Its interpreter.
+    pub(crate) python: Python,
+    /// What is installed.
+    packages: &'static [&'static str],
+}
+
+/// The environments of the live tests.
+pub(crate) const TESTS: [Environment; 10] = [
+    // The newest SDK with everything that changes how it speaks.
+    environment(
+        "sdk-new",
+        Python::Version((3, 12)),
+        &[
+            "openai",
+            "httpx[brotli,zstd]",
+            "httpx2[brotli,zstd]",
+            "uvloop",
+        ],
+    ),
+    // The first SDK of its present form, on the oldest Python that it runs on.
+    environment(
+        "sdk-old",
+        Python::Version((3, 8)),
+        &["openai==1.0.0", "httpx<0.26"],
+    ),
+    // Clients and servers without an SDK.
+    environment(
+        "clients",
+        Python::Version((3, 11)),
+        &[
+            "httpx[brotli,zstd]",
+            "requests",
+            "aiohttp",
+            "uvloop",
+            "gunicorn",
+            "brotli",
+            "zstandard",
+        ],
+    ),
+    // The newest SDK that each Python takes.
+    environment("py38", Python::Version((3, 8)), &["openai"]),
+    environment("py39", Python::Version((3, 9)), &["openai"]),
+    environment("py310", Python::Version((3, 10)), &["openai"]),
+    environment("py311", Python::Version((3, 11)), &["openai"]),
+    environment("py312", Python::Version((3, 12)), &["openai"]),
+    environment("py313", Python::Version((3, 13)), &["openai"]),
+    // The system's: on Debian an executable without symbols.
+    environment("system", Python::System, &["openai"]),
+];
+
+const fn environment(
+    name: &'static str,
+    python: Python,
+    packages: &'static [&'static str],
+) -> Environment {
+    Environment {
+        name,
+        python,
+        packages,
+    }
+}
+
+/// What the demo's environment has in it.
+const DEMO_PACKAGES: [&str; 2] = ["openai", "httpx"];
+
+impl Environment {
+    /// The interpreter for it.
+    pub(crate) fn interpreter(&self) -> Result<Interpreter> {
+        match self.python {
+            Python::Version(minor) => python::find(minor).with_context(|| {
+                format!(
+                    "no Python {}.{} here (pyenv, PATH and /usr/bin were looked at; for example: \
+                     pyenv install {0}.{1})",
+                    minor.0, minor.1
+                )
+            }),
+            Python::System => python::system().context("no usable /usr/bin/python3 here"),
+        }
+    }
+
+    /// Whether it is there as the table wants it.
+    pub(crate) fn is_ready(&self, python: &Interpreter) -> bool {
+        is_ready(self.name, &self.recipe(python))
+    }
+
+    /// Makes it.
+    pub(crate) fn make(&self, python: &Interpreter) -> Result<()> {
+        let dir = fresh(self.name)?;
+        let uv = uv()?;
+        uv_command(&uv)
+            .args(["venv", "--no-python-downloads", "--python"])
+            .args([&python.path, &dir])
+            .timeout(120)
+            .logged(&format!("venv-{}", self.name))?;
+        host::retried(|| {
+            uv_command(&uv)
+                .args(["pip", "install", "--python"])
+                .arg(dir.join("bin/python"))
+                .args(self.packages)
+                .timeout(300)
+                .logged(&format!("venv-{}", self.name))
+        })?;
+        mark(&dir, &self.recipe(python))
+    }
+
+    fn recipe(&self, python: &Interpreter) -> String {
+        recipe(python, self.packages)
+    }
+}
+
+/// The demo's environment, when it is there.
+pub(crate) fn demo_ready(python: &Interpreter) -> bool {
+    is_ready("demo", &recipe(python, &DEMO_PACKAGES))
+}
+
+/// Makes the demo's environment.
+pub(crate) fn make_demo(python: &Interpreter) -> Result<()> {
+    if !python.has_venv {
+        bail!(
+            "{} cannot make environments (on Debian and Ubuntu: apt-get install python3-venv)",
+            python.path.display()
+        );
+    }
+    let dir = fresh("demo")?;
+    plain_venv(python, &dir)?;
+    pip(&dir, &DEMO_PACKAGES)?;
+    mark(&dir, &recipe(python, &DEMO_PACKAGES))
+}
+
+/// The interpreter of an environment.
+pub(crate) fn interpreter_of(name: &str) -> PathBuf {
+    paths::venvs().join(name).join("bin/python")
+}
+
+/// The version of an installed package, for a line that says what there is.
+pub(crate) fn installed_version(name: &str, package: &str) -> Option<String> {
+    let code = format!("import importlib.metadata as m; print(m.version('{package}'))");
+    Cmd::new(interpreter_of(name))
+        .args(["-I", "-c", &code])
+        .read()
+}
+
+/// uv, which makes many environments fast; installed from the package index.
+fn uv() -> Result<PathBuf> {
+    let dir = paths::venvs().join("uv");
+    let program = dir.join("bin/uv");
+    if Cmd::new(&program).arg("--version").read().is_some() {
+        return Ok(program);
+    }
+    let python = python::for_demo()
+        .filter(|python| python.has_venv)
+        .context("no Python that can make environments (Debian, Ubuntu: python3-venv)")?;
+    fresh("uv")?;
+    plain_venv(&python, &dir)?;
+    pip(&dir, &["uv"])?;
+    Ok(program)
+}
+
+/// uv with pip's settings of this machine: its certificates and its index.
+fn uv_command(uv: &Path) -> Cmd {
+    let pairs = [
+        ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
+        ("PIP_EXTRA_INDEX_URL", "UV_INDEX"),
+        ("PIP_CERT", "SSL_CERT_FILE"),
+    ];
+    let command = Cmd::new(uv)
+        .env("UV_CACHE_DIR", paths::target().join("uv-cache"))
+        .env("UV_NO_PROGRESS", "1")
+        .without_env("VIRTUAL_ENV");
+    pairs.iter().fold(command, |command, (pip, uv)| {
+        match (std::env::var_os(pip), std::env::var_os(uv)) {
+            (Some(value), None) => command.env(uv, value),
+            _ => command,
+        }
+    })
+}
+
+fn plain_venv(python: &Interpreter, dir: &Path) -> Result<()> {
+    Cmd::new(&python.path)
+        .args(["-m", "venv"])
+        .arg(dir)
+        .timeout(120)
+        .logged("venv")
+}
+
+fn pip(dir: &Path, packages: &[&str]) -> Result<()> {
+    Cmd::new(dir.join("bin/python"))
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .args(["--timeout", "15", "--retries", "2"])
+        .args(packages)
+        .timeout(300)
+        .logged("pip")
+}
+
+fn recipe(python: &Interpreter, packages: &[&str]) -> String {
+    format!("{}\n{}\n", python.path.display(), packages.join("\n"))
+}
+
+/// The file that says what an environment was made from.
+fn marker(dir: &Path) -> PathBuf {
+    dir.join("genspan-recipe.txt")
+}
+
+fn is_ready(name: &str, recipe: &str) -> bool {
+    let dir = paths::venvs().join(name);
+    interpreter_of(name).is_file() && fs::read_to_string(marker(&dir)).is_ok_and(|r| r == recipe)
+}
+
+fn mark(dir: &Path, recipe: &str) -> Result<()> {
+    fs::write(marker(dir), recipe).with_context(|| format!("cannot write in {}", dir.display()))
+}
+
+/// An environment's directory, emptied of what an interrupted run may have left.
+fn fresh(name: &str) -> Result<PathBuf> {
+    let dir = paths::venvs().join(name);
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    fs::create_dir_all(paths::venvs())
+        .with_context(|| format!("cannot make {}", paths::venvs().display()))?;
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_not_taken() {
+        let mut names: Vec<&str> = TESTS.iter().map(|e| e.name).chain(["demo", "uv"]).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
