@@ -24,11 +24,13 @@ pub enum Loss {
     MessageLimitBytes = 8,
     /// Bytes of one call beyond what one call may emit (counted in bytes).
     CallLimitBytes = 9,
+    /// The id of a forked child could not be read: it is not traced.
+    ChildUnreadable = 10,
 }
 
 impl Loss {
     /// How many there are: the length of the kernel's array.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -42,6 +44,7 @@ impl Loss {
         Self::ReturnWithoutEntry,
         Self::MessageLimitBytes,
         Self::CallLimitBytes,
+        Self::ChildUnreadable,
     ];
 
     /// The counter's name in `genspan doctor`, logs and metrics.
@@ -58,6 +61,7 @@ impl Loss {
             Self::ReturnWithoutEntry => "return_without_entry",
             Self::MessageLimitBytes => "message_limit_bytes",
             Self::CallLimitBytes => "call_limit_bytes",
+            Self::ChildUnreadable => "child_unreadable",
         }
     }
 
@@ -75,6 +79,7 @@ impl Loss {
             Self::ReturnWithoutEntry => "returns without entry (under way when attached)",
             Self::MessageLimitBytes => "bytes left out: message over the limit",
             Self::CallLimitBytes => "bytes left out: one call over the limit",
+            Self::ChildUnreadable => "children not traced: their id not readable",
         }
     }
 }

@@ -5,13 +5,15 @@
 //! `ldso/dynlink.c`). It runs twice per `dlopen`, never otherwise.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use aya_log_ebpf::debug;
 use genspan_common::event::EventKind;
 
 use crate::emit;
 
 /// The list of libraries changed.
 #[uprobe]
-pub fn libraries_changed(_: ProbeContext) -> u32 {
+pub fn libraries_changed(ctx: ProbeContext) -> u32 {
+    debug!(&ctx, "libraries changed");
     emit::process(EventKind::LibrariesChanged, 0);
     0
 }

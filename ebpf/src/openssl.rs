@@ -14,6 +14,7 @@ use aya_ebpf::{
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
+use aya_log_ebpf::debug;
 use genspan_common::{
     event::{DataHeader, Direction, EventHeader, EventKind, flag},
     limits::{DATA_TIERS, HEAD_BYTES, MAX_CHUNK, MAX_CHUNKS_PER_CALL, TAIL_BYTES},
@@ -85,6 +86,7 @@ pub fn tls_free(ctx: ProbeContext) -> u32 {
     // SAFETY: from a lookup just now; a racing reuse of the slot could only give another
     // connection's generation, which the agent does not match with this address.
     let generation = unsafe { (*state).generation };
+    debug!(&ctx, "SSL_free({:x})", ssl);
     emit::connection(EventKind::Closed, ssl, generation);
     let _ = CONNECTIONS.remove(key);
     0
@@ -340,7 +342,7 @@ fn large(
         header.offset = start.wrapping_add(done - rest);
         header.len = rest as u32;
         let at = from.wrapping_add(done - rest);
-        sent(state, d, &mut header, |h| emit::tier::<MAX_CHUNK>(h, at));
+        sent(state, d, &mut header, |h| emit::data(h, at));
     }
     let left = total - done;
     if left == 0 {

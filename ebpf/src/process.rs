@@ -8,6 +8,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
+use aya_log_ebpf::debug;
 use genspan_common::{
     event::{Direction, EventKind},
     loss::Loss,
@@ -38,7 +39,10 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
                 .cast::<u32>(),
         )
     };
-    let Ok(child) = child else { return 0 };
+    let Ok(child) = child else {
+        lose(Loss::ChildUnreadable, 1);
+        return 0;
+    };
     if child == tgid {
         return 0; // a thread
     }
@@ -46,14 +50,16 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
         lose(Loss::ProcessTableFull, 1);
         return 0;
     }
+    debug!(&ctx, "process {} forked {}", tgid, child);
     emit::process(EventKind::Fork, child);
     0
 }
 
 /// `sched_process_exec(task, old_pid, bprm)`: runs in the process, after the image changed.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn process_exec(_: RawTracePointContext) -> i32 {
-    if traced().is_some() {
+pub fn process_exec(ctx: RawTracePointContext) -> i32 {
+    if let Some(tgid) = traced() {
+        debug!(&ctx, "process {} executes a program", tgid);
         emit::process(EventKind::Exec, 0);
     }
     0
@@ -61,12 +67,13 @@ pub fn process_exec(_: RawTracePointContext) -> i32 {
 
 /// `sched_process_exit(task)`: runs in every thread that ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn process_exit(_: RawTracePointContext) -> i32 {
+pub fn process_exit(ctx: RawTracePointContext) -> i32 {
     let Some(tgid) = traced() else { return 0 };
     let tid = bpf_get_current_pid_tgid() as u32;
     let _ = PENDING.remove(pending_key(tid, Direction::Write));
     let _ = PENDING.remove(pending_key(tid, Direction::Read));
     if tid == tgid {
+        debug!(&ctx, "main thread of process {} ended", tgid);
         // The agent forgets it: threads may outlive their leader.
         emit::process(EventKind::Exit, 0);
     }

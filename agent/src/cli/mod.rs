@@ -29,7 +29,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     log(&cli);
     match cli.command {
         #[cfg(feature = "kernel")]
-        Command::Trace(args) => trace::run(&args),
+        Command::Trace(args) => trace::run(&args, cli.debug),
         #[cfg(feature = "kernel")]
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),

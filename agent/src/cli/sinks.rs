@@ -59,6 +59,14 @@ pub(super) fn open(args: &SharedArgs, title: Option<String>) -> anyhow::Result<F
     Ok(all)
 }
 
+/// Whether spans are written for people, who are then told of losses as well.
+#[cfg(feature = "kernel")]
+pub(super) fn is_pretty(args: &SharedArgs) -> bool {
+    let default = args.output.is_none() && io::stdout().is_terminal();
+    args.format
+        .map_or(default, |format| format == Format::Pretty)
+}
+
 /// Standard output without the line buffer of the standard library.
 fn unbuffered() -> anyhow::Result<File> {
     use std::os::fd::AsFd as _;

@@ -5,6 +5,7 @@ use std::io::BufWriter;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Child, ExitCode};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
@@ -21,14 +22,17 @@ use crate::probe::attach::TraceError;
 use crate::probe::kernel::{AttachError, Kernel, KernelOptions};
 use crate::target::process::{self, ProcessError};
 
-pub(super) fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
+/// How long a command may take from the end of its main thread to its own.
+const LAST_STEPS: Duration = Duration::from_secs(5);
+
+pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
     // Wrong processes are the likeliest mistake: say so before anything else is done.
     let pids = pids(&args.pid)?;
     let signals = Signals::take().context("cannot wait for signals")?;
     let kernel = Kernel::load(&KernelOptions {
         ring_bytes: args.ring_size,
         message_bytes: args.shared.max_message,
-        debug: false,
+        debug,
     })?;
     let seed = seed();
     let recorder = args
@@ -54,6 +58,7 @@ pub(super) fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
             command: held.as_ref().map(HeldChild::pid),
             duration: args.duration,
             recorder,
+            tell_losses: !sinks::is_pretty(&args.shared),
         },
     );
     for pid in pids {
@@ -142,6 +147,7 @@ fn seed() -> u128 {
 }
 
 fn finish(ended: Result<Ended, LiveError>, child: Option<Child>) -> anyhow::Result<ExitCode> {
+    let over = matches!(ended, Ok(Ended::NothingLeft));
     let code = match ended {
         Ok(Ended::NothingLeft | Ended::Duration) => ExitCode::SUCCESS,
         Ok(Ended::Signal(Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP)) => ExitCode::SUCCESS,
@@ -153,9 +159,16 @@ fn finish(ended: Result<Ended, LiveError>, child: Option<Child>) -> anyhow::Resu
     let Some(mut child) = child else {
         return Ok(code);
     };
-    // Ended before the command did: leave it alone.
-    match child.try_wait() {
+    let mut status = child.try_wait();
+    // Its end was heard of before it was over.
+    let begun = Instant::now();
+    while over && matches!(status, Ok(None)) && begun.elapsed() < LAST_STEPS {
+        std::thread::sleep(Duration::from_millis(2));
+        status = child.try_wait();
+    }
+    match status {
         Ok(Some(status)) => Ok(ExitCode::from(child::exit_code(status))),
+        // We ended before the command did: leave it alone.
         Ok(None) => Ok(code),
         Err(e) => Err(e).context("the command's end could not be learnt"),
     }

@@ -10,6 +10,10 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus};
 use std::thread::JoinHandle;
 
+use nix::sys::signal::SigSet;
+
+use super::wait::TAKEN;
+
 /// A command that waits to be released.
 pub struct HeldChild {
     pid: u32,
@@ -76,6 +80,8 @@ fn hold(command: &mut Command, mut tell_pid: PipeWriter, mut held: PipeReader, r
         // SAFETY: closes the child's own copy, which nothing in the child refers to; without
         // this the pipe would stay open for as long as the child waits for it to close.
         unsafe { libc::close(release) };
+        // We took these off their usual way for ourselves, which is inherited.
+        SigSet::from_iter(TAKEN).thread_unblock()?;
         tell_pid.write_all(&std::process::id().to_ne_bytes())?;
         // Nothing is ever written: this ends with the end of the stream.
         match held.read_exact(&mut [0]) {
@@ -83,8 +89,8 @@ fn hold(command: &mut Command, mut tell_pid: PipeWriter, mut held: PipeReader, r
             _ => Ok(()),
         }
     };
-    // SAFETY: after the fork only `close`, `write`, `read` and `getpid` are called, which are
-    // async-signal-safe; nothing allocates unless a call fails.
+    // SAFETY: after the fork only `close`, `pthread_sigmask`, `write`, `read` and `getpid` are
+    // called, which are async-signal-safe; nothing allocates unless a call fails.
     unsafe { command.pre_exec(wait) };
 }
 

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use crate::capture::decode::{self, ProcessChange, ProcessChangeKind};
 use crate::capture::record::{RecordError, Recorder};
 use crate::driver::losses;
+use crate::driver::memory;
 use crate::driver::output::Output;
 use crate::driver::wait::{self, Signals};
 use crate::export::{ExportError, Exporter as _, Loss};
@@ -79,6 +80,8 @@ pub struct LiveOptions {
     pub duration: Option<Duration>,
     /// Where to record to.
     pub recorder: Option<Recorder<BufWriter<File>>>,
+    /// Tell the losses in the log at the end, where no exporter shows them.
+    pub tell_losses: bool,
 }
 
 /// A live run.
@@ -91,6 +94,7 @@ pub struct Live {
     /// Processes whose leader ended while threads still ran.
     lingering: BTreeSet<u32>,
     undecodable: u64,
+    tell_losses: bool,
     /// The command that we started, until a signal was left to it.
     command: Option<u32>,
 }
@@ -152,6 +156,7 @@ impl Live {
             duration: options.duration,
             lingering: BTreeSet::new(),
             undecodable: 0,
+            tell_losses: options.tell_losses,
             command: options.command,
         }
     }
@@ -163,6 +168,11 @@ impl Live {
     /// When the process cannot be traced; a descendant that cannot be is only told.
     pub fn add(&mut self, pid: u32) -> Result<(), TraceError> {
         self.attachments.add(&mut self.kernel, pid, None)?;
+        let asleep = self.command != Some(pid) && !self.traced(pid).is_some_and(Traced::reachable);
+        if asleep && let Some(traced) = self.attachments.get(pid) {
+            let name = &traced.target.facts.service_name;
+            tracing::info!("waiting for {name} (pid {pid}): no TLS library loaded yet");
+        }
         self.tell_attached(pid);
         for child in process::descendants(pid) {
             match self.attachments.add(&mut self.kernel, child, Some(pid)) {
@@ -183,28 +193,20 @@ impl Live {
         let Some(traced) = self.attachments.get(pid) else {
             return;
         };
-        if !traced.target.python {
+        if !traced.target.python || !traced.reachable() {
             return;
         }
         let facts = &traced.target.facts;
         let version = facts.runtime_version.as_deref().unwrap_or("");
         let name = &facts.service_name;
-        if traced.reachable() {
-            let libraries: Vec<_> = traced
-                .libraries
-                .iter()
-                .filter(|l| l.failed.is_none())
-                .map(|l| l.path.to_string_lossy())
-                .collect();
-            tracing::info!(
-                "tracing {name} (pid {pid}, Python {version}): {}",
-                libraries.join(", ")
-            );
-        } else {
-            tracing::info!(
-                "tracing {name} (pid {pid}, Python {version}): no TLS library loaded yet"
-            );
-        }
+        let libraries: Vec<_> = traced
+            .libraries
+            .iter()
+            .filter(|l| l.failed.is_none())
+            .map(|l| l.path.to_string_lossy())
+            .collect();
+        let libraries = libraries.join(", ");
+        tracing::info!("tracing {name} (pid {pid}, Python {version}): {libraries}");
     }
 
     /// Runs until something ends it. Tells everything that is under way, then the losses.
@@ -213,6 +215,7 @@ impl Live {
     ///
     /// When a recording cannot be written or nobody takes the spans.
     pub fn run(&mut self) -> Result<Ended, LiveError> {
+        memory::forget_start();
         let ended = self.follow()?;
         // What the kernel still holds.
         self.data(usize::MAX)?;
@@ -222,6 +225,11 @@ impl Live {
             recorder.flush()?;
         }
         let lost = self.losses();
+        if self.tell_losses {
+            for loss in &lost {
+                tracing::warn!("lost: {} {}", loss.count, loss.name);
+            }
+        }
         match self.core.output.exporters().shutdown(&lost) {
             Ok(()) => {}
             Err(e) if e.is_closed() => {}
@@ -264,6 +272,7 @@ impl Live {
                 self.core.output.spans(&mut self.core.pipeline)?;
             }
             if timers.redraw.due(now) {
+                self.kernel.flush_log();
                 self.core
                     .output
                     .progress(&self.core.pipeline, wait::boot_time());

@@ -6,6 +6,8 @@ pub mod child;
 #[cfg(feature = "kernel")]
 pub mod live;
 pub mod losses;
+#[cfg(feature = "kernel")]
+pub mod memory;
 pub mod output;
 pub mod replay;
 #[cfg(feature = "kernel")]

@@ -11,6 +11,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::model::time::{BootTime, ClockOffset};
 
+/// The signals that end a run.
+pub const TAKEN: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
 /// The signals that end a run, as something to wait for.
 pub struct Signals(SignalFd);
 
@@ -22,10 +25,7 @@ impl Signals {
     ///
     /// When the system refuses.
     pub fn take() -> nix::Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            set.add(signal);
-        }
+        let set = SigSet::from_iter(TAKEN);
         set.thread_block()?;
         SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map(Self)
     }

@@ -2,7 +2,7 @@
 //! taken away.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{AttachError, Kernel, Probes};
@@ -17,12 +17,14 @@ pub const MAX_TRACED: usize = genspan_common::limits::MAX_PROCESSES as usize;
 pub struct AttachedLibrary {
     /// Path as the process sees it.
     pub path: PathBuf,
+    /// Path by which we reach it.
+    reach: PathBuf,
     /// What was found in it.
     pub found: TlsFile,
     id: (i32, i32, u64),
     /// Why there are no probes, when there should be.
     pub failed: Option<String>,
-    _probes: Probes,
+    probes: Probes,
 }
 
 /// A process that is traced.
@@ -121,6 +123,7 @@ impl Attachments {
             }
             // First, so that no child slips through while we look.
             kernel.trace(pid)?;
+            let inherited = parent.map_or_else(Vec::new, |p| self.inherit(kernel, pid, p));
             let target = match process::look(pid, &self.defaults) {
                 Ok(target) => target,
                 Err(e) => {
@@ -128,9 +131,10 @@ impl Attachments {
                     return Err(e.into());
                 }
             };
+            let libraries = if target.python { inherited } else { Vec::new() };
             let traced = Traced {
                 target,
-                libraries: Vec::new(),
+                libraries,
                 parent,
                 linker: None,
             };
@@ -141,6 +145,39 @@ impl Attachments {
             }
         }
         self.traced.get(&pid).ok_or(TraceError::TooMany(pid))
+    }
+
+    /// Probes in a child what its parent has, before it is looked at: a fork has the same files,
+    /// and its first call comes soon. What fails here is tried again by the scan.
+    fn inherit(&self, kernel: &mut Kernel, pid: u32, parent: u32) -> Vec<AttachedLibrary> {
+        let Some(parent) = self.traced.get(&parent) else {
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for library in parent.libraries.iter().filter(|l| l.failed.is_none()) {
+            let TlsFile::Reachable(reachable) = &library.found else {
+                continue;
+            };
+            // The same path below the child's own entry in `/proc`.
+            let own = Path::new("/proc").join(pid.to_string());
+            let parents = Path::new("/proc").join(parent.target.pid.to_string());
+            let reach = match library.reach.strip_prefix(parents) {
+                Ok(rest) => own.join(rest),
+                Err(_) => continue,
+            };
+            let Ok(probes) = kernel.attach_tls(pid, &reach, &reachable.places) else {
+                continue;
+            };
+            all.push(AttachedLibrary {
+                path: library.path.clone(),
+                reach,
+                found: library.found.clone(),
+                id: library.id,
+                failed: None,
+                probes,
+            });
+        }
+        all
     }
 
     /// Looks at the libraries of a traced process again and probes those that are new. Returns
@@ -195,8 +232,13 @@ impl Attachments {
         if traced.target.python {
             self.rescan(kernel, pid)?;
         } else {
-            traced.libraries.clear();
-            traced.linker = None;
+            // At once: the new program is not to be read by them.
+            for library in traced.libraries.drain(..) {
+                library.probes.remove();
+            }
+            if let Some(probes) = traced.linker.take() {
+                probes.remove();
+            }
         }
         Ok(())
     }
@@ -224,8 +266,12 @@ fn attach(
             match kernel.attach_tls(pid, &file.reach, &reachable.places) {
                 Ok(attached) => probes = attached,
                 Err(gone @ AttachError::Gone(_)) => return Err(gone.into()),
+                Err(_) if !process::runs(pid) => return Err(AttachError::Gone(pid).into()),
                 Err(e) => failed = Some(e.to_string()),
             }
+        }
+        TlsFile::Unreadable(_) if !process::runs(pid) => {
+            return Err(AttachError::Gone(pid).into());
         }
         TlsFile::Unreachable { .. } | TlsFile::Unreadable(_) => {
             failed = Some(tls::describe(&file.path, &found));
@@ -237,10 +283,11 @@ fn attach(
     }
     Ok(Some(AttachedLibrary {
         path: file.path.clone(),
+        reach: file.reach.clone(),
         found,
         id: file.id,
         failed,
-        _probes: probes,
+        probes,
     }))
 }
 
@@ -259,6 +306,7 @@ fn watch_linker(
         match kernel.attach_linker(pid, &file.reach, offset) {
             Ok(probes) => return Ok(Some(probes)),
             Err(gone @ AttachError::Gone(_)) => return Err(gone.into()),
+            Err(_) if !process::runs(pid) => return Err(AttachError::Gone(pid).into()),
             Err(e) => tracing::warn!(pid, "libraries loaded later will not be noticed: {e}"),
         }
     }

@@ -10,6 +10,7 @@ use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya_log::EbpfLogger;
 use genspan_common::loss::Loss;
 use genspan_common::map::{ConnectionKey, ConnectionMode, Settings};
 use thiserror::Error;
@@ -116,9 +117,16 @@ pub struct KernelOptions {
     pub debug: bool,
 }
 
-/// Probes of one library in one process; they are removed when this is dropped.
+/// Probes of one library in one process; they are removed soon after this is dropped, see
+/// [`super::removal`].
 #[derive(Debug, Default)]
 pub struct Probes(Vec<UProbeLink>);
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        super::removal::later(self.0.drain(..));
+    }
+}
 
 impl Probes {
     /// How many there are.
@@ -131,6 +139,11 @@ impl Probes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Removes them before it returns.
+    pub fn remove(mut self) {
+        self.0.clear();
     }
 }
 
@@ -154,6 +167,7 @@ pub struct Kernel {
     modes: HashMap<MapData, ConnectionKey, ConnectionMode>,
     switches: Array<MapData, u32>,
     loss: PerCpuArray<MapData, u64>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
 const UPROBES: [&str; 9] = [
@@ -208,6 +222,11 @@ impl Kernel {
             program.load().map_err(|e| refused(name, e))?;
             program.attach(tracepoint).map_err(|e| refused(name, e))?;
         }
+        let logger = if options.debug {
+            log_of(&mut ebpf)
+        } else {
+            None
+        };
         let mut map = |name| ebpf.take_map(name).ok_or(LoadError::Missing(name));
         Ok(Self {
             data: RingBuf::try_from(map("DATA")?)?,
@@ -216,6 +235,7 @@ impl Kernel {
             modes: HashMap::try_from(map("MODES")?)?,
             switches: Array::try_from(map("SWITCHES")?)?,
             loss: PerCpuArray::try_from(map("LOSS")?)?,
+            logger,
             ebpf,
         })
     }
@@ -242,9 +262,11 @@ impl Kernel {
         self.control.as_fd()
     }
 
-    /// For the logs of the programs, when they were told to log.
-    pub const fn ebpf(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    /// Hands on what the programs logged, if they were told to log.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
     }
 
     /// Tells the kernel that children and the end of this process matter.
@@ -351,6 +373,7 @@ impl Kernel {
         let Ok(program) = uprobe(&mut self.ebpf, name) else {
             return Err(wrap(ProgramError::UnexpectedProgramType));
         };
+        super::removal::not_now();
         let point = UProbeAttachLocation::AbsoluteOffset(offset);
         let id = program.attach(point, path, scope).map_err(wrap)?;
         program.take_link(id).map_err(wrap)
@@ -402,6 +425,13 @@ fn uprobe<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut UProbe, 
     ebpf.program_mut(name)
         .and_then(|p| p.try_into().ok())
         .ok_or(LoadError::Missing(name))
+}
+
+/// The programs' log, which goes where ours does.
+fn log_of(ebpf: &mut Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
+    EbpfLogger::init(ebpf)
+        .inspect_err(|error| tracing::warn!("no log of the eBPF programs: {error}"))
+        .ok()
 }
 
 /// Kernels before 5.11 count map memory against this limit.

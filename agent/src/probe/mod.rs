@@ -5,3 +5,4 @@ pub mod btf;
 pub mod elf;
 pub mod kernel;
 pub mod place;
+mod removal;

@@ -33,9 +33,9 @@ impl RequestBody {
         sink.request_body(id, missing, &[]);
     }
 
-    /// The body is over; what was wrong with it.
-    pub fn finish(mut self) -> Defects {
-        self.decoder.finish()
+    /// The body is over, `whole` or cut; what was wrong with it.
+    pub fn finish(mut self, whole: bool) -> Defects {
+        self.decoder.finish(whole)
     }
 }
 
@@ -96,7 +96,7 @@ impl ResponseBody {
         whole: bool,
         sink: &mut impl ExchangeSink,
     ) -> Defects {
-        let mut defects = self.decoder.finish();
+        let mut defects = self.decoder.finish(whole);
         if let Some(events) = &mut self.events {
             events.finish(whole, &mut |e| sink.response_event(id, time, e));
             defects.add(events.defects());

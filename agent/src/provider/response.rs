@@ -156,6 +156,7 @@ impl Response {
             foreign: false,
         };
         if self.over.is_some() {
+            // The client reads nothing after it, not even the end of the message.
             outcome.defects = outcome.defects.without(Defects::RESPONSE_CUT);
         }
         if self.broken_event {

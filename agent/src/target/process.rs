@@ -91,7 +91,8 @@ pub struct Target {
 fn wrap(pid: u32) -> impl Fn(ProcError) -> ProcessError {
     move |source| match source {
         ProcError::PermissionDenied(_) => ProcessError::NotPermitted(pid),
-        ProcError::NotFound(_) => ProcessError::Gone(pid),
+        // An ending process loses its files and its memory before its entry in /proc.
+        ProcError::NotFound(_) | ProcError::Incomplete(_) => ProcessError::Gone(pid),
         ProcError::Io(ref e, _) if e.raw_os_error() == Some(libc::ESRCH) => ProcessError::Gone(pid),
         source => ProcessError::Other { pid, source },
     }
@@ -126,6 +127,13 @@ pub fn other_threads(pid: u32) -> bool {
             .flatten()
             .any(|t| t.tid as u32 != pid && t.stat().is_ok_and(|s| !matches!(s.state, 'Z' | 'X')))
     })
+}
+
+/// Whether the process runs.
+#[must_use]
+pub fn runs(pid: u32) -> bool {
+    let stat = open(pid).and_then(|p| p.stat().map_err(wrap(pid)));
+    stat.is_ok_and(|s| !matches!(s.state, 'Z' | 'X'))
 }
 
 /// Whether this is the process that started then, not another with its number, and it runs.
@@ -222,19 +230,22 @@ pub fn mapped_code(pid: u32) -> Result<Vec<MappedFile>, ProcessError> {
             continue;
         }
         let text = path.to_string_lossy();
+        let by_address = || {
+            PathBuf::from(format!(
+                "/proc/{pid}/map_files/{:x}-{:x}",
+                map.address.0, map.address.1
+            ))
+        };
         let (path, reach) = match text.strip_suffix(" (deleted)") {
             // Replaced on disk under the running process: only this leads to what it runs.
-            Some(name) => (
-                PathBuf::from(name),
-                PathBuf::from(format!(
-                    "/proc/{pid}/map_files/{:x}-{:x}",
-                    map.address.0, map.address.1
-                )),
-            ),
-            None => (
-                path.clone(),
-                PathBuf::from(format!("/proc/{pid}/root{text}")),
-            ),
+            Some(name) => (PathBuf::from(name), by_address()),
+            None => {
+                let reach = PathBuf::from(format!("/proc/{pid}/root{text}"));
+                // The kernel names it from our root or from that of the mount namespace, which
+                // is not the process's where it has changed its root since.
+                let found = std::fs::symlink_metadata(&reach).is_ok();
+                (path.clone(), if found { reach } else { by_address() })
+            }
         };
         files.push(MappedFile { path, reach, id });
     }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use object::read::ReadCache;
+use object::read::{ReadCache, ReadRef};
 
 use super::process::MappedFile;
 use crate::probe::elf::{Function, Image};
@@ -91,6 +92,7 @@ impl TlsFinder {
             return known.clone();
         }
         let found = examine(path);
+        give_back();
         if self.seen.len() >= MAX_REMEMBERED {
             self.seen.clear();
         }
@@ -110,6 +112,16 @@ impl TlsFinder {
     }
 }
 
+/// Gives memory back to the system: symbol tables of tens of megabytes were just looked through,
+/// and nothing like that comes again for a long time.
+fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: no preconditions; it only concerns memory that is free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn key_of(path: &Path) -> std::io::Result<FileKey> {
     let m = std::fs::metadata(path)?;
     Ok((m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size()))
@@ -125,16 +137,34 @@ pub fn is_linker(file: &MappedFile) -> bool {
         || name.starts_with("libc.musl-")
 }
 
+/// Files up to this size are read at once: a library that is loaded late must be known before its
+/// first call, and libpython with its symbols before that. Larger ones are read where needed.
+const MOST_AT_ONCE: u64 = 64 << 20;
+
 fn examine(path: &Path) -> TlsFile {
+    let unreadable = |e: &dyn std::fmt::Display| TlsFile::Unreadable(e.to_string());
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(e) => return TlsFile::Unreadable(e.to_string()),
+        Err(e) => return unreadable(&e),
     };
+    if file.metadata().is_ok_and(|m| m.len() <= MOST_AT_ONCE) {
+        let mut bytes = Vec::new();
+        if let Err(e) = file.take(MOST_AT_ONCE).read_to_end(&mut bytes) {
+            return unreadable(&e);
+        }
+        return match Image::parse(bytes.as_slice()) {
+            Ok(image) => examine_image(&image),
+            Err(e) => unreadable(&e),
+        };
+    }
     let data = ReadCache::new(file);
-    let image = match Image::parse(&data) {
-        Ok(image) => image,
-        Err(e) => return TlsFile::Unreadable(e.to_string()),
-    };
+    match Image::parse(&data) {
+        Ok(image) => examine_image(&image),
+        Err(e) => unreadable(&e),
+    }
+}
+
+fn examine_image<'d, R: ReadRef<'d>>(image: &Image<'d, R>) -> TlsFile {
     let (found, from_symtab) = image.functions(&[READ, READ_EX, WRITE, WRITE_EX, FREE]);
     let get = |name: &str| -> Option<Function> { found.get(name).copied() };
     if get(READ).or(get(READ_EX)).is_none() || get(WRITE).or(get(WRITE_EX)).is_none() {
@@ -148,10 +178,10 @@ fn examine(path: &Path) -> TlsFile {
         };
     }
     let places = TlsPlacements {
-        reads: place::pair(&image, get(READ), get(READ_EX)),
-        writes: place::pair(&image, get(WRITE), get(WRITE_EX)),
+        reads: place::pair(image, get(READ), get(READ_EX)),
+        writes: place::pair(image, get(WRITE), get(WRITE_EX)),
         free: get(FREE)
-            .and_then(|f| place::own(&image, f, Form::Plain))
+            .and_then(|f| place::own(image, f, Form::Plain))
             .map(|p| p.offset),
     };
     TlsFile::Reachable(Reachable {

@@ -133,9 +133,10 @@ impl Decoder {
         }
     }
 
-    /// The body is over; what was wrong with it.
-    pub fn finish(&mut self) -> Defects {
-        if self.begun && !self.stages.iter().all(|s| s.codec.may_end()) {
+    /// The body is over, `whole` or cut; what was wrong with it. Coded data that does not end is
+    /// wrong only when the body is whole.
+    pub fn finish(&mut self, whole: bool) -> Defects {
+        if whole && self.begun && !self.stages.iter().all(|s| s.codec.may_end()) {
             self.stop(Defects::BODY_UNDECODABLE);
         }
         self.defects

@@ -11,7 +11,7 @@ fn decode(coding: &str, pieces: &[&[u8]]) -> (Vec<u8>, Defects) {
     for p in pieces {
         decoder.feed(p, &mut |b| got.extend_from_slice(b));
     }
-    (got, decoder.finish())
+    (got, decoder.finish(true))
 }
 
 /// All at once, byte by byte and in every two pieces.
@@ -189,7 +189,7 @@ fn bombs_are_left_alone() {
         let mut got = 0;
         decoder.feed(&coded, &mut |b| got += b.len() as u64);
         decoder.feed(&coded, &mut |b| got += b.len() as u64);
-        assert_eq!(decoder.finish(), Defects::BODY_TOO_EXPANSIVE);
+        assert_eq!(decoder.finish(true), Defects::BODY_TOO_EXPANSIVE);
         assert!(got <= MAX_DECODED_BYTES, "{coding}");
     }
 }
@@ -204,12 +204,12 @@ fn a_gap_ends_a_coded_body_only() {
     let seen = got.len();
     decoder.feed(&coded[20..], &mut |b| got.extend_from_slice(b));
     assert_eq!(got.len(), seen);
-    assert_eq!(decoder.finish(), Defects::BODY_UNDECODABLE);
+    assert_eq!(decoder.finish(true), Defects::BODY_UNDECODABLE);
 
     let mut decoder = Decoder::for_codings(std::iter::empty());
     assert!(decoder.is_identity());
     decoder.gap();
     decoder.feed(b"x", &mut |b| got.extend_from_slice(b));
     assert_eq!(got.len(), seen + 1);
-    assert_eq!(decoder.finish(), Defects::NONE);
+    assert_eq!(decoder.finish(true), Defects::NONE);
 }

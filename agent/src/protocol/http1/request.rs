@@ -177,7 +177,8 @@ impl Http1 {
         e.request_done = true;
         e.request_defects.add(defects);
         if let Some(body) = body {
-            e.request_defects.add(body.finish());
+            let whole = e.request_defects.is_none();
+            e.request_defects.add(body.finish(whole));
         }
         if e.wanted {
             sink.request_end(e.id, time, e.request_defects);

@@ -1,0 +1,173 @@
+//! What a TLS read or write costs the traced thread: bare, with a pair of empty probes at the
+//! same places, and with genspan's; interleaved, in one run. `cargo xtask bench probes` runs it.
+//!
+//! Arguments: the object with the empty programs, a Python, the program that reads and writes.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, bail};
+use aya::Ebpf;
+use aya::programs::UProbe;
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope};
+use genspan::model::process::ContentPolicy;
+use genspan::probe::kernel::{Kernel, KernelOptions, Probes, TlsPlacements};
+use genspan::target::process::{self, MappedFile};
+use genspan::target::tls::{TlsFile, TlsFinder};
+
+const ROUNDS: usize = 12;
+/// Sizes of what is written and read, in bytes.
+const SIZES: [usize; 3] = [300, 2048, 16_384];
+
+/// The program that reads and writes when told to.
+struct Target {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Target {
+    fn start(python: &str, program: &str) -> anyhow::Result<Self> {
+        let mut child = Command::new(python)
+            .arg(program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {python}"))?;
+        let to = child.stdin.take().context("no pipe to the program")?;
+        let from = BufReader::new(child.stdout.take().context("no pipe from the program")?);
+        let mut target = Self { child, to, from };
+        target.line()?;
+        Ok(target)
+    }
+
+    fn line(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        if self.from.read_line(&mut line)? == 0 {
+            bail!("the program ended");
+        }
+        Ok(line)
+    }
+
+    /// CPU nanoseconds of the thread per read or write.
+    fn measure(&mut self, size: usize) -> anyhow::Result<f64> {
+        writeln!(self.to, "{size}")?;
+        Ok(self.line()?.trim().parse()?)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn find(pid: u32) -> anyhow::Result<(MappedFile, TlsPlacements)> {
+    let target = process::look(pid, &ContentPolicy::default())?;
+    let mut finder = TlsFinder::default();
+    for file in process::mapped_code(pid)? {
+        if TlsFinder::candidate(&file, &target.executable)
+            && let TlsFile::Reachable(found) = finder.examine(&file.reach)
+        {
+            return Ok((file, found.places));
+        }
+    }
+    bail!("no TLS library in process {pid}")
+}
+
+fn empty_pairs(
+    ebpf: &mut Ebpf,
+    pid: u32,
+    path: &Path,
+    places: &TlsPlacements,
+) -> anyhow::Result<Vec<UProbeLink>> {
+    let pid = std::num::NonZeroU32::new(pid).context("pid")?;
+    let mut links = Vec::new();
+    for place in places.reads.iter().chain(&places.writes) {
+        for name in ["empty_return", "empty_enter"] {
+            let program: &mut UProbe = ebpf.program_mut(name).context("program")?.try_into()?;
+            let at = UProbeAttachLocation::AbsoluteOffset(place.offset);
+            let id = program.attach(at, path, UProbeScope::OneProcess(pid))?;
+            links.push(program.take_link(id)?);
+        }
+    }
+    Ok(links)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+#[expect(clippy::print_stdout, reason = "the table is the result")]
+fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [object, python, program] = args.as_slice() else {
+        bail!("usage: probe_cost OBJECT PYTHON PROGRAM");
+    };
+    let mut empty = Ebpf::load_file(object)?;
+    for name in ["empty_enter", "empty_return"] {
+        let p: &mut UProbe = empty.program_mut(name).context("program")?.try_into()?;
+        p.load()?;
+    }
+    let mut kernel = Kernel::load(&KernelOptions {
+        ring_bytes: 8 << 20,
+        message_bytes: 4 << 20,
+        debug: false,
+    })?;
+    let mut target = Target::start(python, program)?;
+    let pid = target.child.id();
+    let (file, places) = find(pid)?;
+    println!("| bytes | bare | empty pair | genspan | empty pair adds | genspan adds | ratio |");
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for size in SIZES {
+        let (mut bare, mut with_empty, mut with_genspan) = (vec![], vec![], vec![]);
+        target.measure(size)?;
+        for _ in 0..ROUNDS {
+            bare.push(target.measure(size)?);
+            let links = empty_pairs(&mut empty, pid, &file.reach, &places)?;
+            with_empty.push(target.measure(size)?);
+            drop(links);
+            let probes: Probes = kernel.attach_tls(pid, &file.reach, &places)?;
+            with_genspan.push(draining(&mut kernel, &mut target, size)?);
+            drop(probes);
+        }
+        let (b, e, g) = (
+            median(&mut bare),
+            median(&mut with_empty),
+            median(&mut with_genspan),
+        );
+        println!(
+            "| {size} | {b:.0} ns | {e:.0} ns | {g:.0} ns | {:.0} ns | {:.0} ns | {:.2} |",
+            e - b,
+            g - b,
+            (g - b) / (e - b)
+        );
+    }
+    let lost: u64 = kernel.losses().iter().take(2).sum();
+    println!("\nrecords lost: {lost}");
+    Ok(())
+}
+
+/// Measures while the ring is emptied on another thread as the agent does it.
+fn draining(kernel: &mut Kernel, target: &mut Target, size: usize) -> anyhow::Result<f64> {
+    let done = Arc::new(AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let stop = Arc::clone(&done);
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                while let Some(record) = kernel.data().next() {
+                    std::hint::black_box(&record[..]);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        let result = target.measure(size);
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}

@@ -1,0 +1,75 @@
+//! Taking probes away when it disturbs nobody.
+//!
+//! The kernel waits for a grace period with each (about 0.1 s), and holds the lock that placing a
+//! probe needs as well (`event_mutex`, `kernel/trace/trace_event_perf.c`). Where processes come
+//! and go, the probes of a dead one would so delay those of the next beyond its first call. So a
+//! thread removes them one by one once no probe has been placed for a while. Those of a dead
+//! process cost nothing until then, but a descriptor each.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use aya::programs::uprobe::UProbeLink;
+
+/// How long no probe must have been placed.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Probes that may wait; beyond that they go at once, quiet or not.
+const MOST_WAITING: usize = 256;
+
+/// When a probe was placed last, in milliseconds since [`begun`].
+static PLACED: AtomicU64 = AtomicU64::new(0);
+
+/// Probes that wait.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+fn begun() -> Instant {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    *BEGUN.get_or_init(Instant::now)
+}
+
+fn now() -> u64 {
+    u64::try_from(begun().elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A probe is about to be placed.
+pub(super) fn not_now() {
+    PLACED.store(now(), Ordering::Relaxed);
+}
+
+/// Removes these when it is quiet.
+pub(super) fn later(links: impl Iterator<Item = UProbeLink>) {
+    static QUEUE: OnceLock<Option<Sender<UProbeLink>>> = OnceLock::new();
+    for link in links {
+        let Some(queue) = QUEUE.get_or_init(start) else {
+            continue;
+        };
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        // When the thread is gone the link comes back, and is dropped here.
+        if queue.send(link).is_err() {
+            WAITING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The thread; none when the system gives no more, and then probes go at once.
+fn start() -> Option<Sender<UProbeLink>> {
+    let (send, queue) = channel();
+    let thread = std::thread::Builder::new().name("probe-removal".to_owned());
+    thread.spawn(move || remove(&queue)).ok().map(|_| send)
+}
+
+fn remove(queue: &Receiver<UProbeLink>) {
+    let quiet = u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX);
+    while let Ok(link) = queue.recv() {
+        while now().saturating_sub(PLACED.load(Ordering::Relaxed)) < quiet
+            && WAITING.load(Ordering::Relaxed) <= MOST_WAITING
+        {
+            std::thread::sleep(QUIET / 10);
+        }
+        drop(link);
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
