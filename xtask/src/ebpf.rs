@@ -5,7 +5,7 @@ use crate::paths;
 use crate::toolchain::{self, Compiler, TARGET};
 use anyhow::{Context as _, Result};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How to build.
 #[derive(clap::Args)]
@@ -27,6 +27,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Builds the object and puts it where the agent's build looks for it. Tells whether it changed:
 /// an unchanged file is left alone, so that the agent is not built again.
 pub(crate) fn build(release: bool) -> Result<bool> {
+    compile("genspan", release)?;
+    install(&built("genspan", release))
+}
+
+/// Builds the empty programs of the benchmarks and gives the object.
+pub(crate) fn build_bench() -> Result<PathBuf> {
+    compile("bench", true)?;
+    Ok(built("bench", true))
+}
+
+/// Where cargo puts an object.
+fn built(name: &str, release: bool) -> PathBuf {
+    let profile = if release { "release" } else { "debug" };
+    paths::root()
+        .join("ebpf/target")
+        .join(TARGET)
+        .join(profile)
+        .join(name)
+}
+
+fn compile(name: &str, release: bool) -> Result<()> {
     let compiler = toolchain::required()?;
     let dir = paths::root().join("ebpf");
     let flags = "-Cdebuginfo=2 -Clink-arg=--btf";
@@ -46,9 +67,7 @@ pub(crate) fn build(release: bool) -> Result<bool> {
         .env("CARGO_TARGET_DIR", dir.join("target"))
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", flags)
         .without_env("RUSTC_WRAPPER")
-        .args([
-            "--quiet", "--locked", "--bin", "genspan", "--target", TARGET,
-        ]);
+        .args(["--quiet", "--locked", "--bin", name, "--target", TARGET]);
     let command = if release {
         command.arg("--release")
     } else {
@@ -61,14 +80,7 @@ pub(crate) fn build(release: bool) -> Result<bool> {
             compiler.name(),
             toolchain::CHOICE
         )
-    })?;
-    let profile = if release { "release" } else { "debug" };
-    install(
-        &dir.join("target")
-            .join(TARGET)
-            .join(profile)
-            .join("genspan"),
-    )
+    })
 }
 
 fn install(built: &Path) -> Result<bool> {

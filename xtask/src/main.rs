@@ -9,6 +9,7 @@ mod bench;
 mod build;
 mod certs;
 mod cmd;
+mod correctness;
 mod demo;
 mod ebpf;
 mod fuzz;
@@ -71,6 +72,12 @@ enum Task {
     Tidy,
     /// Measure: the pure pipeline on replayed events.
     Bench(bench::Options),
+    /// Compare the spans of recorded traffic with what they must be; makes docs/correctness.md.
+    ///
+    /// Needs the recordings beside the repository (shared/lab, `setup.sh replay`), root or sudo,
+    /// and port 443 on loopback. The exit code is 1 when a span is wrong. With a choice of
+    /// encodings or recordings, the page is printed and not written.
+    Correctness(correctness::Options),
 }
 
 fn main() -> ExitCode {
@@ -95,6 +102,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test(options) => return test::run(&options),
         Task::Tidy => return tidy::run(),
         Task::Bench(options) => bench::run(&options)?,
+        Task::Correctness(options) => return correctness::run(&options),
     }
     Ok(ExitCode::SUCCESS)
 }

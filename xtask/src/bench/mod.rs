@@ -1,8 +1,12 @@
-//! Measurements.
+//! Measurements. Each leaves a table below `target/bench`, from which `docs/benchmarks.md` is made.
 
-use crate::cmd::Cmd;
-use crate::setup;
-use anyhow::Result;
+mod overhead;
+mod report;
+
+use crate::cmd::{Cmd, log_path};
+use crate::{paths, python, setup};
+use anyhow::{Context as _, Result};
+use std::fs;
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -13,27 +17,95 @@ pub(crate) struct Options {
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// The pure pipeline on replayed events, per core: calls and streamed chunks per second.
+    /// The pure pipeline on replayed events, per core: calls and streamed chunks per second, and
+    /// memory over a million calls.
     Pipeline {
         /// Arguments for the benchmark program, for example a name to filter by.
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// What one TLS read or write costs the traced thread, against empty probes (root).
+    Probes,
+    /// What tracing costs a program, side by side with the in-process peers (root; needs the lab).
+    Overhead(overhead::Options),
+    /// Makes docs/benchmarks.md anew from what was measured last.
+    Report,
 }
 
-/// The subcommand; without a choice, all that there is.
+/// The subcommand; without a choice, all of them.
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.what {
-        None => pipeline(&[]),
-        Some(What::Pipeline { args }) => pipeline(args),
+        None => {
+            pipeline(&[])?;
+            probes()?;
+            overhead::run(&overhead::Options::default())?;
+        }
+        Some(What::Pipeline { args }) => pipeline(args)?,
+        Some(What::Probes) => probes()?,
+        Some(What::Overhead(options)) => overhead::run(options)?,
+        Some(What::Report) => {}
     }
+    report::write()
+}
+
+/// Keeps a table for the report.
+fn keep(name: &str, table: &str) -> Result<()> {
+    let dir = report::dir();
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let file = dir.join(format!("{name}.md"));
+    fs::write(&file, table).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn pipeline(args: &[String]) -> Result<()> {
+    println!("pipeline: criterion, then a million calls (about a minute after the build)");
+    let log = "bench-pipeline";
+    Cmd::cargo()
+        .args([
+            "bench",
+            "--package",
+            "genspan",
+            "--no-default-features",
+            "--benches",
+            "--",
+        ])
+        .args(args)
+        .logged(log)?;
+    let path = log_path(log)?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let table = report::pipeline_table(&text);
+    println!("{table}");
+    if args.is_empty() {
+        keep("pipeline", &table)
+    } else {
+        Ok(())
+    }
+}
+
+fn probes() -> Result<()> {
     setup::for_building()?;
     crate::ebpf::build(true)?;
-    Cmd::cargo()
-        .args(["bench", "--package", "genspan", "--benches", "--"])
-        .args(args)
-        .run()
+    let object = crate::ebpf::build_bench()?;
+    let python = python::for_demo()
+        .context("no Python 3.8 or later was found")?
+        .path;
+    println!("probes: bare, empty pair, genspan; 12 interleaved rounds a size");
+    let table = Cmd::cargo()
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            "genspan",
+            "--example",
+            "probe_cost",
+            "--",
+        ])
+        .arg(&object)
+        .arg(python)
+        .arg(paths::python_programs().join("tls_pair.py"))
+        .read()
+        .context("the probes could not be measured: this needs root")?;
+    println!("{table}");
+    keep("probes", &table)
 }

@@ -1,0 +1,121 @@
+//! `docs/benchmarks.md`, from the tables that were measured.
+
+use crate::paths;
+use anyhow::{Context as _, Result};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+/// Where the tables are kept.
+pub(super) fn dir() -> PathBuf {
+    paths::target().join("bench")
+}
+
+/// Parts of the document: file, heading, what the table says.
+const PARTS: [(&str, &str, &str); 3] = [
+    (
+        "pipeline",
+        "The pure pipeline",
+        "Records as the kernel writes them, through decoding, reassembly, HTTP, SSE, provider and \
+         spans, on one core. A plain call is a request of 2 KiB and an answer of 1 KiB; a chunk is \
+         one event of a streamed answer. Wanted: 20,000 calls and 500,000 chunks per second, and \
+         memory that does not grow. Again: `cargo xtask bench pipeline`.",
+    ),
+    (
+        "probes",
+        "One TLS read or write",
+        "CPU time of the traced thread, per call, in a program that does nothing else: bare; with a \
+         pair of empty probes at the places that genspan uses (instructions that the kernel \
+         emulates); with genspan's. Interleaved in one run, medians. Wanted: at most 1.5 times the \
+         empty pair. Again: `cargo xtask bench probes`.",
+    ),
+    (
+        "overhead",
+        "Added cost to the traced program",
+        "A FastAPI application with the openai package, against a provider stand-in that answers at \
+         once; bare, traced by genspan, and with the in-process instrumentations, interleaved. \
+         `plain` is one JSON answer, `stream` 40 events. Added CPU is the median over rounds of the \
+         difference to the bare program of the same round. Wanted: at most a tenth (plain) and a \
+         quarter (stream) of the cheapest peer's, and 97% of the bare throughput with eight clients. \
+         Again: `cargo xtask bench overhead` (needs the lab beside the repository).",
+    ),
+];
+
+/// Writes the document.
+pub(super) fn write() -> Result<()> {
+    let mut text = String::from(
+        "# Benchmarks\n\nMade by `cargo xtask bench`, on a virtual machine with two cores. Absolute \
+         figures are that machine's; the ratios were measured side by side in one run.\n",
+    );
+    for (file, heading, about) in PARTS {
+        let path = dir().join(format!("{file}.md"));
+        let table = fs::read_to_string(path).unwrap_or_else(|_| "(not measured yet)\n".to_owned());
+        let _ = write!(text, "\n## {heading}\n\n{about}\n\n{}\n", table.trim_end());
+    }
+    let path = paths::root().join("docs/benchmarks.md");
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}", paths::shown(&path));
+    Ok(())
+}
+
+/// The table of what criterion printed.
+pub(super) fn pipeline_table(log: &str) -> String {
+    let mut table = String::from("| | median time | per second |\n| --- | ---: | ---: |\n");
+    let middle = |line: &str| {
+        let inside = line.split_once('[').and_then(|(_, r)| r.split_once(']'));
+        let words: Vec<&str> = inside
+            .map(|(i, _)| i.split_whitespace().collect())
+            .unwrap_or_default();
+        words.get(2..4).map(|w| w.join(" "))
+    };
+    let mut time = None;
+    let mut name = String::new();
+    for line in log.lines() {
+        if let Some((head, _)) = line.split_once("time:") {
+            name = head
+                .trim()
+                .trim_start_matches("pipeline/")
+                .replace('_', " ");
+            time = middle(line);
+        } else if line.trim_start().starts_with("thrpt:") {
+            let rate = middle(line)
+                .unwrap_or_default()
+                .replace("Kelem/s", "thousand")
+                .replace("Melem/s", "million");
+            let _ = writeln!(
+                table,
+                "| {name} | {} | {rate} |",
+                time.take().unwrap_or_default()
+            );
+        }
+    }
+    if let Some(memory) = log.lines().find(|l| l.starts_with("memory over")) {
+        let _ = writeln!(table, "\n{memory}");
+    }
+    // The time of the second is that of a whole stream.
+    table.replace(
+        "| streamed chunk |",
+        "| streamed chunk (time of a stream of 104) |",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pipeline_table;
+
+    #[test]
+    fn criterion_is_read() {
+        let log = "pipeline/plain_call     time:   [17.5 µs 17.7 µs 17.8 µs]\n\
+                   \x20                       thrpt:  [55.9 Kelem/s 56.4 Kelem/s 56.8 Kelem/s]\n\
+                   memory over a million calls: 1 KiB before, 1 KiB after\n";
+        let table = pipeline_table(log);
+        assert!(
+            table.contains("| plain call | 17.7 µs | 56.4 thousand |"),
+            "{table}"
+        );
+        assert!(
+            table.contains("memory over a million calls: 1 KiB"),
+            "{table}"
+        );
+    }
+}
