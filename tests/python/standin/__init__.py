@@ -1,0 +1,1 @@
+"""The parts of the provider stand-in; `provider.py` starts it."""

@@ -1,0 +1,195 @@
+//! The agent under test.
+
+use crate::temp::Temp;
+use crate::{Process, Span, memory, need, wait_for};
+use anyhow::Result;
+use nix::sys::signal::Signal;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A running `genspan trace`.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its process.
+    pub process: Process,
+    output: PathBuf,
+}
+
+/// What an agent left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit code.
+    pub code: i32,
+    /// The spans that it wrote.
+    pub spans: Vec<Span>,
+    /// The same as it wrote them.
+    pub lines: String,
+    /// What it said on standard error.
+    pub log: String,
+}
+
+/// `genspan` with these arguments.
+///
+/// # Errors
+///
+/// When there is no agent.
+pub fn command<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Command> {
+    let mut command = Command::new(need::agent()?);
+    command.args(arguments).env_remove("GENSPAN_LOG");
+    Ok(command)
+}
+
+/// Runs `genspan` with these arguments to its end.
+///
+/// # Errors
+///
+/// When it does not end.
+pub fn run<S: AsRef<OsStr>>(temp: &Temp, arguments: &[S]) -> Result<Finished> {
+    let mut process = Process::start(&mut command(arguments)?, &temp.file("agent.err"))?;
+    process.close();
+    finished(process, &temp.file("none"))
+}
+
+impl Agent {
+    /// Traces these processes and waits until it says so of each.
+    ///
+    /// # Errors
+    ///
+    /// When it does not get so far.
+    pub fn attach(temp: &Temp, pids: &[u32], options: &[&str]) -> Result<Self> {
+        let list: Vec<String> = pids.iter().map(u32::to_string).collect();
+        let mut agent = Self::start(temp, options, &["--pid", &list.join(",")])?;
+        for pid in pids {
+            agent.wait_attached(*pid)?;
+        }
+        Ok(agent)
+    }
+
+    /// Waits until it says that it traces this process, or waits for it to load TLS.
+    ///
+    /// # Errors
+    ///
+    /// When it ends before, or never says so.
+    pub fn wait_attached(&mut self, pid: u32) -> Result<()> {
+        self.wait_for_log(&format!("(pid {pid}"))
+    }
+
+    /// Starts and traces a command, with its arguments and its environment. Its input and output
+    /// are the agent's.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn run(temp: &Temp, options: &[&str], traced: &Command) -> Result<Self> {
+        let output = temp.file("spans.jsonl");
+        let mut command = command(&["trace", "--format", "json"])?;
+        command.arg("--output").arg(&output).args(options);
+        command
+            .arg("--")
+            .arg(traced.get_program())
+            .args(traced.get_args());
+        for (name, value) in traced.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let process = Process::start(&mut command, &temp.file("agent.err"))?;
+        Ok(Self { process, output })
+    }
+
+    /// Starts it with these options for these processes or this command.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start<S: AsRef<OsStr>>(temp: &Temp, options: &[&str], what: &[S]) -> Result<Self> {
+        let output = temp.file("spans.jsonl");
+        let mut command = command(&["trace", "--format", "json"])?;
+        command
+            .arg("--output")
+            .arg(&output)
+            .args(options)
+            .args(what);
+        let process = Process::start(&mut command, &temp.file("agent.err"))?;
+        Ok(Self { process, output })
+    }
+
+    /// Waits until it said something.
+    ///
+    /// # Errors
+    ///
+    /// When it ended before, or never says it.
+    pub fn wait_for_log(&mut self, text: &str) -> Result<()> {
+        let mut ended = false;
+        wait_for(
+            &format!("the agent's word {text:?}; it said {}", self.log()),
+            || {
+                ended = self.process.has_ended().unwrap_or(true);
+                (self.process.complaints().contains(text) || ended).then_some(())
+            },
+        )?;
+        anyhow::ensure!(self.log().contains(text), "the agent ended: {}", self.log());
+        Ok(())
+    }
+
+    /// What it said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.complaints()
+    }
+
+    /// Waits until it has told so many spans.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub fn wait_for_spans(&self, count: usize) -> Result<()> {
+        let lines = || std::fs::read_to_string(&self.output).map_or(0, |t| t.lines().count());
+        let what = format!("{count} spans");
+        wait_for(&what, || (lines() >= count).then_some(()))
+            .map_err(|e| e.context(format!("{} came; it said {}", lines(), self.log())))
+    }
+
+    /// Resident memory in KiB.
+    ///
+    /// # Errors
+    ///
+    /// When it ended.
+    pub fn resident(&self) -> Result<u64> {
+        memory::resident(self.process.pid())
+    }
+
+    /// Tells it to stop, as Ctrl-C does.
+    ///
+    /// # Errors
+    ///
+    /// When it does not stop.
+    pub fn stop(mut self) -> Result<Finished> {
+        self.process.signal(Signal::SIGINT)?;
+        finished(self.process, &self.output)
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub fn wait(self) -> Result<Finished> {
+        finished(self.process, &self.output)
+    }
+}
+
+fn finished(mut process: Process, output: &PathBuf) -> Result<Finished> {
+    let code = process.wait()?;
+    let log = process.complaints();
+    anyhow::ensure!(!log.contains("panicked"), "the agent panicked: {log}");
+    let lines = std::fs::read_to_string(output).unwrap_or_default();
+    Ok(Finished {
+        code,
+        spans: Span::all(&lines)?,
+        lines,
+        log,
+    })
+}

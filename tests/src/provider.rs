@@ -1,0 +1,72 @@
+//! The provider stand-in of `python/provider.py`, and other servers of the tests.
+
+use crate::{Process, need, programs, temp::Temp};
+use anyhow::{Context as _, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A server on loopback that prints its port.
+#[derive(Debug)]
+pub struct Provider {
+    _process: Process,
+    /// Where it listens.
+    pub port: u16,
+    certs: PathBuf,
+}
+
+impl Provider {
+    /// The stand-in for OpenAI.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start(temp: &Temp) -> Result<Option<Self>> {
+        let Some(python) = need::any_python()? else {
+            return Ok(None);
+        };
+        let program = programs().join("provider.py");
+        Self::start_program(temp, &python, &program, "provider").map(Some)
+    }
+
+    /// A server of our own; `name` tells its log apart.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_program(temp: &Temp, python: &Path, program: &Path, name: &str) -> Result<Self> {
+        let certs = match std::env::var_os("GENSPAN_CERTS") {
+            Some(dir) => PathBuf::from(dir),
+            // The stand-in makes them when they are not there.
+            None => temp.file("certs"),
+        };
+        let mut command = Command::new(python);
+        command
+            .arg(program)
+            .arg("--certs")
+            .arg(&certs)
+            .arg("--stop-with-stdin");
+        let mut process = Process::start(&mut command, &temp.file(&format!("{name}.err")))?;
+        let line = process.line()?;
+        let port = line
+            .trim()
+            .parse()
+            .with_context(|| format!("{name} printed {line:?}"))?;
+        Ok(Self {
+            _process: process,
+            port,
+            certs,
+        })
+    }
+
+    /// What clients are to trust.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.certs.join("ca.pem")
+    }
+
+    /// The base URL of its API.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}/v1", self.port)
+    }
+}

@@ -1,0 +1,212 @@
+//! Spans of recordings against what they must be, attribute by attribute.
+
+use super::allowed::{ALLOWED, Difference};
+use super::seen::same;
+use super::{Exchange, Peer, Seen, own, peer};
+use genspan::vocabulary::attr;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was counted of spans against one kind of reference. A span's name and status count as
+/// attributes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Spans compared.
+    pub spans: usize,
+    /// Attributes that either side has.
+    pub attributes: usize,
+    /// Those that are the same.
+    pub equal: usize,
+}
+
+/// What came of a comparison.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Recordings.
+    pub recordings: usize,
+    /// Exchanges in them that were sent.
+    pub exchanges: usize,
+    /// Exchanges of no model, of which there is no span.
+    pub silent: usize,
+    /// Against the peer's spans.
+    pub peer: Tally,
+    /// Against the recording itself, where the peer has no span.
+    pub own: Tally,
+    /// Differences that are right, by their reason.
+    pub allowed: BTreeMap<&'static str, usize>,
+    /// Those that are not.
+    pub bugs: Vec<String>,
+}
+
+/// A span to be compared.
+struct Case<'a> {
+    file: &'a str,
+    exchange: &'a Exchange,
+    via: &'a str,
+    ours: &'a Seen,
+}
+
+impl Report {
+    /// Compares the spans of a recording: of each exchange those that we made of it.
+    pub fn recording(
+        &mut self,
+        file: &str,
+        exchanges: &[Exchange],
+        peer: &Peer,
+        ours: &[Vec<Seen>],
+    ) {
+        self.recordings += 1;
+        let mut peers = peer.spans.iter();
+        for ((exchange, via), ours) in exchanges.iter().zip(&peer.sent).zip(ours) {
+            self.exchanges += 1;
+            if ours.len() > 1 {
+                self.bug(file, &format!("{} spans of one exchange", ours.len()));
+            }
+            let reference = if peer::sees(via) { peers.next() } else { None };
+            let own = if peer::sees(via) {
+                None
+            } else {
+                own::reference(exchange)
+            };
+            match (ours.first(), reference, own) {
+                (Some(ours), Some(peer), _) => {
+                    self.against_peer(
+                        &Case {
+                            file,
+                            exchange,
+                            via,
+                            ours,
+                        },
+                        peer,
+                    );
+                }
+                (Some(ours), None, Some(own)) => {
+                    self.against_recording(
+                        &Case {
+                            file,
+                            exchange,
+                            via,
+                            ours,
+                        },
+                        &own,
+                    );
+                }
+                (None, None, None) => self.silent += 1,
+                (Some(ours), None, None) => {
+                    self.bug(
+                        file,
+                        &format!("a span of what is no call: {} via {via}", ours.name),
+                    );
+                }
+                (None, peer, own) => {
+                    let wanted = peer.map(|p| &p.name).or(own.as_ref().map(|o| &o.seen.name));
+                    self.bug(
+                        file,
+                        &format!("no span {} via {via}", wanted.map_or("", |n| n)),
+                    );
+                }
+            }
+        }
+        if peers.next().is_some() {
+            self.bug(file, "the peer has more spans");
+        }
+    }
+
+    fn against_peer(&mut self, case: &Case<'_>, peer: &Seen) {
+        self.peer.spans += 1;
+        let tally = self.span(case, peer, |_| true);
+        self.peer.attributes += tally.attributes;
+        self.peer.equal += tally.equal;
+    }
+
+    fn against_recording(&mut self, case: &Case<'_>, own: &own::Reference) {
+        self.own.spans += 1;
+        let tally = self.span(case, &own.seen, |name| own.judges(name));
+        self.own.attributes += tally.attributes;
+        self.own.equal += tally.equal;
+        let timed = case
+            .ours
+            .attributes
+            .contains_key(attr::RESPONSE_TIME_TO_FIRST_CHUNK);
+        if own.whole && timed != case.exchange.streams() {
+            self.bug(case.file, &format!("time to first chunk: {timed}"));
+        }
+    }
+
+    fn span(&mut self, case: &Case<'_>, reference: &Seen, judged: impl Fn(&str) -> bool) -> Tally {
+        let (ours, theirs) = (&case.ours.attributes, &reference.attributes);
+        let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+        let mut tally = Tally::default();
+        for name in names.into_iter().filter(|name| judged(name)) {
+            self.attribute(case, &mut tally, name, ours.get(name), theirs.get(name));
+        }
+        let (a, b) = (json!(case.ours.name), json!(reference.name));
+        self.attribute(case, &mut tally, "name", Some(&a), Some(&b));
+        let (a, b) = (json!(case.ours.failed), json!(reference.failed));
+        self.attribute(case, &mut tally, "status", Some(&a), Some(&b));
+        tally
+    }
+
+    fn attribute(
+        &mut self,
+        case: &Case<'_>,
+        tally: &mut Tally,
+        name: &str,
+        ours: Option<&Value>,
+        peer: Option<&Value>,
+    ) {
+        tally.attributes += 1;
+        if let (Some(a), Some(b)) = (ours, peer)
+            && same(a, b)
+        {
+            tally.equal += 1;
+            return;
+        }
+        let d = Difference {
+            name,
+            peer,
+            ours,
+            exchange: case.exchange,
+            via: case.via,
+        };
+        match ALLOWED.iter().find(|a| (a.holds)(&d)) {
+            Some(allowed) => *self.allowed.entry(allowed.why).or_default() += 1,
+            None => {
+                let text = |v: Option<&Value>| v.map_or("absent".to_owned(), Value::to_string);
+                let (ours, peer) = (text(ours), text(peer));
+                let what = format!("{name} of {}\n  ours {ours}\n  must {peer}", case.ours.name);
+                self.bug(case.file, &what);
+            }
+        }
+    }
+
+    fn bug(&mut self, file: &str, what: &str) {
+        self.bugs.push(format!("{file}: {what}"));
+    }
+
+    /// What came of it, for a person.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let (peer, own) = (self.peer, self.own);
+        let mut out = format!(
+            "{} recordings, {} exchanges; {} spans and {} attributes against the peer, {} equal; \
+             {} spans and {} attributes against the recording, {} equal; {} without a span\n",
+            self.recordings,
+            self.exchanges,
+            peer.spans,
+            peer.attributes,
+            peer.equal,
+            own.spans,
+            own.attributes,
+            own.equal,
+            self.silent
+        );
+        for (why, n) in &self.allowed {
+            out.push_str(&format!("{n:5} {why}\n"));
+        }
+        for bug in &self.bugs {
+            out.push_str(&format!("BUG {bug}\n"));
+        }
+        out
+    }
+}

@@ -1,0 +1,23 @@
+//! Recorded traffic of OpenAI-shaped providers, and what the spans of it must be: those that an
+//! in-process instrumentation (OpenTelemetry's for `openai`) reported for the same requests; for
+//! calls that it does not see, what the recording itself says.
+
+pub mod allowed;
+pub mod cassette;
+pub mod compare;
+pub mod document;
+pub mod lab;
+pub mod own;
+pub mod pairing;
+pub mod peer;
+pub mod replayed;
+pub mod seen;
+pub mod stages;
+
+pub use cassette::Exchange;
+pub use compare::Report;
+pub use lab::Lab;
+pub use peer::Peer;
+pub use replayed::Encoding;
+pub use seen::Seen;
+pub use stages::Stages;

@@ -1,0 +1,123 @@
+//! Recorded exchanges, fed to the provider and trace stages without a wire.
+
+use super::cassette::{Exchange, events};
+use genspan::model::defect::Defects;
+use genspan::model::event::ConnectionId;
+use genspan::model::exchange::{
+    ExchangeId, ExchangeSink as _, Headers, Interest, RequestHead, ResponseHead, SseEvent,
+};
+use genspan::model::process::{ContentPolicy, ProcessFacts};
+use genspan::model::span::Span;
+use genspan::model::time::BootTime;
+use genspan::provider::{Calls, Limits, REQUEST_HEADERS, RESPONSE_HEADERS};
+use genspan::trace::Spans;
+
+/// Process of all fed exchanges.
+const PID: u32 = 4711;
+
+/// Both stages.
+pub struct Stages {
+    calls: Calls,
+    spans: Spans,
+    next: u64,
+}
+
+impl Default for Stages {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Stages {
+    /// Stages that tell all content.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut spans = Spans::new(1);
+        spans.process(&ProcessFacts {
+            pid: PID,
+            content: ContentPolicy {
+                max_message_chars: usize::MAX,
+                ..ContentPolicy::default()
+            },
+            ..ProcessFacts::default()
+        });
+        Self {
+            calls: Calls::new(Limits::default()),
+            spans,
+            next: 0,
+        }
+    }
+
+    /// Feeds one exchange, its response cut after `most` bytes, or events.
+    pub fn feed(&mut self, x: &Exchange, most: usize) -> Vec<Span> {
+        let id = ExchangeId(self.next);
+        self.next += 1;
+        let at = |n: u64| BootTime(1_000_000_000 + n * 1_000_000);
+        let connection = ConnectionId {
+            pid: PID,
+            ssl: 1,
+            generation: self.next,
+        };
+        let head = RequestHead {
+            method: x.method.clone(),
+            path: x.path.clone(),
+            query: x.query.clone(),
+            host: Some(x.host.clone()),
+            headers: kept(REQUEST_HEADERS, &x.request_headers),
+        };
+        let sink = &mut self.calls;
+        if sink.request_head(id, connection, PID, at(0), &head) == Interest::Unwanted {
+            return Vec::new();
+        }
+        sink.request_body(id, 0, &x.request);
+        sink.request_end(id, at(1), Defects::NONE);
+        let head = ResponseHead {
+            status: x.status,
+            headers: kept(RESPONSE_HEADERS, &x.response_headers),
+        };
+        let mut cut = false;
+        if sink.response_head(id, at(2), &head) == Interest::Wanted {
+            cut = if x.streams() {
+                feed_events(sink, id, &x.response, most)
+            } else {
+                let n = x.response.len().min(most);
+                sink.response_body(id, at(3), 0, x.response.get(..n).unwrap_or_default());
+                n < x.response.len()
+            };
+        }
+        let defects = if cut {
+            Defects::RESPONSE_CUT
+        } else {
+            Defects::NONE
+        };
+        sink.response_end(id, at(1000), defects);
+        for event in self.calls.drain() {
+            self.spans.call(event);
+        }
+        self.spans.flush();
+        self.spans.drain().collect()
+    }
+}
+
+fn kept(names: &[&'static str], headers: &[(String, String)]) -> Headers {
+    let mut out = Headers::default();
+    for (name, value) in headers {
+        if let Some(name) = names.iter().find(|n| *n == name) {
+            out.push(name, value.clone());
+        }
+    }
+    out
+}
+
+fn feed_events(sink: &mut Calls, id: ExchangeId, body: &[u8], most: usize) -> bool {
+    let events = events(body);
+    for (n, (name, data)) in events.iter().take(most).enumerate() {
+        let event = SseEvent {
+            event: name,
+            data: data.as_bytes(),
+            comment: "",
+        };
+        sink.response_event(id, BootTime(1_003_000_000 + n as u64 * 1_000_000), event);
+    }
+    events.len() > most
+}

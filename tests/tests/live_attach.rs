@@ -1,0 +1,397 @@
+//! When and to what the agent attaches: before the start, to running processes and streams, to
+//! what they load, fork and execute.
+
+use anyhow::Result;
+use genspan::vocabulary::{attr, resource};
+use genspan_tests::{Agent, Call, Client, Process, Scene, Span, need, wait_for};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+fn chat(model: &str) -> Value {
+    json!({"do": "chat", "body": {
+        "model": model, "messages": [{"role": "user", "content": "one two"}]}})
+}
+
+fn models(spans: &[Span]) -> Vec<&str> {
+    spans.iter().map(Span::model).collect()
+}
+
+/// A client that the agent starts; what it says comes through the agent's standard output.
+fn started(scene: &Scene) -> Result<Option<Agent>> {
+    let Some(python) = need::any_python()? else {
+        return Ok(None);
+    };
+    let mut command = scene.live(&python, "client.py");
+    let mut agent = Agent::run(&scene.temp, &[], command.arg("stdlib"))?;
+    assert_eq!(agent.process.line()?, "ready");
+    Ok(Some(agent))
+}
+
+#[test]
+fn a_command_is_traced_from_its_start_and_its_code_passed_on() -> Result<()> {
+    let Some(scene) = Scene::new()? else {
+        return Ok(());
+    };
+    let Some(mut agent) = started(&scene)? else {
+        return Ok(());
+    };
+    agent.process.tell(&chat("first").to_string())?;
+    let seen = Call::of_answer(&serde_json::from_str(&agent.process.line()?)?)?;
+    agent.process.tell(r#"{"do": "exit", "code": 3}"#)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 3, "{}", finished.log);
+    assert_eq!(Call::of_spans(&finished.spans), [seen]);
+    let arguments = finished.spans[0].resource(resource::PROCESS_COMMAND_ARGS);
+    assert_eq!(arguments[2], "stdlib", "{arguments}");
+    Ok(())
+}
+
+#[test]
+fn ctrl_c_ends_the_command_first() -> Result<()> {
+    let Some(scene) = Scene::new()? else {
+        return Ok(());
+    };
+    let Some(mut agent) = started(&scene)? else {
+        return Ok(());
+    };
+    agent.process.tell(&chat("before").to_string())?;
+    agent.process.line()?;
+    // As a terminal does: to all of the group.
+    killpg(
+        Pid::from_raw(i32::try_from(agent.process.pid())?),
+        Signal::SIGINT,
+    )?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 128 + 2, "{}", finished.log);
+    assert_eq!(models(&finished.spans), ["before"]);
+    Ok(())
+}
+
+#[test]
+fn a_command_that_cannot_be_started() -> Result<()> {
+    let Some(scene) = Scene::new()? else {
+        return Ok(());
+    };
+    let command = Command::new("/nonexistent/python");
+    let finished = Agent::run(&scene.temp, &[], &command)?.wait()?;
+    assert_eq!(finished.code, 1);
+    assert!(
+        finished.log.contains("cannot start /nonexistent/python"),
+        "{}",
+        finished.log
+    );
+    Ok(())
+}
+
+#[test]
+fn in_the_middle_of_a_stream() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let mut client = scene.client(&python, &["stdlib"])?;
+    client.call(&chat("long before"))?;
+    client.tell(&json!({"do": "chat", "body": {
+        "model": "half", "stream": true, "messages": [{"role": "user", "content": "one"}],
+        "metadata": {"chunks": "80", "delay_ms": "25"}}}))?;
+    std::thread::sleep(Duration::from_millis(200));
+    let agent = scene.attach(&client)?;
+    let half = client.answer()?;
+    assert_eq!(
+        half["chunks"], 82,
+        "the stream was over before the agent was there: {half}"
+    );
+    let seen = [client.call(&chat("next"))?, client.call(&chat("last"))?];
+    let finished = agent.stop()?;
+    // Of the half-seen one the request is not known: nothing is told of it.
+    assert_eq!(Call::of_spans(&finished.spans), seen, "{}", finished.log);
+    Ok(())
+}
+
+#[test]
+fn tls_that_is_loaded_after_the_attach() -> Result<()> {
+    for python in [need::python(12)?, need::system_python()?]
+        .into_iter()
+        .flatten()
+    {
+        let Some(scene) = Scene::new()? else {
+            return Ok(());
+        };
+        let mut client = scene.client(&python, &["stdlib", "--late"])?;
+        let agent = scene.attach(&client)?;
+        assert!(
+            agent.log().contains("no TLS library loaded yet"),
+            "{}",
+            agent.log()
+        );
+        let seen = [client.call(&chat("first"))?, client.call(&chat("second"))?];
+        let finished = agent.stop()?;
+        assert_eq!(Call::of_spans(&finished.spans), seen, "{}", finished.log);
+    }
+    Ok(())
+}
+
+/// Each worker's only call, and of which process.
+fn workers(how: &str) -> Result<()> {
+    const COUNT: usize = 6;
+    let (Some(scene), Some(python)) = (Scene::new()?, need::python(12)?) else {
+        return Ok(());
+    };
+    let mut command = scene.live(&python, "workers.py");
+    command.arg(how).arg(COUNT.to_string());
+    let mut parent = Client::start(&mut command, &scene.next_log())?;
+    let agent = Agent::attach(&scene.temp, &[parent.pid()], &[])?;
+    parent.0.tell("go")?;
+    let answers = (0..COUNT)
+        .map(|_| parent.answer())
+        .collect::<Result<Vec<_>>>()?;
+    let finished = agent.stop()?;
+    check_workers(&answers, &finished.spans, &finished.log)
+}
+
+fn check_workers(answers: &[Value], spans: &[Span], log: &str) -> Result<()> {
+    let seen = answers
+        .iter()
+        .map(Call::of_answer)
+        .collect::<Result<Vec<_>>>()?;
+    let told = Call::sorted(Call::of_spans(spans));
+    assert_eq!(told, Call::sorted(seen), "{log}");
+    for answer in answers {
+        let of: Vec<_> = spans
+            .iter()
+            .filter(|s| answer["request_model"] == s.model())
+            .collect();
+        assert_eq!(answer["pid"], of[0].pid());
+    }
+    Ok(())
+}
+
+#[test]
+fn forked_workers() -> Result<()> {
+    workers("os")
+}
+
+#[test]
+fn workers_of_multiprocessing_fork() -> Result<()> {
+    workers("fork")
+}
+
+#[test]
+fn workers_of_multiprocessing_spawn() -> Result<()> {
+    workers("spawn")
+}
+
+#[test]
+fn workers_of_multiprocessing_forkserver() -> Result<()> {
+    workers("forkserver")
+}
+
+#[test]
+fn gunicorn_and_its_workers() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::environment("clients")?) else {
+        return Ok(());
+    };
+    let app = genspan_tests::programs().join("live/gunicorn_app.py");
+    let mut command = scene.command(&python);
+    command.args(["-m", "gunicorn", "--config"]).arg(&app);
+    command
+        .arg("--pythonpath")
+        .arg(app.with_file_name(""))
+        .arg("gunicorn_app:application");
+    let mut agent = Agent::run(&scene.temp, &[], &command)?;
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        answers.push(serde_json::from_str(&agent.process.line()?)?);
+    }
+    // New workers in place of the old ones.
+    let master = answers
+        .first()
+        .and_then(|a: &Value| a["pid"].as_i64())
+        .unwrap_or_default();
+    let status = std::fs::read_to_string(format!("/proc/{master}/status"))?;
+    let master = status
+        .lines()
+        .find_map(|l| l.strip_prefix("PPid:"))
+        .unwrap_or_default();
+    let master = Pid::from_raw(master.trim().parse()?);
+    nix::sys::signal::kill(master, Signal::SIGHUP)?;
+    for _ in 0..3 {
+        answers.push(serde_json::from_str(&agent.process.line()?)?);
+    }
+    agent.wait_for_spans(6)?;
+    nix::sys::signal::kill(master, Signal::SIGTERM)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    for span in &finished.spans {
+        assert_eq!(
+            span.resource(resource::SERVICE_NAME),
+            "gunicorn_app",
+            "{span:?}"
+        );
+    }
+    check_workers(&answers, &finished.spans, &finished.log)
+}
+
+#[test]
+fn another_python_as_a_child() -> Result<()> {
+    let (Some(scene), Some(python), Some(other)) =
+        (Scene::new()?, need::any_python()?, need::system_python()?)
+    else {
+        return Ok(());
+    };
+    let mut client = scene.client(&python, &["stdlib"])?;
+    let agent = scene.attach(&client)?;
+    let program = genspan_tests::programs().join("live/one_call.py");
+    let run = |stream: &[&str]| {
+        let mut command = vec![other.to_string_lossy().into_owned()];
+        command.push(program.to_string_lossy().into_owned());
+        command.push("of-child".to_owned());
+        command.extend(stream.iter().map(|s| (*s).to_owned()));
+        json!({"do": "run", "command": command})
+    };
+    let seen = [
+        client.call(&run(&[]))?,
+        client.call(&chat("of-parent"))?,
+        client.call(&run(&["--stream"]))?,
+    ];
+    let finished = agent.stop()?;
+    assert_eq!(Call::of_spans(&finished.spans), seen, "{}", finished.log);
+    assert_eq!(finished.spans[1].pid(), client.pid());
+    assert_ne!(finished.spans[0].pid(), client.pid());
+    assert_eq!(
+        finished.spans[0].resource(resource::SERVICE_NAME),
+        "one_call"
+    );
+    Ok(())
+}
+
+#[test]
+fn another_program_in_place_of_the_first() -> Result<()> {
+    let (Some(scene), Some(python), Some(other)) =
+        (Scene::new()?, need::any_python()?, need::system_python()?)
+    else {
+        return Ok(());
+    };
+    let mut client = scene.client(&python, &["stdlib"])?;
+    let agent = scene.attach(&client)?;
+    let before = client.call(&chat("before"))?;
+    let program = genspan_tests::programs().join("live/one_call.py");
+    client.tell(&json!({"do": "exec", "command": [other, program, "after"]}))?;
+    let after = Call::of_answer(&client.answer()?)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    assert_eq!(
+        Call::of_spans(&finished.spans),
+        [before, after],
+        "{}",
+        finished.log
+    );
+    let services: Vec<_> = finished
+        .spans
+        .iter()
+        .map(|s| s.resource(resource::SERVICE_NAME))
+        .collect();
+    assert_eq!(services, ["client", "one_call"]);
+    assert_eq!(finished.spans[0].pid(), finished.spans[1].pid());
+    Ok(())
+}
+
+#[test]
+fn the_end_of_the_target_is_the_end() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let mut client = scene.client(&python, &["stdlib"])?;
+    let agent = scene.attach(&client)?;
+    let seen = client.call(&chat("only"))?;
+    client.0.close();
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    assert_eq!(Call::of_spans(&finished.spans), [seen]);
+    Ok(())
+}
+
+#[test]
+fn two_targets_and_a_duration() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let mut first = scene.client(&python, &["stdlib"])?;
+    let mut second = scene.client(&python, &["urllib"])?;
+    let untraced = scene.client(&python, &["stdlib"])?;
+    let begun = Instant::now();
+    let pids = [first.pid(), second.pid()];
+    let agent = Agent::attach(&scene.temp, &pids, &["--duration", "2s"])?;
+    let mut untraced = untraced;
+    untraced.call(&chat("untraced"))?;
+    let seen = [first.call(&chat("a"))?, second.call(&chat("b"))?];
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    assert_eq!(Call::of_spans(&finished.spans), seen);
+    assert_eq!(finished.spans[1].pid(), second.pid());
+    // Both go on without it.
+    first.call(&chat("c"))?;
+    second.call(&chat("d"))?;
+    Ok(())
+}
+
+/// What was under way when the agent is told to stop is told as far as it was seen.
+#[test]
+fn stopped_in_the_middle_of_a_stream() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let mut client = scene.client(&python, &["stdlib"])?;
+    let agent = scene.attach(&client)?;
+    client.tell(&json!({"do": "chat", "body": {
+        "model": "long", "stream": true, "messages": [{"role": "user", "content": "one"}],
+        "metadata": {"chunks": "60", "delay_ms": "20"}}}))?;
+    std::thread::sleep(Duration::from_millis(500));
+    let finished = agent.stop()?;
+    let whole = client.answer()?;
+    assert_eq!(models(&finished.spans), ["long"], "{}", finished.log);
+    let told = finished.spans[0].texts(attr::OUTPUT_MESSAGES);
+    let text = whole["texts"][0].as_str().unwrap_or_default();
+    assert!(told[0].len() > 10 && told[0].len() < text.len(), "{told:?}");
+    assert!(text.starts_with(&told[0]), "{told:?}");
+    assert!(!finished.spans[0].defects().is_empty());
+    Ok(())
+}
+
+/// A process in PID and mount namespaces of its own, with its own `/proc`.
+#[test]
+fn a_target_in_its_own_namespaces() -> Result<()> {
+    let (Some(scene), Some(python), Some(unshare)) = (
+        Scene::new()?,
+        need::any_python()?,
+        need::command("unshare")?,
+    ) else {
+        return Ok(());
+    };
+    let inner = scene.live(&python, "client.py");
+    let mut command = scene.command(unshare);
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+    command
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .arg("stdlib");
+    let mut client = Client::start(&mut command, &scene.next_log())?;
+    let pid = only_child(&client.0)?;
+    let agent = Agent::attach(&scene.temp, &[pid], &[])?;
+    let seen = [client.call(&chat("inside"))?, client.call(&chat("again"))?];
+    let finished = agent.stop()?;
+    assert_eq!(Call::of_spans(&finished.spans), seen, "{}", finished.log);
+    assert_eq!(finished.spans[0].pid(), pid);
+    Ok(())
+}
+
+fn only_child(process: &Process) -> Result<u32> {
+    let pid = process.pid();
+    wait_for("a child", || {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    })
+}

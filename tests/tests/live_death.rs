@@ -1,0 +1,133 @@
+//! The agent dies at any moment: no traced process notices, and nothing stays behind.
+
+use anyhow::{Context as _, Result};
+use genspan_tests::kernel::Objects;
+use genspan_tests::temp::Temp;
+use genspan_tests::{Agent, Client, Scene, memory, need, wait_for};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+
+/// Rounds unless `GENSPAN_DEATH_ROUNDS` says otherwise.
+const ROUNDS: u64 = 10;
+
+#[test]
+fn killed_under_load() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let rounds = match std::env::var("GENSPAN_DEATH_ROUNDS") {
+        Ok(text) => text.parse().context("GENSPAN_DEATH_ROUNDS")?,
+        Err(_) => ROUNDS,
+    };
+    let mut command = scene.live(&python, "load.py");
+    let mut load = Client::start(command.arg("4"), &scene.next_log())?;
+    let mut attached = 0;
+    for round in 0..rounds {
+        let temp = Temp::new()?;
+        let pid = load.pid().to_string();
+        let mut agent = Agent::start(&temp, &[], &["--pid", &pid])?;
+        if round % 2 == 0 {
+            // In full work.
+            agent.wait_attached(load.pid())?;
+            std::thread::sleep(Duration::from_millis(round * 37 % 250));
+            attached += 1;
+            let held = Objects::of(agent.process.pid())?;
+            assert!(held.programs.len() > 3 && held.maps.len() > 3, "{held:?}");
+            // The check below is worth something only if it sees what is there.
+            assert_eq!(held.still_there()?, held);
+            let changed = memory::changed_code(load.pid())?;
+            let bytes: Vec<u8> = changed.values().flatten().map(|(_, byte)| *byte).collect();
+            assert!(
+                bytes.len() >= 3 && bytes.iter().all(|b| *b == 0xcc),
+                "{changed:x?}"
+            );
+        } else {
+            // Anywhere on the way there.
+            std::thread::sleep(Duration::from_millis(round * 29 % 400));
+        }
+        let held = Objects::of(agent.process.pid()).unwrap_or_default();
+        agent.process.signal(Signal::SIGKILL)?;
+        assert_eq!(agent.process.wait()?, 128 + 9);
+        nothing_left(&held, load.pid()).with_context(|| format!("round {round}"))?;
+        let counts = ask(&mut load)?;
+        assert_eq!(
+            (&counts["failed"], &counts["different"]),
+            (&0.into(), &0.into()),
+            "{counts}"
+        );
+    }
+    let before = ask(&mut load)?["calls"].as_u64();
+    std::thread::sleep(Duration::from_millis(300));
+    let counts = ask(&mut load)?;
+    assert!(
+        counts["calls"].as_u64() > before,
+        "it works no more: {counts}"
+    );
+    assert_eq!(
+        (&counts["failed"], &counts["different"]),
+        (&0.into(), &0.into()),
+        "{counts}"
+    );
+    no_uprobe_events()?;
+    println!("{rounds} rounds, {attached} of them attached: {counts}");
+    Ok(())
+}
+
+fn ask(load: &mut Client) -> Result<Value> {
+    load.0.tell("")?;
+    load.answer()
+}
+
+/// Nothing of a dead agent's is in the kernel, and no breakpoint in the process.
+fn nothing_left(held: &Objects, pid: u32) -> Result<()> {
+    // The kernel frees programs and maps after a grace period.
+    wait_for("the kernel to free the agent's objects", || {
+        held.still_there().ok().filter(Objects::is_empty)
+    })
+    .with_context(|| format!("left: {:?}", held.still_there()))?;
+    let changed = memory::changed_code(pid)?;
+    anyhow::ensure!(changed.is_empty(), "breakpoints left: {changed:x?}");
+    Ok(())
+}
+
+/// Where tracefs is mounted: no probe by name.
+fn no_uprobe_events() -> Result<()> {
+    let path = Path::new("/sys/kernel/tracing/uprobe_events");
+    if path.exists() {
+        let text = std::fs::read_to_string(path)?;
+        anyhow::ensure!(text.trim().is_empty(), "{text}");
+    }
+    Ok(())
+}
+
+/// Also when it ends as it should.
+#[test]
+fn stopped_under_load() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let mut command = scene.live(&python, "load.py");
+    let mut load = Client::start(command.arg("4"), &scene.next_log())?;
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let temp = Temp::new()?;
+        let mut agent = Agent::attach(&temp, &[load.pid()], &[])?;
+        agent.wait_for_spans(20)?;
+        let held = Objects::of(agent.process.pid())?;
+        agent.process.signal(signal)?;
+        let finished = agent.wait()?;
+        assert_eq!(finished.code, 0, "{}", finished.log);
+        for span in &finished.spans {
+            assert_eq!(span.model(), "load");
+        }
+        nothing_left(&held, load.pid())?;
+    }
+    let counts = ask(&mut load)?;
+    assert_eq!(
+        (&counts["failed"], &counts["different"]),
+        (&0.into(), &0.into()),
+        "{counts}"
+    );
+    Ok(())
+}
