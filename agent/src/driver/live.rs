@@ -95,6 +95,8 @@ pub struct Live {
     lingering: BTreeSet<u32>,
     undecodable: u64,
     tell_losses: bool,
+    /// Which libraries of which process were told of.
+    told: HashSet<(u32, String)>,
     /// The command that we started, until a signal was left to it.
     command: Option<u32>,
 }
@@ -157,6 +159,7 @@ impl Live {
             lingering: BTreeSet::new(),
             undecodable: 0,
             tell_losses: options.tell_losses,
+            told: HashSet::new(),
             command: options.command,
         }
     }
@@ -168,6 +171,9 @@ impl Live {
     /// When the process cannot be traced; a descendant that cannot be is only told.
     pub fn add(&mut self, pid: u32) -> Result<(), TraceError> {
         self.attachments.add(&mut self.kernel, pid, None)?;
+        if self.command == Some(pid) {
+            self.attachments.prepare(&mut self.kernel, pid)?;
+        }
         let asleep = self.command != Some(pid) && !self.traced(pid).is_some_and(Traced::reachable);
         if asleep && let Some(traced) = self.attachments.get(pid) {
             let name = &traced.target.facts.service_name;
@@ -189,7 +195,7 @@ impl Live {
         self.attachments.get(pid)
     }
 
-    fn tell_attached(&self, pid: u32) {
+    fn tell_attached(&mut self, pid: u32) {
         let Some(traced) = self.attachments.get(pid) else {
             return;
         };
@@ -202,10 +208,13 @@ impl Live {
         let libraries: Vec<_> = traced
             .libraries
             .iter()
-            .filter(|l| l.failed.is_none())
+            .filter(|l| l.is_read())
             .map(|l| l.path.to_string_lossy())
             .collect();
         let libraries = libraries.join(", ");
+        if !self.told.insert((pid, libraries.clone())) {
+            return;
+        }
         tracing::info!("tracing {name} (pid {pid}, Python {version}): {libraries}");
     }
 
@@ -451,6 +460,7 @@ impl Live {
             return Ok(());
         }
         self.lingering.remove(&pid);
+        self.told.retain(|(told, _)| *told != pid);
         // What it did comes before its end.
         self.data(usize::MAX)?;
         if self.attachments.forget(&mut self.kernel, pid).is_some() {

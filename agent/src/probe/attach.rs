@@ -24,7 +24,26 @@ pub struct AttachedLibrary {
     id: (i32, i32, u64),
     /// Why there are no probes, when there should be.
     pub failed: Option<String>,
+    /// The process has it mapped; until then it was only foreseen.
+    mapped: bool,
     probes: Probes,
+}
+
+impl AttachedLibrary {
+    /// Whether what goes through it is read.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.mapped && self.failed.is_none() && matches!(self.found, TlsFile::Reachable(_))
+    }
+
+    /// Whether this is the library in a mapped file. Some file systems show another device for a
+    /// mapping than for the file, so for one that was foreseen its number and name are enough.
+    fn is(&self, file: &MappedFile) -> bool {
+        self.id == file.id
+            || (!self.mapped
+                && self.id.2 == file.id.2
+                && self.path.file_name() == file.path.file_name())
+    }
 }
 
 /// A process that is traced.
@@ -43,9 +62,7 @@ impl Traced {
     /// Whether anything of its TLS can be read.
     #[must_use]
     pub fn reachable(&self) -> bool {
-        self.libraries
-            .iter()
-            .any(|l| l.failed.is_none() && matches!(l.found, TlsFile::Reachable(_)))
+        self.libraries.iter().any(AttachedLibrary::is_read)
     }
 }
 
@@ -174,6 +191,7 @@ impl Attachments {
                 found: library.found.clone(),
                 id: library.id,
                 failed: None,
+                mapped: library.mapped,
                 probes,
             });
         }
@@ -193,6 +211,9 @@ impl Attachments {
         if !traced.target.python {
             return Ok(0);
         }
+        if traced.libraries.is_empty() {
+            foresee(kernel, &mut self.finder, traced)?;
+        }
         let mut added = 0;
         // Once more when something was found: a library may have come in between.
         for _ in 0..2 {
@@ -202,11 +223,19 @@ impl Attachments {
             }
             let before = added;
             for file in &files {
-                let known = traced.libraries.iter().any(|l| l.id == file.id);
-                if known || !TlsFinder::candidate(file, &traced.target.executable) {
+                let known = traced.libraries.iter_mut().find(|l| l.is(file));
+                if let Some(library) = known {
+                    if !std::mem::replace(&mut library.mapped, true) {
+                        library.path.clone_from(&file.path);
+                        library.id = file.id;
+                        added += 1;
+                    }
                     continue;
                 }
-                if let Some(library) = attach(kernel, &mut self.finder, pid, file)? {
+                if !TlsFinder::candidate(file, &traced.target.executable) {
+                    continue;
+                }
+                if let Some(library) = attach(kernel, &mut self.finder, pid, file, true)? {
                     added += 1;
                     traced.libraries.push(library);
                 }
@@ -216,6 +245,21 @@ impl Attachments {
             }
         }
         Ok(added)
+    }
+
+    /// Probes what a process will load when it executes a Python: for one that is held before it
+    /// executes its program.
+    ///
+    /// # Errors
+    ///
+    /// When the process ended.
+    pub fn prepare(&mut self, kernel: &mut Kernel, pid: u32) -> Result<(), TraceError> {
+        let Some(traced) = self.traced.get_mut(&pid) else {
+            return Ok(());
+        };
+        let files = process::mapped_code(pid)?;
+        traced.linker = watch_linker(kernel, &mut self.finder, pid, &files)?;
+        foresee(kernel, &mut self.finder, traced)
     }
 
     /// A traced process runs another program now: looks at it anew. Probes that were on the old
@@ -250,12 +294,28 @@ impl Attachments {
     }
 }
 
+/// Probes the TLS libraries that a process will most likely load.
+fn foresee(
+    kernel: &mut Kernel,
+    finder: &mut TlsFinder,
+    traced: &mut Traced,
+) -> Result<(), TraceError> {
+    for file in process::foreseen_tls(&traced.target) {
+        let library = attach(kernel, finder, traced.target.pid, &file, false)?;
+        traced
+            .libraries
+            .extend(library.filter(|l| l.failed.is_none()));
+    }
+    Ok(())
+}
+
 /// Probes the TLS library in this file, if there is one.
 fn attach(
     kernel: &mut Kernel,
     finder: &mut TlsFinder,
     pid: u32,
     file: &MappedFile,
+    mapped: bool,
 ) -> Result<Option<AttachedLibrary>, TraceError> {
     let found = finder.examine(&file.reach);
     let mut failed = None;
@@ -287,6 +347,7 @@ fn attach(
         found,
         id: file.id,
         failed,
+        mapped,
         probes,
     }))
 }

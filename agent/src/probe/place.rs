@@ -70,25 +70,52 @@ fn shared_callee<'d, R: ReadRef<'d>>(
     plain: Function,
     ex: Function,
 ) -> Option<Placement> {
-    let from_plain = x86::first_call(image.code(plain.address, plain.size), plain.address)?;
-    let from_ex = x86::first_call(image.code(ex.address, ex.size), ex.address)?;
-    let len_argument = from_ex.fourth_argument_as?;
-    if from_plain.target != from_ex.target || !from_plain.first_two_kept || !from_ex.first_two_kept
-    {
+    let from_plain = reached(image, plain);
+    let shared = reached(image, ex).into_iter().find(|e| {
+        from_plain
+            .iter()
+            .any(|p| p.target == e.target && p.keeps_first_two())
+    })?;
+    if !shared.keeps_first_two() {
         return None;
     }
-    let cheap = x86::emulated_offset(image.code(from_ex.target, 0), from_ex.target)?;
-    let form = match len_argument {
+    let cheap = x86::emulated_offset(image.code(shared.target, 0), shared.target)?;
+    let form = match shared.position_of_fourth()? {
         3 => Form::Ex,
         4 => Form::Ex5,
         _ => return None,
     };
-    let offset = image.file_offset(from_ex.target + cheap)?;
+    let offset = image.file_offset(shared.target + cheap)?;
     Some(Placement {
         offset,
         form,
         emulated: true,
     })
+}
+
+/// Most jumps from one function into the next that are followed.
+const MAX_JUMPS: usize = 2;
+
+/// The functions that this one hands over to by falling through: those it jumps to
+/// (`SSL_write_ex` to `SSL_write_ex2` since OpenSSL 3.3), and the first that it calls.
+fn reached<'d, R: ReadRef<'d>>(image: &Image<'d, R>, f: Function) -> Vec<x86::Transfer> {
+    let mut all = Vec::new();
+    let mut code = image.code(f.address, f.size);
+    let mut address = f.address;
+    let mut holds = x86::UNTOUCHED;
+    for _ in 0..=MAX_JUMPS {
+        let Some(transfer) = x86::first_transfer(code, address, holds) else {
+            break;
+        };
+        let jump = transfer.jump;
+        (address, holds) = (transfer.target, transfer.holds);
+        code = image.code(address, 0);
+        all.push(transfer);
+        if !jump {
+            break;
+        }
+    }
+    all
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -110,13 +137,31 @@ mod x86 {
         Register::R8,
     ];
 
-    /// A call in straight-line code and what became of the caller's arguments.
-    pub(super) struct Call {
+    /// Which of the caller's arguments each of the five registers holds.
+    pub(super) type Holds = [Option<usize>; 5];
+
+    /// At a function's entry.
+    pub(super) const UNTOUCHED: Holds = [Some(0), Some(1), Some(2), Some(3), Some(4)];
+
+    /// A call or jump out of a function, and what became of the caller's arguments.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) struct Transfer {
         pub(super) target: u64,
+        pub(super) holds: Holds,
+        /// A jump: the target returns to our caller.
+        pub(super) jump: bool,
+    }
+
+    impl Transfer {
         /// The first two arguments are handed on.
-        pub(super) first_two_kept: bool,
+        pub(super) fn keeps_first_two(&self) -> bool {
+            self.holds[0] == Some(0) && self.holds[1] == Some(1)
+        }
+
         /// Position in which the caller's fourth argument is handed on.
-        pub(super) fourth_argument_as: Option<usize>,
+        pub(super) fn position_of_fourth(&self) -> Option<usize> {
+            self.holds.iter().position(|h| *h == Some(3))
+        }
     }
 
     /// Offset of the first instruction that the kernel emulates, if everything before it leaves
@@ -136,35 +181,38 @@ mod x86 {
         None
     }
 
-    /// The first near call (or tail jump) reached by falling through.
-    pub(super) fn first_call(code: &[u8], address: u64) -> Option<Call> {
+    /// The first near call, or jump out of the function, reached by falling through.
+    pub(super) fn first_transfer(code: &[u8], address: u64, mut holds: Holds) -> Option<Transfer> {
         let mut info = InstructionInfoFactory::new();
-        // Which of the caller's arguments each argument register holds.
-        let mut holds: [Option<usize>; 5] = [Some(0), Some(1), Some(2), Some(3), Some(4)];
-        let end = address + code.len() as u64;
         for instruction in decode(code, address) {
-            let out = |i: &Instruction| !(address..end).contains(&i.near_branch_target());
-            match instruction.flow_control() {
+            let flow = instruction.flow_control();
+            match flow {
                 FlowControl::Call | FlowControl::UnconditionalBranch
-                    if instruction.op0_kind() == OpKind::NearBranch64 && out(&instruction) =>
+                    if instruction.op0_kind() == OpKind::NearBranch64 =>
                 {
-                    return Some(Call {
-                        target: instruction.near_branch_target(),
-                        first_two_kept: holds[0] == Some(0) && holds[1] == Some(1),
-                        fourth_argument_as: holds.iter().position(|h| *h == Some(3)),
+                    let target = instruction.near_branch_target();
+                    let jump = flow == FlowControl::UnconditionalBranch;
+                    // A jump back is a loop, not a hand-over. (One forward within the function
+                    // is taken for one; what it leads to is then no function of both forms.)
+                    let inside = (address..=instruction.ip()).contains(&target);
+                    return (!inside).then_some(Transfer {
+                        target,
+                        holds,
+                        jump,
                     });
                 }
                 FlowControl::Next | FlowControl::ConditionalBranch => {}
                 _ => return None,
             }
             let copied = copy(&instruction);
+            let before = holds;
             for register in written(&mut info, &instruction) {
                 if let Some(slot) = ARGUMENTS.iter().position(|a| *a == register) {
                     holds[slot] = match copied {
-                        Some((to, from)) if to == register => ARGUMENTS
-                            .iter()
-                            .position(|a| *a == from)
-                            .and_then(|i| holds[i]),
+                        Some((to, from)) if to == register => {
+                            let from = ARGUMENTS.iter().position(|a| *a == from);
+                            from.and_then(|i| before[i])
+                        }
                         _ => None,
                     };
                 }
@@ -229,7 +277,7 @@ mod x86 {
 
     #[cfg(test)]
     mod tests {
-        use super::{emulated_offset, first_call};
+        use super::{UNTOUCHED, emulated_offset, first_transfer};
 
         #[test]
         fn push_is_found_behind_endbr() {
@@ -255,30 +303,44 @@ mod x86 {
 
         #[test]
         fn arguments_are_followed_to_the_call() {
+            let transfer = |code: &[u8]| first_transfer(code, 0x1000, UNTOUCHED).unwrap();
             // sub $8,%rsp; call +0x100
-            let code = [0x48, 0x83, 0xec, 0x08, 0xe8, 0x00, 0x01, 0x00, 0x00];
-            let call = first_call(&code, 0x1000).unwrap();
+            let call = transfer(&[0x48, 0x83, 0xec, 0x08, 0xe8, 0x00, 0x01, 0x00, 0x00]);
             assert_eq!(call.target, 0x1109);
-            assert!(call.first_two_kept);
-            assert_eq!(call.fourth_argument_as, Some(3));
+            assert!(call.keeps_first_two() && !call.jump);
+            assert_eq!(call.position_of_fourth(), Some(3));
             // mov %rcx,%r8; xor %ecx,%ecx; call +0x100
-            let code = [0x49, 0x89, 0xc8, 0x31, 0xc9, 0xe8, 0x00, 0x01, 0x00, 0x00];
-            let call = first_call(&code, 0x1000).unwrap();
-            assert_eq!(call.fourth_argument_as, Some(4));
+            let call = transfer(&[0x49, 0x89, 0xc8, 0x31, 0xc9, 0xe8, 0x00, 0x01, 0x00, 0x00]);
+            assert_eq!(call.position_of_fourth(), Some(4));
             // mov %rsp,%rcx; call +0x100: the plain form hands on a pointer of its own
-            let code = [0x48, 0x89, 0xe1, 0xe8, 0x00, 0x01, 0x00, 0x00];
-            let call = first_call(&code, 0x1000).unwrap();
-            assert!(call.first_two_kept);
-            assert_eq!(call.fourth_argument_as, None);
+            let call = transfer(&[0x48, 0x89, 0xe1, 0xe8, 0x00, 0x01, 0x00, 0x00]);
+            assert!(call.keeps_first_two());
+            assert_eq!(call.position_of_fourth(), None);
             // xor %esi,%esi; call +0x100
-            let code = [0x31, 0xf6, 0xe8, 0x00, 0x01, 0x00, 0x00];
-            assert!(!first_call(&code, 0x1000).unwrap().first_two_kept);
+            let call = transfer(&[0x31, 0xf6, 0xe8, 0x00, 0x01, 0x00, 0x00]);
+            assert!(!call.keeps_first_two());
         }
 
         #[test]
-        fn garbage_is_no_call() {
-            assert!(first_call(&[0xff; 64], 0x1000).is_none());
-            assert!(first_call(&[], 0).is_none());
+        fn jumps_hand_on_what_the_registers_hold() {
+            // SSL_write_ex of OpenSSL 3.3: mov %rcx,%r8; xor %ecx,%ecx; jmp -0x20 (a function
+            // that lies before)
+            let code = [0x49, 0x89, 0xc8, 0x31, 0xc9, 0xeb, 0xd9];
+            let jump = first_transfer(&code, 0x1000, UNTOUCHED).unwrap();
+            assert_eq!(jump.target, 0x0fe0);
+            assert!(jump.jump && jump.keeps_first_two());
+            // SSL_write_ex2: sub $8,%rsp; call +0x100
+            let code = [0x48, 0x83, 0xec, 0x08, 0xe8, 0x00, 0x01, 0x00, 0x00];
+            let call = first_transfer(&code, jump.target, jump.holds).unwrap();
+            assert_eq!(call.position_of_fourth(), Some(4));
+        }
+
+        #[test]
+        fn garbage_and_loops_are_no_transfer() {
+            assert!(first_transfer(&[0xff; 64], 0x1000, UNTOUCHED).is_none());
+            assert!(first_transfer(&[], 0, UNTOUCHED).is_none());
+            // nop; jmp to itself
+            assert!(first_transfer(&[0x90, 0xeb, 0xfd], 0x1000, UNTOUCHED).is_none());
             assert_eq!(emulated_offset(&[0x06; 16], 0), None);
         }
     }
@@ -288,17 +350,31 @@ mod x86 {
 mod x86 {
     //! Which instructions are emulated is known for x86-64 only; elsewhere probes go on symbols.
 
-    pub(super) struct Call {
+    pub(super) type Holds = [Option<usize>; 5];
+
+    pub(super) const UNTOUCHED: Holds = [None; 5];
+
+    pub(super) struct Transfer {
         pub(super) target: u64,
-        pub(super) first_two_kept: bool,
-        pub(super) fourth_argument_as: Option<usize>,
+        pub(super) holds: Holds,
+        pub(super) jump: bool,
+    }
+
+    impl Transfer {
+        pub(super) fn keeps_first_two(&self) -> bool {
+            false
+        }
+
+        pub(super) fn position_of_fourth(&self) -> Option<usize> {
+            None
+        }
     }
 
     pub(super) fn emulated_offset(_: &[u8], _: u64) -> Option<u64> {
         None
     }
 
-    pub(super) fn first_call(_: &[u8], _: u64) -> Option<Call> {
+    pub(super) fn first_transfer(_: &[u8], _: u64, _: Holds) -> Option<Transfer> {
         None
     }
 }

@@ -1,6 +1,7 @@
 //! Looking at one process through `/proc`.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use procfs::ProcError;
@@ -86,6 +87,8 @@ pub struct Target {
     pub executable: PathBuf,
     /// Whether it is a Python interpreter.
     pub python: bool,
+    /// Where its environment has the dynamic linker look first (`LD_LIBRARY_PATH`).
+    pub library_path: Vec<PathBuf>,
 }
 
 fn wrap(pid: u32) -> impl Fn(ProcError) -> ProcessError {
@@ -210,6 +213,9 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
         rejected: environment.rejected,
         executable,
         python: version.is_some(),
+        library_path: get("LD_LIBRARY_PATH")
+            .map(|p| std::env::split_paths(&p).collect())
+            .unwrap_or_default(),
     })
 }
 
@@ -250,6 +256,49 @@ pub fn mapped_code(pid: u32) -> Result<Vec<MappedFile>, ProcessError> {
         files.push(MappedFile { path, reach, id });
     }
     Ok(files)
+}
+
+/// Names of the TLS libraries that Python's `_ssl` is linked to.
+const TLS_LIBRARIES: [&str; 2] = ["libssl.so.3", "libssl.so.1.1"];
+
+/// Where dynamic linkers look when nothing says otherwise.
+const LIBRARY_FOLDERS: [&str; 7] = [
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/local/lib64",
+    "/usr/local/lib",
+    "/usr/lib",
+    "/lib",
+];
+
+/// The TLS libraries that a process has not loaded but most likely will: those that its dynamic
+/// linker would find. Probed ahead, their first call cannot come too early; a wrong guess costs
+/// nothing, as it is never mapped.
+#[must_use]
+pub fn foreseen_tls(target: &Target) -> Vec<MappedFile> {
+    let beside = target
+        .executable
+        .parent()
+        .and_then(Path::parent)
+        .map(|p| p.join("lib"));
+    let folders = target.library_path.iter().cloned().chain(beside);
+    let folders: Vec<_> = folders.chain(LIBRARY_FOLDERS.map(PathBuf::from)).collect();
+    let root = PathBuf::from(format!("/proc/{}/root", target.pid));
+    TLS_LIBRARIES
+        .iter()
+        .filter_map(|name| {
+            folders.iter().find_map(|folder| {
+                let path = folder.join(name);
+                let reach = root.join(path.strip_prefix("/").ok()?);
+                let found = std::fs::metadata(&reach).ok()?;
+                let (major, minor) = (libc::major(found.dev()), libc::minor(found.dev()));
+                let device = (i32::try_from(major).ok()?, i32::try_from(minor).ok()?);
+                let id = (device.0, device.1, found.ino());
+                Some(MappedFile { path, reach, id })
+            })
+        })
+        .collect()
 }
 
 /// `Some` when this is a Python: with its version `3.N` when a name tells it.

@@ -104,8 +104,10 @@ impl TlsFinder {
     pub fn linker_hook(&mut self, path: &Path) -> Option<u64> {
         let key = key_of(path).ok()?;
         *self.linkers.entry(key).or_insert_with(|| {
-            let data = ReadCache::new(File::open(path).ok()?);
-            let image = Image::parse(&data).ok()?;
+            let mut bytes = Vec::new();
+            let file = File::open(path).ok()?;
+            file.take(MOST_AT_ONCE).read_to_end(&mut bytes).ok()?;
+            let image = Image::parse(bytes.as_slice()).ok()?;
             let (found, _) = image.functions(&["_dl_debug_state"]);
             image.file_offset(found.get("_dl_debug_state")?.address)
         })
