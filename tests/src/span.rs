@@ -102,6 +102,13 @@ impl Span {
         self.messages(name).iter().map(text_of).collect()
     }
 
+    /// When it began, in nanoseconds of wall time.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        let start = self.0["start_time_unix_nano"].as_str();
+        start.and_then(|t| t.parse().ok()).unwrap_or_default()
+    }
+
     /// Nanoseconds from start to end.
     #[must_use]
     pub fn duration(&self) -> u64 {

@@ -27,6 +27,7 @@ fn started(scene: &Scene) -> Result<Option<Agent>> {
     let mut command = scene.live(&python, "client.py");
     let mut agent = Agent::run(&scene.temp, &[], command.arg("stdlib"))?;
     assert_eq!(agent.process.line()?, "ready");
+    agent.wait_for_log("tracing client")?;
     Ok(Some(agent))
 }
 

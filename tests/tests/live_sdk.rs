@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use genspan::vocabulary::attr;
-use genspan_tests::{Call, Finished, Scene, need};
+use genspan_tests::{Call, Finished, Scene, Span, need};
 use serde_json::{Value, json};
 
 const NEW: &str = "sdk-new";
@@ -51,7 +51,7 @@ fn common() -> Vec<Value> {
     ]
     .into_iter()
     .map(|mut step| {
-        // The old SDK has no `metadata` of its own.
+        // Some providers' clients say it so; the oldest SDK knows no `metadata`.
         if let Some(metadata) = step["body"]
             .as_object_mut()
             .and_then(|b| b.remove("metadata"))
@@ -61,6 +61,24 @@ fn common() -> Vec<Value> {
         step
     })
     .collect()
+}
+
+/// The same for the oldest SDK, which does not know all of the API.
+fn common_to_oldest() -> Vec<Value> {
+    let mut steps = common();
+    for step in &mut steps {
+        let Some(body) = step["body"].as_object_mut() else {
+            continue;
+        };
+        let unknown: serde_json::Map<_, _> = ["stream_options", "tools", "dimensions"]
+            .iter()
+            .filter_map(|name| body.remove_entry(*name))
+            .collect();
+        if !unknown.is_empty() {
+            body.insert("extra_body".to_owned(), Value::Object(unknown));
+        }
+    }
+    steps
 }
 
 /// Calls that only a newer SDK can make.
@@ -87,8 +105,10 @@ fn same(environment: &str, client: &[&str], steps: &[Value]) -> Result<Option<Fi
     for step in steps {
         seen.push(client.call(step)?);
     }
-    let finished = agent.stop()?;
+    let mut finished = agent.stop()?;
     assert_eq!(finished.code, 0, "{}", finished.log);
+    // A stream that is not read to its last byte ends with its connection, later.
+    finished.spans.sort_by_key(Span::start);
     assert_eq!(Call::of_spans(&finished.spans), seen, "{}", finished.log);
     Ok(Some(finished))
 }
@@ -168,7 +188,7 @@ fn newest_on_uvloop() -> Result<()> {
 
 #[test]
 fn oldest_sync() -> Result<()> {
-    if let Some(finished) = same(OLD, &["openai"], &common())? {
+    if let Some(finished) = same(OLD, &["openai"], &common_to_oldest())? {
         check_numbers(&finished);
     }
     Ok(())
@@ -176,7 +196,7 @@ fn oldest_sync() -> Result<()> {
 
 #[test]
 fn oldest_async() -> Result<()> {
-    if let Some(finished) = same(OLD, &["openai-async"], &common())? {
+    if let Some(finished) = same(OLD, &["openai-async"], &common_to_oldest())? {
         check_numbers(&finished);
     }
     Ok(())

@@ -265,8 +265,9 @@ impl Live {
         let mut quiet = 0;
         self.clock()?;
         loop {
-            let taken = self.data(BATCH)?;
+            // What a process is before what it says.
             let changed = self.control()?;
+            let taken = self.data(BATCH)?;
             let now = Instant::now();
             if timers.sweep.due(now) {
                 self.sweep()?;
@@ -359,10 +360,14 @@ impl Live {
                 }
             };
             if let Event::Data(data) = &event
-                && !self.core.announced.contains(&data.connection.pid)
                 && let Some(traced) = self.attachments.get(data.connection.pid)
             {
-                self.core.announce(traced)?;
+                if !traced.target.python {
+                    continue;
+                }
+                if !self.core.announced.contains(&data.connection.pid) {
+                    self.core.announce(traced)?;
+                }
             }
             if let Some(recorder) = &mut self.core.recorder {
                 recorder.record(&record, &event)?;

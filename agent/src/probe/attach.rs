@@ -26,7 +26,7 @@ pub struct AttachedLibrary {
     pub failed: Option<String>,
     /// The process has it mapped; until then it was only foreseen.
     mapped: bool,
-    probes: Probes,
+    _probes: Probes,
 }
 
 impl AttachedLibrary {
@@ -192,7 +192,7 @@ impl Attachments {
                 id: library.id,
                 failed: None,
                 mapped: library.mapped,
-                probes,
+                _probes: probes,
             });
         }
         all
@@ -276,12 +276,10 @@ impl Attachments {
         if traced.target.python {
             self.rescan(kernel, pid)?;
         } else {
-            // At once: the new program is not to be read by them.
-            for library in traced.libraries.drain(..) {
-                library.probes.remove();
-            }
-            if let Some(probes) = traced.linker.take() {
-                probes.remove();
+            // A shell on its way to a Python, most likely: the probes stay, so that nothing of
+            // that is missed. What this program itself says is not told.
+            for library in &mut traced.libraries {
+                library.mapped = false;
             }
         }
         Ok(())
@@ -348,7 +346,7 @@ fn attach(
         id: file.id,
         failed,
         mapped,
-        probes,
+        _probes: probes,
     }))
 }
 

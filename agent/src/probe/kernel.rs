@@ -140,11 +140,6 @@ impl Probes {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Removes them before it returns.
-    pub fn remove(mut self) {
-        self.0.clear();
-    }
 }
 
 /// Where the probes of one TLS library go.

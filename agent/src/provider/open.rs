@@ -94,7 +94,8 @@ impl Open {
         if body.dropped() > 0 {
             self.defects.add(Defects::REQUEST_OVER_LIMIT);
         }
-        if body.has_hole() && body.dropped() == 0 {
+        // The protocol stage has said why, when the kernel left it out.
+        if body.has_hole() && !self.defects.has(Defects::REQUEST_OVER_LIMIT) {
             self.defects.add(Defects::REQUEST_GAP);
         }
         self.fingerprint = retry::fingerprint(self.target, &body);

@@ -215,7 +215,7 @@ fn document(outcome: &mut Outcome, route: &Route, status: u16, mut body: Body, r
     outcome.dropped = body.dropped();
     if outcome.dropped > 0 {
         outcome.defects.add(Defects::RESPONSE_OVER_LIMIT);
-    } else if body.has_hole() {
+    } else if body.has_hole() && !outcome.defects.has(Defects::RESPONSE_OVER_LIMIT) {
         outcome.defects.add(Defects::RESPONSE_GAP);
     }
     let ended = !UNENDED.iter().any(|d| outcome.defects.has(*d));
@@ -255,7 +255,8 @@ fn document(outcome: &mut Outcome, route: &Route, status: u16, mut body: Body, r
 /// Says that a document was not whole, when nothing else says why. When all of it was seen and
 /// it is no document at all, then its client cannot read it either.
 fn broken(outcome: &mut Outcome, whole: bool) {
-    if whole || outcome.dropped > 0 || outcome.defects.has(Defects::RESPONSE_GAP) {
+    const EXPLAINED: [Defects; 2] = [Defects::RESPONSE_OVER_LIMIT, Defects::RESPONSE_GAP];
+    if whole || EXPLAINED.iter().any(|d| outcome.defects.has(*d)) {
         return;
     }
     let seen = !outcome

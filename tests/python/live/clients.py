@@ -95,8 +95,11 @@ class Requests:
             method, url, headers=headers, data=data, stream=True, timeout=30
         )
         with answer:
-            body = enough(lines(answer.iter_content(64)), stop_after) if stop_after else answer.content
-            return answer.status_code, body
+            if stop_after:
+                return answer.status_code, enough(lines(answer.iter_content(64)), stop_after)
+            # Not all codings are known to every version of it.
+            body = answer.raw.read(decode_content=False)
+            return answer.status_code, decoded(answer.headers.get("content-encoding"), body)
 
 
 class Httpx:
