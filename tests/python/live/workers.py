@@ -1,4 +1,4 @@
-"""Starts worker processes, each of which makes one call at once: workers.py HOW COUNT
+"""Starts worker processes, each of which makes one call soon: workers.py HOW COUNT
 
 HOW is `os` (os.fork), or a start method of multiprocessing: `fork`, `spawn`, `forkserver`. Prints
 `ready`, waits for a line, and then each worker prints what it saw. A second line ends it.
@@ -8,12 +8,16 @@ import json
 import multiprocessing
 import os
 import sys
+import time
 
 
 def work(number):
     # TLS is loaded by the parent where the worker inherits its memory.
     from one_call import call
 
+    # The kernel takes a grace period to place the first probe in a new process: up to a tenth of
+    # a second on a busy machine, in which nothing of it is seen (README, "What it sees").
+    time.sleep(0.5)
     answer = call(f"worker-{number}")
     answer["pid"] = os.getpid()
     os.write(1, (json.dumps(answer) + "\n").encode())
