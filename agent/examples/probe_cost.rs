@@ -134,7 +134,7 @@ fn main() -> anyhow::Result<()> {
             drop(links);
             let probes: Probes = kernel.attach_tls(pid, &file.reach, &places)?;
             with_genspan.push(draining(&mut kernel, &mut target, size)?);
-            drop(probes);
+            probes.remove();
         }
         let (b, e, g) = (
             median(&mut bare),

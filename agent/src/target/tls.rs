@@ -103,6 +103,9 @@ impl TlsFinder {
     /// Offset in this dynamic linker of the function that it calls when libraries change.
     pub fn linker_hook(&mut self, path: &Path) -> Option<u64> {
         let key = key_of(path).ok()?;
+        if self.linkers.len() >= MAX_REMEMBERED {
+            self.linkers.clear();
+        }
         *self.linkers.entry(key).or_insert_with(|| {
             let mut bytes = Vec::new();
             let file = File::open(path).ok()?;
