@@ -159,6 +159,7 @@ impl Pipeline {
             Event::Tick { time } => {
                 self.now = self.now.max(*time);
                 self.flush_waiting(*time);
+                self.give_up_stale(*time);
                 self.spans.tick(*time);
             }
         }
@@ -284,6 +285,12 @@ impl Pipeline {
         }
     }
 
+    fn give_up_stale(&mut self, now: BootTime) {
+        for c in self.connections.values_mut() {
+            c.http.tick(now, &mut self.calls);
+        }
+    }
+
     fn hand_on(&mut self) {
         if self.calls.has_events() {
             for event in self.calls.drain() {
@@ -364,6 +371,7 @@ fn add_counters(sums: &mut Counters, c: &Connection) {
     s.resync_bytes += h.resync_bytes;
     s.lost_framings += h.lost_framings;
     s.unfollowed_bytes += h.unfollowed_bytes;
+    s.stale += h.stale;
     s.overflowed += h.overflowed;
     for a in [c.write.counters(), c.read.counters()] {
         let s = &mut sums.stream;
@@ -376,3 +384,7 @@ fn add_counters(sums: &mut Counters, c: &Connection) {
         s.invalid += a.invalid;
     }
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -16,7 +16,7 @@ macro_rules! defects {
 }
 
 defects! {
-    /// The first bytes of the exchange were before we attached.
+    /// The exchange was under way when its connection was first seen: what came before was not.
     ATTACHED_MIDWAY = 0, "attached_midway";
     /// Bytes of the request are missing.
     REQUEST_GAP = 1, "request_gap";
@@ -46,6 +46,9 @@ defects! {
     EVENT_BROKEN = 13, "event_broken";
     /// More choices, tool calls or items than we follow.
     TOO_MANY_PARTS = 14, "too_many_parts";
+    /// It was the server that ended the connection before the response was whole; goes along
+    /// with [`Defects::RESPONSE_CUT`].
+    SERVER_ENDED = 15, "server_ended";
 }
 
 impl Defects {

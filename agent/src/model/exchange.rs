@@ -82,7 +82,20 @@ pub struct SseEvent<'a> {
 /// transfer and content coding. Every exchange that was begun with a [`Interest::Wanted`] gets
 /// exactly one `response_end`, after which its id is not heard of again. `request_end` comes at
 /// most once and may come after the response's parts (a server may answer early).
+///
+/// An exchange begins with its `request_head`, or with `half_seen`: then nothing of its request
+/// comes, and nothing of its response's head when that was not seen either.
 pub trait ExchangeSink {
+    /// An exchange that was under way when its connection was first seen. `time` is that of the
+    /// first byte that was seen of it, `tid` the thread that moved it.
+    fn half_seen(
+        &mut self,
+        id: ExchangeId,
+        connection: ConnectionId,
+        tid: u32,
+        time: BootTime,
+    ) -> Interest;
+
     /// A request begins. `time` is that of its first byte, `tid` the thread that moved it.
     fn request_head(
         &mut self,
@@ -108,6 +121,10 @@ pub trait ExchangeSink {
 
     /// The next event of an event stream.
     fn response_event(&mut self, id: ExchangeId, time: BootTime, event: SseEvent<'_>);
+
+    /// Events of the stream are missing here, and so much may be missing that what follows is of
+    /// another response: it counts only when it says itself that it is of this one.
+    fn response_doubtful(&mut self, id: ExchangeId);
 
     /// The exchange is over. `time` is that of its last byte, or of what ended it.
     fn response_end(&mut self, id: ExchangeId, time: BootTime, defects: Defects);

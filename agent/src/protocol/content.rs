@@ -55,6 +55,24 @@ impl ResponseBody {
         }
     }
 
+    /// Of a response of which only a later part is seen, from a place on where a line of an event
+    /// stream starts. That it can be read there shows that it has no content coding.
+    #[must_use]
+    pub fn middle_of_events() -> Self {
+        let mut events = SseParser::new();
+        events.gap();
+        Self {
+            decoder: Decoder::for_codings(std::iter::empty()),
+            events: Some(Box::new(events)),
+        }
+    }
+
+    /// Whether it is an event stream.
+    #[must_use]
+    pub const fn is_events(&self) -> bool {
+        self.events.is_some()
+    }
+
     /// Takes bytes free of framing.
     pub fn data(
         &mut self,

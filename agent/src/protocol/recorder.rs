@@ -60,6 +60,11 @@ impl Recorder {
 }
 
 impl ExchangeSink for Recorder {
+    fn half_seen(&mut self, id: ExchangeId, _: ConnectionId, tid: u32, time: BootTime) -> Interest {
+        self.tell(id, Some(time), &format!("half-seen tid{tid}"));
+        Interest::Wanted
+    }
+
     fn request_head(
         &mut self,
         id: ExchangeId,
@@ -102,6 +107,10 @@ impl ExchangeSink for Recorder {
         let data = String::from_utf8_lossy(e.data);
         let what = format!("<event {}|{data}|{}", e.event, e.comment);
         self.tell(id, Some(time), &what);
+    }
+
+    fn response_doubtful(&mut self, id: ExchangeId) {
+        self.tell(id, None, "<doubtful");
     }
 
     fn response_end(&mut self, id: ExchangeId, time: BootTime, defects: Defects) {

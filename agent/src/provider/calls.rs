@@ -48,7 +48,11 @@ impl Calls {
     /// The calls under way, in the order of their start.
     #[must_use]
     pub fn progress(&self, now: BootTime) -> Vec<CallProgress> {
-        let calls = self.open.values().filter(|o| o.verdict == Verdict::Call);
+        // How long a half-seen one takes already is not known.
+        let calls = self
+            .open
+            .values()
+            .filter(|o| o.verdict == Verdict::Call && !o.half);
         let mut all: Vec<_> = calls.map(|o| o.progress(now)).collect();
         all.sort_by_key(|p| p.exchange);
         all
@@ -97,15 +101,17 @@ impl Calls {
 
     fn finish(&mut self, mut open: Open, time: BootTime, defects: Defects) {
         self.held = self.held.saturating_sub(open.held);
+        open.recognise_document();
         let response = std::mem::replace(&mut open.response, super::response::Response::new(0));
         let status = response.status();
-        let first_chunk = response.first_chunk();
+        let first_chunk = response.first_chunk().filter(|_| !open.half);
         let end = response.over().unwrap_or(time);
         let outcome = response.finish(&open.route, defects.with(open.defects), self.stopping);
         self.over_limit(outcome.dropped);
         let known = match open.verdict {
             Verdict::Call => true,
             Verdict::Other => false,
+            Verdict::Unknown if open.half => false,
             Verdict::Unknown => !outcome.foreign && status.is_some(),
         };
         if !known {
@@ -156,6 +162,22 @@ fn model_call(
 }
 
 impl ExchangeSink for Calls {
+    fn half_seen(
+        &mut self,
+        id: ExchangeId,
+        connection: ConnectionId,
+        tid: u32,
+        time: BootTime,
+    ) -> Interest {
+        if self.open.len() >= self.limits.open_calls {
+            self.counters.refused += 1;
+            return Interest::Unwanted;
+        }
+        let open = Open::half_seen(id, connection, tid, time, self.limits.text_bytes);
+        self.open.insert(id, open);
+        Interest::Wanted
+    }
+
     fn request_head(
         &mut self,
         id: ExchangeId,
@@ -211,10 +233,18 @@ impl ExchangeSink for Calls {
 
     fn response_event(&mut self, id: ExchangeId, time: BootTime, event: SseEvent<'_>) {
         let left = self.left();
-        if let Some(open) = self.open.get_mut(&id) {
+        if let Some(open) = self.open.get_mut(&id)
+            && open.recognises(&event)
+        {
             let more = open.response.event(&open.route, time, event, left);
             open.held += more;
             self.held += more;
+        }
+    }
+
+    fn response_doubtful(&mut self, id: ExchangeId) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.response.doubt();
         }
     }
 

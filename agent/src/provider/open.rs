@@ -8,10 +8,10 @@ use super::recognise::{self, Route};
 use super::response::Response;
 use super::retry;
 use super::text::Room;
-use crate::model::call::{Api, CallEvent, CallProgress, CallRequest};
+use crate::model::call::{Api, CallEvent, CallProgress, CallRequest, Operation};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
-use crate::model::exchange::{ExchangeId, RequestHead};
+use crate::model::exchange::{ExchangeId, RequestHead, SseEvent};
 use crate::model::time::BootTime;
 
 /// Whether a request is a model call.
@@ -32,7 +32,10 @@ pub(super) struct Open {
     pub(super) connection: ConnectionId,
     pub(super) tid: u32,
     pub(super) start: BootTime,
+    /// Of a half-seen one what its response said so far.
     pub(super) route: Route,
+    /// It was under way when its connection was first seen: nothing is known of its request.
+    pub(super) half: bool,
     pub(super) traceparent: Option<String>,
     pub(super) attempt: Option<u32>,
     target: u64,
@@ -63,6 +66,7 @@ impl Open {
             tid,
             start,
             route,
+            half: false,
             traceparent: head.headers.get("traceparent").map(str::to_owned),
             attempt: retry::attempt(&head.headers),
             target: retry::target(head),
@@ -75,6 +79,64 @@ impl Open {
             defects: Defects::NONE,
             held: 0,
         }
+    }
+
+    /// A call, if it is one, of which only a later part is seen: its response must tell.
+    pub(super) fn half_seen(
+        id: ExchangeId,
+        connection: ConnectionId,
+        tid: u32,
+        start: BootTime,
+        text_bytes: usize,
+    ) -> Self {
+        Self {
+            id,
+            connection,
+            tid,
+            start,
+            route: Route::unseen(),
+            half: true,
+            traceparent: None,
+            attempt: None,
+            target: 0,
+            fingerprint: 0,
+            verdict: Verdict::Unknown,
+            body: Body::default(),
+            ended: true,
+            request: CallRequest::default(),
+            response: Response::new(text_bytes),
+            defects: Defects::ATTACHED_MIDWAY,
+            held: 0,
+        }
+    }
+
+    /// Whether an event of the response is to be taken: of a half-seen call from the first one on
+    /// that shows what call it is.
+    pub(super) fn recognises(&mut self, event: &SseEvent<'_>) -> bool {
+        if self.half
+            && self.verdict == Verdict::Unknown
+            && let Some((operation, api)) = recognise::event(event)
+        {
+            self.answers_as(operation, api);
+        }
+        !self.half || self.verdict == Verdict::Call
+    }
+
+    /// The same for an answer that came as one document, when it is over.
+    pub(super) fn recognise_document(&mut self) {
+        if self.half
+            && self.verdict == Verdict::Unknown
+            && let Some(document) = self.response.document()
+            && let Some((operation, api)) = recognise::document(&document.root)
+        {
+            self.answers_as(operation, api);
+        }
+    }
+
+    fn answers_as(&mut self, operation: Operation, api: Api) {
+        self.route.operation = operation;
+        self.route.api = api;
+        self.verdict = Verdict::Call;
     }
 
     /// Bytes of the request; gives by how much more is held.

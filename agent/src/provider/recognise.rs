@@ -3,9 +3,9 @@
 
 use super::hosts;
 use super::json::Object;
-use super::json::field;
+use super::json::{self, field};
 use crate::model::call::{Api, Operation};
-use crate::model::exchange::RequestHead;
+use crate::model::exchange::{RequestHead, SseEvent};
 
 /// What the head of a request tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,24 @@ pub(super) struct Route {
     pub(super) stream: bool,
     /// Where a fetched stream starts.
     pub(super) cursor: Option<String>,
+}
+
+impl Route {
+    /// Of a request that was not seen. The protocol is OpenAI's; at which address its server is
+    /// only the request would have told. Operation and API are told by the response.
+    pub(super) const fn unseen() -> Self {
+        Self {
+            operation: Operation::Chat,
+            api: Api::ChatCompletions,
+            provider: hosts::OPENAI,
+            address: None,
+            port: None,
+            path_model: None,
+            fetch_id: None,
+            stream: false,
+            cursor: None,
+        }
+    }
 }
 
 /// The route of a request, if it may be a model call.
@@ -140,6 +158,36 @@ pub(super) fn confirms(api: Api, body: &Object) -> bool {
     any.iter().any(|key| field::is_set(body, key))
 }
 
+/// What call the event of a stream is of, when it says so itself.
+pub(super) fn event(event: &SseEvent<'_>) -> Option<(Operation, Api)> {
+    let root = json::read(event.data.trim_ascii())?.root;
+    match field::str(&root, "object") {
+        Some("chat.completion.chunk") => Some((Operation::Chat, Api::ChatCompletions)),
+        Some("text_completion") => Some((Operation::TextCompletion, Api::Completions)),
+        _ => field::str(&root, "type")
+            .filter(|kind| kind.starts_with("response."))
+            .map(|_| (Operation::Chat, Api::Responses)),
+    }
+}
+
+/// What call a document answers, when it says so itself. That a response was fetched, not made,
+/// it does not say.
+pub(super) fn document(root: &Object) -> Option<(Operation, Api)> {
+    let first_is_embedding = || {
+        let first = field::list(root, "data")?.first()?.as_object()?;
+        Some(field::str(first, "object") == Some("embedding"))
+    };
+    match field::str(root, "object")? {
+        "chat.completion" => Some((Operation::Chat, Api::ChatCompletions)),
+        "text_completion" => Some((Operation::TextCompletion, Api::Completions)),
+        "response" => Some((Operation::Chat, Api::Responses)),
+        "list" if first_is_embedding() == Some(true) => {
+            Some((Operation::Embeddings, Api::Embeddings))
+        }
+        _ => None,
+    }
+}
+
 /// Whether an id is one that OpenAI gives to responses.
 pub(super) fn is_response_id(id: &str) -> bool {
     id.starts_with("resp_") || id.starts_with("resp-")
@@ -185,6 +233,60 @@ mod tests {
         ] {
             let route = route(&head(method, path, "", "h"));
             assert_eq!(route.map(|r| r.api), want, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn payloads() {
+        use Api::{ChatCompletions, Completions, Embeddings, Responses};
+        for (text, streamed, whole) in [
+            (
+                r#"{"object":"chat.completion.chunk"}"#,
+                Some(ChatCompletions),
+                None,
+            ),
+            (
+                r#"{"object":"chat.completion"}"#,
+                None,
+                Some(ChatCompletions),
+            ),
+            (
+                r#"{"object":"text_completion"}"#,
+                Some(Completions),
+                Some(Completions),
+            ),
+            (r#"{"object":"response"}"#, None, Some(Responses)),
+            (
+                r#"{"type":"response.output_text.delta"}"#,
+                Some(Responses),
+                None,
+            ),
+            (
+                r#"{"object":"list","data":[{"object":"embedding"}]}"#,
+                None,
+                Some(Embeddings),
+            ),
+            (
+                r#"{"object":"list","data":[{"object":"model"}]}"#,
+                None,
+                None,
+            ),
+            (r#"{"object":"list","data":[]}"#, None, None),
+            (r#"{"type":"message"}"#, None, None),
+            (r#"{"error":{}}"#, None, None),
+            ("[DONE]", None, None),
+            ("", None, None),
+        ] {
+            let e = SseEvent {
+                event: "response.created",
+                data: text.as_bytes(),
+                comment: "",
+            };
+            assert_eq!(event(&e).map(|(_, api)| api), streamed, "{text}");
+            let root = json::read(text.as_bytes())
+                .map(|d| d.root)
+                .unwrap_or_default();
+            assert_eq!(document(&root).map(|(_, api)| api), whole, "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! A call under way: its response, and what it told when it is over.
 
 use super::body::Body;
+use super::json::{self, Document, field};
 use super::openai::answer::{self, Answer};
 use super::openai::stream_chat::{ChatStream, Seen};
 use super::openai::stream_responses::ResponsesStream;
@@ -35,6 +36,8 @@ pub(super) struct Response {
     chunks: u64,
     first_output: Option<BootTime>,
     broken_event: bool,
+    /// What comes may be of another response.
+    doubtful: bool,
     /// When the stream said that it is over. Clients stop reading there, so that the end of the
     /// HTTP message may never be read.
     over: Option<BootTime>,
@@ -63,7 +66,41 @@ impl Response {
             chunks: 0,
             first_output: None,
             broken_event: false,
+            doubtful: false,
             over: None,
+        }
+    }
+
+    /// So much is missing that what follows may be of another response.
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether an event names the response that those before it were of.
+    fn is_own(&self, event: &SseEvent<'_>) -> bool {
+        let own = match &self.form {
+            Form::Chat(stream) => stream.id(),
+            Form::Responses(stream) => stream.id(),
+            Form::None | Form::Document(_) => None,
+        };
+        let Some(root) = json::read(event.data.trim_ascii()).map(|d| d.root) else {
+            return false;
+        };
+        let named = match &self.form {
+            Form::Responses(_) => field::object(&root, "response").unwrap_or(&root),
+            _ => &root,
+        };
+        own.is_some() && field::nonempty(named, "id") == own
+    }
+
+    /// The document that the answer is, as far as it came.
+    pub(super) fn document(&mut self) -> Option<Document> {
+        match &mut self.form {
+            Form::Document(body) => {
+                body.close();
+                body.document(true)
+            }
+            _ => None,
         }
     }
 
@@ -108,6 +145,12 @@ impl Response {
         event: SseEvent<'_>,
         left: usize,
     ) -> usize {
+        if self.doubtful {
+            if !self.is_own(&event) {
+                return 0;
+            }
+            self.doubtful = false;
+        }
         if matches!(self.form, Form::None) {
             self.form = match route.api {
                 Api::Responses => Form::Responses(Box::default()),
@@ -155,6 +198,8 @@ impl Response {
             dropped: 0,
             foreign: false,
         };
+        let ended_by_server = outcome.defects.has(Defects::SERVER_ENDED);
+        outcome.defects = outcome.defects.without(Defects::SERVER_ENDED);
         if self.over.is_some() {
             // The client reads nothing after it, not even the end of the message.
             outcome.defects = outcome.defects.without(Defects::RESPONSE_CUT);
@@ -162,20 +207,35 @@ impl Response {
         if self.broken_event {
             outcome.defects.add(Defects::EVENT_BROKEN);
         }
-        let Some(head) = self.head else {
-            no_response(&mut outcome, stopping);
-            return outcome;
-        };
         let mut room = self.room;
-        match self.form {
-            Form::Chat(stream) => outcome.answer = stream.finish(),
-            Form::Responses(stream) => outcome.answer = stream.finish(route.operation, &mut room),
-            Form::None => document(&mut outcome, route, head.status, Body::default(), &mut room),
-            Form::Document(body) => document(&mut outcome, route, head.status, body, &mut room),
+        // Of a half-seen stream the head may not have been seen.
+        match (self.form, &self.head) {
+            (Form::Chat(stream), _) => outcome.answer = stream.finish(),
+            (Form::Responses(stream), _) => {
+                outcome.answer = stream.finish(route.operation, &mut room);
+            }
+            (Form::None, Some(head)) => {
+                document(&mut outcome, route, head.status, Body::default(), &mut room);
+            }
+            (Form::Document(body), Some(head)) => {
+                document(&mut outcome, route, head.status, body, &mut room);
+            }
+            (Form::None | Form::Document(_), None) => {
+                no_response(&mut outcome, stopping);
+                return outcome;
+            }
         }
         if outcome.answer.too_many {
             outcome.defects.add(Defects::TOO_MANY_PARTS);
         }
+        outcome.answer.response.chunks = self.chunks;
+        let refused = self.head.as_ref().is_some_and(|h| h.status >= 400);
+        if ended_by_server && outcome.defects.has(Defects::RESPONSE_CUT) && !refused {
+            broken_off(&mut outcome);
+        }
+        let Some(head) = self.head else {
+            return outcome;
+        };
         if head.status >= 400 {
             let error = outcome.answer.error.take();
             outcome.answer.error =
@@ -184,9 +244,17 @@ impl Response {
         }
         served_by(&mut outcome.answer, &head.headers);
         outcome.answer.response.status = Some(head.status);
-        outcome.answer.response.chunks = self.chunks;
         outcome
     }
+}
+
+/// The server ended the connection in the middle of its answer, for which its client raises an
+/// error. What the answer said of itself goes before.
+fn broken_off(outcome: &mut Outcome) {
+    outcome.answer.error.get_or_insert_with(|| CallError {
+        kind: "connection_reset".to_owned(),
+        message: None,
+    });
 }
 
 /// The connection ended without a response: not when it is our sight that ended.

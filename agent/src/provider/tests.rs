@@ -1,7 +1,7 @@
 //! The stage as a whole: exchanges in, calls out.
 
 use super::{Calls, Limits};
-use crate::model::call::{CallEvent, ModelCall, Operation, Part};
+use crate::model::call::{Api, CallEvent, CallRequest, ModelCall, Operation, Part};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::{
@@ -571,4 +571,188 @@ fn open_calls_are_bounded() {
     });
     assert_eq!(ask(&mut calls, "POST", CHAT, ASKED), Interest::Unwanted);
     assert_eq!(calls.counters().refused, 1);
+}
+
+/// A stage that was told of an exchange under way, and with what head of its response.
+fn half_seen(head: Option<u16>) -> Calls {
+    let mut calls = Calls::new(Limits::default());
+    let wanted = calls.half_seen(ID, CONNECTION, 43, BootTime(100));
+    assert_eq!(wanted, Interest::Wanted);
+    if let Some(status) = head {
+        assert_eq!(answered(&mut calls, status), Interest::Wanted);
+    }
+    calls
+}
+
+fn half_seen_stream(head: Option<u16>, events: &[&str], defects: Defects) -> Option<ModelCall> {
+    let mut calls = half_seen(head);
+    for (n, data) in events.iter().enumerate() {
+        event(&mut calls, 200 + n as u64, "", data);
+        assert!(calls.progress(BootTime(300)).is_empty());
+    }
+    end(&mut calls, defects.with(Defects::ATTACHED_MIDWAY))
+}
+
+fn half_seen_document(body: &str, defects: Defects) -> Option<ModelCall> {
+    let mut calls = half_seen(Some(200));
+    calls.response_body(ID, BootTime(130), 0, body.as_bytes());
+    end(&mut calls, defects.with(Defects::ATTACHED_MIDWAY))
+}
+
+#[test]
+fn a_half_seen_stream_is_told_as_far_as_it_was_seen() {
+    let chunks = [
+        r#"{"id":"c1","object":"chat.completion.chunk","model":"m-x","choices":[{"index":0,"delta":{"content":"lue."}}]}"#,
+        r#"{"id":"c1","object":"chat.completion.chunk","model":"m-x","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+        r#"{"id":"c1","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#,
+        "[DONE]",
+    ];
+    for head in [None, Some(200)] {
+        let call = half_seen_stream(head, &chunks, Defects::RESPONSE_CUT).unwrap();
+        assert_eq!(
+            (call.operation, call.api),
+            (Operation::Chat, Api::ChatCompletions)
+        );
+        assert_eq!((call.start, call.first_chunk), (BootTime(100), None));
+        assert_eq!(call.request, CallRequest::default());
+        assert_eq!((call.provider, call.server_address), ("openai", None));
+        assert_eq!(call.defects, Defects::ATTACHED_MIDWAY);
+        assert!(call.error.is_none() && call.retry.is_none());
+        assert_eq!(call.response.status, head);
+        assert_eq!(call.response.id.as_deref(), Some("c1"));
+        assert_eq!(call.response.model.as_deref(), Some("m-x"));
+        assert_eq!(call.response.finish_reasons, ["stop"]);
+        assert_eq!(call.response.messages[0].parts, [Part::Text("lue.".into())]);
+        assert_eq!(call.response.usage.output, Some(2));
+    }
+    let delta = r#"{"type":"response.output_text.delta","output_index":0,"delta":"x"}"#;
+    let done = r#"{"type":"response.completed","response":{"id":"r1","object":"response","status":"completed","model":"m-x","output":[],"usage":{"input_tokens":5,"output_tokens":2}}}"#;
+    let call = half_seen_stream(None, &[delta, done], Defects::NONE).unwrap();
+    assert_eq!(
+        (call.api, call.response.usage.input),
+        (Api::Responses, Some(5))
+    );
+    let text = r#"{"id":"t","object":"text_completion","choices":[{"index":0,"text":"x"}]}"#;
+    let call = half_seen_stream(None, &[text], Defects::NONE).unwrap();
+    assert_eq!(call.operation, Operation::TextCompletion);
+    assert!(call.response.finish_reasons.is_empty());
+}
+
+#[test]
+fn a_half_seen_document_says_itself_what_it_is() {
+    for (body, api) in [
+        (
+            r#"{"object":"chat.completion","id":"x","choices":[]}"#,
+            Some(Api::ChatCompletions),
+        ),
+        (
+            r#"{"object":"response","id":"x","output":[]}"#,
+            Some(Api::Responses),
+        ),
+        (
+            r#"{"object":"list","id":"x","data":[{"object":"embedding","embedding":[1,2]}]}"#,
+            Some(Api::Embeddings),
+        ),
+        (r#"{"id":"x","model":"m"}"#, None),
+        (r#"{"error":{"code":"x"}}"#, None),
+        ("", None),
+    ] {
+        let call = half_seen_document(body, Defects::NONE);
+        assert_eq!(call.as_ref().map(|c| c.api), api, "{body}");
+        let Some(call) = call else { continue };
+        assert_eq!(call.defects, Defects::ATTACHED_MIDWAY);
+        assert_eq!(call.response.id.as_deref(), Some("x"));
+        assert!(call.error.is_none());
+    }
+}
+
+#[test]
+fn what_is_half_seen_and_no_models_is_only_counted() {
+    let mut calls = half_seen(None);
+    event(&mut calls, 200, "tick", r#"{"price":1}"#);
+    event(&mut calls, 201, "", "[DONE]");
+    assert!(end(&mut calls, Defects::ATTACHED_MIDWAY).is_none());
+    assert_eq!((calls.counters().not_calls, calls.counters().calls), (1, 0));
+    // Of a stream that a client was refused nothing was seen at all.
+    let mut calls = half_seen(None);
+    assert!(end(&mut calls, Defects::ATTACHED_MIDWAY).is_none());
+}
+
+#[test]
+fn a_server_that_ends_in_the_middle_of_its_answer_fails_the_call() {
+    let by_server = Defects::RESPONSE_CUT.with(Defects::SERVER_ENDED);
+    let chunk = r#"{"id":"c1","choices":[{"index":0,"delta":{"content":"Hi"}}]}"#;
+    let kind = |call: &ModelCall| call.error.as_ref().map(|e| e.kind.clone());
+    let reset = Some("connection_reset".to_owned());
+
+    let call = stream(&[chunk], by_server);
+    assert_eq!(
+        (kind(&call), call.defects),
+        (reset.clone(), Defects::RESPONSE_CUT)
+    );
+    let call = plain(200, r#"{"id":"c1","object":"chat.co"#, by_server);
+    assert_eq!(kind(&call), reset);
+    assert!(!call.defects.has(Defects::SERVER_ENDED));
+    assert_eq!(
+        kind(
+            &half_seen_stream(
+                None,
+                &[r#"{"object":"chat.completion.chunk","choices":[]}"#],
+                by_server
+            )
+            .unwrap()
+        ),
+        reset
+    );
+    // What it said of itself goes before.
+    let call = stream(&[chunk, r#"{"error":{"code":"overloaded"}}"#], by_server);
+    assert_eq!(kind(&call).as_deref(), Some("overloaded"));
+    let call = plain(503, r#"{"err"#, by_server);
+    assert_eq!(kind(&call).as_deref(), Some("503"));
+    // The stream was over, or it was the client.
+    let call = stream(&[chunk, "[DONE]"], by_server);
+    assert!(call.error.is_none() && call.defects.is_none());
+    assert!(stream(&[chunk], Defects::RESPONSE_CUT).error.is_none());
+}
+
+/// After a large loss in a stream only what names its response counts as its own.
+#[test]
+fn a_doubtful_stream_goes_on_with_its_own_id_only() {
+    let chunk = |id: &str, text: &str| {
+        json!({"id": id, "choices": [{"index": 0, "delta": {"content": text}}]}).to_string()
+    };
+    let run = |before: &[String], after: &[String]| {
+        let mut calls = Calls::new(Limits::default());
+        ask(&mut calls, "POST", CHAT, ASKED);
+        answered(&mut calls, 200);
+        for data in before {
+            event(&mut calls, 200, "", data);
+        }
+        calls.response_doubtful(ID);
+        for data in after {
+            event(&mut calls, 210, "", data);
+        }
+        let call = end(&mut calls, Defects::RESPONSE_GAP).unwrap();
+        let parts = call.response.messages.into_iter().flat_map(|m| m.parts);
+        let texts = parts.filter_map(|p| match p {
+            Part::Text(text) => Some(text.kept),
+            _ => None,
+        });
+        (texts.collect::<String>(), call.end)
+    };
+    let (own, other, done) = (chunk("a", "x"), chunk("b", "y"), "[DONE]".to_owned());
+    let none = chunk("", "z");
+    let before = [own.clone()];
+    for (after, text, at) in [
+        (vec![own.clone(), none.clone(), done.clone()], "xxz", 210),
+        (vec![none, other.clone(), done.clone()], "x", 900),
+        (vec![done.clone()], "x", 900),
+    ] {
+        assert_eq!(
+            run(&before, &after),
+            (text.to_owned(), BootTime(at)),
+            "{after:?}"
+        );
+    }
+    assert_eq!(run(&[], &[other, done]).0, "");
 }

@@ -3,6 +3,7 @@
 use super::format::{self, Zone};
 use super::style::{Painter, Style};
 use super::text;
+use crate::model::defect::Defects;
 use crate::model::span::{Span, Value};
 use crate::vocabulary::{attr, operation, resource};
 use serde_json::Value as Json;
@@ -186,7 +187,11 @@ pub(super) fn of_span(span: &Span, zone: Zone) -> Row {
             Some(Value::Double(seconds)) => format::duration((seconds * 1e9) as u64),
             _ => String::new(),
         },
-        total: format::duration(total),
+        // Of one that was seen from the middle on it is not known.
+        total: match is_half_seen(span) {
+            true => "-".to_owned(),
+            false => format::duration(total),
+        },
         notes: span_notes(span, requested, answered),
     }
 }
@@ -246,9 +251,31 @@ fn span_notes(
         notes.push((Style::Warning, format!("{n} {word}")));
     }
     if let Some(Value::StrList(defects)) = span.attribute(attr::DEFECTS) {
-        notes.push((Style::Warning, format!("seen with {}", defects.join(", "))));
+        if is_half_seen(span) {
+            notes.push((Style::Warning, "seen from the middle".to_owned()));
+        }
+        let others: Vec<&str> = defects
+            .iter()
+            .map(String::as_str)
+            .filter(|d| !is_midway(d))
+            .collect();
+        if !others.is_empty() {
+            notes.push((Style::Warning, format!("seen with {}", others.join(", "))));
+        }
     }
     notes
+}
+
+/// Whether its beginning was before the agent's: then its duration is not known.
+fn is_half_seen(span: &Span) -> bool {
+    match span.attribute(attr::DEFECTS) {
+        Some(Value::StrList(defects)) => defects.iter().any(|d| is_midway(d)),
+        _ => false,
+    }
+}
+
+fn is_midway(defect: &str) -> bool {
+    Defects::ATTACHED_MIDWAY.names().any(|name| name == defect)
 }
 
 /// A text attribute.

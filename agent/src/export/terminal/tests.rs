@@ -365,3 +365,27 @@ fn a_closed_pipe_is_told() {
     terminal.span(&chat(1)).unwrap();
     assert!(terminal.flush().unwrap_err().is_closed());
 }
+
+/// How long the call took is not known, and that it is so is said in words.
+#[test]
+fn a_half_seen_call_has_no_duration() {
+    let mut half = chat(1);
+    half.attributes.retain(|(name, _)| {
+        name != attr::REQUEST_MODEL && name != attr::RESPONSE_TIME_TO_FIRST_CHUNK
+    });
+    let defects = ["attached_midway", "response_cut"].map(str::to_owned);
+    set(&mut half, attr::DEFECTS, defects.to_vec());
+    let page = shown(options(Width::Unlimited), &[half, chat(2)], &[]);
+    let lines: Vec<&str> = page.lines().collect();
+    let whole = lines.iter().find(|l| l.contains("312 ms")).unwrap();
+    let half = lines
+        .iter()
+        .find(|l| l.contains("from the middle"))
+        .unwrap();
+    assert!(whole.contains("1.50 s"), "{page}");
+    assert!(!half.contains("1.50 s"), "{page}");
+    assert!(
+        half.ends_with("stop · seen from the middle · seen with response_cut"),
+        "{page}"
+    );
+}

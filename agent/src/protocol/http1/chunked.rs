@@ -43,6 +43,11 @@ impl Chunked {
         Self(Part::Size { size: 0, digits: 0 })
     }
 
+    /// Somewhere in the body.
+    pub(super) const fn lost() -> Self {
+        Self(Part::Lost)
+    }
+
     /// The next thing in `input`, which is moved on.
     pub(super) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Step<'a> {
         while let Some((b, rest)) = input.split_first() {

@@ -7,8 +7,14 @@ use crate::model::time::BootTime;
 /// One exchange, from its request's head to the end of both its messages.
 pub(super) struct Exchange {
     pub(super) id: ExchangeId,
+    /// First byte of its request, or of what was seen of it.
+    pub(super) begun: BootTime,
     /// The sink still wants to hear of it.
     pub(super) wanted: bool,
+    /// It was under way when the connection was first seen: its request was not seen.
+    pub(super) half: bool,
+    /// Bytes of the client are missing right before its request.
+    pub(super) after_gap: bool,
     /// The method is HEAD: the response has no body, whatever its head says.
     pub(super) head: bool,
     /// The method is CONNECT: a 2xx response ends HTTP.
@@ -27,6 +33,37 @@ pub(super) struct Exchange {
     pub(super) response_defects: Defects,
 }
 
+impl Exchange {
+    /// That begins with its request.
+    pub(super) const fn new(id: ExchangeId, begun: BootTime, wanted: bool) -> Self {
+        Self {
+            id,
+            begun,
+            wanted,
+            half: false,
+            after_gap: false,
+            head: false,
+            connect: false,
+            awaits_continue: false,
+            request_done: false,
+            response_done: None,
+            answered: false,
+            request_defects: Defects::NONE,
+            response_defects: Defects::NONE,
+        }
+    }
+
+    /// That was under way when the connection was first seen.
+    pub(super) const fn half_seen(id: ExchangeId, begun: BootTime, wanted: bool) -> Self {
+        Self {
+            half: true,
+            request_done: true,
+            response_defects: Defects::ATTACHED_MIDWAY,
+            ..Self::new(id, begun, wanted)
+        }
+    }
+}
+
 /// What one connection carried, and what of it could not be followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -34,7 +71,8 @@ pub struct Counters {
     pub exchanges: u64,
     /// Those the sink wanted.
     pub wanted: u64,
-    /// Exchanges under way when the connection was first seen; one at most.
+    /// Exchanges under way when the connection was first seen; one at most. It is told as far as
+    /// its response can be read.
     pub half_seen: u64,
     /// Responses whose request was not seen.
     pub unrequested: u64,
@@ -50,6 +88,8 @@ pub struct Counters {
     pub lost_framings: u64,
     /// Bytes after a change of protocol.
     pub unfollowed_bytes: u64,
+    /// Responses given up because nothing came after bytes of them were missed.
+    pub stale: u64,
     /// Exchanges ended because more were under way than a connection may have.
     pub overflowed: u64,
 }

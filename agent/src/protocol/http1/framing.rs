@@ -93,6 +93,11 @@ impl Framing {
         Self::Chunked(Chunked::new())
     }
 
+    /// Somewhere in a body that is chunked, or else has no end that could be known.
+    pub(super) const fn lost() -> Self {
+        Self::Chunked(Chunked::lost())
+    }
+
     /// The next thing in `input`, which is moved on.
     pub(super) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Step<'a> {
         match self {

@@ -7,12 +7,14 @@
 mod chunked;
 mod exchange;
 mod framing;
+mod half;
 mod head;
 mod request;
 mod response;
 
 pub use chunked::{MAX_EXTENSION_BYTES, MAX_TRAILER_BYTES};
 pub use exchange::Counters;
+pub use half::MAX_START_BYTES;
 pub use head::{MAX_HEAD_BYTES, MAX_HEADER_FIELDS};
 
 use super::content::{RequestBody, ResponseBody};
@@ -25,6 +27,7 @@ use crate::model::time::BootTime;
 use crate::stream::GapReason;
 use exchange::Exchange;
 use framing::Framing;
+use half::Midway;
 use head::HeadBuffer;
 use std::collections::VecDeque;
 use std::fmt;
@@ -39,6 +42,10 @@ pub const MAX_FAILED_TURNS: u32 = 3;
 /// Bytes of the client before its first request, after which the connection is taken for
 /// something else.
 pub const MAX_UNSYNCED_BYTES: u64 = 16 << 20;
+
+/// How long nothing must have come of a response of which bytes are missing until it is taken for
+/// over, in nanoseconds: most likely its end is among them.
+pub const STALE_AFTER: u64 = 60_000_000_000;
 
 /// So far into a head it is checked again and again whether it looks like one.
 const CHECKED_START: usize = 64;
@@ -116,6 +123,16 @@ pub struct Http1 {
     verdict: Verdict,
     /// `Some` until the first bytes of the client are known not to be HTTP/2's preface.
     first: Option<First>,
+    /// `Some` as long as what comes may be of an exchange that was under way when the connection
+    /// was first seen.
+    midway: Option<Midway>,
+    /// Bytes of the client were missed, and no request began since.
+    gap_before_request: bool,
+    /// The client sends requests before the responses to those before are there.
+    pipelines: bool,
+    /// It does, and bytes of the server were missed: which response is whose is not known any
+    /// more.
+    unpaired: bool,
     /// Which way the latest bytes went.
     last_way: Option<Way>,
     failed_turns: u32,
@@ -152,6 +169,10 @@ impl Http1 {
                 time: BootTime(0),
                 tid: 0,
             }),
+            midway: Some(Midway::new()),
+            gap_before_request: false,
+            pipelines: false,
+            unpaired: false,
             last_way: None,
             failed_turns: 0,
             unsynced_bytes: 0,
@@ -166,6 +187,7 @@ impl Http1 {
                 resync_bytes: 0,
                 lost_framings: 0,
                 unfollowed_bytes: 0,
+                stale: 0,
                 overflowed: 0,
             },
         }
@@ -192,7 +214,7 @@ impl Http1 {
         let way = self.way(direction);
         match way {
             Way::Request => self.first_request_data(time, tid, bytes, ids, sink),
-            Way::Response => self.response_data(time, bytes, sink),
+            Way::Response => self.response_data(time, tid, bytes, ids, sink),
         }
         self.last_way = Some(way);
     }
@@ -225,11 +247,32 @@ impl Http1 {
     /// The peer ended its direction.
     pub fn end_of_stream(&mut self, time: BootTime, sink: &mut impl ExchangeSink) {
         match self.role {
-            Role::Client => self.end_all(time, true, Defects::RESPONSE_CUT, sink),
+            Role::Client => {
+                let cut = Defects::RESPONSE_CUT.with(Defects::SERVER_ENDED);
+                self.end_all(time, true, cut, sink);
+            }
             Role::Server => {
                 self.end_request(time, Defects::REQUEST_CUT, sink);
                 self.request.resync(Defects::NONE);
             }
+        }
+    }
+
+    /// Nothing happened until now: a response of which bytes are missing is not waited for for
+    /// ever.
+    pub fn tick(&mut self, now: BootTime, sink: &mut impl ExchangeSink) {
+        let State::Body(framing) = &self.response.state else {
+            return;
+        };
+        let missed = framing.is_lost()
+            || self.open.front().is_some_and(|e| {
+                e.response_defects.has(Defects::RESPONSE_GAP)
+                    || e.response_defects.has(Defects::RESPONSE_OVER_LIMIT)
+            });
+        if missed && now.since(self.response.last) > STALE_AFTER {
+            self.counters.stale += 1;
+            self.response.resync(Defects::NONE);
+            self.end_response(self.response.last, Defects::NONE, false, sink);
         }
     }
 
@@ -274,7 +317,8 @@ impl Http1 {
     /// Bytes of unfinished heads kept now; bodies are never kept here.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.request.head.bytes().len() + self.response.head.bytes().len()
+        let midway = self.midway.as_ref().map_or(0, Midway::buffered);
+        self.request.head.bytes().len() + self.response.head.bytes().len() + midway
     }
 
     const fn follows(&self) -> bool {
@@ -340,6 +384,7 @@ impl Http1 {
                 _ => self.end_response(time, cut, false, sink),
             }
         }
+        self.midway = None;
         self.request.resync(Defects::NONE);
         self.response.resync(Defects::NONE);
     }

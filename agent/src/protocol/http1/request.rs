@@ -86,6 +86,7 @@ impl Http1 {
                         self.counters.resyncs += 1;
                         self.request.resync(Defects::NONE);
                     } else {
+                        self.midway = None;
                         self.request.begun = (time, tid);
                         self.request.state = State::Head;
                     }
@@ -137,20 +138,28 @@ impl Http1 {
         sink: &mut impl ExchangeSink,
     ) {
         self.first = None;
+        self.midway = None;
         let State::Body(framing) = &mut self.request.state else {
+            self.gap_before_request = true;
             self.counters.resyncs += 1;
             self.request.resync(Defects::NONE);
             return;
         };
         let was_lost = framing.is_lost();
         let step = framing.gap(missing);
+        self.gap_before_request |= framing.is_lost() || step.beyond > 0;
         let is_over = matches!(framing, Framing::Length(0));
-        self.counters.lost_framings += u64::from(framing.is_lost() && !was_lost);
+        let framing_lost = framing.is_lost();
+        self.counters.lost_framings += u64::from(framing_lost && !was_lost);
         if let Some(e) = self.open.back_mut() {
             e.request_defects.add(defect);
             if let Some(body) = &mut self.request.body {
                 body.gap(e.id, step.body, sink);
             }
+        }
+        if framing_lost && defect == Defects::REQUEST_GAP {
+            // What follows may be of another request.
+            self.request.body = None;
         }
         if is_over {
             self.end_request(self.request.last, Defects::NONE, sink);
@@ -220,16 +229,11 @@ impl Http1 {
         self.counters.wanted += u64::from(wanted);
         let connect = head.method == "CONNECT";
         self.open.push_back(Exchange {
-            id,
-            wanted,
+            after_gap: std::mem::take(&mut self.gap_before_request),
             head: head.method == "HEAD",
             connect,
             awaits_continue: expects_continue,
-            request_done: false,
-            response_done: None,
-            answered: false,
-            request_defects: Defects::NONE,
-            response_defects: Defects::NONE,
+            ..Exchange::new(id, begun, wanted)
         });
         let framing = match length {
             _ if connect => None,

@@ -7,8 +7,10 @@ use super::{CHECKED_START, Http1, State, skip_line_ends};
 use crate::model::defect::Defects;
 use crate::model::exchange::{ExchangeSink, Interest};
 use crate::model::time::BootTime;
+use crate::protocol::ExchangeIds;
 use crate::protocol::content::ResponseBody;
 use crate::protocol::detect::{self, Looks, Verdict};
+use std::borrow::Cow;
 
 /// Bytes of a status line that are enough to go for it where one may start.
 const LIKELY_STATUS: usize = b"HTTP/".len();
@@ -18,9 +20,18 @@ impl Http1 {
     pub(super) fn response_data(
         &mut self,
         time: BootTime,
+        tid: u32,
         piece: &[u8],
+        ids: &mut ExchangeIds,
         sink: &mut impl ExchangeSink,
     ) {
+        let joined = match self.midway.take() {
+            Some(midway) => self.midway_data(midway, (time, tid), piece, ids, sink),
+            None => Some(Cow::Borrowed(piece)),
+        };
+        let Some(piece) = joined.as_deref() else {
+            return;
+        };
         let mut input = piece;
         if let Some(e) = self.awaiting() {
             e.answered = true;
@@ -31,7 +42,7 @@ impl Http1 {
     }
 
     /// The exchange that the next response belongs to.
-    fn awaiting(&mut self) -> Option<&mut Exchange> {
+    pub(super) fn awaiting(&mut self) -> Option<&mut Exchange> {
         self.open.front_mut().filter(|e| e.response_done.is_none())
     }
 
@@ -46,19 +57,17 @@ impl Http1 {
         // Of the pieces before this one.
         let last = self.response.last;
         match &mut self.response.state {
-            State::Resync(defects) if is_likely_response(piece) => {
-                let defects = *defects;
+            State::Resync(_) if !self.unpaired && is_likely_response(piece) => {
                 self.response.state = State::Start;
-                if let Some(e) = self.awaiting() {
-                    e.response_defects.add(defects);
-                }
             }
             State::Body(framing) if framing.is_lost() => {
-                let next_begins =
-                    self.open.len() > 1 && detect::status_line(skip_line_ends(piece)) == Looks::Yes;
-                if next_begins {
-                    self.response.state = State::Start;
+                if detect::status_line(skip_line_ends(piece)) == Looks::Yes {
+                    // Of the latest request, if that was seen.
                     self.end_response(last, Defects::NONE, false, sink);
+                    self.lost_responses(time, Defects::RESPONSE_GAP, true, sink);
+                    if !self.unpaired {
+                        self.response.state = State::Start;
+                    }
                 } else if let Some((rest, next)) = framing.regain(piece) {
                     self.response_body(time, &piece[..rest], sink);
                     return &piece[next..];
@@ -137,29 +146,35 @@ impl Http1 {
         defect: Defects,
         sink: &mut impl ExchangeSink,
     ) {
+        self.midway = None;
         let State::Body(framing) = &mut self.response.state else {
             self.counters.resyncs += 1;
-            let defects = match self.awaiting() {
-                Some(e) => {
-                    e.answered = true;
-                    defect
-                }
-                None => Defects::NONE,
-            };
-            self.response.resync(defects);
+            self.lost_responses(time, defect, self.open.len() > 1, sink);
             return;
         };
         let was_lost = framing.is_lost();
         let step = framing.gap(missing);
         let is_over = matches!(framing, Framing::Length(0));
-        self.counters.lost_framings += u64::from(framing.is_lost() && !was_lost);
+        let framing_lost = framing.is_lost();
+        self.counters.lost_framings += u64::from(framing_lost && !was_lost);
+        // What the kernel leaves out is within one message.
+        let doubtful = framing_lost && defect == Defects::RESPONSE_GAP;
         if let Some(e) = self.open.front_mut() {
             e.response_defects.add(defect);
             if let Some(body) = &mut self.response.body {
                 body.gap(e.id, time, step.body, sink);
+                if doubtful && body.is_events() {
+                    sink.response_doubtful(e.id);
+                } else if doubtful {
+                    self.response.body = None;
+                }
             }
         }
-        if is_over {
+        if doubtful && self.open.len() > 1 {
+            // The client has asked again, so that all of this response was there.
+            self.end_response(self.response.last, Defects::NONE, false, sink);
+            self.lost_responses(time, defect, true, sink);
+        } else if is_over {
             self.end_response(self.response.last, Defects::NONE, true, sink);
             self.response.state = State::Start;
             if step.beyond > 0 {
@@ -168,10 +183,56 @@ impl Http1 {
         }
     }
 
+    /// Bytes are missing where a response begins, or in its head: with them may be missing its
+    /// end, requests that followed it, and the heads of their responses.
+    ///
+    /// A client that does not pipeline sends a request when the response before it is behind it.
+    /// So with more than one request under way all responses but the last one's are among what is
+    /// missing. Of the last one, its own may be, with further requests after it, unless bytes of
+    /// the client were missing before it: then they are of the same time.
+    fn lost_responses(
+        &mut self,
+        time: BootTime,
+        defect: Defects,
+        several: bool,
+        sink: &mut impl ExchangeSink,
+    ) {
+        let keeps_last = !self.pipelines
+            && self
+                .open
+                .back()
+                .is_some_and(|e| (several || e.after_gap) && !e.answered);
+        self.unpaired |= self.pipelines;
+        self.response
+            .resync(if keeps_last { defect } else { Defects::NONE });
+        while self.open.len() > usize::from(keeps_last) {
+            let end = self.open.get(1).map_or(time, |next| next.begun);
+            if self.awaiting().is_none() {
+                break;
+            }
+            self.end_response(end, defect, false, sink);
+        }
+        if let Some(last) = self.open.back_mut() {
+            last.after_gap = false;
+        }
+    }
+
     /// A new request begins: a client that does so after bytes were missed has its earlier
     /// responses behind it.
     pub(super) fn end_lost_responses(&mut self, time: BootTime, sink: &mut impl ExchangeSink) {
-        if !self.open.front().is_some_and(|e| e.answered) {
+        let Some(front) = self.open.front() else {
+            return;
+        };
+        if front.half {
+            self.response.resync(Defects::NONE);
+            self.end_response(self.response.last, Defects::NONE, false, sink);
+            return;
+        }
+        if self.unpaired {
+            self.end_all(time, false, Defects::RESPONSE_GAP, sink);
+            return;
+        }
+        if !front.answered {
             return;
         }
         let (time, defects) = match &self.response.state {
@@ -221,6 +282,7 @@ impl Http1 {
         self.response.state = State::Start;
         let ParsedResponse { head, length } = parsed;
         let lost_request = self.request.is_lost();
+        self.pipelines |= self.open.len() > 1;
         let Some(e) = self.open.front_mut() else {
             return;
         };

@@ -45,6 +45,11 @@ fn set(slot: &mut Option<String>, value: Option<&str>) {
 }
 
 impl ChatStream {
+    /// The provider's id of the answer.
+    pub(in crate::provider) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// The data of one event.
     pub(in crate::provider) fn event(&mut self, name: &str, data: &[u8], room: &mut Room) -> Seen {
         let data = data.trim_ascii();

@@ -48,6 +48,11 @@ impl ResponsesStream {
         self.terminal.is_some()
     }
 
+    /// The provider's id of the response.
+    pub(in crate::provider) fn id(&self) -> Option<&str> {
+        field::nonempty(self.first.as_ref()?, "id")
+    }
+
     /// One event.
     pub(in crate::provider) fn event(
         &mut self,

@@ -60,6 +60,7 @@ fn of_whole_chunks() {
             R(b"0\r\n\r\n"),
         ],
         "1 <event |a|
+         1 <doubtful
          1 <event |c|
          1 <event |d|
          1 <end response_gap",
@@ -100,12 +101,12 @@ fn lost_framing_ends_with_the_next_request() {
     check_response(
         &[R(CHUNKED), R(b"5\r\n{\"a\":\r\n"), LostR(9), R(b"rest")],
         "1 <body {\"a\":
-         1 <body <9>rest
+         1 <body <9>
          1 <end response_gap",
     );
     check(
         &[Q(GET), R(CHUNKED), LostR(9), R(b"rest"), Closed],
-        &format!("{OPEN}\n1 <body <9>rest\n1 <end response_gap"),
+        &format!("{OPEN}\n1 <body <9>\n1 <end response_gap"),
     );
     // The end was lost, which shows when the next response comes.
     check(
@@ -163,14 +164,10 @@ fn in_heads() {
         ],
         &format!("1 > GET /a h tid7\n1 >end\n1 <end response_gap\n{NEXT}"),
     );
-    // The interim response was lost, or something else that did no harm.
+    // An interim response was lost, or the response, another request, and now comes its response.
     check(
-        &[Q(GET), LostR(30), R(OK2)],
-        "1 > GET /a h tid7
-         1 >end
-         1 < 200
-         1 <body ok
-         1 <end response_gap",
+        &[Q(GET), LostR(30), R(OK2), Q(GET), R(OK2)],
+        &format!("1 > GET /a h tid7\n1 >end\n1 <end response_gap\n{NEXT}"),
     );
 }
 
@@ -204,7 +201,7 @@ fn of_requests() {
         &format!(
             "1 > POST /p - tid7
              1 >body abc
-             1 >body <3>ghi
+             1 >body <3>
              1 < 200
              1 >end request_gap
              1 <body ok
@@ -252,6 +249,129 @@ fn of_a_whole_exchange() {
         &[Q(GET), LostR(40), Q(GET), R(OK2)],
         &format!("1 > GET /a h tid7\n1 >end\n1 <end response_gap\n{NEXT}"),
     );
+}
+
+/// That the response was lost shows only when the next one comes.
+#[test]
+fn of_responses_before_the_next_request() {
+    let lost = "1 > GET /a h tid7\n1 >end\n2 > GET /a h tid7\n2 >end\n1 <end response_gap\n";
+    let next = "2 < 200\n2 <body ok\n2 <end";
+    check(
+        &[Q(GET), Q(GET), LostR(40), R(OK2)],
+        &format!("{lost}{next}"),
+    );
+    // And of the head of it something was seen.
+    check(
+        &[
+            Q(GET),
+            R(b"HTTP/1.1 200 OK\r\nCont"),
+            Q(GET),
+            LostR(40),
+            R(OK2),
+        ],
+        &format!("{lost}{next}"),
+    );
+    // Of the next one too the start is missing: it is not to be had.
+    check(
+        &[Q(GET), Q(GET), LostR(40), R(b"{}"), Q(GET), R(OK2)],
+        &format!(
+            "{lost}2 <end response_gap
+             3 > GET /a h tid7
+             3 >end
+             3 < 200
+             3 <body ok
+             3 <end"
+        ),
+    );
+}
+
+/// Bytes of both directions are missing before a request: its response is its own.
+#[test]
+fn of_exchanges_before_a_request() {
+    check(
+        &[Q(GET), R(OK2), LostQ(80), Q(GET), LostR(40), R(OK2)],
+        &format!("{OPEN}\n1 <body ok\n1 <end\n{NEXT}"),
+    );
+    // The response that comes is that of a request of which only the end was seen.
+    check(
+        &[
+            Q(GET),
+            LostQ(80),
+            Q(b"end"),
+            LostR(40),
+            R(OK2),
+            Q(GET),
+            R(OK2),
+        ],
+        &format!("1 > GET /a h tid7\n1 >end\n1 <end response_gap\n{NEXT}"),
+    );
+    // And so here, where the end of a body is missing too.
+    check(
+        &[
+            Q(GET),
+            R(CHUNKED),
+            LostR(90),
+            R(OK2),
+            LostQ(40),
+            Q(GET),
+            R(OK2),
+        ],
+        &format!("{OPEN}\n1 <body <90>\n1 <end response_gap\n{NEXT}"),
+    );
+}
+
+/// Which response is whose cannot be known any more.
+#[test]
+fn of_a_client_that_pipelines() {
+    let whole = "1 < 200\n1 <body ok\n1 <end";
+    check(
+        &[
+            Q(&[GET, GET, GET].concat()),
+            R(OK2),
+            LostR(40),
+            R(OK2),
+            Q(GET),
+            R(OK2),
+            Closed,
+        ],
+        &format!(
+            "1 > GET /a h tid7\n1 >end\n2 > GET /a h tid7\n2 >end\n3 > GET /a h tid7\n3 >end
+             {whole}
+             2 <end response_gap
+             3 <end response_gap
+             4 > GET /a h tid7
+             4 >end
+             4 <end response_cut"
+        ),
+    );
+}
+
+/// A response whose end is missing, and after it nothing.
+#[test]
+fn a_silent_end() {
+    let event = b"9\r\ndata: a\n\n\r\n";
+    for (head, body, lost, silent) in [
+        (EVENTS, &event[..], LostR(30), true),
+        (EVENTS, event, SkipR(30), true),
+        (LENGTH9, b"abc", LostR(3), true),
+        (EVENTS, event, LostQ(30), false),
+    ] {
+        let mut talk = Talk::new(Role::Client);
+        for say in [Q(GET), R(head), R(body), lost] {
+            talk.say(say);
+        }
+        let at = |after: u64| BootTime(3 + STALE_AFTER + after);
+        talk.http.tick(at(0), &mut talk.sink);
+        assert_eq!(talk.http.open_exchanges(), 1);
+        talk.http.tick(at(1), &mut talk.sink);
+        assert_eq!(talk.http.open_exchanges(), usize::from(!silent));
+        assert_eq!(talk.http.counters().stale, u64::from(silent));
+        // What comes in spite of it is nobody's, and the next exchange is right.
+        for say in [R(b"late"), Q(GET), R(OK2)] {
+            talk.say(say);
+        }
+        assert!(talk.sink.text().ends_with(NEXT), "{}", talk.sink.text());
+    }
 }
 
 #[test]

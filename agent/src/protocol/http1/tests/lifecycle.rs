@@ -4,7 +4,12 @@ const FIRST: &str = "1 > GET /a h tid7\n1 >end\n1 < 200\n1 <body ok\n1 <end";
 
 #[test]
 fn attached_in_the_middle_of_a_response() {
-    for leftover in [&b"data: {}\n\n"[..], b"{\"id\":1}", b"\r\n0\r\n\r\n", OK2] {
+    for leftover in [
+        &b"\"}}]}\n\n"[..],
+        b"{\"id\":1}",
+        b"\r\n0\r\n\r\n",
+        b"\x1f\x8b",
+    ] {
         let talk = check(&[R(leftover), R(b"more"), Q(GET), R(OK2)], FIRST);
         assert_eq!(talk.http.counters().half_seen, 1);
         assert_eq!(talk.http.counters().unrequested, 0);
@@ -12,13 +17,105 @@ fn attached_in_the_middle_of_a_response() {
     }
 }
 
+/// What can be read of a half-seen response is told.
+#[test]
+fn half_seen_exchanges() {
+    let next = FIRST.replace("1 ", "2 ");
+    let middle = "1 <event |a|\n1 <event |b|\n1 <end attached_midway";
+    for (seen, told) in [
+        // All of the response.
+        (&[R(OK2)][..], "1 < 200\n1 <body ok\n1 <end attached_midway"),
+        // At the start of a chunk, of an event, and of what only a later piece is the start.
+        (
+            &[R(b"9\r\ndata: a\n\n\r\n9\r\ndata: b\n\n\r\n0\r\n\r\n")],
+            middle,
+        ),
+        (
+            &[
+                R(b"\r\n9\r\ndata: a\n\n\r\n"),
+                R(b"9\r\ndata: b\n\n\r\n0\r\n\r\n"),
+            ],
+            middle,
+        ),
+        (
+            &[
+                R(b"data: a\n\n"),
+                R(b"\r\n"),
+                R(b"9\r\ndata: b\n\n\r\n0\r\n\r\n"),
+            ],
+            middle,
+        ),
+        (&[R(b"data: a\n\ndata: b\n\n")], middle),
+        (
+            &[
+                R(b"of an event\n\n\r\n"),
+                R(b"12\r\ndata: a\n\ndata: b\n\n\r\n"),
+            ],
+            middle,
+        ),
+        // The end of a request before it.
+        (
+            &[Q(b"\"}]}"), R(OK2)],
+            "1 < 200\n1 <body ok\n1 <end attached_midway",
+        ),
+        // It is over when the next request begins.
+        (
+            &[R(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")],
+            "1 < 200\n1 <body abc\n1 <end attached_midway",
+        ),
+        (&[R(b"HTTP/1.1 200 OK\r\nCont")], "1 <end attached_midway"),
+    ] {
+        let conversation = [seen, &[Q(GET), R(OK2)]].concat();
+        let talk = check(&conversation, &format!("1 half-seen tid8\n{told}\n{next}"));
+        let counters = talk.http.counters();
+        assert_eq!((counters.half_seen, counters.unrequested), (1, 0));
+    }
+}
+
+/// However the pieces lie after the first one's start.
+#[test]
+fn any_split_of_a_half_seen_response_tells_the_same() {
+    for leftover in [
+        &b"\r\n9\r\ndata: a\n\n\r\n9\r\ndata: b\n\n\r\n0\r\n\r\n"[..],
+        b"data: a\n\ndata: b\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    ] {
+        let told = |pieces: &[&[u8]]| {
+            let mut talk = Talk::new(Role::Client);
+            for piece in pieces {
+                talk.say(R(piece));
+            }
+            talk.say(Q(GET));
+            talk.say(R(OK2));
+            talk.sink.text()
+        };
+        let want = told(&[leftover]);
+        assert!(want.starts_with("1 half-seen"), "{want}");
+        for at in 0..leftover.len() {
+            let (a, b) = leftover.split_at(at);
+            assert_eq!(told(&[a, b]), want, "split at {at}");
+        }
+        for n in 1..8 {
+            assert_eq!(told(&leftover.chunks(n).collect::<Vec<_>>()), want, "{n}");
+        }
+    }
+}
+
+/// Bytes were missed: then a response without a request is no sign of a late attach.
+#[test]
+fn after_a_gap_nothing_is_half_seen() {
+    for gap in [LostQ(9), LostR(9)] {
+        check(&[gap, R(OK2), Q(GET), R(OK2)], FIRST);
+    }
+}
+
 #[test]
 fn attached_in_the_middle_of_a_request() {
-    let talk = check(&[Q(b"ontent\":\"x\"}"), R(OK2), Q(GET), R(OK2)], FIRST);
+    let talk = check(&[Q(b"ontent\":\"x\"}"), R(b"{}"), Q(GET), R(OK2)], FIRST);
     assert_eq!(talk.http.counters().half_seen, 1);
     // A request line in the middle of a piece is not believed.
     check(
-        &[Q(b"x\r\nGET / HTTP/1.1\r\n\r\n"), R(OK2), Q(GET), R(OK2)],
+        &[Q(b"x\r\nGET / HTTP/1.1\r\n\r\n"), R(b"{}"), Q(GET), R(OK2)],
         FIRST,
     );
 }
@@ -69,10 +166,11 @@ fn closed_at_any_moment() {
             format!("{request}\n1 >body hello\n1 >end\n1 < 200\n1 <body o\n1 <end response_cut"),
         ),
     ] {
-        for end in [Closed, Eof] {
-            let conversation = [conversation, &[end, Closed, Closed]].concat();
-            check(&conversation, &want);
-        }
+        let conversation = |end| [conversation, &[end, Closed, Closed]].concat();
+        check(&conversation(Closed), &want);
+        // Then it was the server.
+        let want = want.replace("response_cut", "response_cut,server_ended");
+        check(&conversation(Eof), &want);
     }
 }
 
