@@ -89,25 +89,94 @@ fn a_command_that_cannot_be_started() -> Result<()> {
 
 #[test]
 fn in_the_middle_of_a_stream() -> Result<()> {
+    let clients = [
+        ("stdlib", need::any_python()?),
+        ("httpx-async", need::environment("clients")?),
+    ];
+    for (name, python) in clients {
+        let (Some(scene), Some(python)) = (Scene::new()?, python) else {
+            return Ok(());
+        };
+        let mut client = scene.client(&python, &[name])?;
+        client.call(&chat("long before"))?;
+        client.tell(&json!({"do": "chat", "body": {
+            "model": "half", "stream": true, "stream_options": {"include_usage": true},
+            "messages": [{"role": "user", "content": "one"}],
+            "metadata": {"chunks": "80", "delay_ms": "25"}}}))?;
+        std::thread::sleep(Duration::from_millis(200));
+        let agent = scene.attach(&client)?;
+        let whole = client.answer()?;
+        assert_eq!(
+            whole["chunks"], 83,
+            "the stream was over before the agent was there: {whole}"
+        );
+        let seen = [client.call(&chat("next"))?, client.call(&chat("last"))?];
+        let finished = agent.stop()?;
+        let (half, rest) = finished.spans.split_first().unwrap();
+        assert_eq!(Call::of_spans(rest), seen, "{}", finished.log);
+        check_half_seen(half, &Call::of_answer(&whole)?);
+    }
+    Ok(())
+}
+
+/// What was seen of it, nothing of its request, and no time that would be a lie.
+fn check_half_seen(span: &Span, whole: &Call) {
+    let told = Call::of_span(span);
+    let text = &told.texts[0];
+    assert!(
+        text.len() > 10 && text.len() < whole.texts[0].len(),
+        "{text:?}"
+    );
+    assert!(whole.texts[0].ends_with(text.as_str()), "{text:?}");
+    let expected = Call {
+        request_model: String::new(),
+        stream: false,
+        texts: told.texts.clone(),
+        defects: vec!["attached_midway".to_owned()],
+        ..whole.clone()
+    };
+    assert_eq!(told, expected);
+    assert_eq!(
+        (span.name(), &told.finish),
+        ("chat", &vec!["stop".to_owned()])
+    );
+    for absent in [
+        attr::REQUEST_MODEL,
+        attr::REQUEST_STREAM,
+        attr::INPUT_MESSAGES,
+        attr::SERVER_ADDRESS,
+        attr::RESPONSE_TIME_TO_FIRST_CHUNK,
+    ] {
+        assert!(span.attribute(absent).is_null(), "{absent}");
+    }
+}
+
+/// The whole answer was seen, but not what it answers.
+#[test]
+fn between_a_request_and_its_answer() -> Result<()> {
     let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
         return Ok(());
     };
-    let mut client = scene.client(&python, &["stdlib"])?;
-    client.call(&chat("long before"))?;
-    client.tell(&json!({"do": "chat", "body": {
-        "model": "half", "stream": true, "messages": [{"role": "user", "content": "one"}],
-        "metadata": {"chunks": "80", "delay_ms": "25"}}}))?;
-    std::thread::sleep(Duration::from_millis(200));
-    let agent = scene.attach(&client)?;
-    let half = client.answer()?;
-    assert_eq!(
-        half["chunks"], 82,
-        "the stream was over before the agent was there: {half}"
-    );
-    let seen = [client.call(&chat("next"))?, client.call(&chat("last"))?];
-    let finished = agent.stop()?;
-    // Of the half-seen one the request is not known: nothing is told of it.
-    assert_eq!(Call::of_spans(&finished.spans), seen, "{}", finished.log);
+    for stream in [false, true] {
+        let mut client = scene.client(&python, &["stdlib"])?;
+        client.tell(&json!({"do": "chat", "body": {
+            "model": "half", "stream": stream,
+            "messages": [{"role": "user", "content": "one"}],
+            "metadata": {"first_delay_ms": "2000"}}}))?;
+        std::thread::sleep(Duration::from_millis(200));
+        let agent = scene.attach(&client)?;
+        let whole = Call::of_answer(&client.answer()?)?;
+        let next = client.call(&chat("next"))?;
+        let finished = agent.stop()?;
+        let expected = Call {
+            request_model: String::new(),
+            stream: false,
+            defects: vec!["attached_midway".to_owned()],
+            ..whole
+        };
+        let told = Call::of_spans(&finished.spans);
+        assert_eq!(told, [expected, next], "{}", finished.log);
+    }
     Ok(())
 }
 

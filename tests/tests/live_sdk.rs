@@ -339,6 +339,7 @@ fn hanging_up_early() -> Result<()> {
         );
         assert_eq!((calls[0].output, calls[0].finish.len()), (None, 0));
         assert_eq!(calls[0].defects, ["response_cut"]);
+        assert_eq!(calls[0].error, "");
         assert_eq!((&calls[0].id, &calls[0].model), (&seen.id, &seen.model));
         assert_eq!(calls[1], after);
     }
@@ -387,7 +388,9 @@ fn answers_that_break_off() -> Result<()> {
         (cut.defects, cut.output),
         (vec!["response_cut".to_owned()], None)
     );
+    assert_eq!(cut.error, "connection_reset");
     let cut = of("cut", false);
+    assert_eq!(cut.error, "connection_reset");
     assert!(cut.defects.contains(&"response_cut".to_owned()), "{cut:?}");
     assert_eq!(cut.output, None);
     let hung = of("hang", false);
