@@ -8,7 +8,7 @@ use genspan::model::exchange::{
     ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, SseEvent,
 };
 use genspan::model::time::BootTime;
-use genspan::protocol::http1::{Http1, MAX_HEAD_BYTES, MAX_OPEN_EXCHANGES};
+use genspan::protocol::http1::{Http1, MAX_HEAD_BYTES, MAX_OPEN_EXCHANGES, MAX_START_BYTES};
 use genspan::protocol::{ExchangeIds, Role};
 use genspan::stream::GapReason;
 use libfuzzer_sys::fuzz_target;
@@ -23,6 +23,8 @@ enum Step<'a> {
     HugeGap(bool, u64),
     EndOfStream,
     Closed,
+    /// So many seconds pass.
+    Tick(u8),
 }
 
 const MESSAGES: &[&[u8]] = &[
@@ -51,6 +53,7 @@ const MESSAGES: &[&[u8]] = &[
 #[derive(Default)]
 struct Heard {
     wanted: bool,
+    half: bool,
     request_ended: bool,
     response_begun: bool,
     ended: bool,
@@ -68,6 +71,18 @@ impl Sink {
 }
 
 impl ExchangeSink for Sink {
+    fn half_seen(&mut self, id: ExchangeId, _: ConnectionId, _: u32, _: BootTime) -> Interest {
+        assert!(self.0.is_empty(), "only the first one can be half-seen");
+        let heard = Heard {
+            wanted: true,
+            half: true,
+            request_ended: true,
+            ..Heard::default()
+        };
+        self.0.insert(id, heard);
+        Interest::Wanted
+    }
+
     fn request_head(
         &mut self,
         id: ExchangeId,
@@ -115,7 +130,12 @@ impl ExchangeSink for Sink {
     }
 
     fn response_event(&mut self, id: ExchangeId, _: BootTime, _: SseEvent<'_>) {
-        assert!(self.open(id).response_begun);
+        let heard = self.open(id);
+        assert!(heard.response_begun || heard.half);
+    }
+
+    fn response_doubtful(&mut self, id: ExchangeId) {
+        self.open(id);
     }
 
     fn response_end(&mut self, id: ExchangeId, _: BootTime, _: Defects) {
@@ -170,13 +190,18 @@ fuzz_target!(|input: (bool, Vec<Step<'_>>)| {
             }
             Step::EndOfStream => http.end_of_stream(time, &mut sink),
             Step::Closed => http.closed(time, &mut sink),
+            Step::Tick(seconds) => {
+                now += u64::from(seconds) * 1_000_000_000;
+                http.tick(BootTime(now), &mut sink);
+            }
         }
-        assert!(http.buffered() <= 2 * MAX_HEAD_BYTES);
+        assert!(http.buffered() <= 2 * MAX_HEAD_BYTES + MAX_START_BYTES);
         assert!(http.open_exchanges() <= MAX_OPEN_EXCHANGES);
     }
     http.closed(BootTime(now + 1), &mut sink);
     assert_eq!(http.open_exchanges(), 0);
-    assert_eq!(http.counters().exchanges, sink.0.len() as u64);
+    let whole = sink.0.values().filter(|heard| !heard.half).count();
+    assert_eq!(http.counters().exchanges, whole as u64);
     for heard in sink.0.values() {
         assert!(heard.ended == heard.wanted);
     }
