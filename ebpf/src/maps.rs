@@ -26,7 +26,7 @@ pub struct PendingCall {
     pub len_ptr: u64,
     /// Boot nanoseconds at entry.
     pub time: u64,
-    /// One between entry and return.
+    /// Not zero between entry and return: `openssl::ACTIVE` or `openssl::ACTIVE_PUBLIC`.
     pub active: u64,
 }
 

@@ -10,7 +10,10 @@
 //! partial write is not seen twice.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, bpf_probe_read_user},
+    EbpfContext as _,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_func_ip, bpf_ktime_get_boot_ns, bpf_probe_read_user,
+    },
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
@@ -30,34 +33,58 @@ use crate::{
 /// Index into `SWITCHES` of "there are modes".
 const MODES_IN_USE: u32 = 1;
 
+/// Values of [`PendingCall::active`]: a call under way, and one of a function that returns 0
+/// whatever went wrong.
+const ACTIVE: u64 = 1;
+const ACTIVE_PUBLIC: u64 = 2;
+
+/// Where a call tells the length that it transferred.
+#[derive(Clone, Copy)]
+enum Length {
+    /// In its return value.
+    Returned,
+    /// Where its fourth argument points to.
+    Fourth,
+    /// The same, of a function that returns 0 whatever went wrong.
+    PublicFourth,
+    /// Where its fifth argument points to.
+    Fifth,
+}
+
 /// `SSL_read(ssl, buf, num)`
 #[uprobe]
 pub fn tls_read_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Read, None)
+    enter(&ctx, Direction::Read, Length::Returned)
 }
 
 /// `SSL_read_ex(ssl, buf, num, &readbytes)`
 #[uprobe]
 pub fn tls_read_ex_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Read, Some(3))
+    enter(&ctx, Direction::Read, Length::Fourth)
+}
+
+/// `SSL_read_ex` itself, not the internal function below it.
+#[uprobe]
+pub fn tls_read_public_ex_enter(ctx: ProbeContext) -> u32 {
+    enter(&ctx, Direction::Read, Length::PublicFourth)
 }
 
 /// `SSL_write(ssl, buf, num)`
 #[uprobe]
 pub fn tls_write_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Write, None)
+    enter(&ctx, Direction::Write, Length::Returned)
 }
 
 /// `SSL_write_ex(ssl, buf, num, &written)`
 #[uprobe]
 pub fn tls_write_ex_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Write, Some(3))
+    enter(&ctx, Direction::Write, Length::Fourth)
 }
 
 /// `ssl_write_internal(ssl, buf, num, flags, &written)` since OpenSSL 3.3 (`ssl/ssl_lib.c`)
 #[uprobe]
 pub fn tls_write_ex5_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Write, Some(4))
+    enter(&ctx, Direction::Write, Length::Fifth)
 }
 
 /// Return of a read, either form.
@@ -70,6 +97,73 @@ pub fn tls_read_return(ctx: RetProbeContext) -> u32 {
 #[uretprobe]
 pub fn tls_write_return(ctx: RetProbeContext) -> u32 {
     leave(&ctx, Direction::Write)
+}
+
+/// `SSL_read`, entry and return in one: see [`either`].
+#[uprobe]
+pub fn tls_read(ctx: ProbeContext) -> u32 {
+    either(&ctx, Direction::Read, Length::Returned)
+}
+
+/// `SSL_read_ex`, entry and return in one.
+#[uprobe]
+pub fn tls_read_ex(ctx: ProbeContext) -> u32 {
+    either(&ctx, Direction::Read, Length::Fourth)
+}
+
+/// `SSL_read_ex` itself, entry and return in one.
+#[uprobe]
+pub fn tls_read_public_ex(ctx: ProbeContext) -> u32 {
+    either(&ctx, Direction::Read, Length::PublicFourth)
+}
+
+/// `SSL_write`, entry and return in one.
+#[uprobe]
+pub fn tls_write(ctx: ProbeContext) -> u32 {
+    either(&ctx, Direction::Write, Length::Returned)
+}
+
+/// `SSL_write_ex`, entry and return in one.
+#[uprobe]
+pub fn tls_write_ex(ctx: ProbeContext) -> u32 {
+    either(&ctx, Direction::Write, Length::Fourth)
+}
+
+/// `ssl_write_internal` since OpenSSL 3.3, entry and return in one.
+#[uprobe]
+pub fn tls_write_ex5(ctx: ProbeContext) -> u32 {
+    either(&ctx, Direction::Write, Length::Fifth)
+}
+
+/// Both ends of a call, for a session link: the kernel runs the same program at the entry and, if
+/// that gave 0, on return.
+#[inline(always)]
+fn either(ctx: &ProbeContext, direction: Direction, length: Length) -> u32 {
+    const NO_RETURN: u32 = 1;
+    // SAFETY: the context is the kernel's. The helper gives the probe's address, at both ends.
+    let probe = unsafe { bpf_get_func_ip(ctx.as_ptr()) };
+    // SAFETY: as above; at the entry the thread is at the probe, on return at the caller.
+    if unsafe { (*ctx.regs).rip } != probe {
+        return leave(&RetProbeContext { regs: ctx.regs }, direction);
+    }
+    match ctx.arg::<u64>(0) {
+        Some(ssl) if unwanted(ssl) => NO_RETURN,
+        _ => enter(ctx, direction, length),
+    }
+}
+
+/// Whether nothing of this connection is wanted any more: then its calls need no return.
+#[inline(always)]
+fn unwanted(ssl: u64) -> bool {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let key = ConnectionKey { ssl, tgid, zero: 0 };
+    match (SWITCHES.get(MODES_IN_USE), CONNECTIONS.get_ptr(key)) {
+        // SAFETY: from a lookup just now.
+        (Some(&n), Some(state)) if n != 0 => {
+            mode_of(key, unsafe { (*state).generation }) == mode::NOTHING
+        }
+        _ => false,
+    }
 }
 
 /// `SSL_free(ssl)`. May only drop a reference, but CPython holds one per object.
@@ -99,13 +193,14 @@ pub fn pending_key(tid: u32, direction: Direction) -> u64 {
 }
 
 #[inline(always)]
-fn enter(ctx: &ProbeContext, direction: Direction, len_argument: Option<usize>) -> u32 {
+fn enter(ctx: &ProbeContext, direction: Direction, length: Length) -> u32 {
     let (Some(ssl), Some(buf)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
-    let len_ptr = match len_argument {
-        Some(n) => ctx.arg::<u64>(n).unwrap_or(0),
-        None => 0,
+    let len_ptr = match length {
+        Length::Returned => 0,
+        Length::Fourth | Length::PublicFourth => ctx.arg::<u64>(3).unwrap_or(0),
+        Length::Fifth => ctx.arg::<u64>(4).unwrap_or(0),
     };
     // Only a write's time is that of its entry.
     let time = match direction {
@@ -118,7 +213,10 @@ fn enter(ctx: &ProbeContext, direction: Direction, len_argument: Option<usize>) 
         buf,
         len_ptr,
         time,
-        active: 1,
+        active: match length {
+            Length::PublicFourth => ACTIVE_PUBLIC,
+            _ => ACTIVE,
+        },
     };
     let key = pending_key(bpf_get_current_pid_tgid() as u32, direction);
     if let Some(slot) = PENDING.get_ptr_mut(key) {
@@ -156,7 +254,7 @@ fn leave(ctx: &RetProbeContext, direction: Direction) -> u32 {
     let returned: i32 = ctx.ret();
     if returned <= 0 {
         // A read that wants more data returns -1; zero is the end of the stream.
-        if returned == 0 && matches!(direction, Direction::Read) {
+        if returned == 0 && matches!(direction, Direction::Read) && call.active == ACTIVE {
             end_of_stream(key);
         }
         return 0;

@@ -258,6 +258,20 @@ fn workers_of_multiprocessing_forkserver() -> Result<()> {
     workers("forkserver")
 }
 
+/// As on kernels before 6.13, from before TLS is loaded.
+#[test]
+fn by_perf_probes() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let mut client = scene.client(&python, &["stdlib", "--late"])?;
+    let agent = Agent::attach(&scene.temp, &[client.pid()], &["--perf-probes"])?;
+    let seen = [client.call(&chat("first"))?, client.call(&chat("second"))?];
+    let finished = agent.stop()?;
+    assert_eq!(Call::of_spans(&finished.spans), seen, "{}", finished.log);
+    Ok(())
+}
+
 #[test]
 fn gunicorn_and_its_workers() -> Result<()> {
     let (Some(scene), Some(python)) = (Scene::new()?, need::environment("clients")?) else {

@@ -119,7 +119,9 @@ fn stopped_under_load() -> Result<()> {
         let finished = agent.wait()?;
         assert_eq!(finished.code, 0, "{}", finished.log);
         for span in &finished.spans {
-            assert_eq!(span.model(), "load");
+            // Of the calls under way at the attach, the answer alone was seen.
+            let midway = span.defects() == ["attached_midway"];
+            assert_eq!(span.model(), if midway { "" } else { "load" }, "{span:?}");
         }
         nothing_left(&held, load.pid())?;
     }

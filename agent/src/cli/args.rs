@@ -78,6 +78,11 @@ pub(super) struct TraceArgs {
           help_heading = "Tuning")]
     pub(super) ring_size: u32,
 
+    /// Place probes by perf events, as on kernels before 6.13: a forked child's first calls may
+    /// then be missed
+    #[arg(long, help_heading = "Tuning")]
+    pub(super) perf_probes: bool,
+
     #[command(flatten)]
     pub(super) shared: SharedArgs,
 }

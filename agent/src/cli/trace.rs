@@ -33,6 +33,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         ring_bytes: args.ring_size,
         message_bytes: args.shared.max_message,
         debug,
+        perf_probes: args.perf_probes,
     })?;
     let seed = seed();
     let recorder = args

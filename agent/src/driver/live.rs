@@ -21,8 +21,8 @@ use crate::model::process::ContentPolicy;
 use crate::model::time::BootTime;
 use crate::pipeline::{CopyMode, Limits, Pipeline};
 use crate::probe::attach::{Attachments, TraceError, Traced};
-use crate::probe::kernel::{AttachError, Kernel};
-use crate::target::process::{self, ProcessError};
+use crate::probe::kernel::Kernel;
+use crate::target::process;
 use genspan_common::map::mode;
 
 /// How often the rings are looked at while there is traffic.
@@ -39,8 +39,9 @@ const TICK: Duration = Duration::from_millis(250);
 const SWEEP: Duration = Duration::from_secs(5);
 /// How often wall time is measured against boot time.
 const CLOCK: Duration = Duration::from_secs(60);
-/// Records taken before anything else gets its turn.
-const BATCH: usize = 8192;
+/// Records taken before anything else gets its turn: a forked child is to be probed before its
+/// first call.
+const BATCH: usize = 1024;
 
 /// Why a live run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -427,6 +428,8 @@ impl Live {
                 added
             }
             ProcessChangeKind::Executed => {
+                // What the program before it said belongs to that.
+                self.data(usize::MAX)?;
                 let done = self.attachments.executed(&mut self.kernel, pid);
                 if done.is_ok()
                     && self.core.announced.remove(&pid)
@@ -448,11 +451,11 @@ impl Live {
             ProcessChangeKind::Exited => return self.ended(pid, change.time),
         };
         if let Err(error) = result {
-            match &error {
-                // Short-lived children come and go.
-                TraceError::Process(ProcessError::Gone(_) | ProcessError::NotFound(_))
-                | TraceError::Attach(AttachError::Gone(_)) => tracing::debug!("{error}"),
-                _ => tracing::warn!("{error}"),
+            // Short-lived children come and go.
+            if error.is_gone() {
+                tracing::debug!("{error}");
+            } else {
+                tracing::warn!("{error}");
             }
         }
         Ok(())

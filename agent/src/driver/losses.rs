@@ -29,6 +29,7 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
             "exchanges ended: too many on one connection",
             wiring.http1.overflowed,
         ),
+        ("answers given up: their end was lost", wiring.http1.stale),
         ("calls not followed: too many open", provider.refused),
         ("bodies over the limit", provider.bodies_over_limit),
         (

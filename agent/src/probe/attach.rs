@@ -80,6 +80,18 @@ pub enum TraceError {
     TooMany(u32),
 }
 
+impl TraceError {
+    /// Whether the process ended, or never was.
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Process(ProcessError::Gone(_) | ProcessError::NotFound(_))
+                | Self::Attach(AttachError::Gone(_))
+        )
+    }
+}
+
 /// All traced processes.
 #[derive(Debug, Default)]
 pub struct Attachments {
@@ -140,10 +152,20 @@ impl Attachments {
             }
             // First, so that no child slips through while we look.
             kernel.trace(pid)?;
+            if parent.is_some() {
+                kernel.forks_are_likely();
+            }
             let inherited = parent.map_or_else(Vec::new, |p| self.inherit(kernel, pid, p));
-            let target = match process::look(pid, &self.defaults) {
-                Ok(target) => target,
-                Err(e) => {
+            let forked = parent
+                .filter(|_| !inherited.is_empty())
+                .and_then(|p| Some(self.traced.get(&p)?.target.forked(pid)));
+            let target = match (process::look(pid, &self.defaults), &forked) {
+                (Ok(target), _) => target,
+                // Ended while it was being probed: what it said meanwhile is still to come.
+                (Err(ProcessError::Gone(_) | ProcessError::NotFound(_)), Some(forked)) => {
+                    forked.clone()
+                }
+                (Err(e), _) => {
                     kernel.forget(pid);
                     return Err(e.into());
                 }
@@ -156,9 +178,13 @@ impl Attachments {
                 linker: None,
             };
             self.traced.insert(pid, traced);
-            if let Err(e) = self.rescan(kernel, pid) {
-                self.forget(kernel, pid);
-                return Err(e);
+            match self.rescan(kernel, pid) {
+                Ok(_) => {}
+                Err(e) if e.is_gone() && forked.is_some() => {}
+                Err(e) => {
+                    self.forget(kernel, pid);
+                    return Err(e);
+                }
             }
         }
         self.traced.get(&pid).ok_or(TraceError::TooMany(pid))
@@ -182,7 +208,7 @@ impl Attachments {
                 Ok(rest) => own.join(rest),
                 Err(_) => continue,
             };
-            let Ok(probes) = kernel.attach_tls(pid, &reach, &reachable.places) else {
+            let Ok(probes) = kernel.attach_tls_soon(pid, &reach, &reachable.places) else {
                 continue;
             };
             all.push(AttachedLibrary {
@@ -257,6 +283,7 @@ impl Attachments {
         let Some(traced) = self.traced.get_mut(&pid) else {
             return Ok(());
         };
+        kernel.forks_are_likely();
         let files = process::mapped_code(pid)?;
         traced.linker = watch_linker(kernel, &mut self.finder, pid, &files)?;
         foresee(kernel, &mut self.finder, traced)

@@ -3,12 +3,15 @@
 
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
+use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use genspan_common::loss::Loss;
@@ -16,7 +19,9 @@ use genspan_common::map::{ConnectionKey, ConnectionMode, Settings};
 use thiserror::Error;
 
 use super::btf::{self, BtfError};
+use super::multi::MultiProbes;
 use super::place::{Form, Placement};
+use super::warm::Warm;
 use crate::model::event::ConnectionId;
 
 /// The object that `cargo xtask build-ebpf` made.
@@ -115,12 +120,26 @@ pub struct KernelOptions {
     pub message_bytes: u32,
     /// Let the programs log.
     pub debug: bool,
+    /// Place probes by perf events even where the kernel has multi-uprobes.
+    pub perf_probes: bool,
+}
+
+/// What holds probes in place: they go with it.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held to be dropped")]
+pub(super) enum Link {
+    /// One probe, by a perf event.
+    Perf(UProbeLink),
+    /// All of one program in one file, see [`super::multi`].
+    Multi(OwnedFd),
+    /// The same, asked for but perhaps not yet given.
+    Asked(JoinHandle<Option<OwnedFd>>),
 }
 
 /// Probes of one library in one process; they are removed soon after this is dropped, see
 /// [`super::removal`].
 #[derive(Debug, Default)]
-pub struct Probes(Vec<UProbeLink>);
+pub struct Probes(Vec<Link>);
 
 impl Drop for Probes {
     fn drop(&mut self) {
@@ -129,7 +148,7 @@ impl Drop for Probes {
 }
 
 impl Probes {
-    /// How many there are.
+    /// How many links hold them.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -168,11 +187,15 @@ pub struct Kernel {
     switches: Array<MapData, u32>,
     loss: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// Without it, probes are perf's.
+    multi: Option<Arc<MultiProbes>>,
+    warm: Option<Warm>,
 }
 
-const UPROBES: [&str; 9] = [
+const UPROBES: [&str; 10] = [
     "tls_read_enter",
     "tls_read_ex_enter",
+    "tls_read_public_ex_enter",
     "tls_read_return",
     "tls_write_enter",
     "tls_write_ex_enter",
@@ -210,9 +233,19 @@ impl Kernel {
             .map_max_entries("DATA", options.ring_bytes)
             .load(OBJECT)
             .map_err(object_error)?;
-        for name in UPROBES {
-            let program = uprobe(&mut ebpf, name)?;
-            program.load().map_err(|e| refused(name, e))?;
+        let multi = if options.perf_probes {
+            None
+        } else {
+            MultiProbes::load(OBJECT, &ebpf)
+                .inspect_err(|e| tracing::debug!("no multi-uprobes: {e}"))
+                .ok()
+                .map(Arc::new)
+        };
+        if multi.is_none() {
+            for name in UPROBES {
+                let program = uprobe(&mut ebpf, name)?;
+                program.load().map_err(|e| refused(name, e))?;
+            }
         }
         for (name, tracepoint) in TRACEPOINTS {
             let program: &mut RawTracePoint = ebpf
@@ -228,7 +261,9 @@ impl Kernel {
             None
         };
         let mut map = |name| ebpf.take_map(name).ok_or(LoadError::Missing(name));
+        let warm = multi.as_ref().and_then(Warm::new);
         Ok(Self {
+            warm,
             data: RingBuf::try_from(map("DATA")?)?,
             control: RingBuf::try_from(map("CONTROL")?)?,
             traced: HashMap::try_from(map("TRACED")?)?,
@@ -236,6 +271,7 @@ impl Kernel {
             switches: Array::try_from(map("SWITCHES")?)?,
             loss: PerCpuArray::try_from(map("LOSS")?)?,
             logger,
+            multi,
             ebpf,
         })
     }
@@ -298,37 +334,43 @@ impl Kernel {
         path: &Path,
         places: &TlsPlacements,
     ) -> Result<Probes, AttachError> {
-        let mut probes = Probes::default();
-        // The return before the entry: between the two a call would be an entry without its
-        // return otherwise, and stay pending.
-        for read in &places.reads {
-            probes
-                .0
-                .push(self.attach("tls_read_return", pid, path, read.offset)?);
-            let enter = match read.form {
-                Form::Plain => "tls_read_enter",
-                Form::Ex | Form::Ex5 => "tls_read_ex_enter",
-            };
-            probes.0.push(self.attach(enter, pid, path, read.offset)?);
-        }
-        for write in &places.writes {
-            probes
-                .0
-                .push(self.attach("tls_write_return", pid, path, write.offset)?);
-            let enter = match write.form {
-                Form::Plain => "tls_write_enter",
-                Form::Ex => "tls_write_ex_enter",
-                Form::Ex5 => "tls_write_ex5_enter",
-            };
-            probes.0.push(self.attach(enter, pid, path, write.offset)?);
-        }
-        if let Some(free) = places.free {
-            probes.0.push(self.attach("tls_free", pid, path, free)?);
-        }
-        Ok(probes)
+        let programs = self.tls_programs(places);
+        self.attach(pid, path, &programs)
     }
 
-    /// Watches the dynamic linker of one process.
+    /// The same for a process that was just forked and may call soon: does not wait until the
+    /// kernel has placed them, where the kernel heeds them before. What it refuses is only logged.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::attach_tls`], where it does wait.
+    pub fn attach_tls_soon(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        places: &TlsPlacements,
+    ) -> Result<Probes, AttachError> {
+        let programs = self.tls_programs(places);
+        self.attach_soon(pid, path, &programs)
+    }
+
+    /// A traced process forked, or is about to: probes for its children should be placed without
+    /// delay.
+    pub fn forks_are_likely(&self) {
+        if let Some(warm) = &self.warm {
+            warm.forks_are_likely();
+        }
+    }
+
+    fn tls_programs(&self, places: &TlsPlacements) -> Vec<(&'static str, u64)> {
+        if self.multi.is_some() {
+            sessions(places)
+        } else {
+            paired(places)
+        }
+    }
+
+    /// Watches the dynamic linker of one process. Does not wait either.
     ///
     /// # Errors
     ///
@@ -339,44 +381,71 @@ impl Kernel {
         path: &Path,
         offset: u64,
     ) -> Result<Probes, AttachError> {
-        Ok(Probes(vec![self.attach(
-            "libraries_changed",
-            pid,
-            path,
-            offset,
-        )?]))
+        self.attach_soon(pid, path, &[("libraries_changed", offset)])
     }
 
-    fn attach(
+    fn attach_soon(
         &mut self,
-        name: &'static str,
         pid: u32,
         path: &Path,
-        offset: u64,
-    ) -> Result<UProbeLink, AttachError> {
-        let scope = NonZeroU32::new(pid)
-            .map(UProbeScope::OneProcess)
-            .ok_or(AttachError::Gone(pid))?;
-        let wrap = |source: ProgramError| {
-            if matches!(&source, ProgramError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::ESRCH))
-            {
-                AttachError::Gone(pid)
-            } else {
-                AttachError::Refused {
-                    pid,
-                    path: path.to_owned(),
-                    offset,
-                    source,
-                }
-            }
-        };
-        let Ok(program) = uprobe(&mut self.ebpf, name) else {
-            return Err(wrap(ProgramError::UnexpectedProgramType));
-        };
+        programs: &[(&'static str, u64)],
+    ) -> Result<Probes, AttachError> {
         super::removal::not_now();
-        let point = UProbeAttachLocation::AbsoluteOffset(offset);
-        let id = program.attach(point, path, scope).map_err(wrap)?;
-        program.take_link(id).map_err(wrap)
+        let Some(multi) = &self.multi else {
+            return self.attach_perf(pid, path, programs);
+        };
+        let asked = by_program(programs)
+            .into_iter()
+            .map(|(program, offsets)| MultiProbes::ask(multi, program, pid, path, offsets));
+        Ok(Probes(asked.flatten().collect()))
+    }
+
+    /// Puts programs on places of a file.
+    fn attach(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        programs: &[(&'static str, u64)],
+    ) -> Result<Probes, AttachError> {
+        super::removal::not_now();
+        let Some(multi) = &self.multi else {
+            return self.attach_perf(pid, path, programs);
+        };
+        let mut probes = Probes::default();
+        for (program, offsets) in by_program(programs) {
+            let link = multi.attach(program, pid, path, &offsets).map_err(|e| {
+                let source = ProgramError::SyscallError(SyscallError {
+                    call: "bpf_link_create",
+                    io_error: e,
+                });
+                not_attached(pid, path, offsets.first().copied().unwrap_or(0), source)
+            })?;
+            probes.0.push(Link::Multi(link));
+        }
+        Ok(probes)
+    }
+
+    fn attach_perf(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        programs: &[(&'static str, u64)],
+    ) -> Result<Probes, AttachError> {
+        let process = NonZeroU32::new(pid).ok_or(AttachError::Gone(pid))?;
+        let mut probes = Probes::default();
+        for &(name, offset) in programs {
+            let failed = |source| not_attached(pid, path, offset, source);
+            let Ok(program) = uprobe(&mut self.ebpf, name) else {
+                return Err(failed(ProgramError::UnexpectedProgramType));
+            };
+            let point = UProbeAttachLocation::AbsoluteOffset(offset);
+            let id = program
+                .attach(point, path, UProbeScope::OneProcess(process))
+                .map_err(failed)?;
+            let link = program.take_link(id).map_err(failed)?;
+            probes.0.push(Link::Perf(link));
+        }
+        Ok(probes)
     }
 
     /// Says what is to be copied of a connection from now on.
@@ -418,6 +487,81 @@ impl Kernel {
             }
         }
         sums
+    }
+}
+
+/// The programs of a TLS library's probes as perf places them, each with its place.
+fn paired(places: &TlsPlacements) -> Vec<(&'static str, u64)> {
+    let mut programs = Vec::new();
+    // The return before the entry: between the two a call would be an entry without its return
+    // otherwise, and stay pending.
+    for read in &places.reads {
+        let enter = match read.form {
+            Form::Plain => "tls_read_enter",
+            Form::Ex | Form::Ex5 => "tls_read_ex_enter",
+            Form::PublicEx => "tls_read_public_ex_enter",
+        };
+        programs.push(("tls_read_return", read.offset));
+        programs.push((enter, read.offset));
+    }
+    for write in &places.writes {
+        let enter = match write.form {
+            Form::Plain => "tls_write_enter",
+            Form::Ex | Form::PublicEx => "tls_write_ex_enter",
+            Form::Ex5 => "tls_write_ex5_enter",
+        };
+        programs.push(("tls_write_return", write.offset));
+        programs.push((enter, write.offset));
+    }
+    programs.extend(places.free.map(|free| ("tls_free", free)));
+    programs
+}
+
+/// The same for sessions: one program for both ends of a call.
+fn sessions(places: &TlsPlacements) -> Vec<(&'static str, u64)> {
+    let reads = places.reads.iter().map(|read| {
+        let program = match read.form {
+            Form::Plain => "tls_read",
+            Form::Ex | Form::Ex5 => "tls_read_ex",
+            Form::PublicEx => "tls_read_public_ex",
+        };
+        (program, read.offset)
+    });
+    let writes = places.writes.iter().map(|write| {
+        let program = match write.form {
+            Form::Plain => "tls_write",
+            Form::Ex | Form::PublicEx => "tls_write_ex",
+            Form::Ex5 => "tls_write_ex5",
+        };
+        (program, write.offset)
+    });
+    let free = places.free.map(|free| ("tls_free", free));
+    reads.chain(writes).chain(free).collect()
+}
+
+/// The places of each program, in the order in which the programs first occur.
+fn by_program(programs: &[(&'static str, u64)]) -> Vec<(&'static str, Vec<u64>)> {
+    let mut all: Vec<(&'static str, Vec<u64>)> = Vec::new();
+    for &(program, offset) in programs {
+        match all.iter_mut().find(|(p, _)| *p == program) {
+            Some((_, offsets)) => offsets.push(offset),
+            None => all.push((program, vec![offset])),
+        }
+    }
+    all
+}
+
+fn not_attached(pid: u32, path: &Path, offset: u64, source: ProgramError) -> AttachError {
+    match &source {
+        ProgramError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::ESRCH) => {
+            AttachError::Gone(pid)
+        }
+        _ => AttachError::Refused {
+            pid,
+            path: path.to_owned(),
+            offset,
+            source,
+        },
     }
 }
 

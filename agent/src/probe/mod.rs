@@ -4,5 +4,7 @@ pub mod attach;
 pub mod btf;
 pub mod elf;
 pub mod kernel;
+mod multi;
 pub mod place;
 mod removal;
+mod warm;

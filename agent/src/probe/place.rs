@@ -19,6 +19,9 @@ pub enum Form {
     Plain,
     /// Through a pointer in its fourth argument.
     Ex,
+    /// The same, and it returns 0 whatever went wrong (`SSL_read_ex`, `SSL_write_ex`), where the
+    /// internal function tells the end of the stream from a wish for more data.
+    PublicEx,
     /// Through a pointer in its fifth argument (`ssl_write_internal` since OpenSSL 3.3).
     Ex5,
 }
@@ -47,7 +50,7 @@ pub fn pair<'d, R: ReadRef<'d>>(
         return vec![shared];
     }
     let one = |f: Option<Function>, form| f.and_then(|f| own(image, f, form));
-    [one(plain, Form::Plain), one(ex, Form::Ex)]
+    [one(plain, Form::Plain), one(ex, Form::PublicEx)]
         .into_iter()
         .flatten()
         .collect()

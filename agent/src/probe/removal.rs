@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use aya::programs::uprobe::UProbeLink;
+use super::kernel::Link;
 
 /// How long no probe must have been placed.
 const QUIET: Duration = Duration::from_secs(1);
@@ -40,8 +40,8 @@ pub(super) fn not_now() {
 }
 
 /// Removes these when it is quiet.
-pub(super) fn later(links: impl Iterator<Item = UProbeLink>) {
-    static QUEUE: OnceLock<Option<Sender<UProbeLink>>> = OnceLock::new();
+pub(super) fn later(links: impl Iterator<Item = Link>) {
+    static QUEUE: OnceLock<Option<Sender<Link>>> = OnceLock::new();
     for link in links {
         let Some(queue) = QUEUE.get_or_init(start) else {
             continue;
@@ -55,13 +55,13 @@ pub(super) fn later(links: impl Iterator<Item = UProbeLink>) {
 }
 
 /// The thread; none when the system gives no more, and then probes go at once.
-fn start() -> Option<Sender<UProbeLink>> {
+fn start() -> Option<Sender<Link>> {
     let (send, queue) = channel();
     let thread = std::thread::Builder::new().name("probe-removal".to_owned());
     thread.spawn(move || remove(&queue)).ok().map(|_| send)
 }
 
-fn remove(queue: &Receiver<UProbeLink>) {
+fn remove(queue: &Receiver<Link>) {
     let quiet = u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX);
     while let Ok(link) = queue.recv() {
         while now().saturating_sub(PLACED.load(Ordering::Relaxed)) < quiet
@@ -69,7 +69,12 @@ fn remove(queue: &Receiver<UProbeLink>) {
         {
             std::thread::sleep(QUIET / 10);
         }
-        drop(link);
+        if let Link::Asked(asked) = link {
+            // A panic in there was told by its hook.
+            drop(asked.join());
+        } else {
+            drop(link);
+        }
         WAITING.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -200,6 +200,7 @@ fn load() -> Check {
         ring_bytes: 1 << 20,
         message_bytes: 1 << 20,
         debug: false,
+        perf_probes: false,
     };
     match Kernel::load(&options) {
         Ok(_) => Check::good(NAME, "load and attach"),

@@ -75,7 +75,7 @@ impl MappedFile {
 }
 
 /// A process that was looked at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// Process id in the initial PID namespace.
     pub pid: u32,
@@ -89,6 +89,19 @@ pub struct Target {
     pub python: bool,
     /// Where its environment has the dynamic linker look first (`LD_LIBRARY_PATH`).
     pub library_path: Vec<PathBuf>,
+}
+
+impl Target {
+    /// What a child is that was just forked, where nobody could look at it.
+    #[must_use]
+    pub fn forked(&self, pid: u32) -> Self {
+        let mut child = self.clone();
+        child.pid = pid;
+        child.facts.pid = pid;
+        // That of no process: it is not taken for one that has its number later.
+        child.facts.start_ticks = 0;
+        child
+    }
 }
 
 fn wrap(pid: u32) -> impl Fn(ProcError) -> ProcessError {

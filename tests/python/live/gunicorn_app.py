@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -16,9 +15,6 @@ control_socket_disable = True
 def post_worker_init(worker):
     from one_call import call
 
-    # The kernel takes a grace period to place the first probe in a new process: up to a tenth of
-    # a second on a busy machine, in which nothing of it is seen (README, "What it sees").
-    time.sleep(0.5)
     answer = call(f"worker-{os.getpid()}")
     answer["pid"] = os.getpid()
     os.write(1, (json.dumps(answer) + "\n").encode())

@@ -1,0 +1,343 @@
+//! Probes through the kernel's multi-uprobe links (`bpf_uprobe_multi_link_attach`,
+//! `kernel/trace/bpf_trace.c`): one link puts one program on many places of one process; as a
+//! session, since Linux 6.13, at the entry and the return of each.
+//!
+//! What they give beyond perf's uprobes is a forked child's first calls. A fork copies its
+//! parent's breakpoints, but the first time that the child runs into one, perf's handler takes it
+//! out again, because the child is not its process (`uprobe_perf_func`,
+//! `kernel/trace/trace_uprobe.c`), and a new registration waits for a grace period before it
+//! places any (`dup_mmap_sem`, `kernel/events/uprobes.c`: 15 ms and more). A multi-uprobe leaves
+//! the breakpoint alone, and a new registration is in the list of those that are called before it
+//! waits. So a child's calls are seen as soon as the agent has asked for them.
+//!
+//! aya 0.14 knows no such links, and a program must be loaded for them: this loads the object's
+//! uprobe programs a second way, against the maps that aya made.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aya::Ebpf;
+use aya::maps::{Map, MapData};
+use aya_obj::generated::bpf_insn;
+use aya_obj::{EbpfSectionKind, Object};
+use thiserror::Error;
+
+use super::kernel::Link;
+
+/// First kernel with sessions. A pair of links in place of one would not do: the second at a
+/// place is taken up only when the grace period of the first is over.
+const FIRST_KERNEL: (u32, u32) = (6, 13);
+
+/// `BPF_PROG_LOAD` (`include/uapi/linux/bpf.h`).
+const PROG_LOAD: libc::c_long = 5;
+/// `BPF_LINK_CREATE`.
+const LINK_CREATE: libc::c_long = 28;
+/// `BPF_PROG_TYPE_KPROBE`, which uprobes are of as well.
+const KPROBE: u32 = 2;
+/// `BPF_TRACE_UPROBE_MULTI`.
+const UPROBE_MULTI: u32 = 48;
+/// `BPF_TRACE_UPROBE_SESSION`.
+const UPROBE_SESSION: u32 = 57;
+
+/// The programs, and whether each is run on return as well.
+const PROGRAMS: [(&str, bool); 8] = [
+    ("tls_read", true),
+    ("tls_read_ex", true),
+    ("tls_read_public_ex", true),
+    ("tls_write", true),
+    ("tls_write_ex", true),
+    ("tls_write_ex5", true),
+    ("tls_free", false),
+    ("libraries_changed", false),
+];
+
+/// Most links asked for that the kernel has not given yet; beyond it we wait for each.
+const MOST_ASKED: usize = 512;
+/// Stack of a thread that asks for one.
+const STACK: usize = 64 << 10;
+
+/// Why multi-uprobes are not to be had.
+#[derive(Debug, Error)]
+pub(super) enum MultiError {
+    /// The kernel is too old.
+    #[error("they need Linux {}.{}", FIRST_KERNEL.0, FIRST_KERNEL.1)]
+    OldKernel,
+    /// The object does not fit.
+    #[error("the eBPF object cannot be read: {0}")]
+    Object(#[from] aya_obj::ParseError),
+    /// It has no such program.
+    #[error("the eBPF object has no `{0}`")]
+    Missing(&'static str),
+    /// It cannot be joined to its maps.
+    #[error("the eBPF object does not fit its maps: {0}")]
+    Relocation(#[from] aya_obj::relocation::EbpfRelocationError),
+    /// The kernel refused a program.
+    #[error("the kernel refused the program {program}: {source}")]
+    Refused {
+        /// Which.
+        program: &'static str,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A loaded program.
+#[derive(Debug)]
+struct Program {
+    fd: OwnedFd,
+    attach_type: u32,
+}
+
+/// The object's uprobe programs, loaded for multi-uprobe links.
+#[derive(Debug)]
+pub(super) struct MultiProbes {
+    programs: HashMap<&'static str, Program>,
+    /// Links asked for that were not given yet.
+    asked: AtomicUsize,
+}
+
+impl MultiProbes {
+    /// Loads the uprobe programs of `object`, which `ebpf` was made of, for the maps of `ebpf`.
+    ///
+    /// # Errors
+    ///
+    /// When this kernel cannot; perf's uprobes are the other way.
+    pub(super) fn load(object: &[u8], ebpf: &Ebpf) -> Result<Self, MultiError> {
+        if kernel_version().is_none_or(|v| v < FIRST_KERNEL) {
+            return Err(MultiError::OldKernel);
+        }
+        let mut object = Object::parse(object)?;
+        let maps = std::mem::take(&mut object.maps);
+        let fds: HashMap<&str, RawFd> = ebpf
+            .maps()
+            .filter_map(|(name, map)| Some((name, map_data(map)?.fd().as_fd().as_raw_fd())))
+            .collect();
+        let joined = maps.iter().filter_map(|(name, map)| {
+            // A loader leaves out what the kernel knows nothing of.
+            let known = fds.get(name.as_str());
+            debug_assert!(known.is_some() || map.section_kind() == EbpfSectionKind::Undefined);
+            known.map(|fd| (name.as_str(), *fd, map))
+        });
+        let text: HashSet<usize> = object
+            .functions
+            .keys()
+            .map(|(section, _)| *section)
+            .collect();
+        object.relocate_maps(joined, &text)?;
+        object.relocate_calls(&text)?;
+        let mut programs = HashMap::new();
+        for (name, session) in PROGRAMS {
+            let program = object.programs.get(name).ok_or(MultiError::Missing(name))?;
+            let function = object
+                .functions
+                .get(&program.function_key())
+                .ok_or(MultiError::Missing(name))?;
+            let attach_type = if session {
+                UPROBE_SESSION
+            } else {
+                UPROBE_MULTI
+            };
+            let fd = load(name, attach_type, &program.license, &function.instructions).map_err(
+                |source| MultiError::Refused {
+                    program: name,
+                    source,
+                },
+            )?;
+            programs.insert(name, Program { fd, attach_type });
+        }
+        Ok(Self {
+            programs,
+            asked: AtomicUsize::new(0),
+        })
+    }
+
+    /// Asks for a link and does not wait: the kernel calls the program from when it was asked,
+    /// but answers only after a grace period. No link when the process is gone or the kernel
+    /// refuses, which is logged.
+    pub(super) fn ask(
+        this: &Arc<Self>,
+        program: &'static str,
+        pid: u32,
+        path: &Path,
+        offsets: Vec<u64>,
+    ) -> Option<Link> {
+        let waiting = this.asked.fetch_add(1, Ordering::Relaxed);
+        let ask = {
+            let (this, path) = (Arc::clone(this), path.to_owned());
+            move || {
+                let link = this.attach(program, pid, &path, &offsets);
+                this.asked.fetch_sub(1, Ordering::Relaxed);
+                match &link {
+                    Err(e) if e.raw_os_error() != Some(libc::ESRCH) => {
+                        tracing::warn!(pid, "no {program} on {}: {e}", path.display());
+                    }
+                    _ => {}
+                }
+                link.ok()
+            }
+        };
+        if waiting >= MOST_ASKED {
+            return ask().map(Link::Multi);
+        }
+        let thread = std::thread::Builder::new()
+            .name("probe-placing".to_owned())
+            .stack_size(STACK);
+        match thread.spawn(ask) {
+            Ok(asked) => Some(Link::Asked(asked)),
+            Err(e) => {
+                this.asked.fetch_sub(1, Ordering::Relaxed);
+                tracing::warn!(pid, "no {program}: no thread to ask for it: {e}");
+                None
+            }
+        }
+    }
+
+    /// Puts a program on places of a file in one process; they go with the descriptor.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; `ESRCH` when the process is gone.
+    pub(super) fn attach(
+        &self,
+        program: &str,
+        pid: u32,
+        path: &Path,
+        offsets: &[u64],
+    ) -> io::Result<OwnedFd> {
+        let program = self.programs.get(program).ok_or(io::ErrorKind::NotFound)?;
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let count = u32::try_from(offsets.len()).map_err(io::Error::other)?;
+        let attributes = LinkCreate {
+            program: program.fd.as_raw_fd(),
+            target: 0,
+            attach_type: program.attach_type,
+            flags: 0,
+            path: path.as_ptr() as u64,
+            offsets: offsets.as_ptr() as u64,
+            reference_counters: 0,
+            cookies: 0,
+            count,
+            multi_flags: 0,
+            pid,
+            zero: 0,
+        };
+        // SAFETY: the structure is the kernel's for this command, and what it points to lives
+        // until the call is over.
+        unsafe { bpf(LINK_CREATE, &attributes) }
+    }
+}
+
+/// `bpf_attr` for `BPF_PROG_LOAD`, as far as it is used.
+#[repr(C)]
+struct ProgLoad {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    expected_attach_type: u32,
+}
+
+/// `bpf_attr` for `BPF_LINK_CREATE` with `uprobe_multi`.
+#[repr(C)]
+struct LinkCreate {
+    program: RawFd,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    reference_counters: u64,
+    cookies: u64,
+    count: u32,
+    multi_flags: u32,
+    pid: u32,
+    zero: u32,
+}
+
+/// The `bpf` system call, for commands that give a descriptor.
+///
+/// # Safety
+///
+/// `T` must be laid out as the kernel's `bpf_attr` is for this command, and what it points to
+/// must be valid.
+unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's promise; the kernel only reads, and as much as the size says.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attributes),
+            size_of::<T>(),
+        )
+    };
+    match RawFd::try_from(fd) {
+        // SAFETY: the kernel gave it to us just now, and to nobody else.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn load(
+    name: &str,
+    attach_type: u32,
+    license: &CStr,
+    instructions: &[bpf_insn],
+) -> io::Result<OwnedFd> {
+    let mut kernels_name = [0; 16];
+    // One byte stays zero, as its end.
+    for (to, from) in kernels_name.iter_mut().take(15).zip(name.bytes()) {
+        *to = from;
+    }
+    let attributes = ProgLoad {
+        kind: KPROBE,
+        instruction_count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        instructions: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+        name: kernels_name,
+        interface: 0,
+        expected_attach_type: attach_type,
+    };
+    // SAFETY: the structure is the kernel's for this command, and what it points to lives until
+    // the call is over.
+    unsafe { bpf(PROG_LOAD, &attributes) }
+}
+
+/// The map's inside, for the kinds that our programs have.
+fn map_data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::PerCpuHashMap(data)
+        | Map::PerfEventArray(data)
+        | Map::ProgramArray(data)
+        | Map::RingBuf(data) => Some(data),
+        _ => None,
+    }
+}
+
+fn kernel_version() -> Option<(u32, u32)> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
