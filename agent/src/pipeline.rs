@@ -7,9 +7,9 @@ use crate::model::call::CallProgress;
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::span::Span;
 use crate::model::time::BootTime;
+use crate::protocol::connection::Connection as Protocol;
 use crate::protocol::detect::{self, Looks, Verdict};
-use crate::protocol::http1::{self, Http1};
-use crate::protocol::{ExchangeIds, Role};
+use crate::protocol::{ExchangeIds, Role, http1, http2};
 use crate::provider::{self, Calls};
 use crate::stream::{self, Assembler, Piece};
 use crate::trace::{self, Spans};
@@ -23,6 +23,15 @@ pub const MAX_CONNECTIONS: usize = 32_768;
 /// Exchanges without a model call after which only the heads of a connection's requests are
 /// asked for.
 pub const UNWANTED_BEFORE_HEADS: u64 = 8;
+
+/// Exchanges without a model call after which nothing more is asked for of an HTTP/2 connection:
+/// of its header blocks none may be left out, because each may change what the next ones mean,
+/// so that it is all or nothing, for good. A client keeps to one such connection for long and
+/// lists models or checks health on it before it calls one; hence many.
+pub const UNWANTED_BEFORE_NOTHING: u64 = 256;
+
+/// The same for a connection that carried nothing but gRPC, on which no provider of ours speaks.
+pub const GRPC_BEFORE_NOTHING: u64 = 16;
 
 /// How long a record waits for one that should come before it, in nanoseconds.
 pub const GAP_PATIENCE: u64 = 100_000_000;
@@ -51,14 +60,17 @@ pub struct Counters {
     pub connections_evicted: u64,
     /// Records of a connection that was over already.
     pub stale_records: u64,
-    /// Connections of which only heads are copied since they carried no model calls.
+    /// Connections of which only heads, or of HTTP/2 nothing, are copied since they carried no
+    /// model calls.
     pub connections_without_calls: u64,
-    /// Connections that carry HTTP/2, which is not followed yet.
+    /// Connections that carry HTTP/2.
     pub connections_http2: u64,
     /// Connections that carry something else.
     pub connections_not_http: u64,
     /// Sums of the protocol stage over connections that are over.
     pub http1: http1::Counters,
+    /// The same for HTTP/2.
+    pub http2: http2::Counters,
     /// Sums of the stream stage over connections that are over.
     pub stream: stream::Counters,
 }
@@ -68,7 +80,7 @@ struct Connection {
     id: ConnectionId,
     write: Assembler,
     read: Assembler,
-    http: Http1,
+    http: Protocol,
     mode: CopyMode,
     last: BootTime,
 }
@@ -79,7 +91,7 @@ impl Connection {
             id,
             write: Assembler::new(),
             read: Assembler::new(),
-            http: Http1::new(id, Role::Client),
+            http: Protocol::new(id, Role::Client),
             mode: CopyMode::Whole,
             last: BootTime(0),
         }
@@ -228,17 +240,22 @@ impl Pipeline {
         {
             // The answers before it were not copied: nothing of them is to be waited for.
             add_counters(&mut self.counters, c);
-            c.http = Http1::new(c.id, Role::Client);
+            c.http = Protocol::new(c.id, Role::Client);
             c.write = Assembler::new();
             c.read = Assembler::new();
         }
+        let before = c.http.verdict();
         feed(c, data, &mut self.ids, &mut self.calls);
+        if c.http.verdict() == Verdict::Http2 && before != Verdict::Http2 {
+            self.counters.connections_http2 += 1;
+        }
         if let Some(mode) = wanted_mode(c) {
             c.mode = mode;
             self.modes.push_back((c.id, mode));
             match (mode, c.http.verdict()) {
-                (CopyMode::Heads, _) => self.counters.connections_without_calls += 1,
-                (CopyMode::Nothing, Verdict::Http2) => self.counters.connections_http2 += 1,
+                (CopyMode::Heads, _) | (CopyMode::Nothing, Verdict::Http2) => {
+                    self.counters.connections_without_calls += 1;
+                }
                 (CopyMode::Nothing, _) => self.counters.connections_not_http += 1,
                 (CopyMode::Whole, _) => {}
             }
@@ -321,7 +338,7 @@ fn flush(c: &mut Connection, ids: &mut ExchangeIds, calls: &mut Calls) {
 }
 
 fn hand(
-    http: &mut Http1,
+    http: &mut Protocol,
     direction: Direction,
     piece: Piece<'_>,
     ids: &mut ExchangeIds,
@@ -333,15 +350,16 @@ fn hand(
             time,
             missing,
             reason,
-        } => http.gap(direction, time, missing, reason, calls),
+        } => http.gap(direction, time, missing, reason, ids, calls),
     }
 }
 
 /// The mode that a connection should be in, if that is another than it is in.
 fn wanted_mode(c: &Connection) -> Option<CopyMode> {
-    let seen = c.http.counters();
+    let seen = c.http.http1();
     let mode = match c.http.verdict() {
-        Verdict::Http2 | Verdict::Switched | Verdict::NotHttp => CopyMode::Nothing,
+        Verdict::Switched | Verdict::NotHttp => CopyMode::Nothing,
+        Verdict::Http2 => http2_mode(&c.http.http2(), c.mode),
         Verdict::Http1 if c.mode == CopyMode::Heads => {
             if seen.wanted > 0 {
                 CopyMode::Whole
@@ -357,9 +375,22 @@ fn wanted_mode(c: &Connection) -> Option<CopyMode> {
     (mode != c.mode).then_some(mode)
 }
 
+/// The mode for a connection that carries HTTP/2. Requests that could not be read count for
+/// neither side: they may have been calls.
+const fn http2_mode(seen: &http2::Counters, mode: CopyMode) -> CopyMode {
+    let only_grpc = seen.grpc == seen.exchanges && seen.grpc >= GRPC_BEFORE_NOTHING;
+    let unwanted = seen.wanted == 0 && seen.unknown_heads == 0;
+    if unwanted && (only_grpc || seen.exchanges >= UNWANTED_BEFORE_NOTHING) {
+        CopyMode::Nothing
+    } else {
+        mode
+    }
+}
+
 /// Adds a connection's counters to the sums.
 fn add_counters(sums: &mut Counters, c: &Connection) {
-    let h = c.http.counters();
+    add_http2(&mut sums.http2, c.http.http2());
+    let h = c.http.http1();
     let s = &mut sums.http1;
     s.exchanges += h.exchanges;
     s.wanted += h.wanted;
@@ -383,6 +414,23 @@ fn add_counters(sums: &mut Counters, c: &Connection) {
         s.gave_up += a.gave_up;
         s.invalid += a.invalid;
     }
+}
+
+fn add_http2(s: &mut http2::Counters, h: http2::Counters) {
+    s.exchanges += h.exchanges;
+    s.wanted += h.wanted;
+    s.grpc += h.grpc;
+    s.half_seen += h.half_seen;
+    s.unknown_heads += h.unknown_heads;
+    s.unknown_fields += h.unknown_fields;
+    s.pushed += h.pushed;
+    s.resets += h.resets;
+    s.malformed_frames += h.malformed_frames;
+    s.malformed_heads += h.malformed_heads;
+    s.oversized_heads += h.oversized_heads;
+    s.resyncs += h.resyncs;
+    s.resync_bytes += h.resync_bytes;
+    s.overflowed += h.overflowed;
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ defects! {
     /// It was the server that ended the connection before the response was whole; goes along
     /// with [`Defects::RESPONSE_CUT`].
     SERVER_ENDED = 15, "server_ended";
+    /// Some headers refer to others that were sent before we attached, or that were missed.
+    HEADERS_UNKNOWN = 16, "headers_unknown";
 }
 
 impl Defects {

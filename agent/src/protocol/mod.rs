@@ -1,14 +1,16 @@
 //! HTTP exchanges from byte streams.
 //!
-//! [`http1`] follows the framing of a connection, [`body`] undoes content codings, [`sse`] cuts
-//! event streams, [`content`] ties the last two together for a response. [`headers`] and
-//! [`target`] are where secrets stop.
+//! [`connection`] finds out what a connection carries; [`http1`] and [`http2`] follow its framing.
+//! [`body`] undoes content codings, [`sse`] cuts event streams, [`content`] ties the last two
+//! together for a response. [`headers`] and [`target`] are where secrets stop.
 
 pub mod body;
+pub mod connection;
 pub mod content;
 pub mod detect;
 pub mod headers;
 pub mod http1;
+pub mod http2;
 pub mod sse;
 pub mod target;
 

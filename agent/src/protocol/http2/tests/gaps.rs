@@ -1,0 +1,203 @@
+//! Missing bytes, and connections whose start was not seen.
+
+use super::*;
+
+#[test]
+fn a_gap_inside_a_frame_takes_no_more_than_it_is() {
+    let (mut q, mut r) = (Encoder::default(), Encoder::default());
+    let answer = data(1, false, b"0123456789");
+    let post = q.post("/a");
+    let status = r.status("200", "text/plain");
+    let talk = check(
+        &[
+            Q(headers(1, false, &post)),
+            Q(data(1, false, b"abcdef")[..11].to_vec()),
+            LostQ(4),
+            Q(data(1, true, b"gh")),
+            R(headers(1, false, &status)),
+            R(answer[..12].to_vec()),
+            SkipR(5),
+            R([&answer[17..], &data(1, false, b"ab")[..]].concat()),
+            // All of a frame's content, and the padding of another.
+            R(data(1, false, b"xyz")[..9].to_vec()),
+            LostR(3),
+            R(frame(0, 8, 1, &[&[4][..], b"padded", &[0; 4]].concat())[..18].to_vec()),
+            LostR(2),
+            R(data(1, true, b"!")),
+            Q(headers(3, true, &q.post("/a"))),
+        ],
+        "1 > POST /a h tid7
+         1 >body ab
+         1 >body <4>gh
+         1 >end request_gap
+         1 < 200
+         1 <body 012
+         1 <body <5>89ab
+         1 <body <3>padded!
+         1 <end response_gap,response_over_limit
+         2 > POST /a h tid7
+         2 >end",
+    );
+    assert_eq!(talk.http.counters().resyncs, 0);
+    assert_eq!(talk.http.counters().malformed_frames, 0);
+}
+
+#[test]
+fn a_gap_over_frames_is_searched_past() {
+    let (mut q, mut r) = (Encoder::default(), Encoder::default());
+    let talk = check(
+        &[
+            Q(headers(1, true, &q.post("/a"))),
+            Q(headers(3, true, &q.post("/b"))),
+            R(headers(1, false, &r.status("200", "text/event-stream"))),
+            R(data(1, false, b"data: 1\n\ndat")),
+            LostR(100),
+            // The middle of something.
+            R(b"\0\0\x05 not a frame".to_vec()),
+            R(data(1, false, b"a: 3\n\ndata: 4\n\n")),
+            // The head of the other answer is new, so it is known.
+            R(headers(
+                3,
+                false,
+                &Encoder::default().status("200", "text/event-stream"),
+            )),
+            R([data(3, true, b"data: x\n\n"), data(1, true, b"")].concat()),
+            Q(headers(5, true, &q.post("/c"))),
+        ],
+        "1 > POST /a h tid7
+         1 >end
+         2 > POST /b h tid7
+         2 >end
+         1 < 200
+         1 <event |1|
+         1 <event |4|
+         2 < 200
+         2 <event |x|
+         2 <end response_gap
+         1 <end response_gap
+         3 > POST /c h tid7
+         3 >end",
+    );
+    let counters = talk.http.counters();
+    assert_eq!((counters.resyncs, counters.resync_bytes), (1, 15));
+    assert_eq!(counters.unknown_heads, 0);
+}
+
+#[test]
+fn streams_whose_end_was_missed_end() {
+    let (mut q, mut r) = (Encoder::default(), Encoder::default());
+    let mut says = vec![
+        Q(headers(1, false, &q.post("/a"))),
+        Q(headers(3, true, &q.post("/b"))),
+        R(headers(3, false, &r.status("200", "text/plain"))),
+        LostQ(50),
+        LostR(50),
+        Q(headers(5, true, &Encoder::default().post("/c"))),
+        R(headers(1, true, &[0x88])),
+        Closed,
+    ];
+    let want = "1 > POST /a h tid7
+         2 > POST /b h tid7
+         2 >end
+         2 < 200
+         1 >body <50>
+         2 <body <50>
+         3 > POST /c h tid7
+         3 >end
+         1 < 200
+         1 >end request_gap
+         1 <end response_gap
+         2 <end response_gap
+         3 <end response_cut";
+    check(&says, want);
+    // Or when many newer ones came.
+    says.pop();
+    let mut talk = Talk::new(Http2::new(CONNECTION, Role::Client));
+    talk.say(&Q(client_preface()));
+    for say in &says {
+        talk.say(say);
+    }
+    let mut q = Encoder::default();
+    for n in 4..4 + 2 * PATIENCE {
+        talk.say(&Q(headers(2 * n + 1, true, &q.post("/d"))));
+        talk.say(&R(headers(2 * n + 1, true, &[0x88])));
+    }
+    let end = talk
+        .sink
+        .lines
+        .iter()
+        .position(|l| l == "2 <end response_gap");
+    assert!(end.is_some_and(|at| at < talk.sink.lines.len() - 50));
+}
+
+/// A client whose library puts the path into the table (Python's, Go's): after the attach it is
+/// unknown where it was sent before, and nothing is told of such a request.
+#[test]
+fn attached_midway() {
+    let (mut q, mut r) = (Encoder::default(), Encoder::default());
+    q.post("/a");
+    r.status("200", "text/event-stream");
+    r.status("201", "text/event-stream");
+    let mut talk = Talk::new(Http2::midway(CONNECTION, Role::Client));
+    let known_answer = r.block(&[(":status", "200"), ("x-request-id", "new")]);
+    let unknown_answer = r.block(&[(":status", "201"), ("content-type", "text/plain")]);
+    for say in [
+        R(data(7, false, b"data: half\n\n")),
+        R(data(7, true, b"data: seen\n\n")),
+        R(headers(5, true, &[0x88])),
+        Q(headers(9, false, &q.post("/a"))),
+        Q(data(9, true, b"body")),
+        R(headers(9, true, &[0x88])),
+        Q(headers(11, false, &q.post("/new"))),
+        Q(data(11, true, b"body")),
+        R(headers(11, false, &known_answer)),
+        R(data(11, true, b"answer")),
+        Q(headers(13, true, &q.post("/new"))),
+        R(headers(13, true, &unknown_answer)),
+        Q(headers(15, true, &q.post("/a"))),
+    ] {
+        talk.say(&say);
+    }
+    let want = "1 > POST /new - tid7
+         1 >body body
+         1 >end headers_unknown
+         1 < 200
+         1 <body answer
+         1 <end
+         2 > POST /new - tid7
+         2 >end headers_unknown
+         2 <end headers_unknown";
+    let talk = check_talk(talk, &[], want);
+    let counters = talk.http.counters();
+    assert_eq!(counters.unknown_heads, 2);
+    assert_eq!(counters.half_seen, 1);
+    assert_eq!(counters.exchanges, 2);
+    assert_eq!(talk.http.open_streams(), 1);
+}
+
+#[test]
+fn a_block_with_a_gap_in_it() {
+    let (mut q, mut r) = (Encoder::default(), Encoder::default());
+    let first = headers(1, true, &q.post("/a"));
+    let answer = headers(3, true, &r.status("200", "text/plain"));
+    let talk = check(
+        &[
+            Q(first[..20].to_vec()),
+            LostQ(first.len() as u64 - 20),
+            Q(headers(3, true, &Encoder::default().post("/b"))),
+            R(answer[..12].to_vec()),
+            LostR(4),
+            R(answer[16..].to_vec()),
+            Q(headers(5, true, &[0x83, 0x84])),
+            R(headers(5, true, &[0x88])),
+        ],
+        "1 > POST /b h tid7
+         1 >end
+         1 <end response_malformed
+         2 > POST / - tid7
+         2 >end
+         2 < 200
+         2 <end",
+    );
+    assert_eq!(talk.http.counters().resyncs, 0);
+}
