@@ -3,7 +3,7 @@
 //! Layout: the magic `GENSPAN\n`, then frames. A frame is its kind (1 byte), its length (4 bytes,
 //! little endian) and its content. The first frame is the header, as JSON. Frames of the kinds
 //! `Data` hold a record of the data ring as the kernel wrote it, without slack and without
-//! secrets (see [`super::scrub`]); the others JSON.
+//! secrets (see [`super::scrub`], which withholds what it cannot clean: HTTP/2); the others JSON.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -120,6 +120,7 @@ pub struct Recorder<W: Write> {
     out: W,
     scrubber: Scrubber,
     record: Vec<u8>,
+    withheld: u64,
 }
 
 impl<W: Write> Recorder<W> {
@@ -134,6 +135,7 @@ impl<W: Write> Recorder<W> {
             out,
             scrubber: Scrubber::default(),
             record: Vec::new(),
+            withheld: 0,
         };
         recorder.json(KIND_HEADER, header)?;
         Ok(recorder)
@@ -152,6 +154,12 @@ impl<W: Write> Recorder<W> {
         self.frame(kind, &content)
     }
 
+    /// Records that were left out because secrets in them could not be blanked (see
+    /// [`super::scrub`]).
+    pub const fn withheld(&self) -> u64 {
+        self.withheld
+    }
+
     /// Takes down a record of the data ring, and the event that was decoded from it.
     ///
     /// # Errors
@@ -166,8 +174,11 @@ impl<W: Write> Recorder<W> {
                     return Ok(());
                 };
                 copy.extend_from_slice(record.get(..payload.end).unwrap_or(record));
-                if let Some(bytes) = copy.get_mut(payload) {
-                    self.scrubber.data(d, bytes);
+                let bytes = copy.get_mut(payload);
+                if !bytes.is_some_and(|bytes| self.scrubber.data(d, bytes)) {
+                    self.withheld += 1;
+                    self.record = copy;
+                    return Ok(());
                 }
             }
             Event::Closed { connection, .. } => {

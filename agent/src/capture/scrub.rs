@@ -5,6 +5,10 @@
 //! that carries a secret is blanked, and so are the values of secret parameters in a request
 //! line. That also blanks such lines in a body, which harms nobody. State is kept per stream, so
 //! a secret may be split over records anywhere.
+//!
+//! The header blocks of HTTP/2 are compressed, and one byte of them that is changed changes what
+//! the next ones mean. So of a connection that carries it nothing is recorded after its preface,
+//! nor anything that is not text of one of which it is not known that it carries HTTP/1.
 
 use std::collections::HashMap;
 
@@ -41,6 +45,9 @@ const PARAMETERS: [&[u8]; 10] = [
     b"password=",
     b"secret=",
 ];
+
+/// What a client of HTTP/2 sends first; no secret is in it.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a blanked byte becomes.
 const BLANK: u8 = b'*';
@@ -183,17 +190,69 @@ impl Stream {
     }
 }
 
+/// What a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carries {
+    /// Not known.
+    Unknown,
+    /// Not known; it began, in this direction, with so much of HTTP/2's preface.
+    Preface(Direction, usize),
+    Http1,
+    Http2,
+}
+
+impl Carries {
+    /// What it is after a record.
+    fn after(self, d: &Data<'_>, bytes: &[u8]) -> Self {
+        let seen = match self {
+            Self::Http1 | Self::Http2 => return self,
+            _ if looks_like_frame(bytes) => return Self::Http2,
+            Self::Unknown if d.offset == 0 => 0,
+            Self::Preface(direction, seen) if direction == d.direction => seen,
+            Self::Preface(..) => return self,
+            Self::Unknown if looks_like_head(bytes) => return Self::Http1,
+            Self::Unknown => return self,
+        };
+        let rest = HTTP2_PREFACE.get(seen..).unwrap_or_default();
+        let len = rest.len().min(bytes.len());
+        if rest[..len] != bytes[..len] {
+            return if seen > 0 || looks_like_head(bytes) {
+                Self::Http1
+            } else {
+                Self::Unknown
+            };
+        }
+        if seen + len == HTTP2_PREFACE.len() {
+            Self::Http2
+        } else {
+            Self::Preface(d.direction, seen + len)
+        }
+    }
+}
+
 /// Blanks secrets in a sequence of records.
 #[derive(Debug, Default)]
 pub struct Scrubber {
     streams: HashMap<(ConnectionId, Direction), Stream>,
+    connections: HashMap<ConnectionId, Carries>,
 }
 
 impl Scrubber {
-    /// Blanks secrets in `bytes`, the payload of `d`.
-    pub fn data(&mut self, d: &Data<'_>, bytes: &mut [u8]) {
+    /// Blanks secrets in `bytes`, the payload of `d`. Gives whether they may be recorded.
+    #[must_use]
+    pub fn data(&mut self, d: &Data<'_>, bytes: &mut [u8]) -> bool {
         if self.streams.len() >= MAX_STREAMS {
             self.streams.clear();
+            self.connections.clear();
+        }
+        let unknown = Carries::Unknown;
+        let carries = self.connections.entry(d.connection).or_insert(unknown);
+        *carries = carries.after(d, bytes);
+        let text = |b: &u8| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..);
+        match carries {
+            Carries::Http2 => return false,
+            Carries::Unknown if !bytes.iter().all(text) => return false,
+            _ => {}
         }
         let stream = self
             .streams
@@ -208,10 +267,12 @@ impl Scrubber {
         }
         stream.next = d.offset.wrapping_add(bytes.len() as u64);
         stream.feed(bytes);
+        true
     }
 
     /// Forgets a connection.
     pub fn closed(&mut self, connection: ConnectionId) {
+        self.connections.remove(&connection);
         self.streams.remove(&(connection, Direction::Write));
         self.streams.remove(&(connection, Direction::Read));
     }
@@ -219,7 +280,14 @@ impl Scrubber {
     /// Forgets a process.
     pub fn process_exit(&mut self, pid: u32) {
         self.streams.retain(|(c, _), _| c.pid != pid);
+        self.connections.retain(|c, _| c.pid != pid);
     }
+}
+
+/// Whether these bytes begin like a frame of HTTP/2 (RFC 9113, section 4.1): a length of 16 KiB at
+/// most, a known type, a stream without the reserved bit.
+fn looks_like_frame(bytes: &[u8]) -> bool {
+    matches!(bytes, [0, 0..=0x40, _, 0..=9, _, 0..=0x7f, ..])
 }
 
 fn looks_like_head(bytes: &[u8]) -> bool {
@@ -236,7 +304,7 @@ fn looks_like_head(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Scrubber;
+    use super::{HTTP2_PREFACE, Scrubber};
     use crate::model::event::{ConnectionId, Data, Direction};
     use crate::model::time::BootTime;
 
@@ -263,7 +331,7 @@ mod tests {
         let mut out = Vec::new();
         for piece in pieces {
             let mut bytes = piece.to_vec();
-            scrubber.data(&at(offset), &mut bytes);
+            assert!(scrubber.data(&at(offset), &mut bytes));
             offset += bytes.len() as u64;
             out.extend(bytes);
         }
@@ -302,9 +370,59 @@ mod tests {
     fn what_follows_a_gap_in_a_head_is_blanked_to_the_end_of_the_line() {
         let mut scrubber = Scrubber::default();
         let mut head = b"GET / HTTP/1.1\r\nAuthorizat".to_vec();
-        scrubber.data(&at(0), &mut head);
+        assert!(scrubber.data(&at(0), &mut head));
         let mut rest = b"er sk-1\r\nHost: h\r\n\r\n".to_vec();
-        scrubber.data(&at(40), &mut rest);
+        assert!(scrubber.data(&at(40), &mut rest));
         assert_eq!(text(&rest), "*******\r\nHost: h\r\n\r\n");
+    }
+
+    /// Whether each of these records may be recorded.
+    fn recorded(records: &[(Direction, u64, &[u8])]) -> Vec<bool> {
+        let mut scrubber = Scrubber::default();
+        let one = |(direction, offset, bytes): &(Direction, u64, &[u8])| {
+            let data = Data {
+                direction: *direction,
+                ..at(*offset)
+            };
+            scrubber.data(&data, &mut bytes.to_vec())
+        };
+        records.iter().map(one).collect()
+    }
+
+    #[test]
+    fn of_http2_nothing_is_recorded_after_the_preface() {
+        const HEADERS: &[u8] = b"\0\0\x14\x01\x04\0\0\0\x01\x10\x0dauthorization\x03key";
+        const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+        let (write, read) = (Direction::Write, Direction::Read);
+        let whole = [HTTP2_PREFACE, SETTINGS, HEADERS].concat();
+        for at in 0..=whole.len() {
+            let (a, b) = whole.split_at(at);
+            let got = recorded(&[
+                (read, 0, &SETTINGS[..1]),
+                (write, 0, a),
+                (read, 1, &SETTINGS[1..5]),
+                (write, at as u64, b),
+                (write, whole.len() as u64, b"any text"),
+                (read, 5, b"text"),
+            ]);
+            assert_eq!(got[1], at < HTTP2_PREFACE.len(), "{at}");
+            assert_eq!(got[3..], [false; 3], "{at}");
+        }
+        // Of a connection that was there before: not its frames, nor what is not text.
+        let got = recorded(&[
+            (write, 0, b"some text"),
+            (read, 0, b"\x87\x04binary"),
+            (write, 9, HEADERS),
+            (write, 33, b"text"),
+        ]);
+        assert_eq!(got, [true, false, false, false]);
+        // HTTP/1 may carry anything.
+        let got = recorded(&[
+            (write, 0, b"PUT /a HTTP/1.1\r\n\r\n"),
+            (write, 20, HEADERS),
+            (read, 0, b"HTTP/1.1 200 OK\r\n\r\n"),
+            (read, 20, SETTINGS),
+        ]);
+        assert_eq!(got, [true; 4]);
     }
 }

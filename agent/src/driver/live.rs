@@ -233,6 +233,13 @@ impl Live {
         self.core.output.spans(&mut self.core.pipeline)?;
         if let Some(recorder) = &mut self.core.recorder {
             recorder.flush()?;
+            let withheld = recorder.withheld();
+            if withheld > 0 {
+                tracing::warn!(
+                    "not in the recording: {withheld} records in which secrets cannot be blanked \
+                     (HTTP/2)"
+                );
+            }
         }
         let lost = self.losses();
         if self.tell_losses {
