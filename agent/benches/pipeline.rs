@@ -1,5 +1,5 @@
-//! The pure pipeline on records as the kernel writes them: decoding, reassembly, HTTP, SSE,
-//! provider, spans. One core. `cargo xtask bench pipeline` runs it.
+//! The pure pipeline on records as the kernel writes them: decoding, reassembly, HTTP/1 and HTTP/2,
+//! SSE, provider, spans. One core. `cargo xtask bench pipeline` runs it.
 
 #![allow(missing_docs, reason = "criterion's macros make items without")]
 
@@ -22,7 +22,7 @@ struct Exchange {
     records: Vec<(Direction, Vec<u8>)>,
 }
 
-fn request(stream: bool) -> Vec<u8> {
+fn question(stream: bool) -> String {
     let options = if stream {
         r#","stream":true,"stream_options":{"include_usage":true}"#
     } else {
@@ -34,7 +34,11 @@ fn request(stream: bool) -> Vec<u8> {
         )
     };
     let text = "Tell me about the weather in Hangzhou. ".repeat(64);
-    let body = shell(&text[..REQUEST_BODY - shell("").len()]);
+    shell(&text[..REQUEST_BODY - shell("").len()])
+}
+
+fn request(stream: bool) -> Vec<u8> {
+    let body = question(stream);
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\nAccept: application/json\r\n\
          Accept-Encoding: gzip, deflate, br, zstd\r\nConnection: keep-alive\r\nUser-Agent: OpenAI/Python 2.5.0\r\n\
@@ -47,14 +51,18 @@ fn request(stream: bool) -> Vec<u8> {
     [head.into_bytes(), body.into_bytes()].concat()
 }
 
-fn plain() -> Exchange {
+fn answer() -> String {
     let shell = |text: &str| {
         format!(
             r#"{{"id":"chatcmpl-x","object":"chat.completion","created":1731368639,"model":"gpt-4o-mini-2024-07-18","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}","refusal":null}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":100,"completion_tokens":80,"total_tokens":180,"prompt_tokens_details":{{"cached_tokens":0,"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":0,"audio_tokens":0}}}},"service_tier":"default","system_fingerprint":"fp_1"}}"#
         )
     };
     let text = "It is sunny in Hangzhou today. ".repeat(32);
-    let body = shell(&text[..ANSWER_BODY - shell("").len()]);
+    shell(&text[..ANSWER_BODY - shell("").len()])
+}
+
+fn plain() -> Exchange {
+    let body = answer();
     let head = format!(
         "HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 08:00:00 GMT\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: keep-alive\r\nopenai-processing-ms: 412\r\nx-request-id: req_1\r\n\r\n",
@@ -69,16 +77,28 @@ fn plain() -> Exchange {
     }
 }
 
-fn streamed() -> Exchange {
-    let chunk = |data: String| {
-        let event = format!("data: {data}\n\n");
-        format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
-    };
+/// The events of a stream.
+fn events() -> Vec<String> {
     let delta = |delta: &str, finish: &str| {
-        chunk(format!(
-            r#"{{"id":"chatcmpl-x","object":"chat.completion.chunk","created":1731368639,"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_1","choices":[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}],"usage":null}}"#
-        ))
+        format!(
+            r#"data: {{"id":"chatcmpl-x","object":"chat.completion.chunk","created":1731368639,"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_1","choices":[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}],"usage":null}}
+
+"#
+        )
     };
+    let mut events = vec![delta(r#"{"role":"assistant","content":""}"#, "null")];
+    for _ in 0..CHUNKS {
+        events.push(delta(r#"{"content":" sunny"}"#, "null"));
+    }
+    events.push(delta("{}", r#""stop""#));
+    events.push(r#"data: {"id":"chatcmpl-x","object":"chat.completion.chunk","created":1731368639,"model":"gpt-4o-mini-2024-07-18","choices":[],"usage":{"prompt_tokens":100,"completion_tokens":80,"total_tokens":180}}
+
+"#.to_owned());
+    events.push("data: [DONE]\n\n".to_owned());
+    events
+}
+
+fn streamed() -> Exchange {
     let mut records = vec![
         (Direction::Write, request(true)),
         (
@@ -87,22 +107,120 @@ fn streamed() -> Exchange {
               Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
                 .to_vec(),
         ),
-        (
-            Direction::Read,
-            delta(r#"{"role":"assistant","content":""}"#, "null"),
-        ),
     ];
-    for _ in 0..CHUNKS {
-        records.push((Direction::Read, delta(r#"{"content":" sunny"}"#, "null")));
+    for event in events() {
+        let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+        records.push((Direction::Read, chunk.into_bytes()));
     }
-    records.push((Direction::Read, delta("{}", r#""stop""#)));
-    records.push((
-        Direction::Read,
-        chunk(r#"{"id":"chatcmpl-x","object":"chat.completion.chunk","created":1731368639,"model":"gpt-4o-mini-2024-07-18","choices":[],"usage":{"prompt_tokens":100,"completion_tokens":80,"total_tokens":180}}"#.to_owned()),
-    ));
-    records.push((Direction::Read, chunk("[DONE]".to_owned())));
     records.push((Direction::Read, b"0\r\n\r\n".to_vec()));
     Exchange { records }
+}
+
+/// A frame of HTTP/2; its stream is set each time that it is sent.
+fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags, 0, 0, 0, 0]);
+    frame.extend(payload);
+    frame
+}
+
+/// A header block whose fields are in the table already, at these places, and one that is new
+/// each time, its value not to be added: as it is from the second call on.
+fn block(known: &[u8], name: u8, value: &str) -> Vec<u8> {
+    let mut block: Vec<u8> = known.iter().map(|place| 0x80 | place).collect();
+    block.extend([0x0f, name - 15, value.len() as u8]);
+    block.extend(value.bytes());
+    block
+}
+
+/// The same call over HTTP/2, with the first records of the connection.
+fn http2(stream: bool) -> (Vec<(Direction, Vec<u8>)>, Exchange) {
+    let literal = |name: &str, value: &str| {
+        let mut field = vec![0x40, name.len() as u8];
+        field.extend(name.bytes());
+        field.push(value.len() as u8);
+        field.extend(value.bytes());
+        field
+    };
+    let fields = [
+        (":path", "/v1/chat/completions"),
+        (":authority", "api.openai.com"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+        ("user-agent", "OpenAI/Python 2.5.0"),
+        ("x-stainless-lang", "python"),
+        ("x-stainless-package-version", "2.5.0"),
+        ("x-stainless-os", "Linux"),
+        ("x-stainless-arch", "x64"),
+        ("x-stainless-runtime", "CPython"),
+        ("x-stainless-runtime-version", "3.12.1"),
+        ("x-stainless-async", "async:asyncio"),
+        ("x-stainless-retry-count", "0"),
+        ("x-stainless-read-timeout", "600"),
+        ("content-type", "application/json"),
+    ];
+    let table = |fields: &[(&str, &str)]| -> Vec<u8> {
+        let all = fields.iter().rev().map(|(n, v)| literal(n, v));
+        all.collect::<Vec<_>>().concat()
+    };
+    let kind = if stream {
+        "text/event-stream; charset=utf-8"
+    } else {
+        "application/json"
+    };
+    let answers = [
+        ("content-type", kind),
+        ("openai-processing-ms", "412"),
+        ("x-request-id", "req_1"),
+    ];
+    // Requests of nobody's, which fill the tables.
+    let fill = |start: &[u8], fields: &[(&str, &str)]| {
+        let mut frame = frame(1, 5, &[start, &table(fields)].concat());
+        frame[8] = 1;
+        frame
+    };
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let start = vec![
+        (
+            Direction::Write,
+            [
+                &preface[..],
+                &frame(4, 0, &[]),
+                &fill(&[0x82, 0x84], &fields),
+            ]
+            .concat(),
+        ),
+        (
+            Direction::Read,
+            [frame(4, 0, &[]), fill(&[0x88], &answers)].concat(),
+        ),
+    ];
+    let question = question(stream);
+    let mut known = vec![3, 7];
+    known.extend(62..62 + fields.len() as u8);
+    let mut records = vec![
+        (
+            Direction::Write,
+            frame(1, 4, &block(&known, 28, &question.len().to_string())),
+        ),
+        (Direction::Write, frame(0, 1, question.as_bytes())),
+    ];
+    let date = "Mon, 23 Nov 2026 08:00:00 GMT";
+    let head = frame(1, 4, &block(&[8, 62, 63, 64], 33, date));
+    if stream {
+        records.push((Direction::Read, head));
+        records.extend(
+            events()
+                .iter()
+                .map(|e| (Direction::Read, frame(0, 0, e.as_bytes()))),
+        );
+        records.push((Direction::Read, frame(0, 1, &[])));
+    } else {
+        let answer = frame(0, 1, answer().as_bytes());
+        records.push((Direction::Read, head));
+        records.push((Direction::Read, answer));
+    }
+    (start, Exchange { records })
 }
 
 /// Feeds exchanges, one after the other on one connection, as raw records.
@@ -112,7 +230,12 @@ struct Feed {
     record: Vec<Vec<u8>>,
     offsets: [u64; 2],
     time: u64,
+    /// The stream of the next exchange, over HTTP/2.
+    stream: Option<u32>,
 }
+
+/// Where a record's payload begins.
+const PAYLOAD: usize = size_of::<genspan_common::event::DataHeader>();
 
 impl Feed {
     fn new(exchange: Exchange) -> Self {
@@ -152,6 +275,27 @@ impl Feed {
             record,
             offsets: [0; 2],
             time: 1,
+            stream: None,
+        }
+    }
+
+    /// Over HTTP/2.
+    fn http2(stream: bool) -> Self {
+        let (start, exchange) = http2(stream);
+        let mut feed = Self::new(Exchange { records: start });
+        feed.once();
+        let Self {
+            pipeline,
+            offsets,
+            time,
+            ..
+        } = feed;
+        Self {
+            pipeline,
+            offsets,
+            time,
+            stream: Some(3),
+            ..Self::new(exchange)
         }
     }
 
@@ -163,10 +307,15 @@ impl Feed {
             let offset = &mut self.offsets[*direction as usize];
             record[40..48].copy_from_slice(&offset.to_ne_bytes());
             *offset += bytes.len() as u64;
+            if let Some(stream) = self.stream {
+                record[PAYLOAD + 5..PAYLOAD + 9].copy_from_slice(&stream.to_be_bytes());
+            }
             if let Ok(event) = decode::data(black_box(record)) {
                 self.pipeline.event(&event);
             }
         }
+        // Streams run out, after a thousand million calls.
+        self.stream = self.stream.map(|stream| stream + 2);
         self.pipeline.spans().map(black_box).count()
     }
 }
@@ -191,6 +340,16 @@ fn calls(c: &mut Criterion) {
     let mut feed = Feed::new(streamed());
     group.throughput(Throughput::Elements(CHUNKS as u64 + 4));
     group.bench_function("streamed_chunk", |b| b.iter(|| assert_eq!(feed.once(), 1)));
+    let mut feed = Feed::http2(false);
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("plain_call_http2", |b| {
+        b.iter(|| assert_eq!(feed.once(), 1))
+    });
+    let mut feed = Feed::http2(true);
+    group.throughput(Throughput::Elements(CHUNKS as u64 + 4));
+    group.bench_function("streamed_chunk_http2", |b| {
+        b.iter(|| assert_eq!(feed.once(), 1))
+    });
     group.finish();
 }
 
