@@ -1,7 +1,7 @@
 """A provider stand-in: OpenAI's API over TLS on loopback, with fixed answers.
 
 Needs nothing but Python 3.8's standard library; `br` and `zstd` bodies need the `brotli` and
-`zstandard` packages. The first line printed is the port.
+`zstandard` packages, HTTP/2 the `h2` package. The first line printed is the port.
 
     python provider.py --certs DIR
 
@@ -30,6 +30,7 @@ def main():
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--tls12", action="store_true", help="nothing newer than TLS 1.2")
     parser.add_argument("--plain", action="store_true", help="no TLS at all")
+    parser.add_argument("--http2", action="store_true", help="HTTP/2 too (needs the h2 package)")
     parser.add_argument("--log", help="write a JSON line for each exchange to this file")
     parser.add_argument("--ready-fd", type=int, help="also write the port to this descriptor")
     parser.add_argument("--stop-with-stdin", action="store_true", help="end when stdin is closed")
@@ -48,7 +49,13 @@ async def serve(options):
             log.write(json.dumps(entry) + "\n")
 
     async def connection(reader, writer):
-        await http1.serve_connection(reader, writer, routes.answer, record)
+        tls = writer.get_extra_info("ssl_object")
+        serve_connection = http1.serve_connection
+        if tls and tls.selected_alpn_protocol() == "h2":
+            from standin import http2
+
+            serve_connection = http2.serve_connection
+        await serve_connection(reader, writer, routes.answer, record)
 
     context = None if options.plain else tls_context(options)
     server = await asyncio.start_server(
@@ -83,7 +90,7 @@ def tls_context(options):
         make_certificate(options.certs, certificate, key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if options.http2 else ["http/1.1"])
     if options.tls12:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -28,12 +28,35 @@ impl Provider {
         Self::start_program(temp, &python, &program, "provider").map(Some)
     }
 
+    /// The same over HTTP/2, where the client wants that.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_http2(temp: &Temp) -> Result<Option<Self>> {
+        let Some(python) = need::environment("http2")? else {
+            return Ok(None);
+        };
+        let program = programs().join("provider.py");
+        Self::start_with(temp, &python, &program, "provider", &["--http2"]).map(Some)
+    }
+
     /// A server of our own; `name` tells its log apart.
     ///
     /// # Errors
     ///
     /// When it does not start.
     pub fn start_program(temp: &Temp, python: &Path, program: &Path, name: &str) -> Result<Self> {
+        Self::start_with(temp, python, program, name, &[])
+    }
+
+    fn start_with(
+        temp: &Temp,
+        python: &Path,
+        program: &Path,
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let certs = match std::env::var_os("GENSPAN_CERTS") {
             Some(dir) => PathBuf::from(dir),
             // The stand-in makes them when they are not there.
@@ -44,7 +67,8 @@ impl Provider {
             .arg(program)
             .arg("--certs")
             .arg(&certs)
-            .arg("--stop-with-stdin");
+            .arg("--stop-with-stdin")
+            .args(arguments);
         let mut process = Process::start(&mut command, &temp.file(&format!("{name}.err")))?;
         let line = process.line()?;
         let port = line

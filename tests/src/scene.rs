@@ -31,11 +31,24 @@ impl Scene {
     ///
     /// When something is missing under `CI=true`, or does not start.
     pub fn new() -> Result<Option<Self>> {
+        Self::with(Provider::start)
+    }
+
+    /// The same with a provider that speaks HTTP/2.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scene::new`].
+    pub fn http2() -> Result<Option<Self>> {
+        Self::with(Provider::start_http2)
+    }
+
+    fn with(start: impl FnOnce(&Temp) -> Result<Option<Provider>>) -> Result<Option<Self>> {
         if need::root()?.is_none() {
             return Ok(None);
         }
         let temp = Temp::new()?;
-        let provider = Provider::start(&temp)?;
+        let provider = start(&temp)?;
         Ok(provider.map(|provider| Self {
             provider,
             temp,

@@ -28,7 +28,7 @@ pub(crate) struct Environment {
 }
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 10] = [
+pub(crate) const TESTS: [Environment; 11] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -59,6 +59,12 @@ pub(crate) const TESTS: [Environment; 10] = [
             "brotli",
             "zstandard",
         ],
+    ),
+    // HTTP/2: the newest SDK over it, and a server that speaks it.
+    environment(
+        "http2",
+        Python::Version((3, 12)),
+        &["openai", "httpx[http2,brotli,zstd]", "uvloop"],
     ),
     // The newest SDK that each Python takes.
     environment("py38", Python::Version((3, 8)), &["openai"]),

@@ -2,7 +2,7 @@
 
     client.py CLIENT [--uvloop] [--late]
 
-CLIENT is one of `clients.CLIENTS`, `openai` or `openai-async`. It prints `ready`, then reads a
+CLIENT is one of `clients.CLIENTS`, `openai`, `openai-async` or `openai-async-http2`. It prints `ready`, then reads a
 JSON document from each line of standard input, does what it says, and prints one line with what
 the client saw. With --late nothing that has to do with TLS is imported before the first of them.
 
@@ -12,6 +12,7 @@ the client saw. With --late nothing that has to do with TLS is imported before t
         "times": N                                  so often, one after the other
         "at_once": N                                so often at the same time (asynchronous clients);
                                                     `{}` in the user's message becomes the number
+        "mixed": true                               of these, every second one streamed
     {"do": "request", "method": "GET", "path": "/other"}
     {"do": "run", "command": [...]}                 another program, until it ends
     {"do": "exec", "command": [...]}                another program in place of this one
@@ -35,7 +36,7 @@ def main():
     late = "--late" in sys.argv
     if late:
         print("ready", flush=True)
-    if name in ("openai-async", "httpx-async", "aiohttp"):
+    if "async" in name or name == "aiohttp":
         import asyncio
 
         if "--uvloop" in sys.argv:
@@ -96,7 +97,10 @@ async def run_async(name, late):
 
 
 def numbered(step, number):
-    return json.loads(json.dumps(step).replace("{}", str(number)))
+    one = json.loads(json.dumps(step).replace("{}", str(number)))
+    if one.get("mixed"):
+        one["body"]["stream"] = number % 2 == 1
+    return one
 
 
 def make(name):
@@ -109,9 +113,15 @@ def make(name):
         return clients.CLIENTS[name]()
     import openai
 
-    sdk = openai.AsyncOpenAI if name == "openai-async" else openai.OpenAI
+    sdk = openai.AsyncOpenAI if "async" in name else openai.OpenAI
+    options = {}
+    if name.endswith("-http2"):
+        import httpx
+
+        options["http_client"] = httpx.AsyncClient(http2=True, timeout=30)
     # The oldest SDK does not look at OPENAI_BASE_URL.
     return sdk(
+        **options,
         base_url=os.environ["OPENAI_BASE_URL"],
         default_headers={"cookie": "session=cookie-secret-0123456789"},
     )

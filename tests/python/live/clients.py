@@ -105,10 +105,12 @@ class Requests:
 class Httpx:
     """httpx, synchronous."""
 
+    http2 = False
+
     def __init__(self):
         import httpx
 
-        self.client = httpx.Client(verify=context(), timeout=30)
+        self.client = httpx.Client(verify=context(), timeout=30, http2=self.http2)
 
     def send(self, method, path, headers, data, stop_after):
         url = f"https://{BASE.netloc}{path}"
@@ -121,10 +123,12 @@ class Httpx:
 class HttpxAsync:
     """httpx, asynchronous."""
 
+    http2 = False
+
     def __init__(self):
         import httpx
 
-        self.client = httpx.AsyncClient(verify=context(), timeout=30)
+        self.client = httpx.AsyncClient(verify=context(), timeout=30, http2=self.http2)
 
     async def send(self, method, path, headers, data, stop_after):
         url = f"https://{BASE.netloc}{path}"
@@ -137,6 +141,18 @@ class HttpxAsync:
                 if body.count(b"\n\n") >= stop_after:
                     break
             return answer.status_code, body
+
+
+class HttpxHttp2(Httpx):
+    """httpx, synchronous, over HTTP/2."""
+
+    http2 = True
+
+
+class HttpxAsyncHttp2(HttpxAsync):
+    """httpx, asynchronous, over HTTP/2."""
+
+    http2 = True
 
 
 class Aiohttp:
@@ -207,5 +223,7 @@ CLIENTS = {
     "requests": Requests,
     "httpx": Httpx,
     "httpx-async": HttpxAsync,
+    "httpx-http2": HttpxHttp2,
+    "httpx-async-http2": HttpxAsyncHttp2,
     "aiohttp": Aiohttp,
 }
