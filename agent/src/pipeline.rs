@@ -436,3 +436,7 @@ fn add_http2(s: &mut http2::Counters, h: http2::Counters) {
 #[cfg(test)]
 #[path = "pipeline_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "pipeline_http2_tests.rs"]
+mod http2_tests;

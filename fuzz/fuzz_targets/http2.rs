@@ -29,6 +29,7 @@ enum Step<'a> {
     HugeGap(bool, u64),
     EndOfStream,
     Closed,
+    Late,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -69,6 +70,8 @@ fn fields(fields: &[(u8, bool, &[u8])]) -> Vec<u8> {
 #[derive(Default)]
 struct Heard {
     wanted: bool,
+    /// Of its request nothing was seen.
+    half: bool,
     request_ended: bool,
     response_begun: bool,
     ended: bool,
@@ -86,6 +89,17 @@ impl Sink {
 }
 
 impl ExchangeSink for Sink {
+    fn half_seen(&mut self, id: ExchangeId, _: ConnectionId, _: u32, _: BootTime) -> Interest {
+        let heard = Heard {
+            wanted: true,
+            request_ended: true,
+            half: true,
+            ..Heard::default()
+        };
+        assert!(self.0.insert(id, heard).is_none());
+        Interest::Wanted
+    }
+
     fn request_head(
         &mut self,
         id: ExchangeId,
@@ -94,7 +108,12 @@ impl ExchangeSink for Sink {
         _: BootTime,
         head: &RequestHead,
     ) -> Interest {
-        for name in ["authorization", "cookie", "proxy-authorization", "x-api-key"] {
+        for name in [
+            "authorization",
+            "cookie",
+            "proxy-authorization",
+            "x-api-key",
+        ] {
             assert!(head.headers.get(name).is_none());
         }
         let wanted = head.method != "GET";
@@ -133,11 +152,18 @@ impl ExchangeSink for Sink {
     }
 
     fn response_body(&mut self, id: ExchangeId, _: BootTime, _: u64, _: &[u8]) {
-        assert!(self.open(id).response_begun);
+        let heard = self.open(id);
+        assert!(heard.response_begun || heard.half);
     }
 
     fn response_event(&mut self, id: ExchangeId, _: BootTime, _: SseEvent<'_>) {
-        assert!(self.open(id).response_begun);
+        let heard = self.open(id);
+        assert!(heard.response_begun || heard.half);
+    }
+
+    fn response_doubtful(&mut self, id: ExchangeId) {
+        let heard = self.open(id);
+        assert!(heard.response_begun || heard.half);
     }
 
     fn response_end(&mut self, id: ExchangeId, _: BootTime, _: Defects) {
@@ -161,7 +187,15 @@ impl Under {
         }
     }
 
-    fn gap(&mut self, d: Direction, t: BootTime, n: u64, lost: bool, i: &mut ExchangeIds, s: &mut Sink) {
+    fn gap(
+        &mut self,
+        d: Direction,
+        t: BootTime,
+        n: u64,
+        lost: bool,
+        i: &mut ExchangeIds,
+        s: &mut Sink,
+    ) {
         let reason = if lost {
             GapReason::Lost
         } else {
@@ -205,7 +239,13 @@ fuzz_target!(|input: (bool, Start, Vec<Step<'_>>)| {
     };
     let mut now = 0;
     if matches!(start, Start::Preface) {
-        under.data(direction(!server), BootTime(0), PREFACE, &mut ids, &mut sink);
+        under.data(
+            direction(!server),
+            BootTime(0),
+            PREFACE,
+            &mut ids,
+            &mut sink,
+        );
     }
     for step in steps {
         now += 1;
@@ -239,6 +279,13 @@ fuzz_target!(|input: (bool, Start, Vec<Step<'_>>)| {
                 Under::Connection(c) => c.end_of_stream(time, &mut sink),
             },
             Step::Closed => under.closed(time, &mut sink),
+            Step::Late => {
+                now += 100_000_000_000;
+                match &mut under {
+                    Under::Http2(h) => h.tick(BootTime(now), &mut sink),
+                    Under::Connection(c) => c.tick(BootTime(now), &mut sink),
+                }
+            }
         }
         if let Under::Http2(http) = &under {
             assert!(http.buffered() <= 2 * (MAX_BLOCK_BYTES + MAX_TABLE_BYTES + 64));
@@ -248,7 +295,9 @@ fuzz_target!(|input: (bool, Start, Vec<Step<'_>>)| {
     under.closed(BootTime(now + 1), &mut sink);
     if let Under::Http2(http) = &under {
         assert_eq!(http.open_streams(), 0);
-        assert_eq!(http.counters().exchanges, sink.0.len() as u64);
+        let half = sink.0.values().filter(|heard| heard.half).count() as u64;
+        assert_eq!(http.counters().half_seen, half);
+        assert_eq!(http.counters().exchanges + half, sink.0.len() as u64);
     }
     for heard in sink.0.values() {
         assert!(heard.ended == heard.wanted);

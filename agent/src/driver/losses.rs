@@ -20,11 +20,7 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
         ("records at impossible positions", wiring.stream.invalid),
         (
             "exchanges under way when first seen",
-            wiring.http1.half_seen,
-        ),
-        (
-            "answers on HTTP/2 streams whose request was not seen",
-            wiring.http2.half_seen,
+            wiring.http1.half_seen + wiring.http2.half_seen - wiring.http2.unknown_heads,
         ),
         (
             "HTTP/2 requests whose head refers to what was not seen",

@@ -105,6 +105,14 @@ impl Connection {
         }
     }
 
+    /// Time goes by.
+    pub fn tick(&mut self, now: BootTime, sink: &mut impl ExchangeSink) {
+        match &mut self.reader {
+            Reader::Http1(http) => http.tick(now, sink),
+            Reader::Http2(http) => http.tick(now, sink),
+        }
+    }
+
     /// What the connection carries.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
@@ -147,7 +155,7 @@ impl Connection {
         ids: &mut ExchangeIds,
         sink: &mut impl ExchangeSink,
     ) {
-        let (Reader::Http1(http), Some(early)) = (&self.reader, &mut self.early) else {
+        let (Reader::Http1(http), Some(early)) = (&mut self.reader, &mut self.early) else {
             return;
         };
         let client = client_direction(self.role);
@@ -187,6 +195,8 @@ impl Connection {
             } = piece;
             reader.data(direction, time, tid, &bytes, ids, sink);
         }
+        // What HTTP/1 took for the middle of something of its own.
+        http.closed(time, sink);
         self.early = None;
         self.reader = Reader::Http2(Box::new(reader));
     }

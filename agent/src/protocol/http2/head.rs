@@ -76,6 +76,11 @@ impl Fields {
         })
     }
 
+    /// Whether these are of a response's head.
+    pub(super) const fn has_status(&self) -> bool {
+        self.status.is_some()
+    }
+
     /// The head of a response; without its status there is none.
     pub(super) fn response(self) -> Option<ResponseHead> {
         Some(ResponseHead {

@@ -5,8 +5,8 @@
 //! streams. Nothing here can fail: what cannot be followed is counted and searched past.
 //!
 //! After missed bytes the next frame is searched for at the start of a piece, as the process read
-//! or wrote it. Of the blocks from then on that is told which is certain ([`hpack`]); a request
-//! whose method or path is not certain is counted, and not told.
+//! or wrote it. Of the blocks from then on that is told which is certain ([`hpack`]); of a request
+//! whose method or path is not certain only the response is.
 
 mod frame;
 mod head;
@@ -14,6 +14,7 @@ mod hpack;
 mod huffman;
 mod request;
 mod response;
+mod start;
 mod static_table;
 mod stream;
 
@@ -21,6 +22,7 @@ pub use head::MAX_HEADER_LIST_BYTES;
 pub use hpack::MAX_TABLE_BYTES;
 
 use super::detect::Looks;
+use super::http1::STALE_AFTER;
 use super::{ExchangeIds, Role};
 use crate::model::defect::Defects;
 use crate::model::event::{ConnectionId, Direction};
@@ -61,7 +63,7 @@ pub struct Counters {
     pub wanted: u64,
     /// Exchanges of gRPC among them.
     pub grpc: u64,
-    /// Streams that were answered, but of which no request was seen.
+    /// Exchanges whose request was not seen, or not its method or path.
     pub half_seen: u64,
     /// Requests whose method or path is in a part of the header table that was not seen.
     pub unknown_heads: u64,
@@ -284,7 +286,10 @@ impl Http2 {
     /// The peer ended its direction.
     pub fn end_of_stream(&mut self, time: BootTime, sink: &mut impl ExchangeSink) {
         match self.role {
-            Role::Client => self.end_all(time, sink),
+            Role::Client => {
+                let cut = Defects::RESPONSE_CUT.with(Defects::SERVER_ENDED);
+                self.end_all(time, cut, sink);
+            }
             Role::Server => {
                 for stream in self.streams.values_mut() {
                     stream.end_request(time, Defects::REQUEST_CUT, sink);
@@ -296,7 +301,19 @@ impl Http2 {
 
     /// The connection is gone: everything under way ends.
     pub fn closed(&mut self, time: BootTime, sink: &mut impl ExchangeSink) {
-        self.end_all(time, sink);
+        self.end_all(time, Defects::RESPONSE_CUT, sink);
+    }
+
+    /// Time goes by: a stream of which bytes are missing is over when nothing comes of it for
+    /// long.
+    pub fn tick(&mut self, now: BootTime, sink: &mut impl ExchangeSink) {
+        self.streams.retain(|_, stream| {
+            let stale = stream.response.lost && now.since(stream.last) > STALE_AFTER;
+            if stale {
+                stream.end(now, Defects::NONE, sink);
+            }
+            !stale
+        });
     }
 
     /// What was seen so far.
@@ -421,16 +438,21 @@ impl Http2 {
         ids: &mut ExchangeIds,
         sink: &mut impl ExchangeSink,
     ) {
+        let newest = self.newest();
         let side = self.side(way);
         let frame = side.reader.frame();
         match frame.kind {
             Kind::Data => {
-                let newest = self.newest();
-                if let Some(stream) = self.streams.get_mut(&frame.stream) {
-                    (stream.last, stream.newest) = (time, newest);
-                    match way {
-                        Way::Request => stream.request_data(bytes, sink),
-                        Way::Response => stream.response_data(time, bytes, sink),
+                let at = (time, side.begun.1);
+                match (self.streams.get_mut(&frame.stream), way) {
+                    (Some(stream), Way::Request) => stream.request_data(bytes, sink),
+                    (Some(stream), Way::Response) => {
+                        (stream.last, stream.newest) = (time, newest);
+                        stream.response_data(time, bytes, sink);
+                    }
+                    (None, Way::Request) => {}
+                    (None, Way::Response) => {
+                        self.unrequested_data(frame.stream, at, bytes, ids, sink);
                     }
                 }
             }
@@ -505,7 +527,7 @@ impl Http2 {
                     side.fragments.shrink_to(KEPT_CAPACITY);
                 }
             }
-            Kind::Reset => self.reset(frame, time, sink),
+            Kind::Reset => self.reset(way, frame, time, sink),
             Kind::GoAway => self.go_away(way, time, sink),
             _ => {}
         }
@@ -541,7 +563,7 @@ impl Http2 {
         } else {
             match way {
                 Way::Request => self.request_block(block, fields, time, ids, sink),
-                Way::Response => self.response_block(block, fields, time, sink),
+                Way::Response => self.response_block(block, fields, time, ids, sink),
             }
         }
     }
@@ -570,10 +592,14 @@ impl Http2 {
 
     /// Either side gave a stream up (RFC 9113, section 6.4). After a whole response that only
     /// says that the rest of the request is not needed.
-    fn reset(&mut self, frame: Frame, time: BootTime, sink: &mut impl ExchangeSink) {
+    fn reset(&mut self, way: Way, frame: Frame, time: BootTime, sink: &mut impl ExchangeSink) {
         if let Some(mut stream) = self.streams.remove(&frame.stream) {
             self.counters.resets += 1;
-            stream.end(time, Defects::RESPONSE_CUT, sink);
+            let cut = match way {
+                Way::Request => Defects::RESPONSE_CUT,
+                Way::Response => Defects::RESPONSE_CUT.with(Defects::SERVER_ENDED),
+            };
+            stream.end(time, cut, sink);
         }
     }
 
@@ -587,7 +613,11 @@ impl Http2 {
         if way == Way::Response && side.control.len() == 8 {
             let mut refused = self.streams.split_off(&last.saturating_add(1));
             for stream in refused.values_mut() {
-                stream.end(time, Defects::RESPONSE_CUT, sink);
+                stream.end(
+                    time,
+                    Defects::RESPONSE_CUT.with(Defects::SERVER_ENDED),
+                    sink,
+                );
             }
         }
     }
@@ -636,9 +666,9 @@ impl Http2 {
         }
     }
 
-    fn end_all(&mut self, time: BootTime, sink: &mut impl ExchangeSink) {
+    fn end_all(&mut self, time: BootTime, cut: Defects, sink: &mut impl ExchangeSink) {
         for stream in std::mem::take(&mut self.streams).values_mut() {
-            stream.end(time, Defects::RESPONSE_CUT, sink);
+            stream.end(time, cut, sink);
         }
     }
 }

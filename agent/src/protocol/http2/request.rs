@@ -51,13 +51,15 @@ impl Http2 {
         let grpc = fields.is_grpc();
         let Some(head) = fields.request() else {
             if unknown {
-                // What its body and its answer say might be told of it, as of any exchange whose
-                // request was not seen: this is the place.
                 self.counters.unknown_heads += 1;
+                if self.make_room(block, sink) {
+                    self.note(block.stream);
+                    self.begin_half_seen(block.stream, (block.time, block.tid), ids, sink);
+                }
             } else {
                 self.counters.malformed_heads += 1;
+                self.open(block, None, false, sink);
             }
-            self.open(block, None, false, sink);
             return;
         };
         if !self.make_room(block, sink) {

@@ -1,10 +1,13 @@
 //! Heads and trailers of responses.
 
 use super::head::Fields;
-use super::{Block, Http2};
+use super::start::{Start, begins_event};
+use super::stream::Stream;
+use super::{Block, Http2, MAX_STREAMS};
 use crate::model::defect::Defects;
 use crate::model::exchange::{ExchangeSink, Interest};
 use crate::model::time::BootTime;
+use crate::protocol::ExchangeIds;
 use crate::protocol::content::ResponseBody;
 
 impl Http2 {
@@ -14,11 +17,16 @@ impl Http2 {
         block: Block,
         fields: Fields,
         time: BootTime,
+        ids: &mut ExchangeIds,
         sink: &mut impl ExchangeSink,
     ) {
+        // Not trailers, as far as is known.
+        let head = fields.has_status() || fields.unknown > 0 && !block.end_stream;
+        if head && self.is_unseen(block.stream) {
+            self.begin_half_seen(block.stream, (block.time, block.tid), ids, sink);
+        }
         let newest = self.newest();
         let Some(stream) = self.streams.get_mut(&block.stream) else {
-            self.unrequested(block);
             return;
         };
         (stream.last, stream.newest) = (time, newest);
@@ -33,11 +41,11 @@ impl Http2 {
                     if let Some(id) = stream.told() {
                         if sink.response_head(id, block.time, &head) == Interest::Unwanted {
                             stream.unwanted();
+                        } else if unknown {
+                            stream.response.defects.add(Defects::HEADERS_UNKNOWN);
+                            stream.start = Some(Start::new(head.headers));
                         } else {
                             stream.response.body = Some(ResponseBody::new(&head));
-                            if unknown {
-                                stream.response.defects.add(Defects::HEADERS_UNKNOWN);
-                            }
                         }
                     }
                 }
@@ -65,16 +73,54 @@ impl Http2 {
         }
     }
 
-    /// An answer on a stream that is not followed. Of a stream between the oldest and the newest
-    /// the request was seen, and was reset or left out.
-    fn unrequested(&mut self, block: Block) {
+    /// Content of a stream that is not followed: of an event stream that was under way when the
+    /// connection was first seen it can be told from where an event begins.
+    pub(super) fn unrequested_data(
+        &mut self,
+        number: u32,
+        at: (BootTime, u32),
+        bytes: &[u8],
+        ids: &mut ExchangeIds,
+        sink: &mut impl ExchangeSink,
+    ) {
+        if !begins_event(bytes) || !self.is_unseen(number) {
+            return;
+        }
+        self.begin_half_seen(number, at, ids, sink);
+        if let Some(stream) = self.streams.get_mut(&number) {
+            stream.answered = true;
+            if stream.told().is_some() {
+                stream.response.body = Some(ResponseBody::middle_of_events());
+                stream.response_data(at.0, bytes, sink);
+            }
+        }
+    }
+
+    /// Whether the request of a stream was not seen. Of one between the oldest and the newest it
+    /// was, and was reset or left out.
+    fn is_unseen(&self, number: u32) -> bool {
         let seen = self
             .seen
-            .is_some_and(|(oldest, newest)| (oldest..=newest).contains(&block.stream));
-        if !seen && block.stream % 2 == 1 {
-            // Its answer might be told, as of any exchange whose request was not seen: this is
-            // the place.
-            self.counters.half_seen += 1;
+            .is_some_and(|(oldest, newest)| (oldest..=newest).contains(&number));
+        number % 2 == 1 && !seen && !self.streams.contains_key(&number)
+    }
+
+    /// An exchange whose request was not seen, or could not be read: its response must tell.
+    pub(super) fn begin_half_seen(
+        &mut self,
+        number: u32,
+        (time, tid): (BootTime, u32),
+        ids: &mut ExchangeIds,
+        sink: &mut impl ExchangeSink,
+    ) {
+        if self.streams.len() >= MAX_STREAMS {
+            self.counters.overflowed += 1;
+            return;
         }
+        self.counters.half_seen += 1;
+        let id = ids.next();
+        let wanted = sink.half_seen(id, self.connection, tid, time) == Interest::Wanted;
+        let stream = Stream::half_seen(id, wanted, time, self.newest());
+        self.streams.insert(number, stream);
     }
 }

@@ -1,5 +1,6 @@
 //! One stream: an exchange under way (RFC 9113, section 8.1).
 
+use super::start::{Is, Start};
 use crate::model::defect::Defects;
 use crate::model::exchange::{ExchangeId, ExchangeSink};
 use crate::model::time::BootTime;
@@ -37,6 +38,8 @@ pub(super) struct Stream {
     pub(super) response: Half<ResponseBody>,
     /// The final response's head came.
     pub(super) answered: bool,
+    /// The start of a response's body of which it is not known yet what it is.
+    pub(super) start: Option<Start>,
     /// Time of its latest frame.
     pub(super) last: BootTime,
     /// The newest stream of the connection when its latest frame came.
@@ -56,9 +59,22 @@ impl Stream {
             request: Half::new(),
             response: Half::new(),
             answered: false,
+            start: None,
             last: now,
             newest,
         }
+    }
+
+    /// An exchange whose request was not seen: nothing of that is told.
+    pub(super) const fn half_seen(
+        id: ExchangeId,
+        wanted: bool,
+        now: BootTime,
+        newest: u32,
+    ) -> Self {
+        let mut stream = Self::new(Some(id), wanted, now, newest);
+        stream.request.done = Some(now);
+        stream
     }
 
     /// The exchange, as long as somebody wants to hear of it.
@@ -76,6 +92,7 @@ impl Stream {
         self.wanted = false;
         self.request.body = None;
         self.response.body = None;
+        self.start = None;
     }
 
     pub(super) fn request_data(&mut self, bytes: &[u8], sink: &mut impl ExchangeSink) {
@@ -90,8 +107,27 @@ impl Stream {
         bytes: &[u8],
         sink: &mut impl ExchangeSink,
     ) {
-        if let (Some(id), Some(body)) = (self.told(), &mut self.response.body) {
+        if let Some(start) = &mut self.start {
+            start.bytes.extend_from_slice(bytes);
+            self.started(time, false, sink);
+        } else if let (Some(id), Some(body)) = (self.told(), &mut self.response.body) {
             body.data(id, time, bytes, sink);
+        }
+    }
+
+    /// Looks at the start of a body.
+    fn started(&mut self, time: BootTime, whole: bool, sink: &mut impl ExchangeSink) {
+        let Some(start) = self.start.take() else {
+            return;
+        };
+        match start.is(whole) {
+            Is::Maybe => self.start = Some(start),
+            Is::Body(body) => {
+                self.response.body = Some(body);
+                self.response_data(time, &start.bytes, sink);
+            }
+            Is::Other if start.bytes.is_empty() => {}
+            Is::Other => self.response.defects.add(Defects::BODY_UNDECODABLE),
         }
     }
 
@@ -123,6 +159,7 @@ impl Stream {
             return;
         }
         self.response.defects.add(defect);
+        self.started(time, true, sink);
         if let (Some(id), Some(body)) = (self.told(), &mut self.response.body) {
             body.gap(id, time, missing, sink);
         }
@@ -160,6 +197,7 @@ impl Stream {
         if self.response.done.is_some() {
             return;
         }
+        self.started(time, true, sink);
         self.response.done = Some(time);
         self.response.defects.add(defects);
         let body = self.response.body.take();

@@ -131,7 +131,7 @@ fn streams_whose_end_was_missed_end() {
 }
 
 /// A client whose library puts the path into the table (Python's, Go's): after the attach it is
-/// unknown where it was sent before, and nothing is told of such a request.
+/// unknown where it was sent before, and of such an exchange only the answer is told.
 #[test]
 fn attached_midway() {
     let (mut q, mut r) = (Encoder::default(), Encoder::default());
@@ -147,7 +147,8 @@ fn attached_midway() {
         R(headers(5, true, &[0x88])),
         Q(headers(9, false, &q.post("/a"))),
         Q(data(9, true, b"body")),
-        R(headers(9, true, &[0x88])),
+        R(headers(9, false, &[0x88])),
+        R(data(9, true, b"{\"a\":1}")),
         Q(headers(11, false, &q.post("/new"))),
         Q(data(11, true, b"body")),
         R(headers(11, false, &known_answer)),
@@ -158,19 +159,31 @@ fn attached_midway() {
     ] {
         talk.say(&say);
     }
-    let want = "1 > POST /new - tid7
-         1 >body body
-         1 >end headers_unknown
-         1 < 200
-         1 <body answer
+    let want = "1 half-seen tid8
+         1 <event |half|
+         1 <event |seen|
          1 <end
-         2 > POST /new - tid7
-         2 >end headers_unknown
-         2 <end headers_unknown";
+         2 half-seen tid8
+         2 < 200
+         2 <end
+         3 half-seen tid7
+         3 < 200
+         3 <body {\"a\":1}
+         3 <end
+         4 > POST /new - tid7
+         4 >body body
+         4 >end headers_unknown
+         4 < 200
+         4 <body answer
+         4 <end
+         5 > POST /new - tid7
+         5 >end headers_unknown
+         5 <end headers_unknown
+         6 half-seen tid7";
     let talk = check_talk(talk, &[], want);
     let counters = talk.http.counters();
     assert_eq!(counters.unknown_heads, 2);
-    assert_eq!(counters.half_seen, 1);
+    assert_eq!(counters.half_seen, 4);
     assert_eq!(counters.exchanges, 2);
     assert_eq!(talk.http.open_streams(), 1);
 }
@@ -200,4 +213,45 @@ fn a_block_with_a_gap_in_it() {
          2 <end",
     );
     assert_eq!(talk.http.counters().resyncs, 0);
+}
+
+/// When a header is unknown, a body says itself what it is.
+#[test]
+fn bodies_of_unknown_kind() {
+    // The newest entry of a table that was not seen.
+    let unknown = |more: &[u8]| [&[0x88, 0xbe][..], more].concat();
+    let coded = unknown(b"\x5a\x04gzip");
+    for (block, body, want) in [
+        (unknown(b""), "data: a\n\n", "<event |a|\n"),
+        (unknown(b""), ":c\nevent: e\ndata: a\n\n", "<event e|a|c\n"),
+        (unknown(b""), "{\"a\":1}", "<body {\"a\":1}\n"),
+        (unknown(b""), " [1]", "<body  [1]\n"),
+        (
+            unknown(b"\x5f\x0atext/plain"),
+            "data: a\n\n",
+            "<body data: a\n\n\n",
+        ),
+        (unknown(b""), "\u{1f}binary", "!"),
+        (unknown(b""), "da", "!"),
+        (unknown(b""), "", ""),
+        (coded, "not gzip", "!"),
+    ] {
+        for n in [1, 2, 100] {
+            let mut q = Encoder::default();
+            let mut talk = Talk::new(Http2::midway(CONNECTION, Role::Client));
+            talk.say(&Q(headers(1, true, &q.post("/a"))));
+            talk.say(&R(headers(1, false, &block)));
+            for piece in data(1, true, body.as_bytes()).chunks(n) {
+                talk.say(&R(piece.to_vec()));
+            }
+            let (told, broken) = match want {
+                "!" => ("", "body_undecodable,"),
+                told => (told, ""),
+            };
+            let told = told.replacen('<', "1 <", 1);
+            let start = "1 > POST /a h tid7\n1 >end\n1 < 200\n";
+            let want = format!("{start}{told}1 <end {broken}headers_unknown");
+            assert_eq!(talk.sink.text(), want, "{body} in pieces of {n}");
+        }
+    }
 }

@@ -102,12 +102,12 @@ fn resets_and_going_away() {
          2 >end
          3 > POST /refused h tid7
          3 >end
-         3 <end response_cut
+         3 <end response_cut,server_ended
          2 < 200
          2 <end
          4 > POST /cut h tid7
          4 >end request_cut
-         4 <end response_cut",
+         4 <end response_cut,server_ended",
     );
     assert_eq!(talk.http.counters().resets, 1);
     assert_eq!(talk.http.counters().half_seen, 0);
