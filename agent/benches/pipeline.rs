@@ -343,12 +343,12 @@ fn calls(c: &mut Criterion) {
     let mut feed = Feed::http2(false);
     group.throughput(Throughput::Elements(1));
     group.bench_function("plain_call_http2", |b| {
-        b.iter(|| assert_eq!(feed.once(), 1))
+        b.iter(|| assert_eq!(feed.once(), 1));
     });
     let mut feed = Feed::http2(true);
     group.throughput(Throughput::Elements(CHUNKS as u64 + 4));
     group.bench_function("streamed_chunk_http2", |b| {
-        b.iter(|| assert_eq!(feed.once(), 1))
+        b.iter(|| assert_eq!(feed.once(), 1));
     });
     group.finish();
 }

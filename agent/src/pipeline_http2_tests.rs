@@ -96,13 +96,16 @@ fn calls_at_the_same_time_keep_their_answers() {
         let stream = 2 * ((n * 7) % COUNT) + 1;
         wire.send(Direction::Read, &frame(1, 4, stream, &[0x88]));
         let half = answer(stream / 2);
-        wire.send(Direction::Read, &frame(0, 0, stream, half[..12].as_bytes()));
+        wire.send(
+            Direction::Read,
+            &frame(0, 0, stream, &half.as_bytes()[..12]),
+        );
     }
     for n in 0..COUNT {
         let half = answer(n);
         wire.send(
             Direction::Read,
-            &frame(0, 1, 2 * n + 1, half[12..].as_bytes()),
+            &frame(0, 1, 2 * n + 1, &half.as_bytes()[12..]),
         );
     }
     let (wiring, provider, _) = wire.pipeline.counters();

@@ -45,7 +45,7 @@ fn request(n: u32) -> Message {
 fn response(n: u32) -> Message {
     let stream = 2 * n + 1;
     let event = |i: u32| data(stream, false, format!("data: {n} {i}\n\n").as_bytes());
-    let streamed = n % 2 == 0;
+    let streamed = n.is_multiple_of(2);
     Message {
         stream,
         fields: vec![
