@@ -35,9 +35,11 @@ impl Http2 {
         }
     }
 
-    /// Streams of a client are opened in the order of their numbers (RFC 9113, section 5.1.1).
+    /// Streams of a client are opened in the order of their numbers (RFC 9113, section 5.1.1). Of
+    /// one that was answered before, these are trailers.
     fn is_new(&self, number: u32) -> bool {
-        number % 2 == 1 && self.seen.is_none_or(|(_, newest)| number > newest)
+        let newer = self.seen.is_none_or(|(_, newest)| number > newest);
+        number % 2 == 1 && newer && !self.streams.contains_key(&number)
     }
 
     fn begin_exchange(

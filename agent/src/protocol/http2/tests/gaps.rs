@@ -255,3 +255,19 @@ fn bodies_of_unknown_kind() {
         }
     }
 }
+
+#[test]
+fn trailers_of_a_request_that_was_not_seen() {
+    let mut q = Encoder::default();
+    let mut talk = Talk::new(Http2::midway(CONNECTION, Role::Client));
+    talk.say(&R(headers(7, false, &[0x88])));
+    let talk = check_talk(
+        talk,
+        &[Q(headers(7, true, &q.post("/a"))), R(data(7, true, b"{}"))],
+        "1 half-seen tid8
+         1 < 200
+         1 <body {}
+         1 <end",
+    );
+    assert_eq!(talk.http.open_streams(), 0);
+}
