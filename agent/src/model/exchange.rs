@@ -67,7 +67,9 @@ pub enum Interest {
     Unwanted,
 }
 
-/// One event of a `text/event-stream` body (WHATWG HTML, section 9.2.6).
+/// One event of a `text/event-stream` body (WHATWG HTML, section 9.2.6); or one document of
+/// newline-delimited JSON, which has only data; or one message of Amazon's event streams, whose
+/// name is its type and whose comment says `event`, `exception` or `error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SseEvent<'a> {
     /// `event` field; empty when there was none.
@@ -115,11 +117,11 @@ pub trait ExchangeSink {
     /// The final response begins.
     fn response_head(&mut self, id: ExchangeId, time: BootTime, head: &ResponseHead) -> Interest;
 
-    /// The next bytes of a response body that is not an event stream. `missing` bytes before
+    /// The next bytes of a response body that does not come as events. `missing` bytes before
     /// them were not seen.
     fn response_body(&mut self, id: ExchangeId, time: BootTime, missing: u64, bytes: &[u8]);
 
-    /// The next event of an event stream.
+    /// The next event of a body that comes as events.
     fn response_event(&mut self, id: ExchangeId, time: BootTime, event: SseEvent<'_>);
 
     /// Events of the stream are missing here, and so much may be missing that what follows is of

@@ -1,10 +1,14 @@
 //! What a message's body is, whatever framing it came in: decoded bytes, or the events of a
 //! stream.
 
+use super::aws_frames::AwsFrames;
 use super::body::Decoder;
+use super::lines::JsonLines;
 use super::sse::SseParser;
 use crate::model::defect::Defects;
-use crate::model::exchange::{ExchangeId, ExchangeSink, Headers, RequestHead, ResponseHead};
+use crate::model::exchange::{
+    ExchangeId, ExchangeSink, Headers, RequestHead, ResponseHead, SseEvent,
+};
 use crate::model::time::BootTime;
 
 /// The body of one request.
@@ -42,8 +46,77 @@ impl RequestBody {
 /// The body of one response.
 pub struct ResponseBody {
     decoder: Decoder,
-    events: Option<Box<SseParser>>,
+    events: Option<Events>,
 }
+
+/// A body that comes as events, by its type.
+enum Events {
+    /// `text/event-stream`
+    Sse(Box<SseParser>),
+    /// `application/x-ndjson` and its other names.
+    Lines(JsonLines),
+    /// `application/vnd.amazon.eventstream`
+    Frames(AwsFrames),
+}
+
+impl Events {
+    fn of(headers: &Headers) -> Option<Self> {
+        let kind = headers.get("content-type").unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let is = |name: &str| kind.eq_ignore_ascii_case(name);
+        if is("text/event-stream") {
+            Some(Self::Sse(Box::default()))
+        } else if LINES.into_iter().any(is) {
+            Some(Self::Lines(JsonLines::new()))
+        } else if is("application/vnd.amazon.eventstream") {
+            Some(Self::Frames(AwsFrames::new()))
+        } else {
+            None
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8], out: &mut impl FnMut(SseEvent<'_>)) {
+        match self {
+            Self::Sse(events) => events.feed(bytes, out),
+            Self::Lines(lines) => lines.feed(bytes, out),
+            Self::Frames(frames) => frames.feed(bytes, out),
+        }
+    }
+
+    fn gap(&mut self) {
+        match self {
+            Self::Sse(events) => events.gap(),
+            Self::Lines(lines) => lines.gap(),
+            Self::Frames(frames) => frames.gap(),
+        }
+    }
+
+    fn finish(&mut self, whole: bool, out: &mut impl FnMut(SseEvent<'_>)) -> Defects {
+        match self {
+            Self::Sse(events) => {
+                events.finish(whole, out);
+                events.defects()
+            }
+            Self::Lines(lines) => {
+                lines.finish(whole, out);
+                lines.defects()
+            }
+            Self::Frames(frames) => {
+                frames.finish(whole);
+                frames.defects()
+            }
+        }
+    }
+}
+
+/// Names under which JSON comes line by line. Cohere's `stream+json` is such, too.
+const LINES: [&str; 5] = [
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/jsonlines",
+    "application/stream+json",
+];
 
 impl ResponseBody {
     /// Of a response with this head.
@@ -51,7 +124,7 @@ impl ResponseBody {
     pub fn new(head: &ResponseHead) -> Self {
         Self {
             decoder: Decoder::new(&head.headers),
-            events: is_event_stream(&head.headers).then(Box::default),
+            events: Events::of(&head.headers),
         }
     }
 
@@ -116,19 +189,10 @@ impl ResponseBody {
     ) -> Defects {
         let mut defects = self.decoder.finish(whole);
         if let Some(events) = &mut self.events {
-            events.finish(whole, &mut |e| sink.response_event(id, time, e));
-            defects.add(events.defects());
+            defects.add(events.finish(whole, &mut |e| sink.response_event(id, time, e)));
         }
         defects
     }
-}
-
-/// Whether `Content-Type` says `text/event-stream`.
-#[must_use]
-pub fn is_event_stream(headers: &Headers) -> bool {
-    let kind = headers.get("content-type").unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("text/event-stream")
 }
 
 #[cfg(test)]
@@ -136,17 +200,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn event_streams_are_told_by_their_type() {
+    fn events_are_told_by_their_type() {
         for (value, want) in [
-            ("text/event-stream", true),
-            ("Text/Event-Stream; charset=utf-8", true),
-            ("text/event-stream;charset=UTF-8", true),
-            ("application/json", false),
-            ("text/event-streams", false),
+            ("text/event-stream", "sse"),
+            ("Text/Event-Stream; charset=utf-8", "sse"),
+            ("text/event-stream;charset=UTF-8", "sse"),
+            ("application/x-ndjson", "lines"),
+            ("application/vnd.amazon.eventstream", "frames"),
+            ("application/json", ""),
+            ("text/event-streams", ""),
         ] {
             let mut headers = Headers::default();
             headers.push("content-type", value.to_owned());
-            assert_eq!(is_event_stream(&headers), want, "{value}");
+            let got = match Events::of(&headers) {
+                Some(Events::Sse(_)) => "sse",
+                Some(Events::Lines(_)) => "lines",
+                Some(Events::Frames(_)) => "frames",
+                None => "",
+            };
+            assert_eq!(got, want, "{value}");
         }
     }
 }

@@ -1,9 +1,11 @@
 //! HTTP exchanges from byte streams.
 //!
 //! [`connection`] finds out what a connection carries; [`http1`] and [`http2`] follow its framing.
-//! [`body`] undoes content codings, [`sse`] cuts event streams, [`content`] ties the last two
-//! together for a response. [`headers`] and [`target`] are where secrets stop.
+//! [`body`] undoes content codings, [`sse`], [`lines`] and [`aws_frames`] cut bodies that come as
+//! events, [`content`] ties codings and events together for a response. [`headers`] and [`target`]
+//! are where secrets stop. [`json_array`] is for the stage that comes next.
 
+pub mod aws_frames;
 pub mod body;
 pub mod connection;
 pub mod content;
@@ -11,11 +13,15 @@ pub mod detect;
 pub mod headers;
 pub mod http1;
 pub mod http2;
+pub mod json_array;
+pub mod lines;
 pub mod sse;
 pub mod target;
 
 #[cfg(test)]
 mod recorder;
+
+pub use json_array::JsonArray;
 
 use crate::model::exchange::ExchangeId;
 
