@@ -384,3 +384,11 @@ fn a_call_whose_end_was_lost_is_told_after_a_while() {
     assert_eq!(spans[0].end.0, 5);
     assert_eq!(pipeline.counters().0.http1.stale, 1);
 }
+
+#[test]
+fn the_protocol_stage_keeps_what_the_provider_stage_reads() {
+    for name in provider::request_headers().chain(provider::response_headers()) {
+        let kept = crate::protocol::headers::kept_name(name.as_bytes());
+        assert_eq!(kept, Some(name));
+    }
+}

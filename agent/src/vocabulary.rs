@@ -2,7 +2,9 @@
 //!
 //! Sections are those of the OpenTelemetry GenAI conventions as the project's reference has
 //! them: 1 enumerations, 2.1 inference, 2.2 other operations, 2.3 provider refinements, 5 errors
-//! and server.
+//! and server, 8 the Aliyun dialect.
+
+use crate::model::call::Operation;
 
 /// Names of attributes.
 pub mod attr {
@@ -20,6 +22,13 @@ pub mod attr {
     pub const PROMPT_NAME: &str = "gen_ai.prompt.name";
     /// Version of the stored prompt template (2.1).
     pub const PROMPT_VERSION: &str = "gen_ai.prompt.version";
+
+    /// The provider's id of an agent (2.2).
+    pub const AGENT_ID: &str = "gen_ai.agent.id";
+    /// Number of documents to put in order (8).
+    pub const RERANK_DOCUMENTS_COUNT: &str = "gen_ai.rerank.documents.count";
+    /// How many documents come back (2.2).
+    pub const RETRIEVAL_TOP_K: &str = "gen_ai.retrieval.top_k";
 
     /// Requested model (2.1).
     pub const REQUEST_MODEL: &str = "gen_ai.request.model";
@@ -49,6 +58,8 @@ pub mod attr {
     pub const REQUEST_REASONING_LEVEL: &str = "gen_ai.request.reasoning.level";
     /// Stop sequences (2.1).
     pub const REQUEST_STOP_SEQUENCES: &str = "gen_ai.request.stop_sequences";
+    /// Repetition penalty (8).
+    pub const REQUEST_REPETITION_PENALTY: &str = "gen_ai.request.repetition_penalty";
     /// Embedding formats (2.2).
     pub const REQUEST_ENCODING_FORMATS: &str = "gen_ai.request.encoding_formats";
 
@@ -138,14 +149,42 @@ pub mod attr {
 
 /// Values of [`attr::OPERATION_NAME`] (1).
 pub mod operation {
+    use super::Operation;
+
     /// Chat.
     pub const CHAT: &str = "chat";
     /// Legacy completion.
     pub const TEXT_COMPLETION: &str = "text_completion";
     /// Embeddings.
     pub const EMBEDDINGS: &str = "embeddings";
+    /// Content of any kind.
+    pub const GENERATE_CONTENT: &str = "generate_content";
+    /// Documents put in order; the conventions have no word for it, the Aliyun dialect has (8).
+    pub const RERANK_DOCUMENTS: &str = "rerank_documents";
     /// Fetching a response made before.
     pub const FETCH_RESPONSE: &str = "fetch_response";
+    /// An agent.
+    pub const INVOKE_AGENT: &str = "invoke_agent";
+    /// A workflow.
+    pub const INVOKE_WORKFLOW: &str = "invoke_workflow";
+    /// A tool.
+    pub const EXECUTE_TOOL: &str = "execute_tool";
+
+    /// The name of an operation.
+    #[must_use]
+    pub const fn name(operation: Operation) -> &'static str {
+        match operation {
+            Operation::Chat => CHAT,
+            Operation::TextCompletion => TEXT_COMPLETION,
+            Operation::GenerateContent => GENERATE_CONTENT,
+            Operation::Embeddings => EMBEDDINGS,
+            Operation::Rerank => RERANK_DOCUMENTS,
+            Operation::FetchResponse => FETCH_RESPONSE,
+            Operation::InvokeAgent => INVOKE_AGENT,
+            Operation::InvokeWorkflow => INVOKE_WORKFLOW,
+            Operation::ExecuteTool => EXECUTE_TOOL,
+        }
+    }
 }
 
 /// Names of events (4).

@@ -14,13 +14,23 @@ pub enum Operation {
     Chat,
     /// Legacy text completion.
     TextCompletion,
+    /// Content of other kinds than chat, or of several (Gemini; images, video, speech).
+    GenerateContent,
     /// Embeddings.
     Embeddings,
+    /// Documents put in order by a query.
+    Rerank,
     /// Fetching a response that was made before.
     FetchResponse,
+    /// An agent run at the provider's.
+    InvokeAgent,
+    /// A workflow run at the provider's.
+    InvokeWorkflow,
+    /// A tool run at a server's.
+    ExecuteTool,
 }
 
-/// Which API of OpenAI's family a call used.
+/// Which API a call used; each belongs to one shape of the provider stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Api {
     /// `/chat/completions`
@@ -31,6 +41,10 @@ pub enum Api {
     Completions,
     /// `/embeddings`
     Embeddings,
+    /// Anthropic's `/v1/messages`
+    Messages,
+    /// Anthropic's `/v1/complete`
+    Complete,
 }
 
 /// Text of a message, possibly cut: what is beyond a call's bound is counted, not kept.
@@ -155,8 +169,10 @@ pub struct CallRequest {
     pub frequency_penalty: Option<f64>,
     /// Presence penalty.
     pub presence_penalty: Option<f64>,
-    /// Top-k sampling (an extension of compatible servers).
+    /// Top-k sampling.
     pub top_k: Option<i64>,
+    /// Repetition penalty.
+    pub repetition_penalty: Option<f64>,
     /// Most tokens of output.
     pub max_tokens: Option<i64>,
     /// Seed.
@@ -181,6 +197,12 @@ pub struct CallRequest {
     pub encoding_formats: Option<Vec<String>>,
     /// Dimensions asked for.
     pub dimensions: Option<i64>,
+    /// The provider's id of the agent or application to run.
+    pub agent_id: Option<String>,
+    /// Documents to put in order.
+    pub documents: Option<i64>,
+    /// How many of them to give back.
+    pub top_n: Option<i64>,
     /// Id of the response to fetch.
     pub fetch_id: Option<String>,
     /// Where a fetched stream starts.

@@ -136,7 +136,7 @@ impl ResponseBody {
         events.gap();
         Self {
             decoder: Decoder::for_codings(std::iter::empty()),
-            events: Some(Box::new(events)),
+            events: Some(Events::Sse(Box::new(events))),
         }
     }
 

@@ -12,6 +12,8 @@ pub const MAX_KEPT: usize = 64;
 /// Names that the agent has a use for: lower case, sorted.
 const KEPT: &[&str] = &[
     "accept",
+    "anthropic-beta",
+    "anthropic-version",
     "api-version",
     "apim-request-id",
     "connection",

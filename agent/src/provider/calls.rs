@@ -3,7 +3,7 @@
 use super::limits::{Counters, Limits};
 use super::open::{Open, Verdict};
 use super::recognise;
-use super::response::Outcome;
+use super::response::{Outcome, Piece};
 use crate::model::call::{CallEvent, CallProgress, ModelCall, RetryHint};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
@@ -144,8 +144,8 @@ fn model_call(
         exchange: open.id,
         connection: open.connection,
         tid: open.tid,
-        operation: open.route.operation,
-        api: open.api(),
+        operation: open.route.found.operation,
+        api: open.route.found.api,
         provider: open.route.provider,
         server_address: open.route.address,
         server_port: open.route.port,
@@ -222,10 +222,12 @@ impl ExchangeSink for Calls {
         }
     }
 
-    fn response_body(&mut self, id: ExchangeId, _time: BootTime, missing: u64, bytes: &[u8]) {
-        let limit = self.limits.body_bytes.min(self.left());
+    fn response_body(&mut self, id: ExchangeId, time: BootTime, missing: u64, bytes: &[u8]) {
+        let left = self.left();
+        let limit = self.limits.body_bytes.min(left);
         if let Some(open) = self.open.get_mut(&id) {
-            let more = open.response.body(missing, bytes, limit);
+            let piece = Piece { missing, bytes };
+            let more = open.response.body(&open.route, time, piece, limit);
             open.held += more;
             self.held += more;
         }

@@ -28,11 +28,7 @@ pub(super) fn in_document(root: &Object) -> Option<CallError> {
 }
 
 /// The error of a failed HTTP exchange, with what its body says.
-pub(in crate::provider) fn of_status(
-    status: u16,
-    document: Option<&Object>,
-    body: &[u8],
-) -> CallError {
+pub(super) fn of_status(status: u16, document: Option<&Object>, body: &[u8]) -> CallError {
     let told = document.and_then(|root| {
         in_document(root).or_else(|| {
             let message = text(root.get("message").or_else(|| root.get("detail"))?)?;

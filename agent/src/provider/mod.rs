@@ -2,22 +2,33 @@
 //!
 //! [`Calls`] takes exchanges from the protocol stage, knows those that are model calls by their
 //! path and payload, and hands on [`CallEvent`](crate::model::call::CallEvent)s.
+//!
+//! What is particular to a provider is its wire shape, each in a module of its own; the table of
+//! `providers` tells which there are, `docs/adding-a-provider.md` how one is added.
 
+mod anthropic;
 mod body;
 mod calls;
+mod content;
+mod error;
 mod hash;
 mod hosts;
 pub mod json;
 mod limits;
 mod open;
 mod openai;
+mod providers;
 mod recognise;
 mod response;
 mod retry;
+mod shape;
+mod target;
 mod text;
 
 #[cfg(test)]
 mod speed_tests;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -27,15 +38,23 @@ pub use limits::{
     MAX_TOOLS, TAIL_BYTES,
 };
 
-/// Request headers that this stage reads, in lower case.
-pub const REQUEST_HEADERS: &[&str] = &["traceparent", "x-stainless-retry-count"];
+use providers::SHAPES;
 
-/// Response headers that this stage reads, in lower case.
-pub const RESPONSE_HEADERS: &[&str] = &[
-    "apim-request-id",
-    "retry-after",
-    "retry-after-ms",
-    "x-ms-served-model",
-    "x-request-id",
-    "x-should-retry",
-];
+/// Request headers that this stage reads whatever the provider, in lower case.
+const REQUEST_HEADERS: [&str; 2] = ["traceparent", "x-stainless-retry-count"];
+
+/// Response headers that this stage reads whatever the provider, in lower case.
+const RESPONSE_HEADERS: [&str; 3] = ["retry-after", "retry-after-ms", "x-should-retry"];
+
+/// Request headers that this stage reads, in lower case: its own and those of all shapes.
+pub fn request_headers() -> impl Iterator<Item = &'static str> {
+    let shapes = SHAPES.iter().flat_map(|s| s.request_headers());
+    REQUEST_HEADERS.into_iter().chain(shapes.copied())
+}
+
+/// Response headers that this stage reads, in lower case: its own and those of all shapes.
+pub fn response_headers() -> impl Iterator<Item = &'static str> {
+    let shapes = SHAPES.iter().flat_map(|s| s.response_headers());
+    let own = RESPONSE_HEADERS.into_iter().chain(response::REQUEST_IDS);
+    own.chain(shapes.copied())
+}

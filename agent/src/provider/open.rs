@@ -1,14 +1,14 @@
 //! A call under way: its request.
 
 use super::body::Body;
-use super::hosts;
+use super::json;
 use super::limits::Limits;
-use super::openai::request;
 use super::recognise::{self, Route};
 use super::response::Response;
 use super::retry;
+use super::shape::Payload;
 use super::text::Room;
-use crate::model::call::{Api, CallEvent, CallProgress, CallRequest, Operation};
+use crate::model::call::{CallEvent, CallProgress, CallRequest};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::{ExchangeId, RequestHead, SseEvent};
@@ -115,9 +115,9 @@ impl Open {
     pub(super) fn recognises(&mut self, event: &SseEvent<'_>) -> bool {
         if self.half
             && self.verdict == Verdict::Unknown
-            && let Some((operation, api)) = recognise::event(event)
+            && let Some(document) = json::read(event.data.trim_ascii())
         {
-            self.answers_as(operation, api);
+            self.answers_as(&Payload::Event(&document.root));
         }
         !self.half || self.verdict == Verdict::Call
     }
@@ -127,16 +127,16 @@ impl Open {
         if self.half
             && self.verdict == Verdict::Unknown
             && let Some(document) = self.response.document()
-            && let Some((operation, api)) = recognise::document(&document.root)
         {
-            self.answers_as(operation, api);
+            self.answers_as(&Payload::Document(&document.root));
         }
     }
 
-    fn answers_as(&mut self, operation: Operation, api: Api) {
-        self.route.operation = operation;
-        self.route.api = api;
-        self.verdict = Verdict::Call;
+    fn answers_as(&mut self, payload: &Payload<'_>) {
+        if let Some(route) = recognise::by_answer(payload) {
+            self.route = route;
+            self.verdict = Verdict::Call;
+        }
     }
 
     /// Bytes of the request; gives by how much more is held.
@@ -162,7 +162,7 @@ impl Open {
         }
         self.fingerprint = retry::fingerprint(self.target, &body);
         self.verdict = self.read(&body, limits);
-        self.complete_from_path();
+        self.complete_from_head();
         (self.verdict, body.dropped())
     }
 
@@ -173,13 +173,8 @@ impl Open {
             Defects::REQUEST_MALFORMED,
             Defects::BODY_UNDECODABLE,
         ];
-        if let Some(id) = &self.route.fetch_id {
-            let known = recognise::is_response_id(id);
-            return if known {
-                Verdict::Call
-            } else {
-                Verdict::Unknown
-            };
+        if let Some(verdict) = self.route.found.bodyless {
+            return verdict;
         }
         let cut = CUT.iter().any(|d| self.defects.has(*d)) || body.has_hole();
         // Its end was seen unless the connection ended before.
@@ -194,14 +189,12 @@ impl Open {
                 Verdict::Other
             };
         };
-        let api = self.route.api;
-        let confirmed = recognise::confirms(api, &document.root)
-            // The path of a deployment is the model.
-            || (self.route.provider == hosts::AZURE_OPENAI && self.route.path_model.is_some());
+        let confirmed = self.route.settle(&document.root);
         if !document.whole && !body.has_hole() {
             self.defects.add(Defects::JSON_BROKEN);
         }
-        self.request = request::read(api, document.root, &mut Room(limits.text_bytes));
+        let Route { shape, found, .. } = &self.route;
+        self.request = shape.request(found, document.root, &mut Room(limits.text_bytes));
         match (confirmed, document.whole) {
             (true, _) => Verdict::Call,
             (false, true) => Verdict::Other,
@@ -209,16 +202,20 @@ impl Open {
         }
     }
 
-    /// What the path and the query say where the body does not.
-    fn complete_from_path(&mut self) {
-        if self.request.model.is_none() {
-            self.request.model.clone_from(&self.route.path_model);
+    /// What path, query and headers say where the body does not.
+    fn complete_from_head(&mut self) {
+        let (request, found) = (&mut self.request, &self.route.found);
+        if request.model.is_none() {
+            request.model.clone_from(&found.model);
         }
-        if self.route.fetch_id.is_some() {
-            self.request.fetch_id.clone_from(&self.route.fetch_id);
-            self.request.stream = self.route.stream;
-            self.request.stream_cursor.clone_from(&self.route.cursor);
+        if found.agent.is_some() {
+            request.agent_id.clone_from(&found.agent);
         }
+        if found.fetch_id.is_some() {
+            request.fetch_id.clone_from(&found.fetch_id);
+            request.stream_cursor.clone_from(&found.cursor);
+        }
+        request.stream |= found.stream;
     }
 
     /// Tells that it is a retry, when its client says so.
@@ -238,17 +235,12 @@ impl Open {
         CallProgress {
             exchange: self.id,
             pid: self.connection.pid,
-            operation: self.route.operation,
+            operation: self.route.found.operation,
             model: self.request.model.clone(),
             start: self.start,
             now,
             first_chunk: self.response.first_chunk(),
             chunks: self.response.chunks(),
         }
-    }
-
-    /// The API of the call.
-    pub(super) fn api(&self) -> Api {
-        self.route.api
     }
 }

@@ -1,18 +1,16 @@
 //! A call under way: its response, and what it told when it is over.
 
 use super::body::Body;
-use super::json::{self, Document, field};
-use super::openai::answer::{self, Answer};
-use super::openai::stream_chat::{ChatStream, Seen};
-use super::openai::stream_responses::ResponsesStream;
-use super::openai::{embeddings, error};
+use super::json::{self, Document};
 use super::recognise::Route;
 use super::retry;
+use super::shape::{Answer, Seen, Stream};
 use super::text::Room;
-use crate::model::call::{Api, CallError, CallResponse};
+use crate::model::call::{CallError, CallResponse};
 use crate::model::defect::Defects;
 use crate::model::exchange::{Headers, ResponseHead, SseEvent};
 use crate::model::time::BootTime;
+use crate::protocol::JsonArray;
 
 /// How the answer comes.
 #[derive(Debug)]
@@ -21,10 +19,26 @@ enum Form {
     None,
     /// One document.
     Document(Body),
-    /// Chunks of a chat completion or legacy completion.
-    Chat(Box<ChatStream>),
-    /// Events of a response.
-    Responses(Box<ResponsesStream>),
+    /// Events.
+    Events(Box<dyn Stream>),
+    /// One document, whose elements are events.
+    Array(Box<JsonArray>, Box<dyn Stream>),
+}
+
+/// Headers that name an HTTP request, the first that is there counts.
+pub(super) const REQUEST_IDS: [&str; 4] = [
+    "x-request-id",
+    "apim-request-id",
+    "request-id",
+    "x-dashscope-request-id",
+];
+
+/// A part of a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece<'a> {
+    /// Bytes before it that were not seen.
+    pub(super) missing: u64,
+    pub(super) bytes: &'a [u8],
 }
 
 /// A response under way.
@@ -78,19 +92,14 @@ impl Response {
 
     /// Whether an event names the response that those before it were of.
     fn is_own(&self, event: &SseEvent<'_>) -> bool {
-        let own = match &self.form {
-            Form::Chat(stream) => stream.id(),
-            Form::Responses(stream) => stream.id(),
-            Form::None | Form::Document(_) => None,
+        let Form::Events(stream) = &self.form else {
+            return false;
         };
         let Some(root) = json::read(event.data.trim_ascii()).map(|d| d.root) else {
             return false;
         };
-        let named = match &self.form {
-            Form::Responses(_) => field::object(&root, "response").unwrap_or(&root),
-            _ => &root,
-        };
-        own.is_some() && field::nonempty(named, "id") == own
+        let own = stream.id();
+        own.is_some() && stream.id_in(&root) == own
     }
 
     /// The document that the answer is, as far as it came.
@@ -127,13 +136,47 @@ impl Response {
     }
 
     /// Bytes of a document; gives by how much more is held.
-    pub(super) fn body(&mut self, missing: u64, bytes: &[u8], limit: usize) -> usize {
+    pub(super) fn body(
+        &mut self,
+        route: &Route,
+        time: BootTime,
+        piece: Piece<'_>,
+        limit: usize,
+    ) -> usize {
         if matches!(self.form, Form::None) {
-            self.form = Form::Document(Body::default());
+            let failed = self.status().is_some_and(|s| s >= 400);
+            self.form = if !failed && route.shape.streams_array(&route.found) {
+                Form::Array(Box::default(), route.shape.stream(&route.found))
+            } else {
+                Form::Document(Body::default())
+            };
         }
-        match &mut self.form {
-            Form::Document(body) => body.push(missing, bytes, limit),
-            _ => 0,
+        match std::mem::replace(&mut self.form, Form::None) {
+            Form::Document(mut body) => {
+                let more = body.push(piece.missing, piece.bytes, limit);
+                self.form = Form::Document(body);
+                more
+            }
+            Form::Array(mut array, stream) => {
+                self.form = Form::Events(stream);
+                let before = array.buffered();
+                let mut more = 0;
+                if piece.missing > 0 {
+                    array.gap();
+                }
+                array.feed(piece.bytes, &mut |event| {
+                    more += self.event(route, time, event, limit);
+                });
+                more += array.buffered().saturating_sub(before);
+                if let Form::Events(stream) = std::mem::replace(&mut self.form, Form::None) {
+                    self.form = Form::Array(array, stream);
+                }
+                more
+            }
+            other => {
+                self.form = other;
+                0
+            }
         }
     }
 
@@ -152,26 +195,16 @@ impl Response {
             self.doubtful = false;
         }
         if matches!(self.form, Form::None) {
-            self.form = match route.api {
-                Api::Responses => Form::Responses(Box::default()),
-                _ => Form::Chat(Box::default()),
-            };
+            self.form = Form::Events(route.shape.stream(&route.found));
         }
         let before = self.room.0;
         let mut room = Room(before.min(left));
         let withheld = before - room.0;
-        let seen = match &mut self.form {
-            Form::Chat(stream) => stream.event(event.event, event.data, &mut room),
-            Form::Responses(stream) => {
-                stream.event(route.operation, event.event, event.data, &mut room)
-            }
-            _ => Seen::Broken,
+        let (seen, over) = match &mut self.form {
+            Form::Events(stream) => (stream.event(event, &mut room), stream.is_over()),
+            _ => (Seen::Broken, false),
         };
         self.room.0 = room.0.saturating_add(withheld);
-        let over = match &self.form {
-            Form::Responses(stream) => stream.is_over(),
-            _ => event.data == b"[DONE]",
-        };
         if over {
             self.over.get_or_insert(time);
         }
@@ -210,9 +243,10 @@ impl Response {
         let mut room = self.room;
         // Of a half-seen stream the head may not have been seen.
         match (self.form, &self.head) {
-            (Form::Chat(stream), _) => outcome.answer = stream.finish(),
-            (Form::Responses(stream), _) => {
-                outcome.answer = stream.finish(route.operation, &mut room);
+            (Form::Events(stream), _) => outcome.answer = stream.finish(&mut room),
+            (Form::Array(array, stream), _) => {
+                outcome.answer = stream.finish(&mut room);
+                outcome.defects.add(array.defects());
             }
             (Form::None, Some(head)) => {
                 document(&mut outcome, route, head.status, Body::default(), &mut room);
@@ -239,10 +273,12 @@ impl Response {
         if head.status >= 400 {
             let error = outcome.answer.error.take();
             outcome.answer.error =
-                Some(error.unwrap_or_else(|| error::of_status(head.status, None, b"")));
+                Some(error.unwrap_or_else(|| route.shape.error(head.status, None, b"")));
             outcome.may_retry |= retry::after_status(head.status, &head.headers);
         }
-        served_by(&mut outcome.answer, &head.headers);
+        let response = &mut outcome.answer.response;
+        response.request_id = request_id(&head.headers);
+        route.shape.headers(response, &head.headers);
         outcome.answer.response.status = Some(head.status);
         outcome
     }
@@ -290,34 +326,16 @@ fn document(outcome: &mut Outcome, route: &Route, status: u16, mut body: Body, r
     if status >= 400 {
         let read = body.document(ended);
         let root = read.as_ref().map(|d| &d.root);
-        outcome.answer.error = Some(error::of_status(status, root, body.head()));
-        outcome.foreign = root.is_none_or(|r| !r.contains_key("error"));
-        return;
-    }
-    if route.api == Api::Embeddings {
-        match embeddings::read(&body, ended) {
-            Some((answer, whole)) => {
-                outcome.answer = answer;
-                broken(outcome, whole);
-            }
-            None => broken(outcome, false),
-        }
+        outcome.answer.error = Some(route.shape.error(status, root, body.head()));
+        outcome.foreign = root.is_none_or(|r| !route.shape.is_error(r));
         return;
     }
     // What a client did not get whole it asks for again.
     outcome.may_retry = outcome.defects.has(Defects::RESPONSE_CUT);
-    match body.document(ended) {
-        Some(document) => {
-            let whole = document.whole;
-            outcome.foreign = !document.root.contains_key("object");
-            outcome.answer = answer::read(route.operation, route.api, document, room);
-            broken(outcome, whole);
-        }
-        None => {
-            outcome.foreign = true;
-            broken(outcome, false);
-        }
-    }
+    let read = route.shape.document(&route.found, &body, ended, room);
+    outcome.answer = read.answer;
+    outcome.foreign = read.foreign;
+    broken(outcome, read.whole);
 }
 
 /// Says that a document was not whole, when nothing else says why. When all of it was seen and
@@ -340,13 +358,10 @@ fn broken(outcome: &mut Outcome, whole: bool) {
     }
 }
 
-/// What headers say better than the body.
-fn served_by(answer: &mut Answer, headers: &Headers) {
-    if let Some(model) = headers.get("x-ms-served-model").filter(|m| !m.is_empty()) {
-        answer.response.model = Some(model.to_owned());
-    }
-    let id = headers
-        .get("x-request-id")
-        .or_else(|| headers.get("apim-request-id"));
-    answer.response.request_id = id.map(str::to_owned);
+/// The provider's id of an HTTP request, under the names that are in use.
+fn request_id(headers: &Headers) -> Option<String> {
+    REQUEST_IDS
+        .iter()
+        .find_map(|name| headers.get(name))
+        .map(str::to_owned)
 }

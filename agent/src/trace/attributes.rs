@@ -1,9 +1,8 @@
 //! The attributes of a call's span other than its content, in a fixed order.
 
-use super::span::operation;
 use crate::model::call::{Api, CallRequest, CallResponse, ModelCall, Operation, Usage};
 use crate::model::span::{Attributes, Value};
-use crate::vocabulary::attr;
+use crate::vocabulary::{attr, operation};
 use std::borrow::Cow;
 
 /// Attributes being set; texts are cut to the limit.
@@ -68,7 +67,7 @@ fn cut(text: &mut String, limit: usize) {
 
 /// All that is not content.
 pub(super) fn of_call(set: &mut Set, call: &ModelCall, resends: u32) {
-    set.add(attr::OPERATION_NAME, operation(call));
+    set.add(attr::OPERATION_NAME, operation::name(call.operation));
     set.add(attr::PROVIDER_NAME, call.provider);
     set.may(attr::REQUEST_MODEL, call.request.model.clone());
     if let Some(address) = &call.server_address {
@@ -103,6 +102,7 @@ fn request(set: &mut Set, call: &ModelCall, request: &CallRequest) {
     set.may(attr::REQUEST_TEMPERATURE, request.temperature);
     set.may(attr::REQUEST_TOP_P, request.top_p);
     set.may(attr::REQUEST_TOP_K, request.top_k);
+    set.may(attr::REQUEST_REPETITION_PENALTY, request.repetition_penalty);
     set.may(attr::REQUEST_FREQUENCY_PENALTY, request.frequency_penalty);
     set.may(attr::REQUEST_PRESENCE_PENALTY, request.presence_penalty);
     set.may(attr::REQUEST_MAX_TOKENS, request.max_tokens);
@@ -126,6 +126,9 @@ fn request(set: &mut Set, call: &ModelCall, request: &CallRequest) {
     );
     set.may(attr::OUTPUT_TYPE, request.output_type);
     set.may(attr::CONVERSATION_ID, request.conversation_id.clone());
+    set.may(attr::AGENT_ID, request.agent_id.clone());
+    set.may(attr::RERANK_DOCUMENTS_COUNT, request.documents);
+    set.may(attr::RETRIEVAL_TOP_K, request.top_n);
     if let Some((name, version)) = &request.prompt {
         set.add(attr::PROMPT_NAME, name.clone());
         set.may(attr::PROMPT_VERSION, version.clone());
@@ -170,7 +173,7 @@ fn response(set: &mut Set, call: &ModelCall, response: &CallResponse) {
 
 fn usage(set: &mut Set, operation: Operation, usage: &Usage) {
     set.may(attr::USAGE_INPUT_TOKENS, usage.input);
-    if operation == Operation::Embeddings {
+    if matches!(operation, Operation::Embeddings | Operation::Rerank) {
         return;
     }
     set.may(attr::USAGE_OUTPUT_TOKENS, usage.output);

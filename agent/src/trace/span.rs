@@ -11,22 +11,15 @@ use crate::model::time::ClockOffset;
 use crate::vocabulary::{event, operation};
 use std::borrow::Cow;
 
-/// The operation's name.
-pub(super) fn operation(call: &ModelCall) -> &'static str {
-    match call.operation {
-        Operation::Chat => operation::CHAT,
-        Operation::TextCompletion => operation::TEXT_COMPLETION,
-        Operation::Embeddings => operation::EMBEDDINGS,
-        Operation::FetchResponse => operation::FETCH_RESPONSE,
-    }
-}
-
+/// The span's name: of a model call the operation and the model, of an agent's run the operation
+/// alone, as only its id is known.
 fn name(call: &ModelCall) -> String {
-    let operation = operation(call);
-    match &call.request.model {
-        Some(model) if call.operation != Operation::FetchResponse => format!("{operation} {model}"),
-        _ => operation.to_owned(),
-    }
+    let name = operation::name(call.operation);
+    let target = match call.operation {
+        Operation::FetchResponse | Operation::InvokeAgent | Operation::InvokeWorkflow => None,
+        _ => call.request.model.as_deref(),
+    };
+    target.map_or_else(|| name.to_owned(), |target| format!("{name} {target}"))
 }
 
 /// Makes the span of a call.

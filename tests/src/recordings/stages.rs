@@ -9,7 +9,7 @@ use genspan::model::exchange::{
 use genspan::model::process::{ContentPolicy, ProcessFacts};
 use genspan::model::span::Span;
 use genspan::model::time::BootTime;
-use genspan::provider::{Calls, Limits, REQUEST_HEADERS, RESPONSE_HEADERS};
+use genspan::provider::{Calls, Limits, request_headers, response_headers};
 use genspan::trace::Spans;
 
 /// Process of all fed exchanges.
@@ -63,7 +63,7 @@ impl Stages {
             path: x.path.clone(),
             query: x.query.clone(),
             host: Some(x.host.clone()),
-            headers: kept(REQUEST_HEADERS, &x.request_headers),
+            headers: kept(request_headers(), &x.request_headers),
         };
         let sink = &mut self.calls;
         if sink.request_head(id, connection, PID, at(0), &head) == Interest::Unwanted {
@@ -73,7 +73,7 @@ impl Stages {
         sink.request_end(id, at(1), Defects::NONE);
         let head = ResponseHead {
             status: x.status,
-            headers: kept(RESPONSE_HEADERS, &x.response_headers),
+            headers: kept(response_headers(), &x.response_headers),
         };
         let mut cut = false;
         if sink.response_head(id, at(2), &head) == Interest::Wanted {
@@ -99,7 +99,8 @@ impl Stages {
     }
 }
 
-fn kept(names: &[&'static str], headers: &[(String, String)]) -> Headers {
+fn kept(names: impl Iterator<Item = &'static str>, headers: &[(String, String)]) -> Headers {
+    let names: Vec<_> = names.collect();
     let mut out = Headers::default();
     for (name, value) in headers {
         if let Some(name) = names.iter().find(|n| *n == name) {

@@ -4,7 +4,7 @@ use super::format;
 use super::row::{Layout, Row, label, render};
 use super::style::{Painter, Style};
 use super::text;
-use crate::model::call::{CallProgress, Operation};
+use crate::model::call::CallProgress;
 use crate::model::exchange::ExchangeId;
 use crate::model::span::Span;
 use crate::vocabulary::operation;
@@ -131,7 +131,7 @@ fn row(call: &Call, now: Instant, frame: usize) -> Row {
         time: spinner.unwrap_or_default().to_owned(),
         process: String::new(),
         pid: Some(p.pid),
-        operation: label(operation_name(p.operation)).to_owned(),
+        operation: label(operation::name(p.operation)).to_owned(),
         model: text::clean(p.model.as_deref().unwrap_or("-")).into_owned(),
         first: p
             .first_chunk
@@ -140,14 +140,5 @@ fn row(call: &Call, now: Instant, frame: usize) -> Row {
         total: format::duration(call.elapsed(now)),
         notes: vec![(Style::Dim, state)],
         ..Row::default()
-    }
-}
-
-const fn operation_name(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Chat => operation::CHAT,
-        Operation::TextCompletion => operation::TEXT_COMPLETION,
-        Operation::Embeddings => operation::EMBEDDINGS,
-        Operation::FetchResponse => operation::FETCH_RESPONSE,
     }
 }

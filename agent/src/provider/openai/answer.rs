@@ -1,29 +1,17 @@
 //! Answers that came as one document.
 
-use super::{error, finish, messages, responses_output, usage};
-use crate::model::call::{Api, CallError, CallResponse, Message, Operation, Part};
+use super::{finish, messages, responses_output, usage};
+use crate::model::call::{Api, CallResponse, Message, Operation, Part};
+use crate::provider::error;
 use crate::provider::json::field;
 use crate::provider::json::{Document, Object};
 use crate::provider::limits::MAX_CHOICES;
+use crate::provider::shape::Answer;
 use crate::provider::text::Room;
 use serde_json::Value;
 
-/// What an answer told.
-#[derive(Debug, Default)]
-pub(in crate::provider) struct Answer {
-    pub(in crate::provider) response: CallResponse,
-    pub(in crate::provider) error: Option<CallError>,
-    /// There was more than is followed.
-    pub(in crate::provider) too_many: bool,
-}
-
 /// Reads the document of a successful exchange.
-pub(in crate::provider) fn read(
-    operation: Operation,
-    api: Api,
-    document: Document,
-    room: &mut Room,
-) -> Answer {
+pub(super) fn read(operation: Operation, api: Api, document: Document, room: &mut Room) -> Answer {
     let Document { mut root, whole } = document;
     if api == Api::Responses {
         return responses_output::read(operation, root, whole, room);

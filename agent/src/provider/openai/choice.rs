@@ -2,8 +2,8 @@
 
 use super::chunk::{Choice, CustomDelta, Delta, FunctionDelta, ToolDelta};
 use super::finish;
-use super::parts;
 use crate::model::call::{Message, Part};
+use crate::provider::content;
 use crate::provider::json::borrowed::Str;
 use crate::provider::limits::{MAX_NAME_BYTES, MAX_TOOL_CALLS};
 use crate::provider::text::{Growing, Room};
@@ -202,7 +202,7 @@ impl ToolState {
             (true, _) => None,
             (_, false) => Some(Value::String(text.kept)),
             // It was counted when it came.
-            (_, true) => parts::arguments(text.kept, &mut Room(usize::MAX)),
+            (_, true) => content::arguments(text.kept, &mut Room(usize::MAX)),
         };
         Part::ToolCall {
             id: self.id,

@@ -1,12 +1,13 @@
 //! Answers of the embeddings API. Vectors are long and of no interest: only the first one's
 //! length is taken, and none is kept.
 
-use super::answer::{self, Answer};
+use super::answer;
 use super::usage;
 use crate::model::call::{Api, CallResponse, Operation};
 use crate::provider::body::Body;
 use crate::provider::json::Object;
 use crate::provider::json::field;
+use crate::provider::shape::Answer;
 use crate::provider::text::Room;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
@@ -14,7 +15,7 @@ use serde_json::Value;
 use std::fmt;
 
 /// Reads the answer; `None` when it is no JSON object.
-pub(in crate::provider) fn read(body: &Body, ended: bool) -> Option<(Answer, bool)> {
+pub(super) fn read(body: &Body, ended: bool) -> Option<(Answer, bool)> {
     if !body.has_hole() {
         if let Ok(wire) = serde_json::from_slice::<Wire>(body.head()) {
             return Some((fast(wire), true));

@@ -3,6 +3,7 @@
 use super::finish;
 use super::parts;
 use crate::model::call::{Message, Part};
+use crate::provider::content;
 use crate::provider::json::Object;
 use crate::provider::json::field;
 use crate::provider::limits::{MAX_MESSAGES, MAX_TOOL_CALLS};
@@ -28,7 +29,7 @@ fn message(mut o: Object, room: &mut Room) -> Option<Message> {
         "assistant" => answer(&mut o, room),
         "tool" | "function" => vec![Part::ToolCallResponse {
             id: field::owned(&o, "tool_call_id"),
-            response: parts::response(field::take(&mut o, "content"), room),
+            response: content::response(field::take(&mut o, "content"), room),
         }],
         _ => field::take(&mut o, "content").map_or_else(Vec::new, |c| parts::content(c, room)),
     };
@@ -103,7 +104,7 @@ fn function(id: Option<String>, mut f: Object, room: &mut Room) -> Part {
     Part::ToolCall {
         id,
         name: field::take_string(&mut f, "name").unwrap_or_default(),
-        arguments: parts::arguments_value(field::take(&mut f, "arguments"), room),
+        arguments: content::arguments_value(field::take(&mut f, "arguments"), room),
     }
 }
 

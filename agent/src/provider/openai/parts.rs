@@ -1,15 +1,11 @@
 //! Content of messages as parts: the forms of chat completions and of responses are alike.
 
 use crate::model::call::Part;
+use crate::provider::content::{AUDIO, DOCUMENT, IMAGE, VIDEO, at_url, document_type};
 use crate::provider::json::Object;
 use crate::provider::json::field;
 use crate::provider::text::Room;
 use serde_json::Value;
-
-const IMAGE: &str = "image";
-const AUDIO: &str = "audio";
-const VIDEO: &str = "video";
-const DOCUMENT: &str = "document";
 
 /// A message's content: a text, or a list of parts.
 pub(super) fn content(value: Value, room: &mut Room) -> Vec<Part> {
@@ -75,29 +71,6 @@ fn located(o: &mut Object, key: &str, modality: &'static str, room: &mut Room) -
     })
 }
 
-/// Data at an address; a data URL holds it itself.
-fn at_url(mut url: String, modality: &'static str, room: &mut Room) -> Part {
-    let (mime_type, start) = match url.strip_prefix("data:").and_then(|r| r.split_once(',')) {
-        Some((header, _)) if header.to_ascii_lowercase().contains(";base64") => {
-            let mime = header.split(';').next().filter(|m| !m.is_empty());
-            (mime.map(str::to_owned), "data:".len() + header.len() + 1)
-        }
-        _ => {
-            return Part::Uri {
-                modality,
-                mime_type: None,
-                uri: room.keep(url).kept,
-            };
-        }
-    };
-    url.drain(..start);
-    Part::Blob {
-        modality,
-        mime_type,
-        content: room.keep(url),
-    }
-}
-
 fn audio(o: &mut Object, room: &mut Room) -> Option<Part> {
     let Value::Object(mut inner) = field::take(o, "input_audio")? else {
         return None;
@@ -143,54 +116,4 @@ fn file(mut o: Object, room: &mut Room) -> Option<Part> {
         mime_type,
         content: room.keep(data),
     })
-}
-
-fn document_type(name: &str) -> Option<&'static str> {
-    let (_, extension) = name.rsplit_once('.')?;
-    Some(match extension.to_ascii_lowercase().as_str() {
-        "pdf" => "application/pdf",
-        "json" => "application/json",
-        "txt" => "text/plain",
-        "md" => "text/markdown",
-        "csv" => "text/csv",
-        "html" | "htm" => "text/html",
-        "xml" => "text/xml",
-        "doc" => "application/msword",
-        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        "pptx" => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-        _ => return None,
-    })
-}
-
-/// A tool's arguments: parsed when they are JSON, the text as it is otherwise.
-pub(super) fn arguments(text: String, room: &mut Room) -> Option<Value> {
-    if text.is_empty() {
-        return None;
-    }
-    let text = room.keep(text);
-    if text.dropped == 0 {
-        if let Ok(value) = serde_json::from_str(&text.kept) {
-            return Some(value);
-        }
-    }
-    Some(Value::String(text.kept))
-}
-
-/// Arguments that may have been sent as a text or as a value.
-pub(super) fn arguments_value(value: Option<Value>, room: &mut Room) -> Option<Value> {
-    match value {
-        Some(Value::String(text)) => arguments(text, room),
-        Some(Value::Null) => None,
-        other => other,
-    }
-}
-
-/// A tool's answer, its text within bounds.
-pub(super) fn response(value: Option<Value>, room: &mut Room) -> Value {
-    match value {
-        Some(Value::String(text)) => Value::String(room.keep(text).kept),
-        Some(other) => other,
-        None => Value::Null,
-    }
 }

@@ -8,10 +8,9 @@ use crate::provider::text::Room;
 use serde_json::Value;
 
 /// Reads a request's body.
-pub(in crate::provider) fn read(api: Api, mut body: Object, room: &mut Room) -> CallRequest {
+pub(super) fn read(api: Api, mut body: Object, room: &mut Room) -> CallRequest {
     let mut request = common(&body);
     match api {
-        Api::ChatCompletions => chat(&mut request, &mut body, room),
         Api::Responses => responses(&mut request, &mut body, room),
         Api::Completions => {
             request.max_tokens = field::int(&body, "max_tokens");
@@ -21,6 +20,7 @@ pub(in crate::provider) fn read(api: Api, mut body: Object, room: &mut Room) -> 
             request.encoding_formats = field::owned(&body, "encoding_format").map(|f| vec![f]);
             request.dimensions = field::int(&body, "dimensions");
         }
+        _ => chat(&mut request, &mut body, room),
     }
     request
 }

@@ -2,6 +2,7 @@
 
 use super::parts;
 use crate::model::call::{Message, Part};
+use crate::provider::content;
 use crate::provider::json::Object;
 use crate::provider::json::field;
 use crate::provider::limits::MAX_MESSAGES;
@@ -62,7 +63,7 @@ fn item(mut o: Object, room: &mut Room) -> Option<Message> {
         "function_call_output" | "custom_tool_call_output" | "computer_call_output" => {
             let part = Part::ToolCallResponse {
                 id: call_id(&o),
-                response: parts::response(field::take(&mut o, "output"), room),
+                response: content::response(field::take(&mut o, "output"), room),
             };
             Some(message("tool", vec![part]))
         }
@@ -88,11 +89,11 @@ fn item(mut o: Object, room: &mut Room) -> Option<Message> {
 pub(super) fn tool_call(kind: &str, o: &mut Object, room: &mut Room) -> Option<Part> {
     let (name, arguments) = match kind {
         "function_call" => {
-            let arguments = parts::arguments_value(field::take(o, "arguments"), room);
+            let arguments = content::arguments_value(field::take(o, "arguments"), room);
             (field::take_string(o, "name"), arguments)
         }
         "custom_tool_call" => {
-            let input = field::take(o, "input").map(|i| parts::response(Some(i), room));
+            let input = field::take(o, "input").map(|i| content::response(Some(i), room));
             (field::take_string(o, "name"), input)
         }
         "computer_call" => {

@@ -1,11 +1,12 @@
 //! The response object of the responses API.
 
-use super::answer::Answer;
 use super::responses_input::{has_compaction, reasoning, tool_call};
-use super::{answer, error, finish, parts, request, server_tools, tools};
+use super::{answer, finish, parts, request, server_tools, tools};
 use crate::model::call::{CallError, Message, Operation, Part};
+use crate::provider::error;
 use crate::provider::json::Object;
 use crate::provider::json::field;
+use crate::provider::shape::Answer;
 use crate::provider::text::Room;
 use serde_json::Value;
 

@@ -1,32 +1,20 @@
 //! Streamed chat completions and legacy completions: chunks are merged into one answer.
 
-use super::answer::Answer;
 use super::choice::ChoiceState;
 use super::chunk::{self, Chunk};
-use super::{error, usage};
+use super::usage;
 use crate::model::call::{CallError, CallResponse};
+use crate::model::exchange::SseEvent;
+use crate::provider::error;
 use crate::provider::json::{self, Document, Object};
 use crate::provider::limits::MAX_CHOICES;
+use crate::provider::shape::{Answer, Seen, Stream};
 use crate::provider::text::Room;
 use serde_json::Value;
 
-/// What an event was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::provider) enum Seen {
-    /// A part of the answer; `output` says that it carries output.
-    Chunk {
-        /// See above.
-        output: bool,
-    },
-    /// No part of it: the end mark, an empty event.
-    Nothing,
-    /// Not what the protocol says.
-    Broken,
-}
-
 /// An answer under way.
 #[derive(Debug, Default)]
-pub(in crate::provider) struct ChatStream {
+pub(super) struct ChatStream {
     id: Option<String>,
     model: Option<String>,
     service_tier: Option<String>,
@@ -36,6 +24,7 @@ pub(in crate::provider) struct ChatStream {
     usage: Option<Box<str>>,
     error: Option<CallError>,
     too_many: bool,
+    over: bool,
 }
 
 fn set(slot: &mut Option<String>, value: Option<&str>) {
@@ -45,30 +34,6 @@ fn set(slot: &mut Option<String>, value: Option<&str>) {
 }
 
 impl ChatStream {
-    /// The provider's id of the answer.
-    pub(in crate::provider) fn id(&self) -> Option<&str> {
-        self.id.as_deref()
-    }
-
-    /// The data of one event.
-    pub(in crate::provider) fn event(&mut self, name: &str, data: &[u8], room: &mut Room) -> Seen {
-        let data = data.trim_ascii();
-        if data.is_empty() || data == b"[DONE]" {
-            return Seen::Nothing;
-        }
-        // UTF-8 once for all its texts is cheaper than text by text.
-        let chunk = std::str::from_utf8(data)
-            .ok()
-            .map(serde_json::from_str::<Chunk<'_>>);
-        match chunk {
-            Some(Ok(chunk)) if chunk.error.is_none() && name != "error" => {
-                self.merge(&chunk, room);
-                Seen::Chunk { output: true }
-            }
-            _ => self.slow(name, data, room),
-        }
-    }
-
     /// A chunk that is not as it should be: what can be had of it.
     fn slow(&mut self, name: &str, data: &[u8], room: &mut Room) -> Seen {
         let Some(Document { root, .. }) = json::read(data) else {
@@ -126,9 +91,37 @@ impl ChatStream {
         };
         self.choices.get_mut(at)
     }
+}
 
-    /// The answer as far as it came.
-    pub(in crate::provider) fn finish(self) -> Answer {
+impl Stream for ChatStream {
+    fn event(&mut self, event: SseEvent<'_>, room: &mut Room) -> Seen {
+        self.over |= event.data == b"[DONE]";
+        let (name, data) = (event.event, event.data.trim_ascii());
+        if data.is_empty() || data == b"[DONE]" {
+            return Seen::Nothing;
+        }
+        // UTF-8 once for all its texts is cheaper than text by text.
+        let chunk = std::str::from_utf8(data)
+            .ok()
+            .map(serde_json::from_str::<Chunk<'_>>);
+        match chunk {
+            Some(Ok(chunk)) if chunk.error.is_none() && name != "error" => {
+                self.merge(&chunk, room);
+                Seen::Chunk { output: true }
+            }
+            _ => self.slow(name, data, room),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    fn finish(self: Box<Self>, _: &mut Room) -> Answer {
         let usage = self
             .usage
             .and_then(|u| serde_json::from_str::<Object>(&u).ok());

@@ -1,15 +1,16 @@
 //! Streamed responses: the terminal event has everything; what came before it counts only when
 //! the stream was cut.
 
-use super::answer::Answer;
 use super::item::ItemState;
-use super::stream_chat::Seen;
-use super::{error, responses_output};
+use super::responses_output;
 use crate::model::call::{CallError, Operation};
+use crate::model::exchange::SseEvent;
+use crate::provider::error;
 use crate::provider::json::borrowed::Str;
 use crate::provider::json::field;
 use crate::provider::json::{self, Object};
 use crate::provider::limits::MAX_ITEMS;
+use crate::provider::shape::{Answer, Seen, Stream};
 use crate::provider::text::Room;
 use serde::Deserialize;
 use serde_json::Value;
@@ -31,8 +32,9 @@ struct Event<'a> {
 }
 
 /// An answer under way.
-#[derive(Debug, Default)]
-pub(in crate::provider) struct ResponsesStream {
+#[derive(Debug)]
+pub(super) struct ResponsesStream {
+    operation: Operation,
     /// The response object of the first event: id, model and what the request asked.
     first: Option<Object>,
     items: Vec<ItemState>,
@@ -43,46 +45,21 @@ pub(in crate::provider) struct ResponsesStream {
 }
 
 impl ResponsesStream {
-    /// Whether the event came that ends a stream.
-    pub(in crate::provider) const fn is_over(&self) -> bool {
-        self.terminal.is_some()
-    }
-
-    /// The provider's id of the response.
-    pub(in crate::provider) fn id(&self) -> Option<&str> {
-        field::nonempty(self.first.as_ref()?, "id")
-    }
-
-    /// One event.
-    pub(in crate::provider) fn event(
-        &mut self,
-        operation: Operation,
-        name: &str,
-        data: &[u8],
-        room: &mut Room,
-    ) -> Seen {
-        let data = data.trim_ascii();
-        if data.is_empty() || data == b"[DONE]" {
-            return Seen::Nothing;
+    /// Of a response that is made, or fetched.
+    pub(super) const fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            first: None,
+            items: Vec::new(),
+            terminal: None,
+            error: None,
+            compacted: false,
+            too_many: false,
         }
-        let text = std::str::from_utf8(data).ok();
-        if let Some(Ok(event)) = text.map(serde_json::from_str::<Event<'_>>) {
-            let kind = event.kind.as_deref().unwrap_or(name);
-            if let (Some(delta), true) = (&event.delta, kind.ends_with(".delta")) {
-                self.delta(kind, event.output_index, delta, room);
-                return Seen::Chunk { output: true };
-            }
-            let raw = event.item.or(event.response).map(RawValue::get);
-            let object = raw.and_then(|r| serde_json::from_str::<Object>(r).ok());
-            if raw.is_none() || object.is_some() {
-                return self.whole(operation, kind, event.output_index, object, data, room);
-            }
-        }
-        self.slow(operation, name, data, room)
     }
 
     /// An event that is not as it should be: what can be had of it.
-    fn slow(&mut self, operation: Operation, name: &str, data: &[u8], room: &mut Room) -> Seen {
+    fn slow(&mut self, name: &str, data: &[u8], room: &mut Room) -> Seen {
         let Some(document) = json::read(data) else {
             return Seen::Broken;
         };
@@ -94,7 +71,7 @@ impl ResponsesStream {
                 Some(Value::Object(o)) => Some(o),
                 _ => None,
             };
-        self.whole(operation, &kind, index, object, data, room)
+        self.whole(&kind, index, object, data, room)
     }
 
     fn delta(&mut self, kind: &str, index: Option<u32>, piece: &str, room: &mut Room) {
@@ -106,7 +83,6 @@ impl ResponsesStream {
     /// An event other than a delta. `object` is its item or response.
     fn whole(
         &mut self,
-        operation: Operation,
         kind: &str,
         index: Option<u32>,
         object: Option<Object>,
@@ -125,7 +101,12 @@ impl ResponsesStream {
                 room.0 = room
                     .0
                     .saturating_add(self.items.drain(..).map(|i| i.kept()).sum());
-                self.terminal = Some(Box::new(responses_output::read(operation, o, true, room)));
+                self.terminal = Some(Box::new(responses_output::read(
+                    self.operation,
+                    o,
+                    true,
+                    room,
+                )));
                 return Seen::Chunk { output: true };
             }
             ("response.created" | "response.queued" | "response.in_progress", Some(o)) => {
@@ -172,16 +153,51 @@ impl ResponsesStream {
         };
         self.items.get_mut(at)
     }
+}
 
-    /// The answer as far as it came.
-    pub(in crate::provider) fn finish(self, operation: Operation, room: &mut Room) -> Answer {
-        let mut answer = match self.terminal {
+impl Stream for ResponsesStream {
+    fn event(&mut self, event: SseEvent<'_>, room: &mut Room) -> Seen {
+        let (name, data) = (event.event, event.data.trim_ascii());
+        if data.is_empty() || data == b"[DONE]" {
+            return Seen::Nothing;
+        }
+        let text = std::str::from_utf8(data).ok();
+        if let Some(Ok(event)) = text.map(serde_json::from_str::<Event<'_>>) {
+            let kind = event.kind.as_deref().unwrap_or(name);
+            if let (Some(delta), true) = (&event.delta, kind.ends_with(".delta")) {
+                self.delta(kind, event.output_index, delta, room);
+                return Seen::Chunk { output: true };
+            }
+            let raw = event.item.or(event.response).map(RawValue::get);
+            let object = raw.and_then(|r| serde_json::from_str::<Object>(r).ok());
+            if raw.is_none() || object.is_some() {
+                return self.whole(kind, event.output_index, object, data, room);
+            }
+        }
+        self.slow(name, data, room)
+    }
+
+    fn is_over(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    fn id(&self) -> Option<&str> {
+        field::nonempty(self.first.as_ref()?, "id")
+    }
+
+    fn id_in<'a>(&self, root: &'a Object) -> Option<&'a str> {
+        field::nonempty(field::object(root, "response").unwrap_or(root), "id")
+    }
+
+    fn finish(self: Box<Self>, room: &mut Room) -> Answer {
+        let this = *self;
+        let mut answer = match this.terminal {
             Some(answer) => *answer,
-            None => cut(operation, self.first, self.items, room),
+            None => cut(this.operation, this.first, this.items, room),
         };
-        answer.response.compacted |= self.compacted;
-        answer.too_many |= self.too_many;
-        if let Some(error) = self.error {
+        answer.response.compacted |= this.compacted;
+        answer.too_many |= this.too_many;
+        if let Some(error) = this.error {
             answer.error.get_or_insert(error);
         }
         answer

@@ -1,6 +1,7 @@
 //! Tools that a request offers.
 
 use crate::model::call::ToolDefinition;
+use crate::provider::content::definition;
 use crate::provider::json::Object;
 use crate::provider::json::field;
 use crate::provider::limits::MAX_TOOLS;
@@ -52,16 +53,4 @@ fn function(mut f: Object) -> ToolDefinition {
         }
     }
     definition("function", name, more)
-}
-
-fn definition(kind: &str, name: String, more: Object) -> ToolDefinition {
-    let mut whole = Object::new();
-    whole.insert("type".to_owned(), Value::from(kind));
-    whole.insert("name".to_owned(), Value::from(name.as_str()));
-    whole.extend(more);
-    ToolDefinition {
-        kind: kind.to_owned(),
-        name: Some(name),
-        definition: Value::Object(whole),
-    }
 }

@@ -1,0 +1,14 @@
+//! The table of the wire shapes that are known. Names of providers that share a shape, and tell
+//! themselves apart by their hosts, are in [`super::hosts`].
+
+use super::shape::Shape;
+use super::{anthropic, openai};
+
+/// All shapes. When a path fits more than one, the payload decides, and the first one when it
+/// does not.
+///
+/// | Shape | Operations | Answers |
+/// | --- | --- | --- |
+/// | [`openai`] | chat completions, responses, completions, embeddings | document, SSE |
+/// | [`anthropic`] | messages, completions of old | document, SSE |
+pub(super) static SHAPES: &[&dyn Shape] = &[&openai::OpenAi, &anthropic::Anthropic];
