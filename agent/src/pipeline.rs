@@ -164,6 +164,7 @@ impl Pipeline {
             Event::ProcessExit { pid, time } => {
                 self.now = self.now.max(*time);
                 self.close_all((*pid, 0)..=(*pid, u64::MAX), *time);
+                self.calls.process_exit(*pid);
                 self.hand_on();
                 self.spans.process_exit(*pid);
             }
@@ -172,6 +173,7 @@ impl Pipeline {
                 self.now = self.now.max(*time);
                 self.flush_waiting(*time);
                 self.give_up_stale(*time);
+                self.calls.tick(*time);
                 self.spans.tick(*time);
             }
         }
@@ -182,6 +184,7 @@ impl Pipeline {
     pub fn finish(&mut self) {
         self.calls.stopping();
         self.close_all((0, 0)..=(u32::MAX, u64::MAX), self.now);
+        self.calls.flush();
         self.hand_on();
         self.spans.flush();
     }

@@ -133,6 +133,8 @@ pub mod attr {
     /// How often the client sent the request again (HTTP conventions).
     pub const HTTP_RESEND_COUNT: &str = "http.request.resend_count";
 
+    /// How often the client asked after the task that the call is; ours.
+    pub const TASK_POLLS: &str = "genspan.task.polls";
     /// What could not be seen right of the call; ours.
     pub const DEFECTS: &str = "genspan.defects";
     /// Number of messages sent, when their content is not told; ours.

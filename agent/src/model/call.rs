@@ -45,6 +45,14 @@ pub enum Api {
     Messages,
     /// Anthropic's `/v1/complete`
     Complete,
+    /// DashScope's `/services/aigc/…` and `/services/audio/…`, and the tasks that they make
+    DashScope,
+    /// DashScope's `/services/embeddings/…`
+    DashScopeEmbeddings,
+    /// DashScope's `/services/rerank/…`
+    DashScopeRerank,
+    /// Bailian's `/apps/{id}/completion`
+    DashScopeApp,
 }
 
 /// Text of a message, possibly cut: what is beyond a call's bound is counted, not kept.
@@ -261,6 +269,8 @@ pub struct CallResponse {
     pub embedding_dimensions: Option<i64>,
     /// State of a stored response (`completed`, …).
     pub stored_status: Option<String>,
+    /// Conversation that the provider began.
+    pub conversation_id: Option<String>,
     /// The provider compacted the conversation.
     pub compacted: bool,
     /// Instructions of a fetched response.
@@ -326,6 +336,8 @@ pub struct ModelCall {
     pub response: CallResponse,
     /// Why it failed, if it did.
     pub error: Option<CallError>,
+    /// How often the client asked after the task that this call is.
+    pub polls: u32,
     /// Set when the client is known to retry.
     pub retry: Option<RetryHint>,
     /// `traceparent` that the request carried, as sent.

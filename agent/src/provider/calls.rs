@@ -4,6 +4,7 @@ use super::limits::{Counters, Limits};
 use super::open::{Open, Verdict};
 use super::recognise;
 use super::response::{Outcome, Piece};
+use super::tasks::{TaskStep, Tasks};
 use crate::model::call::{CallEvent, CallProgress, ModelCall, RetryHint};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 pub struct Calls {
     limits: Limits,
     open: HashMap<ExchangeId, Open>,
+    tasks: Tasks,
     held: usize,
     events: Vec<CallEvent>,
     counters: Counters,
@@ -69,6 +71,24 @@ impl Calls {
         self.stopping = true;
     }
 
+    /// Nothing happened until now: tasks that nobody asks after any more are told as they are.
+    pub fn tick(&mut self, now: BootTime) {
+        let silent = self.tasks.silent(now);
+        self.tell(silent);
+    }
+
+    /// A process is gone, and its connections were closed: its tasks are told as they are.
+    pub fn process_exit(&mut self, pid: u32) {
+        let calls = self.tasks.of_process(pid);
+        self.tell(calls);
+    }
+
+    /// Nothing more will come: all tasks are told as they are.
+    pub fn flush(&mut self) {
+        let calls = self.tasks.all();
+        self.tell(calls);
+    }
+
     /// What was left out so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -106,9 +126,13 @@ impl Calls {
         let status = response.status();
         let first_chunk = response.first_chunk().filter(|_| !open.half);
         let end = response.over().unwrap_or(time);
-        let outcome = response.finish(&open.route, defects.with(open.defects), self.stopping);
+        let mut outcome = response.finish(&open.route, defects.with(open.defects), self.stopping);
         self.over_limit(outcome.dropped);
+        let pid = open.connection.pid;
+        let step = open.route.found.task.take();
+        let followed = step.as_ref().is_some_and(|s| self.tasks.knows(pid, s));
         let known = match open.verdict {
+            _ if followed => true,
             Verdict::Call => true,
             Verdict::Other => false,
             Verdict::Unknown if open.half => false,
@@ -122,9 +146,33 @@ impl Calls {
             self.counters.redirects += 1;
             return;
         }
-        self.counters.calls += 1;
-        let call = model_call(open, outcome, first_chunk, end);
-        self.events.push(CallEvent::Finished(Box::new(call)));
+        let task = outcome.answer.task.take();
+        let mut call = model_call(open, outcome, first_chunk, end);
+        match (step, task) {
+            (Some(step), task) if followed => {
+                let over = self.tasks.step(&step, task.as_ref(), call);
+                self.tell(over);
+            }
+            // Who made the task was not seen.
+            (Some(TaskStep::Cancel(_)), _) | (Some(_), None) => self.counters.not_calls += 1,
+            (step, Some(task)) if !task.over => {
+                call.polls = u32::from(step.is_some());
+                let evicted = self.tasks.hold(task, call);
+                self.counters.tasks_evicted += u64::from(evicted.is_some());
+                self.tell(evicted);
+            }
+            (step, _) => {
+                call.polls = u32::from(step.is_some());
+                self.tell([call]);
+            }
+        }
+    }
+
+    fn tell(&mut self, calls: impl IntoIterator<Item = ModelCall>) {
+        for call in calls {
+            self.counters.calls += 1;
+            self.events.push(CallEvent::Finished(Box::new(call)));
+        }
     }
 }
 
@@ -156,6 +204,7 @@ fn model_call(
         response: outcome.answer.response,
         error: outcome.answer.error,
         retry,
+        polls: 0,
         traceparent: open.traceparent,
         defects: outcome.defects,
     }

@@ -101,7 +101,8 @@ fn from_object(o: &Object) -> CallError {
     }
 }
 
-fn scalar(value: &Value) -> Option<String> {
+/// A text or a number that may be a code.
+pub(super) fn scalar(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(s) => s.trim().to_owned(),
         Value::Number(n) => n.to_string(),
@@ -125,7 +126,8 @@ fn plain(body: &[u8]) -> Option<String> {
     (!text.is_empty() && text.len() <= 512 && !text.starts_with('<')).then(|| text.to_owned())
 }
 
-fn bounded(text: &str) -> String {
+/// The beginning of a message.
+pub(super) fn bounded(text: &str) -> String {
     let end = (0..=MAX_MESSAGE.min(text.len()))
         .rev()
         .find(|n| text.is_char_boundary(*n));

@@ -57,6 +57,8 @@ pub struct Counters {
     pub redirects: u64,
     /// Exchanges not followed because [`Limits::open_calls`] were open.
     pub refused: u64,
+    /// Tasks told before they were over because too many were followed.
+    pub tasks_evicted: u64,
     /// Bodies over a limit.
     pub bodies_over_limit: u64,
     /// Bytes of bodies not kept.

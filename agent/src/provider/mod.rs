@@ -10,6 +10,7 @@ mod anthropic;
 mod body;
 mod calls;
 mod content;
+mod dashscope;
 mod error;
 mod hash;
 mod hosts;
@@ -23,6 +24,7 @@ mod response;
 mod retry;
 mod shape;
 mod target;
+mod tasks;
 mod text;
 
 #[cfg(test)]
@@ -37,6 +39,7 @@ pub use limits::{
     Counters, Limits, MAX_CHOICES, MAX_ITEMS, MAX_MESSAGES, MAX_NAME_BYTES, MAX_TOOL_CALLS,
     MAX_TOOLS, TAIL_BYTES,
 };
+pub use tasks::{MAX_TASKS, TASK_PATIENCE};
 
 use providers::SHAPES;
 

@@ -2,7 +2,7 @@
 //! themselves apart by their hosts, are in [`super::hosts`].
 
 use super::shape::Shape;
-use super::{anthropic, openai};
+use super::{anthropic, dashscope, openai};
 
 /// All shapes. When a path fits more than one, the payload decides, and the first one when it
 /// does not.
@@ -11,4 +11,9 @@ use super::{anthropic, openai};
 /// | --- | --- | --- |
 /// | [`openai`] | chat completions, responses, completions, embeddings | document, SSE |
 /// | [`anthropic`] | messages, completions of old | document, SSE |
-pub(super) static SHAPES: &[&dyn Shape] = &[&openai::OpenAi, &anthropic::Anthropic];
+/// | [`dashscope`] | generation, embeddings, rerank, tasks (images, video, speech), applications | document, SSE, tasks |
+pub(super) static SHAPES: &[&dyn Shape] = &[
+    &openai::OpenAi,
+    &anthropic::Anthropic,
+    &dashscope::DashScope,
+];

@@ -73,6 +73,7 @@ impl Route {
     /// Whether the body confirms one of the things that the head may mean; then that is it.
     pub(super) fn settle(&mut self, body: &Object) -> bool {
         if self.shape.confirms(&self.found, body) {
+            self.shape.refine(&mut self.found, body);
             return true;
         }
         let other = self
@@ -82,6 +83,7 @@ impl Route {
         let Some(at) = other else { return false };
         (self.shape, self.found) = self.others.swap_remove(at);
         self.provider = provider(self.address.as_deref(), &self.found);
+        self.shape.refine(&mut self.found, body);
         true
     }
 }

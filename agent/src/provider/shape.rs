@@ -7,6 +7,7 @@ use super::error;
 use super::json::{Document, Object, field};
 use super::open::Verdict;
 use super::target::Target;
+use super::tasks::{Task, TaskStep};
 use super::text::Room;
 use crate::model::call::{Api, CallError, CallRequest, CallResponse, Operation};
 use crate::model::exchange::{Headers, SseEvent};
@@ -30,6 +31,9 @@ pub(super) trait Shape: fmt::Debug + Sync {
 
     /// Whether a request's body is one of such a call: it has a member that it must have.
     fn confirms(&self, found: &Found, body: &Object) -> bool;
+
+    /// What the body says of the route beyond that it is one.
+    fn refine(&self, _: &mut Found, _: &Object) {}
 
     /// Reads the body of a request.
     fn request(&self, found: &Found, body: Object, room: &mut Room) -> CallRequest;
@@ -97,6 +101,12 @@ pub(super) struct Found {
     pub(super) cursor: Option<String>,
     /// Of a request that has no body: whether it is a call.
     pub(super) bodyless: Option<Verdict>,
+    /// It is about a task that another request made.
+    pub(super) task: Option<TaskStep>,
+    /// What the path says of the output's type; counts when the body says nothing.
+    pub(super) makes: Option<&'static str>,
+    /// Whether each event of a stream has all of the text so far, where that can differ.
+    pub(super) cumulative: Option<bool>,
 }
 
 impl Found {
@@ -113,6 +123,9 @@ impl Found {
             fetch_id: None,
             cursor: None,
             bodyless: None,
+            task: None,
+            makes: None,
+            cumulative: None,
         }
     }
 }
@@ -124,6 +137,8 @@ pub(super) struct Answer {
     pub(super) error: Option<CallError>,
     /// There was more than is followed.
     pub(super) too_many: bool,
+    /// It is, or tells of, a task.
+    pub(super) task: Option<Task>,
 }
 
 /// A document that was read.

@@ -52,6 +52,19 @@ impl Growing {
         room.0 -= cut;
     }
 
+    /// Takes a piece that holds all of the text so far.
+    pub(super) fn replace(&mut self, whole: &str, room: &mut Room) {
+        if self.text.dropped == 0
+            && let Some(more) = whole.strip_prefix(self.text.kept.as_str())
+        {
+            self.push(more, room);
+            return;
+        }
+        room.0 = room.0.saturating_add(self.text.kept.len());
+        self.text = Text::default();
+        self.push(whole, room);
+    }
+
     /// Nothing but empty pieces came.
     pub(super) fn is_empty(&self) -> bool {
         self.text.kept.is_empty() && self.text.dropped == 0

@@ -82,6 +82,9 @@ pub(super) fn of_call(set: &mut Set, call: &ModelCall, resends: u32) {
     if let Some(error) = &call.error {
         set.add(attr::ERROR_TYPE, error.kind.clone());
     }
+    if call.polls > 0 {
+        set.add(attr::TASK_POLLS, i64::from(call.polls));
+    }
     if resends > 0 {
         set.add(attr::HTTP_RESEND_COUNT, i64::from(resends));
     }
@@ -125,7 +128,9 @@ fn request(set: &mut Set, call: &ModelCall, request: &CallRequest) {
         request.previous_response_id.clone(),
     );
     set.may(attr::OUTPUT_TYPE, request.output_type);
-    set.may(attr::CONVERSATION_ID, request.conversation_id.clone());
+    let held = &call.response.conversation_id;
+    let conversation = request.conversation_id.as_ref().or(held.as_ref());
+    set.may(attr::CONVERSATION_ID, conversation.cloned());
     set.may(attr::AGENT_ID, request.agent_id.clone());
     set.may(attr::RERANK_DOCUMENTS_COUNT, request.documents);
     set.may(attr::RETRIEVAL_TOP_K, request.top_n);

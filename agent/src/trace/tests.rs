@@ -69,6 +69,7 @@ fn call() -> ModelCall {
             ..CallResponse::default()
         },
         error: None,
+        polls: 0,
         retry: None,
         traceparent: None,
         defects: Defects::NONE,

@@ -97,7 +97,7 @@ impl Stream for CompletionStream {
         Answer {
             response,
             error: this.error,
-            too_many: false,
+            ..Answer::default()
         }
     }
 }

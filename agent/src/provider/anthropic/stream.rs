@@ -230,6 +230,7 @@ impl Stream for MessageStream {
             response,
             error: this.error,
             too_many: this.too_many,
+            ..Answer::default()
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::provider::text::Room;
 use serde_json::Value;
 
 /// The messages of a request; those that say nothing are left out.
-pub(super) fn sent(list: Vec<Value>, room: &mut Room) -> Vec<Message> {
+pub(in crate::provider) fn sent(list: Vec<Value>, room: &mut Room) -> Vec<Message> {
     let skip = list.len().saturating_sub(MAX_MESSAGES);
     list.into_iter()
         .skip(skip)
@@ -109,7 +109,11 @@ fn function(id: Option<String>, mut f: Object, room: &mut Room) -> Part {
 }
 
 /// The message of a choice. `whole` says that a finish reason that is not there was not given.
-pub(super) fn received(choice: &mut Object, whole: bool, room: &mut Room) -> Option<Message> {
+pub(in crate::provider) fn received(
+    choice: &mut Object,
+    whole: bool,
+    room: &mut Room,
+) -> Option<Message> {
     let reason = field::nonempty(choice, "finish_reason").map(|r| finish::mapped(r).to_owned());
     let mut message = match field::take(choice, "message")? {
         Value::Object(message) => message,

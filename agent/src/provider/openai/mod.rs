@@ -7,16 +7,16 @@ mod chunk;
 mod embeddings;
 mod finish;
 mod item;
-mod messages;
-mod parts;
+pub(super) mod messages;
+pub(super) mod parts;
 mod request;
 mod responses_input;
 mod responses_output;
 mod server_tools;
 mod stream_chat;
 mod stream_responses;
-mod tools;
-mod usage;
+pub(super) mod tools;
+pub(super) mod usage;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use crate::provider::text::Room;
 use serde_json::Value;
 
 /// A message's content: a text, or a list of parts.
-pub(super) fn content(value: Value, room: &mut Room) -> Vec<Part> {
+pub(in crate::provider) fn content(value: Value, room: &mut Room) -> Vec<Part> {
     match value {
         Value::String(text) => vec![Part::Text(room.keep(text))],
         Value::Array(items) => items.into_iter().filter_map(|i| item(i, room)).collect(),

@@ -38,7 +38,7 @@ pub(super) fn read(operation: Operation, mut root: Object, whole: bool, room: &m
         response,
         // A generation that failed is no failure of fetching it.
         error: failed.filter(|_| !(fetched && is_response)),
-        too_many: false,
+        ..Answer::default()
     }
 }
 

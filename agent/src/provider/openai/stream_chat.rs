@@ -143,6 +143,7 @@ impl Stream for ChatStream {
             response,
             error: self.error,
             too_many: self.too_many,
+            ..Answer::default()
         }
     }
 }

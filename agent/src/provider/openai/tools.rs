@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// The tools of a request, nested as chat completions have them or flat as responses do. Of
 /// tools that are no functions only type and name are kept: a remote server's entry holds keys.
-pub(super) fn offered(list: Vec<Value>) -> Vec<ToolDefinition> {
+pub(in crate::provider) fn offered(list: Vec<Value>) -> Vec<ToolDefinition> {
     list.into_iter()
         .take(MAX_TOOLS)
         .filter_map(|tool| match tool {

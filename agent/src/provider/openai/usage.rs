@@ -7,7 +7,7 @@ use crate::provider::json::field;
 const TEXT_IMAGE_AUDIO: [&str; 3] = ["text_tokens", "image_tokens", "audio_tokens"];
 
 /// Reads a `usage` object; counts that are not there are absent, not zero.
-pub(super) fn read(usage: &Object) -> Usage {
+pub(in crate::provider) fn read(usage: &Object) -> Usage {
     let of = |first: &str, second: &str| count(usage, first).or_else(|| count(usage, second));
     let details = |first: &str, second: &str| {
         field::object(usage, first).or_else(|| field::object(usage, second))
