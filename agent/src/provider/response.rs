@@ -327,6 +327,7 @@ fn document(outcome: &mut Outcome, route: &Route, status: u16, mut body: Body, r
         let read = body.document(ended);
         let root = read.as_ref().map(|d| &d.root);
         outcome.answer.error = Some(route.shape.error(status, root, body.head()));
+        outcome.answer.response.id = root.and_then(|r| route.shape.failed_id(r));
         outcome.foreign = root.is_none_or(|r| !route.shape.is_error(r));
         return;
     }

@@ -61,6 +61,11 @@ pub(super) trait Shape: fmt::Debug + Sync {
         error::of_status(status, document, body)
     }
 
+    /// The id that a failed exchange has in place of a response's, where there is one for both.
+    fn failed_id(&self, _: &Object) -> Option<String> {
+        None
+    }
+
     /// A reader of an answer that comes as events: of an event stream, of lines of JSON, of
     /// Amazon's frames.
     fn stream(&self, found: &Found) -> Box<dyn Stream>;

@@ -1,6 +1,6 @@
 //! Answers that came as one document: `{output, usage, request_id}`.
 
-use super::content::unify;
+use super::content::{order, unify};
 use super::{error, usage};
 use crate::model::call::{Api, CallError, CallResponse, Message, Operation, Part};
 use crate::provider::content::{AUDIO, IMAGE, VIDEO, at_url};
@@ -97,6 +97,7 @@ fn choices(output: &mut Object, whole: bool, room: &mut Room, answer: &mut Answe
         let message = messages::received(&mut choice, whole, room);
         answer.response.messages.extend(message);
     }
+    order(&mut answer.response.messages);
 }
 
 /// An output that is one text, or one sound, or one picture.

@@ -1,6 +1,7 @@
 //! Messages: as chat completions have them, but for parts of content, which are named by what they
 //! are and have no type.
 
+use crate::model::call::{Message, Part};
 use crate::provider::json::Object;
 use crate::provider::json::field;
 use serde_json::{Value, json};
@@ -15,9 +16,22 @@ const KINDS: [(&str, &str, &str); 4] = [
 
 /// Makes a message one of chat completions.
 pub(super) fn unify(message: &mut Object) {
+    // Beside calls of tools an empty text stands for none.
+    let calls = field::list(message, "tool_calls").is_some_and(|c| !c.is_empty());
+    if calls && field::str(message, "content") == Some("") {
+        message.remove("content");
+    }
     if let Some(Value::Array(items)) = message.get_mut("content") {
         let parts = std::mem::take(items);
         *items = parts.into_iter().flat_map(part).collect();
+    }
+}
+
+/// Puts calls of tools behind what is said, as it is streamed.
+pub(super) fn order(messages: &mut [Message]) {
+    for message in messages {
+        let calls = |p: &Part| matches!(p, Part::ToolCall { .. });
+        message.parts.sort_by_key(calls);
     }
 }
 

@@ -87,8 +87,11 @@ impl Shape for DashScope {
     fn confirms(&self, found: &Found, body: &Object) -> bool {
         match found.api {
             Api::DashScopeApp => field::object(body, "input").is_some(),
-            // An encrypted input is a text.
-            _ => field::str(body, "model").is_some() && field::is_set(body, "input"),
+            api => {
+                let sends = field::is_set(body, "input")
+                    || (api == Api::DashScope && field::is_set(body, "messages"));
+                sends && field::str(body, "model").is_some()
+            }
         }
     }
 
@@ -130,6 +133,10 @@ impl Shape for DashScope {
 
     fn error(&self, status: u16, document: Option<&Object>, body: &[u8]) -> CallError {
         error::of_status(status, document, body)
+    }
+
+    fn failed_id(&self, root: &Object) -> Option<String> {
+        field::owned(root, "request_id")
     }
 
     fn stream(&self, found: &Found) -> Box<dyn Stream> {

@@ -1,6 +1,6 @@
 //! Request bodies: `{model, input, parameters}`.
 
-use super::content::unify;
+use super::content::{order, unify};
 use crate::model::call::{Api, CallRequest, Message, Operation, Part};
 use crate::provider::content::{AUDIO, IMAGE, VIDEO, at_url};
 use crate::provider::json::Object;
@@ -32,13 +32,16 @@ pub(super) fn read(found: &Found, mut body: Object, room: &mut Room) -> CallRequ
         Some(Value::Object(o)) => o,
         _ => Object::new(),
     };
+    let model = field::owned(&body, "model");
     let input = match field::take(&mut body, "input") {
         Some(Value::Object(o)) => o,
+        // Some send the messages as chat completions have them.
+        None => std::mem::take(&mut body),
         _ => Object::new(),
     };
     let p = &parameters;
     let mut request = CallRequest {
-        model: field::owned(&body, "model"),
+        model,
         temperature: field::float(p, "temperature"),
         top_p: field::float(p, "top_p"),
         top_k: field::int(p, "top_k"),
@@ -96,6 +99,7 @@ fn sent(mut input: Object, found: &Found, room: &mut Room) -> Vec<Message> {
         .filter_map(Value::as_object_mut)
         .for_each(unify);
     all.extend(messages::sent(list, room));
+    order(&mut all);
     let mut parts = Vec::new();
     for key in ["prompt", "text"] {
         if let Some(text) = field::take_string(&mut input, key) {

@@ -72,12 +72,25 @@ fn a_request_with_everything() {
     assert_eq!((usage.input, usage.output), (Some(90), Some(12)));
     assert_eq!((usage.cache_read, usage.reasoning), (Some(3), Some(5)));
     assert_eq!(
-        a.messages[0].parts[..2],
+        a.messages[0].parts,
         [Part::Reasoning("hm".into()), tool("c9", json!({"k":1}))]
     );
     assert_eq!(a.messages[0].finish_reason.as_deref(), Some("tool_call"));
     assert_eq!(a.messages[1].parts, [Part::Text("Hello".into())]);
     assert!(call.error.is_none() && call.defects.is_none());
+}
+
+#[test]
+fn what_is_said_stands_before_calls_of_tools() {
+    let message = json!({"role":"assistant","content":"Let me look","tool_calls":[
+        {"id":"c","type":"function","function":{"name":"clock","arguments":"{}"}}]});
+    let asked = json!({"model":"q","messages":[message]});
+    let answer = json!({"output":{"choices":[{"finish_reason":"tool_calls","message":message}]},"request_id":"r"});
+    let call = call(TEXT, &asked, &answer);
+    for message in [&call.request.messages[0], &call.response.messages[0]] {
+        assert_eq!(message.parts[0], Part::Text("Let me look".into()));
+        assert!(matches!(message.parts[1], Part::ToolCall { .. }));
+    }
 }
 
 #[test]
@@ -251,6 +264,7 @@ fn failures_under_any_status() {
         (401, r#"{"message":"No"}"#, "401", Some("No")),
     ] {
         let call = document(&asked, status, body).unwrap();
+        assert_eq!(call.response.id.is_some(), body.contains("request_id"));
         let error = call.error.unwrap();
         assert_eq!(
             (error.kind.as_str(), error.message.as_deref()),
@@ -334,6 +348,8 @@ fn what_is_no_call() {
     ] {
         assert!(!Scene::default().ask(&asked), "{asked:?}");
     }
+    let own = post("/services/embeddings/new", "h", r#"{"model":"m"}"#);
+    assert_eq!(document(&own, 200, "{}"), None);
     let other = post("/shop/apps/7/completion", "h", r#"{"done":true}"#);
     assert_eq!(document(&other, 200, "{}"), None);
 }
