@@ -91,6 +91,16 @@ impl Stages {
             Defects::NONE
         };
         sink.response_end(id, at(1000), defects);
+        self.drain()
+    }
+
+    /// The spans of calls that go on beyond their exchanges.
+    pub fn finish(&mut self) -> Vec<Span> {
+        self.calls.flush();
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Vec<Span> {
         for event in self.calls.drain() {
             self.spans.call(event);
         }
