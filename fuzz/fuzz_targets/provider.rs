@@ -1,0 +1,200 @@
+//! Requests and answers of any bytes on the path of every shape: never a panic, at most one call
+//! for an exchange, the same call however its bodies are split, and nothing left over.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use genspan::model::call::{CallEvent, ModelCall};
+use genspan::model::defect::Defects;
+use genspan::model::event::ConnectionId;
+use genspan::model::exchange::{
+    ExchangeId, ExchangeSink, Headers, Interest, RequestHead, ResponseHead, SseEvent,
+};
+use genspan::model::time::BootTime;
+use genspan::provider::{Calls, Limits};
+use libfuzzer_sys::fuzz_target;
+
+/// Method and path, by the shapes of the table.
+const TARGETS: &[(&str, &str)] = &[
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/responses"),
+    ("GET", "/v1/responses/resp_1"),
+    ("POST", "/v1/completions"),
+    ("POST", "/v1/embeddings"),
+    ("POST", "/openai/deployments/m/chat/completions"),
+    ("POST", "/v1/messages"),
+    ("POST", "/v1/complete"),
+    ("POST", "/publishers/anthropic/models/m:streamRawPredict"),
+    ("POST", "/api/v1/services/aigc/text-generation/generation"),
+    (
+        "POST",
+        "/api/v1/services/aigc/multimodal-generation/generation",
+    ),
+    ("POST", "/api/v1/services/aigc/text2image/image-synthesis"),
+    (
+        "POST",
+        "/api/v1/services/embeddings/text-embedding/text-embedding",
+    ),
+    ("POST", "/api/v1/services/rerank/text-rerank/text-rerank"),
+    ("POST", "/api/v1/apps/a/completion"),
+    ("GET", "/api/v1/tasks/00000000-0000-4000-8000-000000000001"),
+    (
+        "POST",
+        "/api/v1/tasks/00000000-0000-4000-8000-000000000001/cancel",
+    ),
+    ("POST", "/v1beta/models/m:generateContent"),
+    ("POST", "/v1beta/models/m:streamGenerateContent"),
+    ("POST", "/v1beta/models/m:embedContent"),
+    ("POST", "/api/chat"),
+    ("POST", "/api/generate"),
+    ("POST", "/api/embed"),
+    ("POST", "/model/m/invoke"),
+    ("POST", "/model/m/invoke-with-response-stream"),
+    ("POST", "/model/m/converse"),
+    ("POST", "/model/m/converse-stream"),
+    ("POST", "/v2/chat"),
+    ("POST", "/v1/rerank"),
+    ("POST", "/v1/chat-messages"),
+    ("POST", "/v1/workflows/run"),
+    ("POST", "/mcp"),
+    ("POST", "/generate"),
+];
+
+const NAMES: &[&str] = &[
+    "",
+    "error",
+    "message_start",
+    "content_block_delta",
+    "message_delta",
+    "result",
+    "chunk",
+    "response.completed",
+];
+
+const COMMENTS: &[&str] = &["", "HTTP_STATUS/200", "HTTP_STATUS/400", "exception"];
+
+const STATUSES: &[u16] = &[200, 201, 302, 400, 429, 500];
+
+#[derive(Arbitrary, Clone, Debug)]
+enum Answer<'a> {
+    None,
+    Document(&'a [u8]),
+    Events(Vec<(u8, u8, &'a [u8])>),
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+struct Exchange<'a> {
+    target: u8,
+    /// Another path instead.
+    path: Option<&'a str>,
+    query: &'a str,
+    sse: bool,
+    half: bool,
+    asked: &'a [u8],
+    missing: u16,
+    status: u8,
+    answer: Answer<'a>,
+    cut: bool,
+}
+
+const CONNECTION: ConnectionId = ConnectionId {
+    pid: 1,
+    ssl: 2,
+    generation: 3,
+};
+
+fn begin(calls: &mut Calls, id: ExchangeId, x: &Exchange<'_>) -> Interest {
+    if x.half {
+        return calls.half_seen(id, CONNECTION, 1, BootTime(id.0));
+    }
+    let (method, path) = TARGETS[usize::from(x.target) % TARGETS.len()];
+    let mut headers = Headers::default();
+    if x.sse {
+        headers.push("x-dashscope-sse", "enable".to_owned());
+        headers.push("anthropic-version", "1".to_owned());
+    }
+    let head = RequestHead {
+        method: method.to_owned(),
+        path: x.path.unwrap_or(path).to_owned(),
+        query: x.query.to_owned(),
+        host: Some("h".to_owned()),
+        headers,
+    };
+    calls.request_head(id, CONNECTION, 1, BootTime(id.0), &head)
+}
+
+/// Whether it was of interest.
+fn feed(calls: &mut Calls, id: ExchangeId, x: &Exchange<'_>, step: usize) -> bool {
+    if begin(calls, id, x) == Interest::Unwanted {
+        return false;
+    }
+    let at = BootTime(id.0 + 1);
+    if !x.half {
+        for piece in x.asked.chunks(step) {
+            calls.request_body(id, 0, piece);
+        }
+        if x.missing > 0 {
+            calls.request_body(id, u64::from(x.missing), b"");
+        }
+        calls.request_end(id, at, Defects::NONE);
+    }
+    let head = ResponseHead {
+        status: STATUSES[usize::from(x.status) % STATUSES.len()],
+        headers: Headers::default(),
+    };
+    if calls.response_head(id, at, &head) == Interest::Wanted {
+        match &x.answer {
+            Answer::None => {}
+            Answer::Document(bytes) => {
+                for piece in bytes.chunks(step) {
+                    calls.response_body(id, at, 0, piece);
+                }
+            }
+            Answer::Events(events) => {
+                for (name, comment, data) in events {
+                    let event = SseEvent {
+                        event: NAMES[usize::from(*name) % NAMES.len()],
+                        data,
+                        comment: COMMENTS[usize::from(*comment) % COMMENTS.len()],
+                    };
+                    calls.response_event(id, at, event);
+                }
+            }
+        }
+    }
+    let defects = if x.cut {
+        Defects::RESPONSE_CUT
+    } else {
+        Defects::NONE
+    };
+    calls.response_end(id, at, defects);
+    true
+}
+
+fn run(exchanges: &[Exchange<'_>], step: usize) -> Vec<ModelCall> {
+    let mut calls = Calls::new(Limits {
+        text_bytes: 256,
+        body_bytes: 4096,
+        ..Limits::default()
+    });
+    let mut begun = 0;
+    for (n, x) in exchanges.iter().enumerate() {
+        begun += usize::from(feed(&mut calls, ExchangeId(n as u64), x, step));
+        assert_eq!(calls.open_calls(), 0);
+    }
+    calls.flush();
+    let told: Vec<ModelCall> = calls
+        .drain()
+        .filter_map(|e| match e {
+            CallEvent::Finished(call) => Some(*call),
+            CallEvent::Retrying { .. } => None,
+        })
+        .collect();
+    assert!(told.len() <= begun);
+    told
+}
+
+fuzz_target!(|exchanges: Vec<Exchange<'_>>| {
+    let whole = run(&exchanges, usize::MAX);
+    assert_eq!(run(&exchanges, 1), whole);
+    assert_eq!(run(&exchanges, 7), whole);
+});
