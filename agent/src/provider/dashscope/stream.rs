@@ -55,7 +55,11 @@ struct Choice {
 
 /// A text under way.
 #[derive(Debug, Default)]
-struct Text(Growing);
+struct Text {
+    said: Growing,
+    /// How often all of it came again while nobody knew whether that says it again.
+    again: u32,
+}
 
 #[derive(Debug, Default)]
 struct Tool {
@@ -302,11 +306,11 @@ impl Choice {
     /// The message, if anything was said.
     fn into_message(self) -> Option<Message> {
         let mut parts = Vec::new();
-        if !self.reasoning.0.is_empty() {
-            parts.push(Part::Reasoning(self.reasoning.0.into_text()));
+        if !self.reasoning.said.is_empty() {
+            parts.push(Part::Reasoning(self.reasoning.said.into_text()));
         }
-        if !self.content.0.is_empty() || (self.content.0.seen && self.tools.is_empty()) {
-            parts.push(Part::Text(self.content.0.into_text()));
+        if !self.content.said.is_empty() || (self.content.said.seen && self.tools.is_empty()) {
+            parts.push(Part::Text(self.content.said.into_text()));
         }
         parts.extend(self.media);
         parts.extend(self.tools.into_iter().map(Tool::into_part));
@@ -330,30 +334,39 @@ impl Choice {
 impl Text {
     /// Takes what an event has of the text. The last event often has none.
     fn take(&mut self, text: &str, manner: &mut Manner, room: &mut Room) {
-        let before = self.0.as_str();
-        let goes_on = !before.is_empty() && text.len() > before.len() && text.starts_with(before);
-        if *manner == Manner::Unknown && !text.is_empty() && !before.is_empty() {
-            *manner = match (goes_on, text == before) {
-                (true, _) => Manner::Whole,
-                // The same again may be either.
-                (_, true) => Manner::Unknown,
-                _ => Manner::Pieces,
-            };
-            if *manner == Manner::Unknown {
+        if text.is_empty() {
+            self.said.seen = true;
+            return;
+        }
+        let before = self.said.as_str();
+        if *manner == Manner::Unknown && !before.is_empty() {
+            if text == before {
+                self.again = self.again.saturating_add(1);
                 return;
             }
+            *manner = if text.starts_with(before) {
+                Manner::Whole
+            } else {
+                Manner::Pieces
+            };
         }
+        let again = std::mem::take(&mut self.again);
         match manner {
-            Manner::Whole if text.is_empty() => self.0.seen = true,
-            Manner::Whole => self.0.replace(text, room),
-            Manner::Pieces | Manner::Unknown => self.0.push(text, room),
+            Manner::Whole => self.said.replace(text, room),
+            Manner::Pieces | Manner::Unknown => {
+                if again > 0 {
+                    let piece = self.said.as_str().to_owned();
+                    (0..again).for_each(|_| self.said.push(&piece, room));
+                }
+                self.said.push(text, room);
+            }
         }
     }
 }
 
 impl Tool {
     fn into_part(self) -> Part {
-        let text = self.arguments.0.into_text();
+        let text = self.arguments.said.into_text();
         let arguments = match (text.kept.is_empty(), text.dropped) {
             (true, _) => None,
             // It was counted when it came.

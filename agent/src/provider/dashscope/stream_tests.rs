@@ -71,6 +71,12 @@ fn texts_so_far_and_texts_that_are_new() {
         assert_eq!(call.first_chunk, Some(BootTime(1100)));
         assert!(call.request.stream && call.error.is_none());
     }
+    let twice = [("ha", "null"), ("ha", "null"), ("!", "stop")];
+    let call = texts("{}", &twice, Defects::NONE);
+    assert_eq!(said(&call), [Part::Text("haha!".into())]);
+    let still = [("Hi", "null"), ("Hi", "null"), ("", "stop")];
+    let call = texts("{}", &still, Defects::NONE);
+    assert_eq!(said(&call), [Part::Text("Hi".into())]);
     // What is said twice is not the text so far when the request says that it is new.
     let twice = [("ha", "null"), ("ha", "null"), ("haha", "stop")];
     let call = texts(r#"{"incremental_output":true}"#, &twice, Defects::NONE);
