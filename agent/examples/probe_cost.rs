@@ -15,6 +15,7 @@ use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope};
 use genspan::model::process::ContentPolicy;
 use genspan::probe::kernel::{Kernel, KernelOptions, Probes, TlsPlacements};
+use genspan::probe::sockets::SocketWay;
 use genspan::target::process::{self, MappedFile};
 use genspan::target::tls::{TlsFile, TlsFinder};
 
@@ -115,6 +116,7 @@ fn main() -> anyhow::Result<()> {
         p.load()?;
     }
     let mut kernel = Kernel::load(&KernelOptions {
+        sockets: SocketWay::Off,
         ring_bytes: 8 << 20,
         message_bytes: 4 << 20,
         debug: false,

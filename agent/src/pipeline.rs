@@ -3,8 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::call::CallProgress;
-use crate::model::event::{ConnectionId, Data, Direction, Event};
+use core::net::SocketAddr;
+
+use crate::model::call::{CallEvent, CallProgress};
+use crate::model::defect::Defects;
+use crate::model::event::{ConnectionId, Data, Direction, Event, Socket, SocketRole};
+use crate::model::exchange::{
+    ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, SseEvent,
+};
 use crate::model::span::Span;
 use crate::model::time::BootTime;
 use crate::protocol::connection::Connection as Protocol;
@@ -67,6 +73,10 @@ pub struct Counters {
     pub connections_http2: u64,
     /// Connections that carry something else.
     pub connections_not_http: u64,
+    /// Connections on which the traced process is the server.
+    pub connections_served: u64,
+    /// Exchanges on those: they give no spans yet.
+    pub exchanges_served: u64,
     /// Sums of the protocol stage over connections that are over.
     pub http1: http1::Counters,
     /// The same for HTTP/2.
@@ -81,6 +91,9 @@ struct Connection {
     write: Assembler,
     read: Assembler,
     http: Protocol,
+    /// Which end the process is was concluded: from its socket, or from the first bytes.
+    decided: bool,
+    peer: Option<SocketAddr>,
     mode: CopyMode,
     last: BootTime,
 }
@@ -92,8 +105,38 @@ impl Connection {
             write: Assembler::new(),
             read: Assembler::new(),
             http: Protocol::new(id, Role::Client),
+            decided: false,
+            peer: None,
             mode: CopyMode::Whole,
             last: BootTime(0),
+        }
+    }
+
+    /// What its socket tells.
+    fn socket(&mut self, socket: &Socket) {
+        self.peer = socket.peer;
+        match socket.role {
+            SocketRole::Connected => self.decide(Role::Client),
+            SocketRole::Accepted => self.decide(Role::Server),
+            SocketRole::Unknown => {}
+        }
+    }
+
+    /// From here on it is known which end the process is; unless it was before.
+    fn decide(&mut self, role: Role) {
+        if !self.decided {
+            self.decided = true;
+            if role != self.http.role() {
+                self.http = Protocol::new(self.id, role);
+            }
+        }
+    }
+
+    /// Which way requests go.
+    fn requests(&self) -> Direction {
+        match self.http.role() {
+            Role::Client => Direction::Write,
+            Role::Server => Direction::Read,
         }
     }
 
@@ -143,7 +186,22 @@ impl Pipeline {
                     && c.id == *connection
                 {
                     flush(c, &mut self.ids, &mut self.calls);
-                    c.http.end_of_stream(*time, &mut self.calls);
+                    match c.http.role() {
+                        Role::Client => c.http.end_of_stream(*time, &mut self.calls),
+                        Role::Server => c.http.end_of_stream(*time, &mut Unserved),
+                    }
+                }
+            }
+            Event::Socket {
+                connection,
+                socket,
+                time,
+            } => {
+                self.now = self.now.max(*time);
+                if let Some(key) = self.current(*connection, *time)
+                    && let Some(c) = self.connections.get_mut(&key)
+                {
+                    c.socket(socket);
                 }
             }
             Event::Closed { connection, time } => {
@@ -219,31 +277,25 @@ impl Pipeline {
         self.counters.records += 1;
         self.counters.bytes += data.bytes.len() as u64;
         self.now = self.now.max(data.time);
-        let key = (data.connection.pid, data.connection.ssl);
-        match self.connections.get(&key) {
-            Some(c) if c.id == data.connection => {}
-            Some(c) if c.id.generation > data.connection.generation => {
-                self.counters.stale_records += 1;
-                return;
-            }
-            Some(_) => {
-                // The kernel forgot the connection, or its end was lost.
-                self.close(key, data.time);
-                self.open(key, data.connection);
-            }
-            None => self.open(key, data.connection),
-        }
-        let Some(c) = self.connections.get_mut(&key) else {
+        let key = self.current(data.connection, data.time);
+        let Some(c) = key.and_then(|key| self.connections.get_mut(&key)) else {
             return;
         };
         c.last = data.time;
+        if !c.decided {
+            // A client does not read requests.
+            let requests = detect::request_line(data.bytes) == Looks::Yes
+                || detect::http2_preface(data.bytes) == Looks::Yes;
+            let served = data.direction == Direction::Read && requests;
+            c.decide(if served { Role::Server } else { Role::Client });
+        }
         if c.mode == CopyMode::Heads
-            && data.direction == Direction::Write
+            && data.direction == c.requests()
             && detect::request_line(data.bytes) == Looks::Yes
         {
             // The answers before it were not copied: nothing of them is to be waited for.
             add_counters(&mut self.counters, c);
-            c.http = Protocol::new(c.id, Role::Client);
+            c.http = Protocol::new(c.id, c.http.role());
             c.write = Assembler::new();
             c.read = Assembler::new();
         }
@@ -265,6 +317,26 @@ impl Pipeline {
         }
     }
 
+    /// Makes sure that the connection with this id is there, and gives its key; none when it is
+    /// over already.
+    fn current(&mut self, id: ConnectionId, time: BootTime) -> Option<(u32, u64)> {
+        let key = (id.pid, id.ssl);
+        match self.connections.get(&key) {
+            Some(c) if c.id == id => {}
+            Some(c) if c.id.generation > id.generation => {
+                self.counters.stale_records += 1;
+                return None;
+            }
+            Some(_) => {
+                // The kernel forgot the connection, or its end was lost.
+                self.close(key, time);
+                self.open(key, id);
+            }
+            None => self.open(key, id),
+        }
+        Some(key)
+    }
+
     fn open(&mut self, key: (u32, u64), id: ConnectionId) {
         if self.connections.len() >= MAX_CONNECTIONS
             && let Some(oldest) = self
@@ -281,10 +353,21 @@ impl Pipeline {
     }
 
     fn close(&mut self, key: (u32, u64), time: BootTime) {
-        if let Some(mut c) = self.connections.remove(&key) {
-            flush(&mut c, &mut self.ids, &mut self.calls);
-            c.http.closed(time, &mut self.calls);
+        let Some(c) = self.connections.get_mut(&key) else {
+            return;
+        };
+        flush(c, &mut self.ids, &mut self.calls);
+        match c.http.role() {
+            Role::Client => c.http.closed(time, &mut self.calls),
+            Role::Server => c.http.closed(time, &mut Unserved),
+        }
+        // While its peer is known.
+        self.hand_on();
+        if let Some(c) = self.connections.remove(&key) {
             add_counters(&mut self.counters, &c);
+            if c.http.role() == Role::Server {
+                self.counters.connections_served += 1;
+            }
         }
     }
 
@@ -313,7 +396,12 @@ impl Pipeline {
 
     fn hand_on(&mut self) {
         if self.calls.has_events() {
-            for event in self.calls.drain() {
+            for mut event in self.calls.drain() {
+                if let CallEvent::Finished(call) = &mut event {
+                    let id = call.connection;
+                    let connection = self.connections.get(&(id.pid, id.ssl));
+                    call.peer = connection.filter(|c| c.id == id).and_then(|c| c.peer);
+                }
                 self.spans.call(event);
             }
         }
@@ -347,14 +435,58 @@ fn hand(
     ids: &mut ExchangeIds,
     calls: &mut Calls,
 ) {
+    match http.role() {
+        Role::Client => hand_to(http, direction, piece, ids, calls),
+        Role::Server => hand_to(http, direction, piece, ids, &mut Unserved),
+    }
+}
+
+fn hand_to(
+    http: &mut Protocol,
+    direction: Direction,
+    piece: Piece<'_>,
+    ids: &mut ExchangeIds,
+    sink: &mut impl ExchangeSink,
+) {
     match piece {
-        Piece::Bytes { time, tid, bytes } => http.data(direction, time, tid, bytes, ids, calls),
+        Piece::Bytes { time, tid, bytes } => http.data(direction, time, tid, bytes, ids, sink),
         Piece::Gap {
             time,
             missing,
             reason,
-        } => http.gap(direction, time, missing, reason, ids, calls),
+        } => http.gap(direction, time, missing, reason, ids, sink),
     }
+}
+
+/// Takes the exchanges that the traced process serves: nobody wants them yet. They are counted by
+/// the protocol stage.
+struct Unserved;
+
+impl ExchangeSink for Unserved {
+    fn request_head(
+        &mut self,
+        _: ExchangeId,
+        _: ConnectionId,
+        _: u32,
+        _: BootTime,
+        _: &RequestHead,
+    ) -> Interest {
+        Interest::Unwanted
+    }
+
+    fn request_body(&mut self, _: ExchangeId, _: u64, _: &[u8]) {}
+
+    fn request_end(&mut self, _: ExchangeId, _: BootTime, _: Defects) {}
+
+    fn response_head(&mut self, _: ExchangeId, _: BootTime, _: &ResponseHead) -> Interest {
+        Interest::Unwanted
+    }
+
+    fn response_body(&mut self, _: ExchangeId, _: BootTime, _: u64, _: &[u8]) {}
+
+    fn response_event(&mut self, _: ExchangeId, _: BootTime, _: SseEvent<'_>) {}
+
+    fn response_end(&mut self, _: ExchangeId, _: BootTime, _: Defects) {}
 }
 
 /// The mode that a connection should be in, if that is another than it is in.
@@ -394,6 +526,9 @@ const fn http2_mode(seen: &http2::Counters, mode: CopyMode) -> CopyMode {
 fn add_counters(sums: &mut Counters, c: &Connection) {
     add_http2(&mut sums.http2, c.http.http2());
     let h = c.http.http1();
+    if c.http.role() == Role::Server {
+        sums.exchanges_served += h.exchanges + c.http.http2().exchanges;
+    }
     let s = &mut sums.http1;
     s.exchanges += h.exchanges;
     s.wanted += h.wanted;

@@ -130,6 +130,10 @@ pub mod attr {
     pub const SERVER_ADDRESS: &str = "server.address";
     /// Port that the client addressed (5).
     pub const SERVER_PORT: &str = "server.port";
+    /// Address of the peer of the connection.
+    pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
+    /// Port of the peer of the connection.
+    pub const NETWORK_PEER_PORT: &str = "network.peer.port";
     /// How often the client sent the request again (HTTP conventions).
     pub const HTTP_RESEND_COUNT: &str = "http.request.resend_count";
 

@@ -8,11 +8,11 @@
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// Plaintext written to or read from a TLS connection: [`DataHeader`] and payload.
+    /// Bytes written to or read from a connection, freed of TLS: [`DataHeader`] and payload.
     Data = 1,
     /// The other side ended the stream: a read returned zero ([`ConnectionEvent`]).
     EndOfStream = 2,
-    /// `SSL_free`: the connection is gone ([`ConnectionEvent`]).
+    /// `SSL_free`, or the close of a socket: the connection is gone ([`ConnectionEvent`]).
     Closed = 3,
     /// A traced process forked ([`ProcessEvent`]).
     Fork = 4,
@@ -22,6 +22,8 @@ pub enum EventKind {
     Exit = 6,
     /// The dynamic linker of a traced process changed its list of libraries ([`ProcessEvent`]).
     LibrariesChanged = 7,
+    /// The socket beneath a connection ([`SocketEvent`]).
+    Socket = 8,
 }
 
 impl EventKind {
@@ -36,6 +38,7 @@ impl EventKind {
             5 => Self::Exec,
             6 => Self::Exit,
             7 => Self::LibrariesChanged,
+            8 => Self::Socket,
             _ => return None,
         })
     }
@@ -94,7 +97,7 @@ pub mod flag {
 pub struct DataHeader {
     /// Common part.
     pub header: EventHeader,
-    /// Address of the `SSL` object.
+    /// As in [`crate::map::ConnectionKey::ssl`].
     pub ssl: u64,
     /// See [`crate::map::ConnectionState::generation`].
     pub generation: u64,
@@ -113,10 +116,68 @@ pub struct DataHeader {
 pub struct ConnectionEvent {
     /// Common part.
     pub header: EventHeader,
-    /// Address of the `SSL` object.
+    /// As in [`crate::map::ConnectionKey::ssl`].
     pub ssl: u64,
     /// See [`crate::map::ConnectionState::generation`]; zero when the kernel did not know it.
     pub generation: u64,
+}
+
+/// Which end of a connection the traced process is, as its socket tells.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SocketRole {
+    /// The socket does not tell.
+    Unknown = 0,
+    /// It was connected.
+    Connected = 1,
+    /// It was accepted.
+    Accepted = 2,
+}
+
+impl SocketRole {
+    /// The role with this number; a number that is none says nothing.
+    #[must_use]
+    pub const fn from_u32(n: u32) -> Self {
+        match n {
+            1 => Self::Connected,
+            2 => Self::Accepted,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Numbers of [`SocketEvent::family`] (`include/linux/socket.h`).
+pub mod family {
+    /// `AF_UNIX`
+    pub const UNIX: u32 = 1;
+    /// `AF_INET`
+    pub const INET: u32 = 2;
+    /// `AF_INET6`
+    pub const INET6: u32 = 10;
+}
+
+/// A [`EventKind::Socket`] record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketEvent {
+    /// Common part.
+    pub header: EventHeader,
+    /// As in [`crate::map::ConnectionKey::ssl`].
+    pub ssl: u64,
+    /// See [`crate::map::ConnectionState::generation`].
+    pub generation: u64,
+    /// [`family`] number.
+    pub family: u32,
+    /// [`SocketRole`] as a number.
+    pub role: u32,
+    /// Our port, in the processor's byte order; zero where there is none.
+    pub local_port: u32,
+    /// The peer's port, in the processor's byte order; zero where there is none.
+    pub peer_port: u32,
+    /// Our address in network order: 4 bytes of [`family::INET`], 16 of [`family::INET6`].
+    pub local: [u8; 16],
+    /// The peer's address, likewise.
+    pub peer: [u8; 16],
 }
 
 /// A [`EventKind::Fork`], [`EventKind::Exec`], [`EventKind::Exit`] or
@@ -137,4 +198,5 @@ const _: () = {
     assert!(size_of::<DataHeader>() == 56);
     assert!(size_of::<ConnectionEvent>() == 40);
     assert!(size_of::<ProcessEvent>() == 32);
+    assert!(size_of::<SocketEvent>() == 88);
 };

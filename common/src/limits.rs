@@ -21,10 +21,14 @@ pub const HEAD_BYTES: u32 = 2048;
 /// copied before only tails are.
 pub const DEFAULT_MESSAGE_BYTES: u32 = 4 << 20;
 
+/// Segments of one `writev`, `sendmsg` and kin that are copied; what is in more is a gap. Each is
+/// a tail call in the kernel, of which 33 are allowed.
+pub const MAX_SEGMENTS: u32 = 24;
+
 /// Connections remembered in the kernel.
 pub const MAX_CONNECTIONS: u32 = 16_384;
 
-/// Threads that may be inside a TLS call at one time.
+/// Threads that may be inside a TLS call or a call on a socket at one time.
 pub const MAX_PENDING_CALLS: u32 = 16_384;
 
 /// Processes traced at one time.

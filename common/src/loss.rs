@@ -26,11 +26,14 @@ pub enum Loss {
     CallLimitBytes = 9,
     /// The id of a forked child could not be read: it is not traced.
     ChildUnreadable = 10,
+    /// Bytes of a socket that were sent or received in a way that is not followed: from a file,
+    /// or in more segments than are looked at (counted in bytes).
+    UnfollowedBytes = 11,
 }
 
 impl Loss {
     /// How many there are: the length of the kernel's array.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
 
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -45,6 +48,7 @@ impl Loss {
         Self::MessageLimitBytes,
         Self::CallLimitBytes,
         Self::ChildUnreadable,
+        Self::UnfollowedBytes,
     ];
 
     /// The counter's name in `genspan doctor`, logs and metrics.
@@ -62,6 +66,7 @@ impl Loss {
             Self::MessageLimitBytes => "message_limit_bytes",
             Self::CallLimitBytes => "call_limit_bytes",
             Self::ChildUnreadable => "child_unreadable",
+            Self::UnfollowedBytes => "unfollowed_bytes",
         }
     }
 
@@ -73,13 +78,14 @@ impl Loss {
             Self::ControlRingFull => "process events lost: control ring full",
             Self::PayloadUnreadable => "reads and writes lost: memory not readable",
             Self::LengthUnreadable => "reads and writes lost: length not readable",
-            Self::PendingTableFull => "reads and writes lost: too many threads in TLS calls",
+            Self::PendingTableFull => "reads and writes lost: too many threads in calls",
             Self::ConnectionTableFull => "reads and writes lost: connection table full",
             Self::ProcessTableFull => "children not traced: process table full",
             Self::ReturnWithoutEntry => "returns without entry (under way when attached)",
             Self::MessageLimitBytes => "bytes left out: message over the limit",
             Self::CallLimitBytes => "bytes left out: one call over the limit",
             Self::ChildUnreadable => "children not traced: their id not readable",
+            Self::UnfollowedBytes => "bytes left out: from a file, or in too many segments",
         }
     }
 }

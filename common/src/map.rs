@@ -1,10 +1,15 @@
 //! Keys and values of the maps that both sides touch.
 
-/// Key of the connection table: one TLS object of one process.
+/// Bit of [`ConnectionKey::ssl`] that tells a socket from a TLS object: no address of a program
+/// has it.
+pub const SOCKET: u64 = 1 << 63;
+
+/// Key of the connection table: one TLS object, or one socket, of one process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionKey {
-    /// Address of the `SSL` object in the traced process.
+    /// Address of the `SSL` object in the traced process; or the inode number of a socket, which
+    /// `/proc/PID/fd` shows too, with the bit [`SOCKET`].
     pub ssl: u64,
     /// Thread group id, as the initial PID namespace numbers it.
     pub tgid: u32,
@@ -27,6 +32,32 @@ pub struct ConnectionState {
     /// For each direction, the [`crate::event::flag`] bits that its next record carries because
     /// bytes before it were not sent.
     pub before: [u32; 2],
+    /// [`nature`] number.
+    pub nature: u32,
+    /// [`crate::event::SocketRole`] as a number.
+    pub role: u32,
+}
+
+/// Numbers of [`ConnectionState::nature`]: what is known of a connection's socket.
+pub mod nature {
+    /// The agent was not told of the socket yet.
+    pub const UNTOLD: u32 = 0;
+    /// The agent was told of the socket.
+    pub const TOLD: u32 = 1;
+    /// A socket that carries TLS: nothing of it is copied.
+    pub const TLS: u32 = 2;
+    /// The same, and its addresses were told with the TLS object above it.
+    pub const LINKED: u32 = 3;
+    /// A socket that is nobody's business: one of an unnamed pair.
+    pub const FOREIGN: u32 = 4;
+}
+
+/// Bits of the values of the table of traced processes.
+pub mod traced {
+    /// The process is traced.
+    pub const YES: u32 = 1;
+    /// Its sockets are read by tracepoints, not by probes in its C library.
+    pub const BY_TRACEPOINTS: u32 = 2;
 }
 
 /// What is copied of a connection: value of the table `MODES`, which the agent writes. A
@@ -46,8 +77,8 @@ pub struct ConnectionMode {
 pub mod mode {
     /// Copy everything.
     pub const WHOLE: u32 = 0;
-    /// Copy only the first bytes of each message that is written: enough to see whether a
-    /// request is a model's after all.
+    /// Copy only the first bytes of each request (of each message that is written, or read from
+    /// an accepted socket): enough to see whether it is a model's after all.
     pub const HEADS: u32 = 1;
     /// Copy nothing: this is not a protocol that we read.
     pub const NOTHING: u32 = 2;
@@ -86,7 +117,7 @@ mod user {
 
 const _: () = {
     assert!(size_of::<ConnectionKey>() == 8 + 4 + 4);
-    assert!(size_of::<ConnectionState>() == 8 + 2 * 8 + 4 + 4 + 2 * 4);
+    assert!(size_of::<ConnectionState>() == 8 + 2 * 8 + 4 + 4 + 2 * 4 + 4 + 4);
     assert!(size_of::<ConnectionMode>() == 8 + 4 + 4);
     assert!(size_of::<Settings>() == 4 * 4);
 };

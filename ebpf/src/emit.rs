@@ -8,7 +8,7 @@ use aya_ebpf::{
     maps::RingBuf,
 };
 use genspan_common::{
-    event::{ConnectionEvent, DataHeader, EventHeader, EventKind, ProcessEvent},
+    event::{ConnectionEvent, DataHeader, EventHeader, EventKind, ProcessEvent, SocketEvent},
     limits::{DATA_TIERS, MAX_CHUNK},
     loss::Loss,
 };
@@ -165,6 +165,18 @@ pub fn connection(kind: EventKind, ssl: u64, generation: u64) {
         wake_flags(size_of::<ConnectionEvent>() as u64),
         Loss::RingFull,
     );
+}
+
+/// Writes a record about a connection's socket, in order with its data.
+#[inline(always)]
+pub fn socket(event: SocketEvent) -> bool {
+    let Some(mut record) = DATA.reserve::<SocketEvent>(0) else {
+        lose(Loss::RingFull, 1);
+        return false;
+    };
+    record.write(event);
+    record.submit(wake_flags(size_of::<SocketEvent>() as u64));
+    true
 }
 
 /// Writes a record about the current process; these always wake the agent.

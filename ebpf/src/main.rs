@@ -14,11 +14,16 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod connection;
 mod emit;
+mod libc;
 mod linker;
 mod maps;
 mod openssl;
 mod process;
+mod segment;
+mod socket;
+mod syscall;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -3,12 +3,13 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use genspan_common::{
     limits::{DEFAULT_MESSAGE_BYTES, MAX_CONNECTIONS, MAX_PENDING_CALLS, MAX_PROCESSES},
     loss::Loss,
     map::{ConnectionKey, ConnectionMode, ConnectionState, Settings},
+    socket::{NO_CALL, SocketLayout, call},
 };
 
 /// A TLS call between its entry and its return.
@@ -28,6 +29,38 @@ pub struct PendingCall {
     pub time: u64,
     /// Not zero between entry and return: `openssl::ACTIVE` or `openssl::ACTIVE_PUBLIC`.
     pub active: u64,
+    /// The `struct sock` over which this thread moved TLS records since the entry.
+    pub sk: u64,
+    /// Bytes that were written and may stand in memory still: the thread most likely sends them
+    /// next. Zero once the connection's socket is known.
+    pub unsent: u64,
+}
+
+/// A call on a socket: of a thread, from the entry of the function (where it is probed at its
+/// entry and its return) to the last segment copied. Entries are used again in place as above.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SocketCall {
+    /// The descriptor; later [`ConnectionKey::ssl`].
+    pub object: u64,
+    /// Address of the buffer, of the next `iovec`, or of the `msghdr`.
+    pub address: u64,
+    /// Boot nanoseconds: of the entry of a write, or of its end where only that is probed.
+    pub time: u64,
+    /// Bytes that are still to be copied.
+    pub left: u64,
+    /// [`Direction`](genspan_common::event::Direction) as a number.
+    pub direction: u32,
+    /// [`Shape`](crate::segment::Shape) as a number.
+    pub shape: u32,
+    /// Segments that are left.
+    pub segments: u32,
+    /// Segments that were copied.
+    pub done: u32,
+    /// `MSG_…` flags of the call.
+    pub flags: u32,
+    /// One between entry and return.
+    pub active: u32,
 }
 
 /// Plaintext for the agent. The size is set at load.
@@ -53,7 +86,19 @@ pub static CONNECTIONS: LruHashMap<ConnectionKey, ConnectionState> =
 pub static MODES: LruHashMap<ConnectionKey, ConnectionMode> =
     LruHashMap::with_max_entries(MAX_CONNECTIONS, 0);
 
-/// Traced processes by thread group id.
+/// Calls on sockets, by thread.
+#[map]
+pub static SOCKET_CALLS: HashMap<u32, SocketCall> = HashMap::with_max_entries(MAX_PENDING_CALLS, 0);
+
+/// The program that copies a segment and calls itself for the next, for probes.
+#[map]
+pub static SEGMENT_PROBE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The same for tracepoints: a tail call stays within a type of programs.
+#[map]
+pub static SEGMENT_TRACEPOINT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Traced processes by thread group id; with [`genspan_common::map::traced`] bits.
 #[map]
 pub static TRACED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 
@@ -73,6 +118,37 @@ pub static SETTINGS: Global<Settings> = Global::new(Settings {
     wake_bytes: 1 << 20,
     task_tgid_offset: 0,
     zero: 0,
+});
+
+/// Patched by the agent before loading.
+#[unsafe(no_mangle)]
+pub static LAYOUT: Global<SocketLayout> = Global::new(SocketLayout {
+    task_files: 0,
+    files_fdt: 0,
+    fdt_max: 0,
+    fdt_fd: 0,
+    file_inode: 0,
+    file_private: 0,
+    inode_mode: 0,
+    inode_ino: 0,
+    socket_type: 0,
+    socket_sk: 0,
+    socket_file: 0,
+    sk_socket: 0,
+    sk_max_ack_backlog: 0,
+    sk_shutdown: 0,
+    skc_family: 0,
+    skc_num: 0,
+    skc_dport: 0,
+    skc_rcv_saddr: 0,
+    skc_daddr: 0,
+    skc_v6_rcv_saddr: 0,
+    skc_v6_daddr: 0,
+    unix_addr: 0,
+    unix_peer: 0,
+    regs_number: 0,
+    regs_arguments: [0; 4],
+    calls: [NO_CALL; call::COUNT],
 });
 
 /// Adds to a loss counter.

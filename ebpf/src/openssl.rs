@@ -19,19 +19,16 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use genspan_common::{
-    event::{DataHeader, Direction, EventHeader, EventKind, flag},
-    limits::{DATA_TIERS, HEAD_BYTES, MAX_CHUNK, MAX_CHUNKS_PER_CALL, TAIL_BYTES},
+    event::{Direction, EventKind},
     loss::Loss,
-    map::{ConnectionKey, ConnectionState, mode},
+    map::ConnectionKey,
 };
 
 use crate::{
-    emit::{self, Failed},
-    maps::{CONNECTIONS, MODES, PENDING, PendingCall, SETTINGS, SWITCHES, lose},
+    connection, emit,
+    maps::{CONNECTIONS, PENDING, PendingCall, lose},
+    socket,
 };
-
-/// Index into `SWITCHES` of "there are modes".
-const MODES_IN_USE: u32 = 1;
 
 /// Values of [`PendingCall::active`]: a call under way, and one of a function that returns 0
 /// whatever went wrong.
@@ -157,12 +154,10 @@ fn either(ctx: &ProbeContext, direction: Direction, length: Length) -> u32 {
 fn unwanted(ssl: u64) -> bool {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let key = ConnectionKey { ssl, tgid, zero: 0 };
-    match (SWITCHES.get(MODES_IN_USE), CONNECTIONS.get_ptr(key)) {
+    match CONNECTIONS.get_ptr(key) {
         // SAFETY: from a lookup just now.
-        (Some(&n), Some(state)) if n != 0 => {
-            mode_of(key, unsafe { (*state).generation }) == mode::NOTHING
-        }
-        _ => false,
+        Some(state) => connection::is_unwanted(key, unsafe { (*state).generation }),
+        None => false,
     }
 }
 
@@ -208,21 +203,32 @@ fn enter(ctx: &ProbeContext, direction: Direction, length: Length) -> u32 {
         Direction::Write => unsafe { bpf_ktime_get_boot_ns() },
         Direction::Read => 0,
     };
+    let active = match length {
+        Length::PublicFourth => ACTIVE_PUBLIC,
+        _ => ACTIVE,
+    };
+    let key = pending_key(bpf_get_current_pid_tgid() as u32, direction);
+    if let Some(slot) = PENDING.get_ptr_mut(key) {
+        // SAFETY: only this thread uses this key, and it is here now.
+        let slot = unsafe { &mut *slot };
+        slot.ssl = ssl;
+        slot.buf = buf;
+        slot.len_ptr = len_ptr;
+        slot.time = time;
+        slot.sk = 0;
+        slot.active = active;
+        return 0;
+    }
     let call = PendingCall {
         ssl,
         buf,
         len_ptr,
         time,
-        active: match length {
-            Length::PublicFourth => ACTIVE_PUBLIC,
-            _ => ACTIVE,
-        },
+        active,
+        sk: 0,
+        unsent: 0,
     };
-    let key = pending_key(bpf_get_current_pid_tgid() as u32, direction);
-    if let Some(slot) = PENDING.get_ptr_mut(key) {
-        // SAFETY: only this thread uses this key, and it is here now.
-        unsafe { *slot = call };
-    } else if PENDING.insert(key, call, 0).is_err() {
+    if PENDING.insert(key, call, 0).is_err() {
         lose(Loss::PendingTableFull, 1);
     }
     0
@@ -255,7 +261,7 @@ fn leave(ctx: &RetProbeContext, direction: Direction) -> u32 {
     if returned <= 0 {
         // A read that wants more data returns -1; zero is the end of the stream.
         if returned == 0 && matches!(direction, Direction::Read) && call.active == ACTIVE {
-            end_of_stream(key);
+            connection::end_of_stream(key);
         }
         return 0;
     }
@@ -279,191 +285,12 @@ fn leave(ctx: &RetProbeContext, direction: Direction) -> u32 {
         // SAFETY: no preconditions.
         Direction::Read => unsafe { bpf_ktime_get_boot_ns() },
     };
-    moved(key, id as u32, direction, time, call.buf, transferred);
+    connection::moved(key, id as u32, direction, time, call.buf, transferred);
+    if call.sk != 0 {
+        socket::tell_of_tls(key, call.sk);
+    } else if matches!(direction, Direction::Write) {
+        // SAFETY: only this thread uses this key, and it is here now.
+        unsafe { (*slot).unsent = transferred };
+    }
     0
-}
-
-#[inline(always)]
-fn end_of_stream(key: ConnectionKey) {
-    if let Some(state) = CONNECTIONS.get_ptr(key) {
-        // SAFETY: from a lookup just now.
-        let generation = unsafe { (*state).generation };
-        emit::connection(EventKind::EndOfStream, key.ssl, generation);
-    }
-}
-
-/// The state of a connection, made when it is new.
-#[inline(always)]
-fn state_of(key: ConnectionKey, time: u64) -> Option<*mut ConnectionState> {
-    if let Some(state) = CONNECTIONS.get_ptr_mut(key) {
-        return Some(state);
-    }
-    let fresh = ConnectionState {
-        generation: time,
-        ..ConnectionState::default()
-    };
-    if CONNECTIONS.insert(key, fresh, 0).is_err() {
-        lose(Loss::ConnectionTableFull, 1);
-        return None;
-    }
-    CONNECTIONS.get_ptr_mut(key)
-}
-
-/// What the agent wants of this connection.
-#[inline(always)]
-fn mode_of(key: ConnectionKey, generation: u64) -> u32 {
-    match SWITCHES.get(MODES_IN_USE) {
-        Some(&n) if n != 0 => {}
-        _ => return mode::WHOLE,
-    }
-    match MODES.get_ptr(key) {
-        // SAFETY: from a lookup just now.
-        Some(m) if unsafe { (*m).generation } == generation => unsafe { (*m).mode },
-        _ => mode::WHOLE,
-    }
-}
-
-/// Bytes went over a connection: account for them, and copy what is wanted.
-#[inline(always)]
-fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from: u64, total: u64) {
-    let Some(state) = state_of(key, time) else {
-        return;
-    };
-    let d = direction as usize & 1;
-    // SAFETY: from a lookup just now. OpenSSL allows one thread at a time in an SSL object, so
-    // nobody else writes this entry.
-    let state = unsafe { &mut *state };
-    let offset = state.transferred[d];
-    state.transferred[d] = offset.wrapping_add(total);
-    if state.message_direction != direction as u32 {
-        state.message_direction = direction as u32;
-        state.message = 0;
-    }
-    let before = state.message;
-    state.message = before.saturating_add(if total > 0x7fff_ffff {
-        0x7fff_ffff
-    } else {
-        total as u32
-    });
-
-    let limit = match mode_of(key, state.generation) {
-        mode::WHOLE => SETTINGS.load().message_bytes,
-        mode::HEADS if matches!(direction, Direction::Write) => HEAD_BYTES,
-        _ => {
-            state.before[d] |= flag::SKIPPED_BEFORE;
-            return;
-        }
-    };
-    let mut header = DataHeader {
-        header: EventHeader {
-            kind: EventKind::Data as u32,
-            tgid: key.tgid,
-            tid,
-            flags: 0,
-            time,
-        },
-        ssl: key.ssl,
-        generation: state.generation,
-        offset,
-        direction: direction as u32,
-        len: 0,
-    };
-    let room = u64::from(limit.saturating_sub(before));
-    if total <= room && total <= DATA_TIERS[DATA_TIERS.len() - 1] as u64 {
-        // Nearly every call: one record.
-        header.len = total as u32;
-        sent(state, d, &mut header, |h| emit::data(h, from));
-    } else {
-        large(state, d, header, from, total, room, limit > HEAD_BYTES);
-    }
-}
-
-/// Sends a record and keeps the books of what was lost.
-#[inline(always)]
-fn sent(
-    state: &mut ConnectionState,
-    d: usize,
-    header: &mut DataHeader,
-    send: impl FnOnce(&DataHeader) -> Result<(), Failed>,
-) {
-    header.header.flags = state.before[d];
-    match send(header) {
-        Ok(()) => state.before[d] = 0,
-        Err(failed) => {
-            state.before[d] |= flag::LOST_BEFORE;
-            lose(
-                match failed {
-                    Failed::Full => Loss::RingFull,
-                    Failed::Unreadable => Loss::PayloadUnreadable,
-                },
-                1,
-            );
-        }
-    }
-}
-
-/// A call that is longer than one record or than the message's limit: as much as there is room
-/// for in records of the largest tier, then the tail.
-///
-/// Verifier: lengths that are computed from one another in a loop multiply its states past the
-/// limit of a million instructions. So the loop writes full records only, whose size and
-/// position are constants in each round, and the rest is written after it.
-#[inline(always)]
-fn large(
-    state: &mut ConnectionState,
-    d: usize,
-    mut header: DataHeader,
-    from: u64,
-    total: u64,
-    room: u64,
-    tail: bool,
-) {
-    const CHUNK: u64 = MAX_CHUNK as u64;
-    let start = header.offset;
-    let most = CHUNK * MAX_CHUNKS_PER_CALL as u64;
-    let mut done = if total < room { total } else { room };
-    if done > most {
-        lose(Loss::CallLimitBytes, done - most);
-        done = most;
-    }
-    header.len = MAX_CHUNK as u32;
-    for i in 0..u64::from(MAX_CHUNKS_PER_CALL) {
-        if (i + 1) * CHUNK > done {
-            break;
-        }
-        header.offset = start.wrapping_add(i * CHUNK);
-        let at = from.wrapping_add(i * CHUNK);
-        sent(state, d, &mut header, |h| emit::full(h, at, i == 0));
-    }
-    let rest = done & (CHUNK - 1);
-    if rest != 0 {
-        header.offset = start.wrapping_add(done - rest);
-        header.len = rest as u32;
-        let at = from.wrapping_add(done - rest);
-        sent(state, d, &mut header, |h| emit::data(h, at));
-    }
-    let left = total - done;
-    if left == 0 {
-        return;
-    }
-    let keep = if !tail {
-        0
-    } else if left > u64::from(TAIL_BYTES) {
-        u64::from(TAIL_BYTES)
-    } else {
-        left
-    };
-    if left > keep {
-        state.before[d] |= flag::SKIPPED_BEFORE;
-        lose(Loss::MessageLimitBytes, left - keep);
-    }
-    if keep == 0 {
-        return;
-    }
-    header.offset = start.wrapping_add(total - keep);
-    header.len = keep as u32;
-    let at = from.wrapping_add(total - keep);
-    sent(state, d, &mut header, |h| {
-        emit::tier::<{ TAIL_BYTES as usize }>(h, at)
-    });
 }

@@ -16,21 +16,24 @@ use genspan_common::{
 
 use crate::{
     emit,
-    maps::{PENDING, SETTINGS, TRACED, lose},
+    maps::{PENDING, SETTINGS, SOCKET_CALLS, TRACED, lose},
     openssl::pending_key,
 };
 
-/// Whether the current process is traced.
+/// The current process and how it is traced, if it is.
 #[inline(always)]
-fn traced() -> Option<u32> {
+pub fn traced() -> Option<(u32, u32)> {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    TRACED.get_ptr(tgid).map(|_| tgid)
+    // SAFETY: from a lookup just now.
+    TRACED.get_ptr(tgid).map(|how| (tgid, unsafe { *how }))
 }
 
 /// `sched_process_fork(parent, child)`: runs in the parent, before the child does.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn process_fork(ctx: RawTracePointContext) -> i32 {
-    let Some(tgid) = traced() else { return 0 };
+    let Some((tgid, how)) = traced() else {
+        return 0;
+    };
     let task: *const u8 = ctx.arg(1);
     // SAFETY: the helper checks the address; the offset is that of a `u32` in `task_struct`.
     let child = unsafe {
@@ -46,7 +49,7 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
     if child == tgid {
         return 0; // a thread
     }
-    if TRACED.insert(child, 1, 0).is_err() {
+    if TRACED.insert(child, how, 0).is_err() {
         lose(Loss::ProcessTableFull, 1);
         return 0;
     }
@@ -58,7 +61,7 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exec(task, old_pid, bprm)`: runs in the process, after the image changed.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(ctx: RawTracePointContext) -> i32 {
-    if let Some(tgid) = traced() {
+    if let Some((tgid, _)) = traced() {
         debug!(&ctx, "process {} executes a program", tgid);
         emit::process(EventKind::Exec, 0);
     }
@@ -68,10 +71,13 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exit(task)`: runs in every thread that ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn process_exit(ctx: RawTracePointContext) -> i32 {
-    let Some(tgid) = traced() else { return 0 };
+    let Some((tgid, _)) = traced() else {
+        return 0;
+    };
     let tid = bpf_get_current_pid_tgid() as u32;
     let _ = PENDING.remove(pending_key(tid, Direction::Write));
     let _ = PENDING.remove(pending_key(tid, Direction::Read));
+    let _ = SOCKET_CALLS.remove(tid);
     if tid == tgid {
         debug!(&ctx, "main thread of process {} ended", tgid);
         // The agent forgets it: threads may outlive their leader.

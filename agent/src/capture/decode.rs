@@ -1,11 +1,13 @@
 //! Records of the rings as events: every field checked, nothing trusted, nothing copied.
 
 use genspan_common::event::{
-    ConnectionEvent, DataHeader, Direction, EventHeader, EventKind, ProcessEvent, flag,
+    ConnectionEvent, DataHeader, Direction, EventHeader, EventKind, ProcessEvent, SocketEvent,
+    SocketRole, family, flag,
 };
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
 
-use crate::model::event::{ConnectionId, Data, Event};
+use crate::model::event::{ConnectionId, Data, Event, Socket};
 use crate::model::time::BootTime;
 
 /// Why a record means nothing.
@@ -150,8 +152,39 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 _ => Event::EndOfStream { connection, time },
             })
         }
+        Some(EventKind::Socket) => {
+            at_least(record, size_of::<SocketEvent>())?;
+            let kind = f.u32(40);
+            Ok(Event::Socket {
+                connection: ConnectionId {
+                    pid: head.tgid,
+                    ssl: f.u64(24),
+                    generation: f.u64(32),
+                },
+                socket: Socket {
+                    role: SocketRole::from_u32(f.u32(44)),
+                    local: address(kind, record.get(56..72), f.u32(48)),
+                    peer: address(kind, record.get(72..88), f.u32(52)),
+                },
+                time,
+            })
+        }
         _ => Err(DecodeError::Kind(head.kind)),
     }
+}
+
+/// An address as a socket has it. An IPv6 socket may carry IPv4 (RFC 4291, section 2.5.5.2).
+fn address(kind: u32, bytes: Option<&[u8]>, port: u32) -> Option<SocketAddr> {
+    let bytes: [u8; 16] = bytes?.try_into().ok()?;
+    let address = match kind {
+        family::INET => {
+            let [a, b, c, d, ..] = bytes;
+            IpAddr::from([a, b, c, d])
+        }
+        family::INET6 => Ipv6Addr::from(bytes).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, u16::try_from(port).ok()?))
 }
 
 /// The change in a record of the control ring.
@@ -207,7 +240,7 @@ pub fn encode_data(d: &Data<'_>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::{DecodeError, ProcessChangeKind, control, data, encode_data};
-    use crate::model::event::{ConnectionId, Data, Direction, Event};
+    use crate::model::event::{ConnectionId, Data, Direction, Event, SocketRole};
     use crate::model::time::BootTime;
 
     fn sample(bytes: &[u8]) -> Data<'_> {
@@ -262,6 +295,61 @@ mod tests {
                 there: 5
             })
         );
+    }
+
+    /// A record of a socket as the kernel writes it.
+    fn socket_record(kind: u32, role: u32, local: &[u8], peer: &[u8]) -> Vec<u8> {
+        let mut record: Vec<u8> = [8u32, 7, 8, 0]
+            .iter()
+            .flat_map(|w| w.to_ne_bytes())
+            .collect();
+        for long in [123u64, 1 << 63 | 42, 99] {
+            record.extend(long.to_ne_bytes());
+        }
+        for word in [kind, role, 8000, 50_000] {
+            record.extend(word.to_ne_bytes());
+        }
+        for address in [local, peer] {
+            let mut wide = [0; 16];
+            wide[..address.len()].copy_from_slice(address);
+            record.extend(wide);
+        }
+        record
+    }
+
+    #[test]
+    fn sockets() {
+        let read = |record: &[u8]| match data(record) {
+            Ok(Event::Socket {
+                connection, socket, ..
+            }) => {
+                assert!(connection.is_socket());
+                assert_eq!((connection.pid, connection.generation), (7, 99));
+                socket
+            }
+            other => panic!("{other:?}"),
+        };
+        let four = read(&socket_record(2, 2, &[127, 0, 0, 1], &[10, 0, 0, 2]));
+        assert_eq!(four.role, SocketRole::Accepted);
+        assert_eq!(four.local, Some("127.0.0.1:8000".parse().unwrap()));
+        assert_eq!(four.peer, Some("10.0.0.2:50000".parse().unwrap()));
+        let mapped = "::ffff:10.0.0.2".parse::<std::net::Ipv6Addr>().unwrap();
+        let six = read(&socket_record(10, 1, &[0; 16], &mapped.octets()));
+        assert_eq!(six.role, SocketRole::Connected);
+        assert_eq!(six.peer, four.peer);
+        let unix = read(&socket_record(1, 77, &[], &[]));
+        assert_eq!(
+            (unix.role, unix.local, unix.peer),
+            (SocketRole::Unknown, None, None)
+        );
+        let record = socket_record(2, 2, &[], &[]);
+        for n in 0..record.len() {
+            assert!(data(&record[..n]).is_err(), "{n}");
+        }
+        // A port that is none.
+        let mut record = record;
+        record[50] = 1;
+        assert_eq!(read(&record).local, None);
     }
 
     #[test]

@@ -225,7 +225,10 @@ impl<W: Write> Recorder<W> {
             ),
             Event::Tick { time } => self.frame(KIND_TICK, &time.0.to_le_bytes()),
             // These come from the data ring, as records.
-            Event::Data(_) | Event::EndOfStream { .. } | Event::Closed { .. } => Ok(()),
+            Event::Data(_)
+            | Event::Socket { .. }
+            | Event::EndOfStream { .. }
+            | Event::Closed { .. } => Ok(()),
         }
     }
 

@@ -83,8 +83,47 @@ pub(super) struct TraceArgs {
     #[arg(long, help_heading = "Tuning")]
     pub(super) perf_probes: bool,
 
+    /// How calls without TLS are read: in the C library of the traced process, or by tracepoints
+    /// of the kernel, which cost every process a little
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WAY",
+        default_value = "auto",
+        help_heading = "Tuning"
+    )]
+    pub(super) sockets: Sockets,
+
     #[command(flatten)]
     pub(super) shared: SharedArgs,
+}
+
+/// How plain sockets are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Sockets {
+    /// In the C library; by tracepoints where it cannot be probed
+    Auto,
+    /// In the C library or not at all
+    Libc,
+    /// By tracepoints on sockets, or on system calls before Linux 6.3
+    Tracepoints,
+    /// By the tracepoint on all system calls
+    Syscalls,
+    /// Not at all
+    Off,
+}
+
+#[cfg(feature = "kernel")]
+impl From<Sockets> for crate::probe::sockets::SocketWay {
+    fn from(asked: Sockets) -> Self {
+        match asked {
+            Sockets::Auto => Self::Auto,
+            Sockets::Libc => Self::Libc,
+            Sockets::Tracepoints => Self::Tracepoints,
+            Sockets::Syscalls => Self::Syscalls,
+            Sockets::Off => Self::Off,
+        }
+    }
 }
 
 #[derive(Args, Debug)]

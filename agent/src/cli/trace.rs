@@ -34,6 +34,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         message_bytes: args.shared.max_message,
         debug,
         perf_probes: args.perf_probes,
+        sockets: args.sockets.into(),
     })?;
     let seed = seed();
     let recorder = args

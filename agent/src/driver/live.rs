@@ -16,7 +16,7 @@ use crate::driver::memory;
 use crate::driver::output::Output;
 use crate::driver::wait::{self, Signals};
 use crate::export::{ExportError, Exporter as _, Loss};
-use crate::model::event::Event;
+use crate::model::event::{Data, Event};
 use crate::model::process::ContentPolicy;
 use crate::model::time::BootTime;
 use crate::pipeline::{CopyMode, Limits, Pipeline};
@@ -178,7 +178,13 @@ impl Live {
         let asleep = self.command != Some(pid) && !self.traced(pid).is_some_and(Traced::reachable);
         if asleep && let Some(traced) = self.attachments.get(pid) {
             let name = &traced.target.facts.service_name;
-            tracing::info!("waiting for {name} (pid {pid}): no TLS library loaded yet");
+            if traced.sockets.are_read() {
+                tracing::info!(
+                    "tracing {name} (pid {pid}): plain sockets; no TLS library loaded yet"
+                );
+            } else {
+                tracing::info!("waiting for {name} (pid {pid}): no TLS library loaded yet");
+            }
         }
         self.tell_attached(pid);
         for child in process::descendants(pid) {
@@ -367,13 +373,13 @@ impl Live {
                     continue;
                 }
             };
-            if let Event::Data(data) = &event
-                && let Some(traced) = self.attachments.get(data.connection.pid)
+            if let Event::Data(Data { connection, .. }) | Event::Socket { connection, .. } = &event
+                && let Some(traced) = self.attachments.get(connection.pid)
             {
                 if !traced.target.python {
                     continue;
                 }
-                if !self.core.announced.contains(&data.connection.pid) {
+                if !self.core.announced.contains(&connection.pid) {
                     self.core.announce(traced)?;
                 }
             }

@@ -1,6 +1,8 @@
 //! Model calls as the provider stage tells them: what the application asked and what it got, in
 //! terms that hold for every provider.
 
+use core::net::SocketAddr;
+
 use super::defect::Defects;
 use super::event::ConnectionId;
 use super::exchange::ExchangeId;
@@ -324,6 +326,8 @@ pub struct ModelCall {
     pub server_address: Option<String>,
     /// Port the client addressed.
     pub server_port: Option<u16>,
+    /// The peer's address, when its socket was seen.
+    pub peer: Option<SocketAddr>,
     /// First byte of the request.
     pub start: BootTime,
     /// First chunk of a streamed answer.

@@ -1,19 +1,42 @@
 //! Events as the pure core takes them: decoded, validated, borrowed from where they lie.
 
+use core::net::SocketAddr;
+
 use super::process::ProcessFacts;
 use super::time::{BootTime, ClockOffset};
-pub use genspan_common::event::Direction;
+pub use genspan_common::event::{Direction, SocketRole};
+use genspan_common::map::SOCKET;
 
-/// Names one connection for good: the address of its TLS object is used again by the next one,
-/// the generation is not.
+/// Names one connection for good: the address of its TLS object (or the number of its socket) is
+/// used again by the next one, the generation is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// Process (thread group) id in the initial PID namespace.
     pub pid: u32,
-    /// Address of the TLS object in that process.
+    /// Address of the TLS object in that process, or the inode number of a plain socket with the
+    /// highest bit set.
     pub ssl: u64,
     /// When the kernel first saw it, in boot nanoseconds.
     pub generation: u64,
+}
+
+impl ConnectionId {
+    /// Whether it is a plain socket.
+    #[must_use]
+    pub const fn is_socket(self) -> bool {
+        self.ssl & SOCKET != 0
+    }
+}
+
+/// What is known of the socket beneath a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Which end the traced process is.
+    pub role: SocketRole,
+    /// Our address; none for a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// The peer's address; none for a Unix socket.
+    pub peer: Option<SocketAddr>,
 }
 
 /// Plaintext that went one way over a connection.
@@ -42,6 +65,15 @@ pub struct Data<'a> {
 pub enum Event<'a> {
     /// Bytes on a connection.
     Data(Data<'a>),
+    /// The socket of a connection: before the first bytes of a plain one, later for TLS.
+    Socket {
+        /// Which connection.
+        connection: ConnectionId,
+        /// What is known of it.
+        socket: Socket,
+        /// When it was seen.
+        time: BootTime,
+    },
     /// The peer ended its side of a connection.
     EndOfStream {
         /// Which connection.

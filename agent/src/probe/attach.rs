@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{AttachError, Kernel, Probes};
+use crate::probe::sockets::Sockets;
 use crate::target::process::{self, MappedFile, ProcessError, Target};
+use crate::target::sockets::LibcFinder;
 use crate::target::tls::{self, TlsFile, TlsFinder};
 
 /// Most processes traced at one time.
@@ -55,6 +57,8 @@ pub struct Traced {
     pub libraries: Vec<AttachedLibrary>,
     /// The process that it was forked from, if that is traced too.
     pub parent: Option<u32>,
+    /// Its plain sockets.
+    pub sockets: Sockets,
     linker: Option<Probes>,
 }
 
@@ -96,6 +100,7 @@ impl TraceError {
 #[derive(Debug, Default)]
 pub struct Attachments {
     finder: TlsFinder,
+    libcs: LibcFinder,
     traced: HashMap<u32, Traced>,
     defaults: ContentPolicy,
 }
@@ -156,6 +161,8 @@ impl Attachments {
                 kernel.forks_are_likely();
             }
             let inherited = parent.map_or_else(Vec::new, |p| self.inherit(kernel, pid, p));
+            let parents = parent.and_then(|p| self.traced.get(&p));
+            let sockets = parents.map(|p| p.sockets.inherit(kernel, pid, p.target.pid));
             let forked = parent
                 .filter(|_| !inherited.is_empty())
                 .and_then(|p| Some(self.traced.get(&p)?.target.forked(pid)));
@@ -170,11 +177,13 @@ impl Attachments {
                     return Err(e.into());
                 }
             };
-            let libraries = if target.python { inherited } else { Vec::new() };
+            let python = target.python;
+            let libraries = if python { inherited } else { Vec::new() };
             let traced = Traced {
                 target,
                 libraries,
                 parent,
+                sockets: sockets.filter(|_| python).unwrap_or_default(),
                 linker: None,
             };
             self.traced.insert(pid, traced);
@@ -247,6 +256,9 @@ impl Attachments {
             if traced.linker.is_none() {
                 traced.linker = watch_linker(kernel, &mut self.finder, pid, &files)?;
             }
+            traced
+                .sockets
+                .rescan(kernel, &mut self.libcs, &traced.target, &files)?;
             let before = added;
             for file in &files {
                 let known = traced.libraries.iter_mut().find(|l| l.is(file));
@@ -286,6 +298,9 @@ impl Attachments {
         kernel.forks_are_likely();
         let files = process::mapped_code(pid)?;
         traced.linker = watch_linker(kernel, &mut self.finder, pid, &files)?;
+        traced
+            .sockets
+            .rescan(kernel, &mut self.libcs, &traced.target, &files)?;
         foresee(kernel, &mut self.finder, traced)
     }
 

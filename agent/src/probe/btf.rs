@@ -1,6 +1,8 @@
 //! The offset of a field of a kernel structure, from the kernel's own type information
 //! (`Documentation/bpf/btf.rst`). Only as much of the format is read as that takes.
 
+use std::collections::HashMap;
+
 use thiserror::Error;
 
 /// Why an offset could not be told.
@@ -38,15 +40,49 @@ pub fn field_offset(
     structure: &'static str,
     field: &'static str,
 ) -> Result<u32, BtfError> {
-    let btf = Btf::parse(btf).ok_or(BtfError::Malformed)?;
-    (0..btf.starts.len())
-        .filter(|&i| {
-            btf.kind(i) == Some(KIND_STRUCT)
-                && btf.name(btf.word(i, 0).unwrap_or(0)) == Some(structure.as_bytes())
-        })
-        .find_map(|i| btf.member_bits(i, field.as_bytes(), MAX_NESTING))
-        .map(|bits| bits / 8)
-        .ok_or(BtfError::NotFound(structure, field))
+    Offsets::read(btf)?.of(structure, field)
+}
+
+/// The same for many fields: the structures are listed once.
+pub struct Offsets<'a> {
+    btf: Btf<'a>,
+    /// Structures by name: a kernel has some names more than once.
+    structures: HashMap<&'a [u8], Vec<usize>>,
+}
+
+impl<'a> Offsets<'a> {
+    /// Lists the structures.
+    ///
+    /// # Errors
+    ///
+    /// When `btf` is malformed.
+    pub fn read(btf: &'a [u8]) -> Result<Self, BtfError> {
+        let btf = Btf::parse(btf).ok_or(BtfError::Malformed)?;
+        let mut structures: HashMap<_, Vec<_>> = HashMap::new();
+        for i in 0..btf.starts.len() {
+            if btf.kind(i) == Some(KIND_STRUCT)
+                && let Some(name) = btf.word(i, 0).and_then(|n| btf.name(n))
+            {
+                structures.entry(name).or_default().push(i);
+            }
+        }
+        Ok(Self { btf, structures })
+    }
+
+    /// As [`field_offset`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no such field.
+    pub fn of(&self, structure: &'static str, field: &'static str) -> Result<u32, BtfError> {
+        let named = self.structures.get(structure.as_bytes());
+        named
+            .into_iter()
+            .flatten()
+            .find_map(|&i| self.btf.member_bits(i, field.as_bytes(), MAX_NESTING))
+            .map(|bits| bits / 8)
+            .ok_or(BtfError::NotFound(structure, field))
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

@@ -15,12 +15,14 @@ use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use genspan_common::loss::Loss;
-use genspan_common::map::{ConnectionKey, ConnectionMode, Settings};
+use genspan_common::map::{ConnectionKey, ConnectionMode, Settings, traced};
+use genspan_common::socket::SocketLayout;
 use thiserror::Error;
 
-use super::btf::{self, BtfError};
+use super::btf::{BtfError, Offsets};
 use super::multi::MultiProbes;
 use super::place::{Form, Placement};
+use super::sockets::{self, SocketState, SocketWay};
 use super::warm::Warm;
 use crate::model::event::ConnectionId;
 
@@ -122,6 +124,8 @@ pub struct KernelOptions {
     pub debug: bool,
     /// Place probes by perf events even where the kernel has multi-uprobes.
     pub perf_probes: bool,
+    /// How plain sockets are read.
+    pub sockets: SocketWay,
 }
 
 /// What holds probes in place: they go with it.
@@ -148,6 +152,11 @@ impl Drop for Probes {
 }
 
 impl Probes {
+    /// Adds others.
+    pub(super) fn join(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
     /// How many links hold them.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -180,6 +189,7 @@ pub struct TlsPlacements {
 /// The loaded programs.
 pub struct Kernel {
     ebpf: Ebpf,
+    pub(super) sockets: SocketState,
     data: RingBuf<MapData>,
     control: RingBuf<MapData>,
     traced: HashMap<MapData, u32, u32>,
@@ -218,17 +228,24 @@ impl Kernel {
     /// When the kernel or our privileges do not allow it; the message names the remedy.
     pub fn load(options: &KernelOptions) -> Result<Self, LoadError> {
         let btf = std::fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
+        let offsets = Offsets::read(&btf)?;
         let settings = Settings {
             message_bytes: options.message_bytes,
             wake_bytes: options.ring_bytes / 8,
-            task_tgid_offset: btf::field_offset(&btf, "task_struct", "tgid")?,
+            task_tgid_offset: offsets.of("task_struct", "tgid")?,
             zero: 0,
         };
+        let layout = match options.sockets {
+            SocketWay::Off => SocketLayout::default(),
+            _ => sockets::layout(&offsets)?,
+        };
+        drop(offsets);
         drop(btf);
         raise_memlock();
         let log_level: u8 = if options.debug { 4 } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .override_global("SETTINGS", &settings, true)
+            .override_global("LAYOUT", &layout, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("DATA", options.ring_bytes)
             .load(OBJECT)
@@ -255,6 +272,7 @@ impl Kernel {
             program.load().map_err(|e| refused(name, e))?;
             program.attach(tracepoint).map_err(|e| refused(name, e))?;
         }
+        let sockets = sockets::load(&mut ebpf, options.sockets)?;
         let logger = if options.debug {
             log_of(&mut ebpf)
         } else {
@@ -272,6 +290,7 @@ impl Kernel {
             loss: PerCpuArray::try_from(map("LOSS")?)?,
             logger,
             multi,
+            sockets,
             ebpf,
         })
     }
@@ -311,9 +330,23 @@ impl Kernel {
     ///
     /// When the table is full.
     pub fn trace(&mut self, pid: u32) -> Result<(), AttachError> {
-        self.traced
-            .insert(pid, 1, 0)
+        self.mark_traced(pid, self.sockets.by_tracepoints())
             .map_err(|source| AttachError::Map { pid, source })
+    }
+
+    /// Writes a process into the kernel's table.
+    pub(super) fn mark_traced(&mut self, pid: u32, by_tracepoints: bool) -> Result<(), MapError> {
+        let how = if by_tracepoints {
+            traced::YES | traced::BY_TRACEPOINTS
+        } else {
+            traced::YES
+        };
+        self.traced.insert(pid, how, 0)
+    }
+
+    /// What the socket programs are loaded with.
+    pub(super) const fn socket_parts(&mut self) -> (&mut Ebpf, &mut SocketState) {
+        (&mut self.ebpf, &mut self.sockets)
     }
 
     /// Takes that back.
@@ -384,7 +417,7 @@ impl Kernel {
         self.attach_soon(pid, path, &[("libraries_changed", offset)])
     }
 
-    fn attach_soon(
+    pub(super) fn attach_soon(
         &mut self,
         pid: u32,
         path: &Path,
@@ -401,7 +434,7 @@ impl Kernel {
     }
 
     /// Puts programs on places of a file.
-    fn attach(
+    pub(super) fn attach(
         &mut self,
         pid: u32,
         path: &Path,
@@ -425,7 +458,8 @@ impl Kernel {
         Ok(probes)
     }
 
-    fn attach_perf(
+    /// The same by perf events.
+    pub(super) fn attach_perf(
         &mut self,
         pid: u32,
         path: &Path,
@@ -565,7 +599,10 @@ fn not_attached(pid: u32, path: &Path, offset: u64, source: ProgramError) -> Att
     }
 }
 
-fn uprobe<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut UProbe, LoadError> {
+pub(super) fn uprobe<'e>(
+    ebpf: &'e mut Ebpf,
+    name: &'static str,
+) -> Result<&'e mut UProbe, LoadError> {
     ebpf.program_mut(name)
         .and_then(|p| p.try_into().ok())
         .ok_or(LoadError::Missing(name))
@@ -613,12 +650,19 @@ fn object_error(error: EbpfError) -> LoadError {
     }
 }
 
-fn refused(program: &'static str, source: ProgramError) -> LoadError {
+/// Whether the kernel looked at the program and said why it does not take it.
+fn is_verdict(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::LoadError { verifier_log, io_error }
+        if io_error.raw_os_error() == Some(libc::EACCES) && !verifier_log.to_string().is_empty())
+}
+
+pub(super) fn refused(program: &'static str, source: ProgramError) -> LoadError {
     if locked_down() {
         return LoadError::LockedDown;
     }
     match io_kind(&source) {
-        Some(io::ErrorKind::PermissionDenied) => LoadError::NotPermitted,
+        // The verifier says EACCES when it does not like a program.
+        Some(io::ErrorKind::PermissionDenied) if !is_verdict(&source) => LoadError::NotPermitted,
         _ => LoadError::Refused { program, source },
     }
 }

@@ -7,4 +7,5 @@ pub mod kernel;
 mod multi;
 pub mod place;
 mod removal;
+pub mod sockets;
 mod warm;

@@ -56,6 +56,27 @@ pub fn pair<'d, R: ReadRef<'d>>(
         .collect()
 }
 
+/// Places behind the system calls that a function makes, for one probe each: conditional jumps on
+/// the result, which the kernel emulates and where the call's arguments still are in their
+/// registers. Empty when the function leaves (some of) its system calls to another.
+pub fn behind_system_calls<'d, R: ReadRef<'d>>(image: &Image<'d, R>, f: Function) -> Vec<u64> {
+    let code = image.code(f.address, f.size);
+    if f.size == 0 || (code.len() as u64) < f.size {
+        return Vec::new();
+    }
+    let offset = |at: u64| image.file_offset(f.address + at);
+    x86::behind_system_calls(code, f.address)
+        .into_iter()
+        .map(offset)
+        .collect::<Option<_>>()
+        .unwrap_or_default()
+}
+
+/// Whether a function hands over to another one, to which it may jump or which it calls first.
+pub fn hands_over<'d, R: ReadRef<'d>>(image: &Image<'d, R>, f: Function, to: Function) -> bool {
+    reached(image, f).iter().any(|t| t.target == to.address)
+}
+
 /// The cheapest place in the function itself.
 pub fn own<'d, R: ReadRef<'d>>(image: &Image<'d, R>, f: Function, form: Form) -> Option<Placement> {
     let cheap = x86::emulated_offset(image.code(f.address, f.size), f.address);
@@ -184,6 +205,46 @@ mod x86 {
         None
     }
 
+    /// Offsets of the jumps behind all system calls, if it is sure that these are all: each is
+    /// followed by a comparison of its result and a jump, and a function that calls others has
+    /// two of them. (glibc's have one for a program with a single thread, and one between the
+    /// calls that make it a cancellation point for others: `sysdeps/unix/sysv/linux/sysdep-cancel.h`
+    /// until 2.40. From 2.41 on those are in a function of their own.)
+    pub(super) fn behind_system_calls(code: &[u8], address: u64) -> Vec<u64> {
+        let mut found = Vec::new();
+        let mut calls = false;
+        let mut all = Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter();
+        while let Some(instruction) = all.next() {
+            if instruction.is_invalid() {
+                return Vec::new();
+            }
+            calls |= instruction.flow_control() == FlowControl::Call
+                && instruction.mnemonic() != Mnemonic::Syscall;
+            if instruction.mnemonic() != Mnemonic::Syscall {
+                continue;
+            }
+            let compares = all.next().is_some_and(|i| {
+                i.mnemonic() == Mnemonic::Cmp
+                    && i.op0_kind() == OpKind::Register
+                    && i.op0_register() == Register::RAX
+            });
+            match all.next() {
+                Some(jump)
+                    if compares
+                        && emulated(&jump)
+                        && jump.flow_control() == FlowControl::ConditionalBranch =>
+                {
+                    found.push(jump.ip() - address);
+                }
+                _ => return Vec::new(),
+            }
+        }
+        if calls && found.len() < 2 {
+            return Vec::new();
+        }
+        found
+    }
+
     /// The first near call, or jump out of the function, reached by falling through.
     pub(super) fn first_transfer(code: &[u8], address: u64, mut holds: Holds) -> Option<Transfer> {
         let mut info = InstructionInfoFactory::new();
@@ -280,7 +341,7 @@ mod x86 {
 
     #[cfg(test)]
     mod tests {
-        use super::{UNTOUCHED, emulated_offset, first_transfer};
+        use super::{UNTOUCHED, behind_system_calls, emulated_offset, first_transfer};
 
         #[test]
         fn push_is_found_behind_endbr() {
@@ -339,6 +400,31 @@ mod x86 {
         }
 
         #[test]
+        fn jumps_behind_system_calls() {
+            // mov $0,%eax; syscall; cmp $-4096,%rax; ja +1; ret; nop
+            let one = [
+                0xb8, 0, 0, 0, 0, 0x0f, 0x05, 0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff, 0x77, 0x01, 0xc3,
+                0x90,
+            ];
+            assert_eq!(behind_system_calls(&one, 0x1000), [13]);
+            let two = [one, one].concat();
+            assert_eq!(behind_system_calls(&two, 0x1000), [13, 30]);
+            // A call besides the only system call: it may make the others.
+            let call: &[u8] = &[0xe8, 0, 1, 0, 0];
+            assert!(behind_system_calls(&[&one, call].concat(), 0x1000).is_empty());
+            assert_eq!(
+                behind_system_calls(&[&two, call].concat(), 0x1000),
+                [13, 30]
+            );
+            // Nobody looks at the result; cut anywhere; no system call.
+            assert!(behind_system_calls(&[0x0f, 0x05, 0xc3], 0x1000).is_empty());
+            for n in 7..15 {
+                assert!(behind_system_calls(&one[..n], 0x1000).is_empty(), "{n}");
+            }
+            assert!(behind_system_calls(&[0xc3], 0x1000).is_empty());
+        }
+
+        #[test]
         fn garbage_and_loops_are_no_transfer() {
             assert!(first_transfer(&[0xff; 64], 0x1000, UNTOUCHED).is_none());
             assert!(first_transfer(&[], 0, UNTOUCHED).is_none());
@@ -375,6 +461,10 @@ mod x86 {
 
     pub(super) fn emulated_offset(_: &[u8], _: u64) -> Option<u64> {
         None
+    }
+
+    pub(super) fn behind_system_calls(_: &[u8], _: u64) -> Vec<u64> {
+        Vec::new()
     }
 
     pub(super) fn first_transfer(_: &[u8], _: u64, _: Holds) -> Option<Transfer> {

@@ -113,6 +113,12 @@ impl Connection {
         }
     }
 
+    /// Which end of the connection the traced process is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
     /// What the connection carries.
     #[must_use]
     pub fn verdict(&self) -> Verdict {

@@ -197,6 +197,7 @@ fn model_call(
         provider: open.route.provider,
         server_address: open.route.address,
         server_port: open.route.port,
+        peer: None,
         start: open.start,
         first_chunk,
         end,

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::probe::kernel::{Kernel, KernelOptions, LoadError};
+use crate::probe::sockets::SocketWay;
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +202,7 @@ fn load() -> Check {
         message_bytes: 1 << 20,
         debug: false,
         perf_probes: false,
+        sockets: SocketWay::Auto,
     };
     match Kernel::load(&options) {
         Ok(_) => Check::good(NAME, "load and attach"),

@@ -4,4 +4,5 @@ pub mod command;
 pub mod environment;
 pub mod host;
 pub mod process;
+pub mod sockets;
 pub mod tls;

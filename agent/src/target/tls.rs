@@ -60,7 +60,7 @@ impl Reachable {
 }
 
 /// Identity of a file's contents, for the cache.
-type FileKey = (u64, u64, i64, i64, u64);
+pub(super) type FileKey = (u64, u64, i64, i64, u64);
 
 /// Remembers what was found in which file: the same `libssl.so.3` serves every process.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub struct TlsFinder {
 }
 
 /// Most files remembered; then the memory starts anew.
-const MAX_REMEMBERED: usize = 4096;
+pub(super) const MAX_REMEMBERED: usize = 4096;
 
 impl TlsFinder {
     /// Whether a mapped file is worth opening: its name says TLS or Python.
@@ -119,7 +119,7 @@ impl TlsFinder {
 
 /// Gives memory back to the system: symbol tables of tens of megabytes were just looked through,
 /// and nothing like that comes again for a long time.
-fn give_back() {
+pub(super) fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: no preconditions; it only concerns memory that is free.
     unsafe {
@@ -127,7 +127,7 @@ fn give_back() {
     }
 }
 
-fn key_of(path: &Path) -> std::io::Result<FileKey> {
+pub(super) fn key_of(path: &Path) -> std::io::Result<FileKey> {
     let m = std::fs::metadata(path)?;
     Ok((m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size()))
 }
@@ -144,7 +144,7 @@ pub fn is_linker(file: &MappedFile) -> bool {
 
 /// Files up to this size are read at once: a library that is loaded late must be known before its
 /// first call, and libpython with its symbols before that. Larger ones are read where needed.
-const MOST_AT_ONCE: u64 = 64 << 20;
+pub(super) const MOST_AT_ONCE: u64 = 64 << 20;
 
 fn examine(path: &Path) -> TlsFile {
     let unreadable = |e: &dyn std::fmt::Display| TlsFile::Unreadable(e.to_string());

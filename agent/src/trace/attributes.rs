@@ -73,6 +73,14 @@ pub(super) fn of_call(set: &mut Set, call: &ModelCall, resends: u32) {
     if let Some(address) = &call.server_address {
         set.add(attr::SERVER_ADDRESS, address.clone());
         set.may(attr::SERVER_PORT, call.server_port.map(i64::from));
+    } else if let Some(peer) = &call.peer {
+        // The client named no host: where it went is what there is.
+        set.add(attr::SERVER_ADDRESS, peer.ip().to_string());
+        set.add(attr::SERVER_PORT, i64::from(peer.port()));
+    }
+    if let Some(peer) = &call.peer {
+        set.add(attr::NETWORK_PEER_ADDRESS, peer.ip().to_string());
+        set.add(attr::NETWORK_PEER_PORT, i64::from(peer.port()));
     }
     request(set, call, &call.request);
     response(set, call, &call.response);

@@ -39,6 +39,7 @@ fn call() -> ModelCall {
         provider: "openai",
         server_address: Some("h".to_owned()),
         server_port: Some(443),
+        peer: None,
         start: BootTime(10 * SECOND),
         first_chunk: None,
         end: BootTime(12 * SECOND),

@@ -1,0 +1,459 @@
+//! Reading plain sockets: by probes in the C library of the traced process alone, or by
+//! tracepoints of the kernel that every process runs into.
+
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::maps::ProgramArray;
+use aya::programs::{ProgramError, RawTracePoint};
+use genspan_common::socket::{NO_CALL, SocketLayout, call};
+
+use super::btf::{BtfError, Offsets};
+use super::kernel::{AttachError, Kernel, LoadError, Probes, refused, uprobe};
+use crate::target::process::{self, MappedFile, Target};
+use crate::target::sockets::LibcFinder;
+
+/// How plain sockets are to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SocketWay {
+    /// By probes in the C library; by tracepoints for a process where that cannot be.
+    #[default]
+    Auto,
+    /// By probes in the C library or not at all.
+    Libc,
+    /// By tracepoints on sockets; where the kernel has none, on system calls.
+    Tracepoints,
+    /// By the tracepoint on all system calls.
+    Syscalls,
+    /// Not at all.
+    Off,
+}
+
+/// A place for a probe, or a pair of them, on one function of the C library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketPlace {
+    /// Name of the program for calls of this kind: `socket_read`, …
+    pub program: SocketProgram,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Behind the system call, where one probe serves; else at the entry, with one at the return.
+    pub behind: bool,
+}
+
+/// Programs for the functions of the C library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named like the functions")]
+pub enum SocketProgram {
+    Read,
+    Recv,
+    Readv,
+    Recvmsg,
+    Write,
+    Writev,
+    Sendmsg,
+    Sendfile,
+}
+
+impl SocketProgram {
+    /// Names of the programs for behind the system call and for the entry.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Read => ("socket_read", "socket_read_enter"),
+            Self::Recv => ("socket_recv", "socket_recv_enter"),
+            Self::Readv => ("socket_readv", "socket_readv_enter"),
+            Self::Recvmsg => ("socket_recvmsg", "socket_recvmsg_enter"),
+            Self::Write => ("socket_write", "socket_write_enter"),
+            Self::Writev => ("socket_writev", "socket_writev_enter"),
+            Self::Sendmsg => ("socket_sendmsg", "socket_sendmsg_enter"),
+            Self::Sendfile => ("socket_sendfile", "socket_sendfile_enter"),
+        }
+    }
+
+    const ALL: [Self; 8] = [
+        Self::Read,
+        Self::Recv,
+        Self::Readv,
+        Self::Recvmsg,
+        Self::Write,
+        Self::Writev,
+        Self::Sendmsg,
+        Self::Sendfile,
+    ];
+}
+
+/// Where the probes of one C library go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketPlacements {
+    /// Calls that move bytes.
+    pub calls: Vec<SocketPlace>,
+    /// `close`, before its system call.
+    pub close: Option<u64>,
+}
+
+const RETURN: &str = "socket_return";
+const CLOSE: &str = "socket_close";
+const SEGMENT: &str = "socket_segment";
+const SEGMENT_RAW: &str = "socket_segment_raw";
+
+/// What of the socket programs is in use.
+#[derive(Debug, Default)]
+pub(super) struct SocketState {
+    way: SocketWay,
+    tracing: bool,
+}
+
+impl SocketState {
+    /// Whether processes are read by tracepoints from the start.
+    pub(super) const fn by_tracepoints(&self) -> bool {
+        matches!(self.way, SocketWay::Tracepoints | SocketWay::Syscalls)
+    }
+}
+
+/// Loads what the way needs.
+pub(super) fn load(ebpf: &mut Ebpf, way: SocketWay) -> Result<SocketState, LoadError> {
+    let mut state = SocketState {
+        way,
+        tracing: false,
+    };
+    match way {
+        SocketWay::Off => {}
+        SocketWay::Libc => load_probes(ebpf)?,
+        SocketWay::Auto => {
+            // TLS can be read without: Linux before 5.10 has no tail calls in such programs.
+            if let Err(error) = load_probes(ebpf) {
+                tracing::warn!("plain sockets are not read: {error}");
+                state.way = SocketWay::Off;
+            }
+        }
+        SocketWay::Tracepoints | SocketWay::Syscalls => load_tracepoints(ebpf, &mut state)?,
+    }
+    Ok(state)
+}
+
+fn load_probes(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let programs = SocketProgram::ALL.iter().map(|p| p.names());
+    let names = programs.flat_map(|(behind, enter)| [behind, enter]);
+    for name in names.chain([RETURN, CLOSE, SEGMENT]) {
+        let program = uprobe(ebpf, name)?;
+        program.load().map_err(|e| refused(name, e))?;
+    }
+    chain(ebpf, "SEGMENT_PROBE", SEGMENT)
+}
+
+/// Makes a program the one that copies the next segment.
+fn chain(ebpf: &mut Ebpf, table: &'static str, name: &'static str) -> Result<(), LoadError> {
+    let program = ebpf.program(name).ok_or(LoadError::Missing(name))?;
+    let fd = program
+        .fd()
+        .and_then(|fd| fd.try_clone().map_err(ProgramError::IOError))
+        .map_err(|e| refused(name, e))?;
+    let map = ebpf.map_mut(table).ok_or(LoadError::Missing(table))?;
+    ProgramArray::try_from(map)?.set(0, &fd, 0)?;
+    Ok(())
+}
+
+/// Loads and attaches the tracepoints; once.
+fn load_tracepoints(ebpf: &mut Ebpf, state: &mut SocketState) -> Result<(), LoadError> {
+    if state.tracing {
+        return Ok(());
+    }
+    raw(ebpf, SEGMENT_RAW)?;
+    chain(ebpf, "SEGMENT_TRACEPOINT", SEGMENT_RAW)?;
+    let on_sockets = state.way != SocketWay::Syscalls
+        && attach(ebpf, "socket_received", "sock_recv_length")
+            .and_then(|()| attach(ebpf, "socket_sent", "sock_send_length"))
+            .inspect_err(|e| tracing::debug!("no tracepoints on sockets: {e}"))
+            .is_ok();
+    if !on_sockets {
+        attach(ebpf, "socket_syscall", "sys_exit")?;
+    }
+    attach(ebpf, "socket_state", "inet_sock_set_state")?;
+    state.tracing = true;
+    Ok(())
+}
+
+fn raw<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut RawTracePoint, LoadError> {
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(name)
+        .and_then(|p| p.try_into().ok())
+        .ok_or(LoadError::Missing(name))?;
+    program.load().map_err(|e| refused(name, e))?;
+    Ok(program)
+}
+
+fn attach(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), LoadError> {
+    let program = raw(ebpf, name)?;
+    program.attach(tracepoint).map_err(|e| refused(name, e))?;
+    Ok(())
+}
+
+impl Kernel {
+    /// How plain sockets are read.
+    #[must_use]
+    pub const fn socket_way(&self) -> SocketWay {
+        self.sockets.way
+    }
+
+    /// Puts the probes of one C library on one process.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses one; those placed before are removed again.
+    pub fn attach_sockets(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        places: &SocketPlacements,
+    ) -> Result<Probes, AttachError> {
+        let mut probes = Probes::default();
+        for place in &places.calls {
+            let (behind, enter) = place.program.names();
+            if place.behind {
+                probes.push(self.attach(behind, pid, path, place.offset)?);
+            } else {
+                // The return before the entry, as for TLS.
+                probes.push(self.attach(RETURN, pid, path, place.offset)?);
+                probes.push(self.attach(enter, pid, path, place.offset)?);
+            }
+        }
+        if let Some(close) = places.close {
+            probes.push(self.attach(CLOSE, pid, path, close)?);
+        }
+        Ok(probes)
+    }
+
+    /// Reads the sockets of one process by tracepoints.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not take them.
+    pub fn trace_sockets(&mut self, pid: u32) -> Result<(), LoadError> {
+        let (ebpf, state) = self.socket_parts();
+        load_tracepoints(ebpf, state)?;
+        self.mark_traced(pid, true)?;
+        Ok(())
+    }
+}
+
+/// Reads the layout off the kernel's type information.
+pub(super) fn layout(kernel: &Offsets<'_>) -> Result<SocketLayout, BtfError> {
+    let or_zero = |r: Result<u32, BtfError>| r.unwrap_or_default();
+    let regs: [&'static str; 5] = if cfg!(target_arch = "aarch64") {
+        // A system call's first argument is kept apart: its register holds the result.
+        ["syscallno", "orig_x0", "regs", "regs", "regs"]
+    } else {
+        ["orig_ax", "di", "si", "dx", "r10"]
+    };
+    // The second to the fourth are `regs[1]` to `regs[3]` of one array there.
+    let step = if cfg!(target_arch = "aarch64") { 8 } else { 0 };
+    Ok(SocketLayout {
+        task_files: kernel.of("task_struct", "files")?,
+        files_fdt: kernel.of("files_struct", "fdt")?,
+        fdt_max: kernel.of("fdtable", "max_fds")?,
+        fdt_fd: kernel.of("fdtable", "fd")?,
+        file_inode: kernel.of("file", "f_inode")?,
+        file_private: kernel.of("file", "private_data")?,
+        inode_mode: kernel.of("inode", "i_mode")?,
+        inode_ino: kernel.of("inode", "i_ino")?,
+        socket_type: kernel.of("socket", "type")?,
+        socket_sk: kernel.of("socket", "sk")?,
+        socket_file: kernel.of("socket", "file")?,
+        sk_socket: kernel.of("sock", "sk_socket")?,
+        sk_max_ack_backlog: kernel.of("sock", "sk_max_ack_backlog")?,
+        sk_shutdown: kernel.of("sock", "sk_shutdown")?,
+        skc_family: kernel.of("sock_common", "skc_family")?,
+        skc_num: kernel.of("sock_common", "skc_num")?,
+        skc_dport: kernel.of("sock_common", "skc_dport")?,
+        skc_rcv_saddr: kernel.of("sock_common", "skc_rcv_saddr")?,
+        skc_daddr: kernel.of("sock_common", "skc_daddr")?,
+        skc_v6_rcv_saddr: or_zero(kernel.of("sock_common", "skc_v6_rcv_saddr")),
+        skc_v6_daddr: or_zero(kernel.of("sock_common", "skc_v6_daddr")),
+        unix_addr: kernel.of("unix_sock", "addr")?,
+        unix_peer: kernel.of("unix_sock", "peer")?,
+        regs_number: kernel.of("pt_regs", regs[0])?,
+        regs_arguments: [
+            kernel.of("pt_regs", regs[1])?,
+            kernel.of("pt_regs", regs[2])? + step,
+            kernel.of("pt_regs", regs[3])? + 2 * step,
+            kernel.of("pt_regs", regs[4])? + 3 * step,
+        ],
+        calls: calls(),
+    })
+}
+
+fn calls() -> [u32; call::COUNT] {
+    let mut numbers = [NO_CALL; call::COUNT];
+    for (index, number) in [
+        (call::READ, libc::SYS_read),
+        (call::WRITE, libc::SYS_write),
+        (call::READV, libc::SYS_readv),
+        (call::WRITEV, libc::SYS_writev),
+        (call::RECVFROM, libc::SYS_recvfrom),
+        (call::SENDTO, libc::SYS_sendto),
+        (call::RECVMSG, libc::SYS_recvmsg),
+        (call::SENDMSG, libc::SYS_sendmsg),
+        (call::SENDFILE, libc::SYS_sendfile),
+    ] {
+        if let (Some(slot), Ok(number)) = (numbers.get_mut(index), u32::try_from(number)) {
+            *slot = number;
+        }
+    }
+    numbers
+}
+
+/// What is attached of a process's sockets.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    libraries: Vec<Library>,
+    by_tracepoints: bool,
+    /// Nothing can be done, and it was told.
+    given_up: bool,
+}
+
+/// A C library with its probes.
+#[derive(Debug)]
+struct Library {
+    id: (i32, i32, u64),
+    reach: PathBuf,
+    places: SocketPlacements,
+    _probes: Probes,
+}
+
+impl Sockets {
+    /// Whether plain sockets are read.
+    #[must_use]
+    pub fn are_read(&self) -> bool {
+        self.by_tracepoints || !self.libraries.is_empty()
+    }
+
+    /// Probes in a child what its parent has: a fork has the same files. What fails here is
+    /// tried again by the scan.
+    pub(super) fn inherit(&self, kernel: &mut Kernel, pid: u32, parent: u32) -> Self {
+        let mut own = Self {
+            by_tracepoints: self.by_tracepoints,
+            ..Self::default()
+        };
+        if own.by_tracepoints && kernel.trace_sockets(pid).is_err() {
+            own.by_tracepoints = false;
+        }
+        for library in &self.libraries {
+            let parents = Path::new("/proc").join(parent.to_string());
+            let Ok(rest) = library.reach.strip_prefix(parents) else {
+                continue;
+            };
+            let reach = Path::new("/proc").join(pid.to_string()).join(rest);
+            if let Ok(probes) = kernel.attach_sockets(pid, &reach, &library.places) {
+                own.libraries.push(Library {
+                    id: library.id,
+                    reach,
+                    places: library.places.clone(),
+                    _probes: probes,
+                });
+            }
+        }
+        own
+    }
+
+    /// Attaches what a process has in these files and was not attached yet.
+    ///
+    /// # Errors
+    ///
+    /// When the process ended.
+    pub(super) fn rescan(
+        &mut self,
+        kernel: &mut Kernel,
+        finder: &mut LibcFinder,
+        target: &Target,
+        files: &[MappedFile],
+    ) -> Result<(), AttachError> {
+        if kernel.socket_way() == SocketWay::Off || self.given_up {
+            return Ok(());
+        }
+        if matches!(
+            kernel.socket_way(),
+            SocketWay::Tracepoints | SocketWay::Syscalls
+        ) {
+            self.by_tracepoints = true;
+            return Ok(());
+        }
+        for file in LibcFinder::candidates(files, &target.executable) {
+            if self.libraries.iter().any(|l| l.id == file.id) {
+                continue;
+            }
+            let Some(places) = finder.examine(&file.reach) else {
+                continue;
+            };
+            match kernel.attach_sockets(target.pid, &file.reach, &places) {
+                Ok(probes) => {
+                    tracing::debug!(
+                        pid = target.pid,
+                        probes = probes.len(),
+                        "{} probed",
+                        file.name()
+                    );
+                    self.libraries.push(Library {
+                        id: file.id,
+                        reach: file.reach.clone(),
+                        places,
+                        _probes: probes,
+                    });
+                }
+                Err(gone @ AttachError::Gone(_)) => return Err(gone),
+                Err(_) if !process::runs(target.pid) => return Err(AttachError::Gone(target.pid)),
+                Err(e) => tracing::warn!(pid = target.pid, "plain sockets: {e}"),
+            }
+        }
+        if !self.are_read() {
+            self.fall_back(kernel, target.pid);
+        }
+        Ok(())
+    }
+
+    /// No C library could be probed.
+    fn fall_back(&mut self, kernel: &mut Kernel, pid: u32) {
+        if kernel.socket_way() == SocketWay::Libc {
+            self.given_up = true;
+            tracing::warn!(
+                pid,
+                "plain sockets are not read: the C library's functions were not found \
+                 (--sockets tracepoints reads them, at a small cost to every process)"
+            );
+            return;
+        }
+        match kernel.trace_sockets(pid) {
+            Ok(()) => {
+                self.by_tracepoints = true;
+                tracing::warn!(
+                    pid,
+                    "plain sockets are read by tracepoints, at a small cost to every process: the \
+                     C library's functions were not found (--sockets libc forbids it)"
+                );
+            }
+            Err(e) => {
+                self.given_up = true;
+                tracing::warn!(pid, "plain sockets are not read: {e}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::layout;
+    use crate::probe::btf::Offsets;
+
+    #[test]
+    fn this_kernel_has_its_sockets() {
+        let Ok(btf) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+            println!("skipped: this kernel has no BTF");
+            return;
+        };
+        let layout = layout(&Offsets::read(&btf).unwrap()).unwrap();
+        println!("{layout:?}");
+        // `sock_common` begins with the addresses (include/net/sock.h).
+        assert!(layout.skc_daddr < 8 && layout.skc_rcv_saddr < 8);
+        assert_ne!(layout.skc_daddr, layout.skc_rcv_saddr);
+        assert!(layout.sk_socket > layout.skc_family);
+        assert_eq!(layout.calls[0], libc::SYS_read as u32);
+    }
+}

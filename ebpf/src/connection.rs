@@ -1,0 +1,241 @@
+//! What the kernel remembers of connections, and how bytes that went over one become records.
+
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use genspan_common::{
+    event::{DataHeader, Direction, EventHeader, EventKind, SocketRole, flag},
+    limits::{DATA_TIERS, HEAD_BYTES, MAX_CHUNK, MAX_CHUNKS_PER_CALL, TAIL_BYTES},
+    loss::Loss,
+    map::{ConnectionKey, ConnectionState, mode},
+};
+
+use crate::{
+    emit::{self, Failed},
+    maps::{CONNECTIONS, MODES, SETTINGS, SWITCHES, lose},
+};
+
+/// Index into `SWITCHES` of "there are modes".
+const MODES_IN_USE: u32 = 1;
+
+/// The time of a call, when it was not taken at its entry.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// The peer ended its side.
+#[inline(always)]
+pub fn end_of_stream(key: ConnectionKey) {
+    if let Some(state) = CONNECTIONS.get_ptr(key) {
+        // SAFETY: from a lookup just now.
+        let generation = unsafe { (*state).generation };
+        emit::connection(EventKind::EndOfStream, key.ssl, generation);
+    }
+}
+
+/// The state of a connection, made when it is new.
+#[inline(always)]
+pub fn state_of(key: ConnectionKey, time: u64) -> Option<*mut ConnectionState> {
+    if let Some(state) = CONNECTIONS.get_ptr_mut(key) {
+        return Some(state);
+    }
+    let fresh = ConnectionState {
+        generation: time,
+        ..ConnectionState::default()
+    };
+    if CONNECTIONS.insert(key, fresh, 0).is_err() {
+        lose(Loss::ConnectionTableFull, 1);
+        return None;
+    }
+    CONNECTIONS.get_ptr_mut(key)
+}
+
+/// What the agent wants of this connection.
+#[inline(always)]
+pub fn mode_of(key: ConnectionKey, generation: u64) -> u32 {
+    match SWITCHES.get(MODES_IN_USE) {
+        Some(&n) if n != 0 => {}
+        _ => return mode::WHOLE,
+    }
+    match MODES.get_ptr(key) {
+        // SAFETY: from a lookup just now.
+        Some(m) if unsafe { (*m).generation } == generation => unsafe { (*m).mode },
+        _ => mode::WHOLE,
+    }
+}
+
+/// Which way requests go.
+#[inline(always)]
+fn requests(state: &ConnectionState) -> u32 {
+    if state.role == SocketRole::Accepted as u32 {
+        Direction::Read as u32
+    } else {
+        Direction::Write as u32
+    }
+}
+
+/// Whether the agent wants nothing more of a connection.
+#[inline(always)]
+pub fn is_unwanted(key: ConnectionKey, generation: u64) -> bool {
+    mode_of(key, generation) == mode::NOTHING
+}
+
+/// Bytes went over a connection: account for them, and copy what is wanted.
+#[inline(always)]
+pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from: u64, total: u64) {
+    let Some(state) = state_of(key, time) else {
+        return;
+    };
+    let d = direction as usize & 1;
+    // SAFETY: from a lookup just now. OpenSSL allows one thread at a time in an SSL object, so
+    // nobody else writes this entry. A socket may be read and written by two threads at a time:
+    // each direction has fields of its own, and of the shared ones only the size of the message
+    // can suffer, which is a limit and no position.
+    let state = unsafe { &mut *state };
+    let offset = state.transferred[d];
+    state.transferred[d] = offset.wrapping_add(total);
+    if state.message_direction != direction as u32 {
+        state.message_direction = direction as u32;
+        state.message = 0;
+    }
+    let before = state.message;
+    state.message = before.saturating_add(if total > 0x7fff_ffff {
+        0x7fff_ffff
+    } else {
+        total as u32
+    });
+
+    let limit = match mode_of(key, state.generation) {
+        mode::WHOLE => SETTINGS.load().message_bytes,
+        mode::HEADS if direction as u32 == requests(state) => HEAD_BYTES,
+        _ => {
+            state.before[d] |= flag::SKIPPED_BEFORE;
+            return;
+        }
+    };
+    let mut header = DataHeader {
+        header: EventHeader {
+            kind: EventKind::Data as u32,
+            tgid: key.tgid,
+            tid,
+            flags: 0,
+            time,
+        },
+        ssl: key.ssl,
+        generation: state.generation,
+        offset,
+        direction: direction as u32,
+        len: 0,
+    };
+    let room = u64::from(limit.saturating_sub(before));
+    if total <= room && total <= DATA_TIERS[DATA_TIERS.len() - 1] as u64 {
+        // Nearly every call: one record.
+        header.len = total as u32;
+        sent(state, d, &mut header, |h| emit::data(h, from));
+    } else {
+        large(state, d, header, from, total, room, limit > HEAD_BYTES);
+    }
+}
+
+/// Bytes went over a connection of which nothing can be copied.
+#[inline(always)]
+pub fn passed(key: ConnectionKey, direction: Direction, bytes: u64) {
+    if let Some(state) = CONNECTIONS.get_ptr_mut(key) {
+        let d = direction as usize & 1;
+        // SAFETY: as in `moved`.
+        let state = unsafe { &mut *state };
+        state.transferred[d] = state.transferred[d].wrapping_add(bytes);
+        state.before[d] |= flag::SKIPPED_BEFORE;
+        lose(Loss::UnfollowedBytes, bytes);
+    }
+}
+
+/// Sends a record and keeps the books of what was lost.
+#[inline(always)]
+fn sent(
+    state: &mut ConnectionState,
+    d: usize,
+    header: &mut DataHeader,
+    send: impl FnOnce(&DataHeader) -> Result<(), Failed>,
+) {
+    header.header.flags = state.before[d];
+    match send(header) {
+        Ok(()) => state.before[d] = 0,
+        Err(failed) => {
+            state.before[d] |= flag::LOST_BEFORE;
+            lose(
+                match failed {
+                    Failed::Full => Loss::RingFull,
+                    Failed::Unreadable => Loss::PayloadUnreadable,
+                },
+                1,
+            );
+        }
+    }
+}
+
+/// A call that is longer than one record or than the message's limit: as much as there is room
+/// for in records of the largest tier, then the tail.
+///
+/// Verifier: lengths that are computed from one another in a loop multiply its states past the
+/// limit of a million instructions. So the loop writes full records only, whose size and
+/// position are constants in each round, and the rest is written after it.
+#[inline(always)]
+fn large(
+    state: &mut ConnectionState,
+    d: usize,
+    mut header: DataHeader,
+    from: u64,
+    total: u64,
+    room: u64,
+    tail: bool,
+) {
+    const CHUNK: u64 = MAX_CHUNK as u64;
+    let start = header.offset;
+    let most = CHUNK * MAX_CHUNKS_PER_CALL as u64;
+    let mut done = if total < room { total } else { room };
+    if done > most {
+        lose(Loss::CallLimitBytes, done - most);
+        done = most;
+    }
+    header.len = MAX_CHUNK as u32;
+    for i in 0..u64::from(MAX_CHUNKS_PER_CALL) {
+        if (i + 1) * CHUNK > done {
+            break;
+        }
+        header.offset = start.wrapping_add(i * CHUNK);
+        let at = from.wrapping_add(i * CHUNK);
+        sent(state, d, &mut header, |h| emit::full(h, at, i == 0));
+    }
+    let rest = done & (CHUNK - 1);
+    if rest != 0 {
+        header.offset = start.wrapping_add(done - rest);
+        header.len = rest as u32;
+        let at = from.wrapping_add(done - rest);
+        sent(state, d, &mut header, |h| emit::data(h, at));
+    }
+    let left = total - done;
+    if left == 0 {
+        return;
+    }
+    let keep = if !tail {
+        0
+    } else if left > u64::from(TAIL_BYTES) {
+        u64::from(TAIL_BYTES)
+    } else {
+        left
+    };
+    if left > keep {
+        state.before[d] |= flag::SKIPPED_BEFORE;
+        lose(Loss::MessageLimitBytes, left - keep);
+    }
+    if keep == 0 {
+        return;
+    }
+    header.offset = start.wrapping_add(total - keep);
+    header.len = keep as u32;
+    let at = from.wrapping_add(total - keep);
+    sent(state, d, &mut header, |h| {
+        emit::tier::<{ TAIL_BYTES as usize }>(h, at)
+    });
+}
