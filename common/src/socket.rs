@@ -9,8 +9,6 @@ pub struct SocketLayout {
     pub task_files: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
-    /// `fdtable.max_fds`
-    pub fdt_max: u32,
     /// `fdtable.fd`
     pub fdt_fd: u32,
     /// `file.f_inode`
@@ -90,4 +88,4 @@ pub mod call {
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for SocketLayout {}
 
-const _: () = assert!(size_of::<SocketLayout>() == 4 * (24 + 4 + call::COUNT));
+const _: () = assert!(size_of::<SocketLayout>() == 4 * (23 + 4 + call::COUNT));

@@ -78,6 +78,28 @@ fn requests(state: &ConnectionState) -> u32 {
 #[inline(always)]
 pub fn is_unwanted(key: ConnectionKey, generation: u64) -> bool {
     mode_of(key, generation) == mode::NOTHING
+/// Whether the agent wants nothing of what goes this way.
+#[inline(always)]
+pub fn unwanted(key: ConnectionKey, state: &ConnectionState, direction: u32) -> bool {
+    match mode_of(key, state.generation) {
+        mode::WHOLE => false,
+        mode::HEADS => direction != requests(state),
+        _ => true,
+    }
+}
+
+/// Bytes went over a connection of which nobody wants them: only account for them.
+#[inline(always)]
+pub fn skip(state: &mut ConnectionState, direction: u32, bytes: u64) {
+    let d = direction as usize & 1;
+    state.transferred[d] = state.transferred[d].wrapping_add(bytes);
+    state.before[d] |= flag::SKIPPED_BEFORE;
+    if state.message_direction != direction {
+        state.message_direction = direction;
+        state.message = 0;
+    }
+    // At most 2 GiB: saturating is enough.
+    state.message = state.message.saturating_add(bytes as u32);
 }
 
 /// Bytes went over a connection: account for them, and copy what is wanted.
@@ -137,9 +159,10 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
     }
 }
 
-/// Bytes went over a connection of which nothing can be copied.
+/// Bytes went over a connection of which nothing can be copied: an empty record after them tells
+/// how many they were. `at` is an address that is not read.
 #[inline(always)]
-pub fn passed(key: ConnectionKey, direction: Direction, bytes: u64) {
+pub fn passed(key: ConnectionKey, tid: u32, direction: Direction, time: u64, at: u64, bytes: u64) {
     if let Some(state) = CONNECTIONS.get_ptr_mut(key) {
         let d = direction as usize & 1;
         // SAFETY: as in `moved`.
@@ -147,6 +170,21 @@ pub fn passed(key: ConnectionKey, direction: Direction, bytes: u64) {
         state.transferred[d] = state.transferred[d].wrapping_add(bytes);
         state.before[d] |= flag::SKIPPED_BEFORE;
         lose(Loss::UnfollowedBytes, bytes);
+        let header = &mut DataHeader {
+            header: EventHeader {
+                kind: EventKind::Data as u32,
+                tgid: key.tgid,
+                tid,
+                flags: 0,
+                time,
+            },
+            ssl: key.ssl,
+            generation: state.generation,
+            offset: state.transferred[d],
+            direction: direction as u32,
+            len: 0,
+        };
+        sent(state, d, header, |h| emit::tier::<{ DATA_TIERS[0] }>(h, at));
     }
 }
 

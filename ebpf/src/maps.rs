@@ -125,7 +125,6 @@ pub static SETTINGS: Global<Settings> = Global::new(Settings {
 pub static LAYOUT: Global<SocketLayout> = Global::new(SocketLayout {
     task_files: 0,
     files_fdt: 0,
-    fdt_max: 0,
     fdt_fd: 0,
     file_inode: 0,
     file_private: 0,

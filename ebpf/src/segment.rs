@@ -91,7 +91,7 @@ pub fn finished<C: EbpfContext>(ctx: &C, next: &ProgramArray, call: SocketCall, 
     moved(ctx, next, call, socket, returned as u64);
 }
 
-/// Bytes went over a stream socket.
+/// Bytes went over a socket.
 #[inline(always)]
 pub fn moved<C: EbpfContext>(
     ctx: &C,
@@ -112,15 +112,23 @@ pub fn moved<C: EbpfContext>(
         }
         return;
     }
+    let known = CONNECTIONS.get_ptr_mut(key);
+    if known.is_none() && socket::stream(socket).is_none() {
+        return;
+    }
     if call.time == 0 {
         call.time = connection::now();
     }
-    let Some(state) = connection::state_of(key, call.time) else {
+    let Some(state) = known.or_else(|| connection::state_of(key, call.time)) else {
         return;
     };
     // SAFETY: from a lookup just now; see `connection::moved` for who else may write.
     let state = unsafe { &mut *state };
     if state.nature == nature::FOREIGN || state.nature == nature::LINKED {
+        return;
+    }
+    if state.nature == nature::TOLD && connection::unwanted(key, state, call.direction) {
+        connection::skip(state, call.direction, bytes);
         return;
     }
     if call.shape == Shape::Message as u32 {
@@ -138,7 +146,9 @@ pub fn moved<C: EbpfContext>(
     let turn = state.message == 0 || state.message_direction != call.direction;
     if (turn || state.nature == nature::TLS) && carries_tls(state, &call) {
         state.nature = nature::TLS;
-        link(state, &call, socket.sk, id);
+        if let Some(sk) = socket::stream(socket) {
+            link(state, &call, sk, id);
+        }
         return;
     }
     if state.nature == nature::TLS {
@@ -164,8 +174,11 @@ pub fn moved<C: EbpfContext>(
 /// Tells the agent of a socket that was not seen before. False when nobody wants it.
 #[inline(always)]
 fn tell(state: &mut ConnectionState, socket: Socket) -> bool {
-    let family = socket::family_of(socket.sk);
-    let role = socket::role_of(socket.sk, family);
+    let Some(sk) = socket::stream(socket) else {
+        return false;
+    };
+    let family = socket::family_of(sk);
+    let role = socket::role_of(sk, family);
     let known = family == family::INET || family == family::INET6;
     if !known && (family != family::UNIX || role as u32 == SocketRole::Unknown as u32) {
         state.nature = nature::FOREIGN;
@@ -174,7 +187,7 @@ fn tell(state: &mut ConnectionState, socket: Socket) -> bool {
     state.role = role as u32;
     state.nature = nature::TOLD;
     // A record that was lost leaves the first bytes to tell the role.
-    socket::tell(socket.object, state.generation, socket.sk, role);
+    socket::tell(socket.object, state.generation, sk, role);
     true
 }
 
@@ -290,7 +303,7 @@ pub fn copy<C: EbpfContext>(ctx: &C, next: &ProgramArray) {
     let (mut from, mut len, mut more) = (call.address, call.left, false);
     if call.shape == Shape::Vector as u32 {
         if call.segments == 0 || call.done >= MAX_SEGMENTS {
-            connection::passed(key, direction, call.left);
+            connection::passed(key, tid, direction, call.time, call.address, call.left);
             return;
         }
         let (Some(base), Some(size)) = (
@@ -298,7 +311,7 @@ pub fn copy<C: EbpfContext>(ctx: &C, next: &ProgramArray) {
             user::<u64>(call.address.wrapping_add(8)),
         ) else {
             lose(Loss::PayloadUnreadable, 1);
-            connection::passed(key, direction, call.left);
+            connection::passed(key, tid, direction, call.time, call.address, call.left);
             return;
         };
         from = base;
@@ -307,7 +320,7 @@ pub fn copy<C: EbpfContext>(ctx: &C, next: &ProgramArray) {
             more = true;
         }
     } else if call.shape != Shape::Buffer as u32 {
-        connection::passed(key, direction, call.left);
+        connection::passed(key, tid, direction, call.time, call.address, call.left);
         return;
     }
     if len > MOST {

@@ -24,11 +24,11 @@ const STREAM: u16 = 1;
 /// `SHUTDOWN_MASK`: both directions are shut down (`include/net/sock.h`).
 const SHUT_BOTH: u8 = 3;
 
-/// A stream socket.
+/// A socket, of whatever type.
 #[derive(Clone, Copy)]
 pub struct Socket {
-    /// Its `struct sock`.
-    pub sk: u64,
+    /// Its `struct file`.
+    file: u64,
     /// [`ConnectionKey::ssl`] of it.
     pub object: u64,
 }
@@ -46,7 +46,8 @@ fn pointer(base: u64, offset: u32) -> Option<u64> {
     field::<u64>(base, offset).filter(|p| *p != 0)
 }
 
-/// The stream socket behind a descriptor of the current process; none when it is anything else.
+/// The socket behind a descriptor of the current process; none when it is anything else. The
+/// descriptor is one that the kernel took just now.
 #[inline(always)]
 pub fn of_descriptor(fd: u32) -> Option<Socket> {
     let layout = LAYOUT.load();
@@ -54,38 +55,42 @@ pub fn of_descriptor(fd: u32) -> Option<Socket> {
     let task = unsafe { bpf_get_current_task() };
     let files = pointer(task, layout.task_files)?;
     let table = pointer(files, layout.files_fdt)?;
-    if fd >= field::<u32>(table, layout.fdt_max)? {
-        return None;
-    }
     let all = pointer(table, layout.fdt_fd)?;
     let file = pointer(all.wrapping_add(u64::from(fd) * 8), 0)?;
-    of_file(file)
-}
-
-#[inline(always)]
-fn of_file(file: u64) -> Option<Socket> {
-    let layout = LAYOUT.load();
     let inode = pointer(file, layout.file_inode)?;
     if field::<u16>(inode, layout.inode_mode)? & FILE_TYPE != TYPE_SOCKET {
         return None;
     }
-    let socket = pointer(file, layout.file_private)?;
-    if field::<u16>(socket, layout.socket_type)? != STREAM {
-        return None;
-    }
-    Some(Socket {
-        sk: pointer(socket, layout.socket_sk)?,
-        object: field::<u64>(inode, layout.inode_ino)? | SOCKET,
-    })
+    numbered(file, inode)
 }
 
-/// The stream socket above a `struct sock`.
+/// The socket above a `struct sock`.
 #[inline(always)]
 pub fn of_sock(sk: u64) -> Option<Socket> {
     let layout = LAYOUT.load();
     let socket = pointer(sk, layout.sk_socket)?;
     let file = pointer(socket, layout.socket_file)?;
-    of_file(file).filter(|s| s.sk == sk)
+    numbered(file, pointer(file, layout.file_inode)?)
+}
+
+#[inline(always)]
+fn numbered(file: u64, inode: u64) -> Option<Socket> {
+    let number = field::<u64>(inode, LAYOUT.load().inode_ino)?;
+    Some(Socket {
+        file,
+        object: number | SOCKET,
+    })
+}
+
+/// The `struct sock` of a socket, if it is one for streams.
+#[inline(always)]
+pub fn stream(socket: Socket) -> Option<u64> {
+    let layout = LAYOUT.load();
+    let socket = pointer(socket.file, layout.file_private)?;
+    if field::<u16>(socket, layout.socket_type)? != STREAM {
+        return None;
+    }
+    pointer(socket, layout.socket_sk)
 }
 
 /// Whether the process is done with a socket: `close` shuts down both directions first

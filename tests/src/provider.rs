@@ -8,10 +8,11 @@ use std::process::Command;
 /// A server on loopback that prints its port.
 #[derive(Debug)]
 pub struct Provider {
-    _process: Process,
+    process: Process,
     /// Where it listens.
     pub port: u16,
     certs: PathBuf,
+    plain: bool,
 }
 
 impl Provider {
@@ -41,6 +42,23 @@ impl Provider {
         Self::start_with(temp, &python, &program, "provider", &["--http2"]).map(Some)
     }
 
+    /// The same without TLS.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_plain(temp: &Temp) -> Result<Option<Self>> {
+        let Some(python) = need::any_python()? else {
+            return Ok(None);
+        };
+        let program = programs().join("provider.py");
+        let provider = Self::start_with(temp, &python, &program, "plain-provider", &["--plain"])?;
+        Ok(Some(Self {
+            plain: true,
+            ..provider
+        }))
+    }
+
     /// A server of our own; `name` tells its log apart.
     ///
     /// # Errors
@@ -55,7 +73,7 @@ impl Provider {
         python: &Path,
         program: &Path,
         name: &str,
-        arguments: &[&str],
+        options: &[&str],
     ) -> Result<Self> {
         let certs = match std::env::var_os("GENSPAN_CERTS") {
             Some(dir) => PathBuf::from(dir),
@@ -68,7 +86,7 @@ impl Provider {
             .arg("--certs")
             .arg(&certs)
             .arg("--stop-with-stdin")
-            .args(arguments);
+            .args(options);
         let mut process = Process::start(&mut command, &temp.file(&format!("{name}.err")))?;
         let line = process.line()?;
         let port = line
@@ -76,9 +94,10 @@ impl Provider {
             .parse()
             .with_context(|| format!("{name} printed {line:?}"))?;
         Ok(Self {
-            _process: process,
+            process,
             port,
             certs,
+            plain: false,
         })
     }
 
@@ -91,6 +110,13 @@ impl Provider {
     /// The base URL of its API.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("https://localhost:{}/v1", self.port)
+        let scheme = if self.plain { "http" } else { "https" };
+        format!("{scheme}://localhost:{}/v1", self.port)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 }

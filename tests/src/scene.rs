@@ -56,6 +56,24 @@ impl Scene {
         }))
     }
 
+    /// A new one whose provider speaks without TLS; none when something is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn plain() -> Result<Option<Self>> {
+        if need::root()?.is_none() {
+            return Ok(None);
+        }
+        let temp = Temp::new()?;
+        let provider = Provider::start_plain(&temp)?;
+        Ok(provider.map(|provider| Self {
+            provider,
+            temp,
+            programs: AtomicU32::new(0),
+        }))
+    }
+
     /// A command with the environment that clients of the provider have.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         self.command_for(program, &self.provider)

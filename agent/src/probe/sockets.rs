@@ -249,7 +249,6 @@ pub(super) fn layout(kernel: &Offsets<'_>) -> Result<SocketLayout, BtfError> {
     Ok(SocketLayout {
         task_files: kernel.of("task_struct", "files")?,
         files_fdt: kernel.of("files_struct", "fdt")?,
-        fdt_max: kernel.of("fdtable", "max_fds")?,
         fdt_fd: kernel.of("fdtable", "fd")?,
         file_inode: kernel.of("file", "f_inode")?,
         file_private: kernel.of("file", "private_data")?,

@@ -104,6 +104,16 @@ impl Assembler {
             return;
         };
         if data.bytes.is_empty() {
+            // It tells of bytes before it that nobody will send: worth knowing at once, when
+            // nothing else is waited for.
+            if let Some(next) = self.next
+                && data.skipped_before
+                && data.offset > next
+                && self.held.is_empty()
+            {
+                self.gap_to(next, data.offset, data.time, GapReason::Skipped, out);
+                self.next = Some(data.offset);
+            }
             return;
         }
         let next = match self.next {

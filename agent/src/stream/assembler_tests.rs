@@ -54,6 +54,25 @@ fn in_order() {
 }
 
 #[test]
+fn an_empty_record_tells_of_skipped_bytes() {
+    check(
+        &[(0, 0, "ab"), (9, SKIPPED, ""), (9, 0, "cd")],
+        "ab <7 Skipped> cd |",
+    );
+    check(&[(0, 0, "ab"), (9, SKIPPED, "")], "ab <7 Skipped> |");
+    // Not when others are missing before it, nor twice, nor without a word of it.
+    check(
+        &[(0, 0, "ab"), (4, 0, "ef"), (9, SKIPPED, ""), (2, 0, "cd")],
+        "ab cd ef |",
+    );
+    check(
+        &[(0, 0, "ab"), (9, SKIPPED, ""), (9, SKIPPED, "")],
+        "ab <7 Skipped> |",
+    );
+    check(&[(0, 0, "ab"), (9, 0, ""), (2, 0, "cd")], "ab cd |");
+}
+
+#[test]
 fn duplicates_and_overlaps_are_trimmed() {
     let c = check(&[(0, 0, "abcd"), (0, 0, "abcd"), (1, 0, "bc")], "abcd |");
     assert_eq!(c.stale_bytes, 6);

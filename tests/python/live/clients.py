@@ -45,9 +45,14 @@ class Stdlib:
         import http.client
 
         if self.connection is None:
-            self.connection = http.client.HTTPSConnection(
-                BASE.hostname, BASE.port, context=context(), timeout=30
-            )
+            if BASE.scheme == "https":
+                self.connection = http.client.HTTPSConnection(
+                    BASE.hostname, BASE.port, context=context(), timeout=30
+                )
+            else:
+                self.connection = http.client.HTTPConnection(
+                    BASE.hostname, BASE.port, timeout=30
+                )
         try:
             self.connection.request(method, path, data, headers)
             answer = self.connection.getresponse()
@@ -69,7 +74,7 @@ class Urllib:
         import urllib.error
         import urllib.request
 
-        url = f"https://{BASE.netloc}{path}"
+        url = f"{BASE.scheme}://{BASE.netloc}{path}"
         request = urllib.request.Request(url, data, headers, method=method)
         try:
             answer = urllib.request.urlopen(request, context=context(), timeout=30)
@@ -90,7 +95,7 @@ class Requests:
         self.session.verify = os.environ["SSL_CERT_FILE"]
 
     def send(self, method, path, headers, data, stop_after):
-        url = f"https://{BASE.netloc}{path}"
+        url = f"{BASE.scheme}://{BASE.netloc}{path}"
         answer = self.session.request(
             method, url, headers=headers, data=data, stream=True, timeout=30
         )
@@ -113,7 +118,7 @@ class Httpx:
         self.client = httpx.Client(verify=context(), timeout=30, http2=self.http2)
 
     def send(self, method, path, headers, data, stop_after):
-        url = f"https://{BASE.netloc}{path}"
+        url = f"{BASE.scheme}://{BASE.netloc}{path}"
         with self.client.stream(method, url, headers=headers, content=data) as answer:
             if stop_after:
                 return answer.status_code, enough(lines(answer.iter_bytes()), stop_after)
@@ -131,7 +136,7 @@ class HttpxAsync:
         self.client = httpx.AsyncClient(verify=context(), timeout=30, http2=self.http2)
 
     async def send(self, method, path, headers, data, stop_after):
-        url = f"https://{BASE.netloc}{path}"
+        url = f"{BASE.scheme}://{BASE.netloc}{path}"
         async with self.client.stream(method, url, headers=headers, content=data) as answer:
             if not stop_after:
                 return answer.status_code, await answer.aread()
@@ -168,7 +173,7 @@ class Aiohttp:
             self.session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=context()), auto_decompress=False
             )
-        url = f"https://{BASE.netloc}{path}"
+        url = f"{BASE.scheme}://{BASE.netloc}{path}"
         async with self.session.request(method, url, headers=headers, data=data) as answer:
             if not stop_after:
                 body = await answer.read()
