@@ -578,3 +578,7 @@ mod tests;
 #[cfg(test)]
 #[path = "pipeline_http2_tests.rs"]
 mod http2_tests;
+
+#[cfg(test)]
+#[path = "pipeline_socket_tests.rs"]
+mod socket_tests;
