@@ -463,6 +463,10 @@ fn hand_to(
 struct Unserved;
 
 impl ExchangeSink for Unserved {
+    fn half_seen(&mut self, _: ExchangeId, _: ConnectionId, _: u32, _: BootTime) -> Interest {
+        Interest::Unwanted
+    }
+
     fn request_head(
         &mut self,
         _: ExchangeId,
@@ -485,6 +489,8 @@ impl ExchangeSink for Unserved {
     fn response_body(&mut self, _: ExchangeId, _: BootTime, _: u64, _: &[u8]) {}
 
     fn response_event(&mut self, _: ExchangeId, _: BootTime, _: SseEvent<'_>) {}
+
+    fn response_doubtful(&mut self, _: ExchangeId) {}
 
     fn response_end(&mut self, _: ExchangeId, _: BootTime, _: Defects) {}
 }

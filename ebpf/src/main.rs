@@ -5,6 +5,9 @@
 //! | `tls_read_enter`, `tls_read_ex_enter`, `tls_read_return` | uprobes on OpenSSL's reads | `openssl.rs` |
 //! | `tls_write_enter`, `tls_write_ex_enter`, `tls_write_return` | uprobes on OpenSSL's writes | `openssl.rs` |
 //! | `tls_free` | uprobe on `SSL_free` | `openssl.rs` |
+//! | `socket_read`, `socket_write`, … and their `_enter` forms, `socket_return`, `socket_close` | uprobes on the C library | `libc.rs` |
+//! | `socket_sent`, `socket_received`, `socket_syscall`, `socket_state` | raw tracepoints, only where asked for or needed | `syscall.rs` |
+//! | `socket_segment`, `socket_segment_raw` | tail calls of those | `segment.rs` |
 //! | `libraries_changed` | uprobe on the dynamic linker's `_dl_debug_state` | `linker.rs` |
 //! | `process_fork`, `process_exec`, `process_exit` | raw tracepoints of the scheduler | `process.rs` |
 //!

@@ -111,7 +111,7 @@ fn places<'d, R: ReadRef<'d>>(image: &Image<'d, R>) -> Option<SocketPlacements> 
                     .get(*at)
                     .is_some_and(|&to| to != function && place::hands_over(image, function, to))
             };
-            if !["recvfrom", "sendto"].iter().any(|at| twice(&at)) {
+            if !["recvfrom", "sendto"].iter().any(twice) {
                 calls.extend(
                     place::own(image, function, Form::Plain).map(|p| SocketPlace {
                         program,
