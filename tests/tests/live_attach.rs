@@ -144,11 +144,13 @@ fn check_half_seen(span: &Span, whole: &Call) {
         attr::REQUEST_MODEL,
         attr::REQUEST_STREAM,
         attr::INPUT_MESSAGES,
-        attr::SERVER_ADDRESS,
         attr::RESPONSE_TIME_TO_FIRST_CHUNK,
     ] {
         assert!(span.attribute(absent).is_null(), "{absent}");
     }
+    // The name that the client used was not seen; if its socket was, where the call went.
+    let address = span.attribute(attr::SERVER_ADDRESS);
+    assert_eq!(address, span.attribute(attr::NETWORK_PEER_ADDRESS));
 }
 
 /// The whole answer was seen, but not what it answers.
