@@ -78,6 +78,8 @@ fn requests(state: &ConnectionState) -> u32 {
 #[inline(always)]
 pub fn is_unwanted(key: ConnectionKey, generation: u64) -> bool {
     mode_of(key, generation) == mode::NOTHING
+}
+
 /// Whether the agent wants nothing of what goes this way.
 #[inline(always)]
 pub fn unwanted(key: ConnectionKey, state: &ConnectionState, direction: u32) -> bool {

@@ -94,6 +94,11 @@ pub static SOCKET_CALLS: HashMap<u32, SocketCall> = HashMap::with_max_entries(MA
 #[map]
 pub static SEGMENT_PROBE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
+/// The same for probes of multi-uprobe links: since Linux 6.18 a tail call stays within what
+/// programs are attached to as well. The agent puts it in the place of [`SEGMENT_PROBE`] for them.
+#[map]
+pub static SEGMENT_MULTI: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
 /// The same for tracepoints: a tail call stays within a type of programs.
 #[map]
 pub static SEGMENT_TRACEPOINT: ProgramArray = ProgramArray::with_max_entries(1, 0);

@@ -34,6 +34,8 @@ use super::kernel::Link;
 /// place is taken up only when the grace period of the first is over.
 const FIRST_KERNEL: (u32, u32) = (6, 13);
 
+/// `BPF_MAP_UPDATE_ELEM`.
+const MAP_UPDATE: libc::c_long = 2;
 /// `BPF_PROG_LOAD` (`include/uapi/linux/bpf.h`).
 const PROG_LOAD: libc::c_long = 5;
 /// `BPF_LINK_CREATE`.
@@ -46,7 +48,7 @@ const UPROBE_MULTI: u32 = 48;
 const UPROBE_SESSION: u32 = 57;
 
 /// The programs, and whether each is run on return as well.
-const PROGRAMS: [(&str, bool); 8] = [
+const PROGRAMS: [(&str, bool); 18] = [
     ("tls_read", true),
     ("tls_read_ex", true),
     ("tls_read_public_ex", true),
@@ -55,7 +57,22 @@ const PROGRAMS: [(&str, bool); 8] = [
     ("tls_write_ex5", true),
     ("tls_free", false),
     ("libraries_changed", false),
+    ("socket_read", false),
+    ("socket_recv", false),
+    ("socket_readv", false),
+    ("socket_recvmsg", false),
+    ("socket_write", false),
+    ("socket_writev", false),
+    ("socket_sendmsg", false),
+    ("socket_sendfile", false),
+    ("socket_close", false),
+    (SEGMENT, false),
 ];
+
+/// The program that copies a segment of a call on a socket, by tail calls.
+const SEGMENT: &str = "socket_segment";
+/// The table of its like for perf's probes, and the one that takes its place here.
+const SEGMENTS: (&str, &str) = ("SEGMENT_PROBE", "SEGMENT_MULTI");
 
 /// Most links asked for that the kernel has not given yet; beyond it we wait for each.
 const MOST_ASKED: usize = 512;
@@ -115,10 +132,14 @@ impl MultiProbes {
         }
         let mut object = Object::parse(object)?;
         let maps = std::mem::take(&mut object.maps);
-        let fds: HashMap<&str, RawFd> = ebpf
+        let mut fds: HashMap<&str, RawFd> = ebpf
             .maps()
             .filter_map(|(name, map)| Some((name, map_data(map)?.fd().as_fd().as_raw_fd())))
             .collect();
+        let table = fds.get(SEGMENTS.1).copied();
+        if let Some(table) = table {
+            fds.insert(SEGMENTS.0, table);
+        }
         let joined = maps.iter().filter_map(|(name, map)| {
             // A loader leaves out what the kernel knows nothing of.
             let known = fds.get(name.as_str());
@@ -151,6 +172,12 @@ impl MultiProbes {
                 },
             )?;
             programs.insert(name, Program { fd, attach_type });
+        }
+        if let (Some(table), Some(segment)) = (table, programs.get(SEGMENT)) {
+            chain(table, segment).map_err(|source| MultiError::Refused {
+                program: SEGMENT,
+                source,
+            })?;
         }
         Ok(Self {
             programs,
@@ -266,6 +293,43 @@ struct LinkCreate {
     multi_flags: u32,
     pid: u32,
     zero: u32,
+}
+
+/// `bpf_attr` for `BPF_MAP_UPDATE_ELEM`.
+#[repr(C)]
+struct MapUpdate {
+    map: RawFd,
+    zero: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Makes a program the first of a table of programs.
+fn chain(table: RawFd, program: &Program) -> io::Result<()> {
+    let (key, value) = (0u32, program.fd.as_raw_fd());
+    let attributes = MapUpdate {
+        map: table,
+        zero: 0,
+        key: (&raw const key) as u64,
+        value: (&raw const value) as u64,
+        flags: 0,
+    };
+    // SAFETY: the structure is the kernel's for this command, and what it points to lives until
+    // the call is over.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            MAP_UPDATE,
+            &raw const attributes,
+            size_of::<MapUpdate>(),
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The `bpf` system call, for commands that give a descriptor.

@@ -90,6 +90,29 @@ pub struct SocketPlacements {
     pub close: Option<u64>,
 }
 
+/// Programs, each with its place.
+type Programs = Vec<(&'static str, u64)>;
+
+impl SocketPlacements {
+    /// The programs that stand alone, and those for entry and return, which are perf's: libraries
+    /// that need them are rare.
+    fn programs(&self) -> (Programs, Programs) {
+        let (mut single, mut paired) = (Programs::new(), Programs::new());
+        for place in &self.calls {
+            let (behind, enter) = place.program.names();
+            if place.behind {
+                single.push((behind, place.offset));
+            } else {
+                // The return before the entry, as for TLS.
+                paired.push((RETURN, place.offset));
+                paired.push((enter, place.offset));
+            }
+        }
+        single.extend(self.close.map(|close| (CLOSE, close)));
+        (single, paired)
+    }
+}
+
 const RETURN: &str = "socket_return";
 const CLOSE: &str = "socket_close";
 const SEGMENT: &str = "socket_segment";
@@ -205,20 +228,22 @@ impl Kernel {
         path: &Path,
         places: &SocketPlacements,
     ) -> Result<Probes, AttachError> {
-        let mut probes = Probes::default();
-        for place in &places.calls {
-            let (behind, enter) = place.program.names();
-            if place.behind {
-                probes.push(self.attach(behind, pid, path, place.offset)?);
-            } else {
-                // The return before the entry, as for TLS.
-                probes.push(self.attach(RETURN, pid, path, place.offset)?);
-                probes.push(self.attach(enter, pid, path, place.offset)?);
-            }
-        }
-        if let Some(close) = places.close {
-            probes.push(self.attach(CLOSE, pid, path, close)?);
-        }
+        let (single, paired) = places.programs();
+        let mut probes = self.attach(pid, path, &single)?;
+        probes.join(self.attach_perf(pid, path, &paired)?);
+        Ok(probes)
+    }
+
+    /// The same for a process that was just forked: see [`Self::attach_tls_soon`].
+    fn attach_sockets_soon(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        places: &SocketPlacements,
+    ) -> Result<Probes, AttachError> {
+        let (single, paired) = places.programs();
+        let mut probes = self.attach_soon(pid, path, &single)?;
+        probes.join(self.attach_perf(pid, path, &paired)?);
         Ok(probes)
     }
 
@@ -341,7 +366,7 @@ impl Sockets {
                 continue;
             };
             let reach = Path::new("/proc").join(pid.to_string()).join(rest);
-            if let Ok(probes) = kernel.attach_sockets(pid, &reach, &library.places) {
+            if let Ok(probes) = kernel.attach_sockets_soon(pid, &reach, &library.places) {
                 own.libraries.push(Library {
                     id: library.id,
                     reach,
