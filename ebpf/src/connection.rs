@@ -50,12 +50,17 @@ pub fn state_of(key: ConnectionKey, time: u64) -> Option<*mut ConnectionState> {
     CONNECTIONS.get_ptr_mut(key)
 }
 
+/// Whether the agent has said of any connection what it wants.
+#[inline(always)]
+pub fn modes_in_use() -> bool {
+    matches!(SWITCHES.get(MODES_IN_USE), Some(&n) if n != 0)
+}
+
 /// What the agent wants of this connection.
 #[inline(always)]
 pub fn mode_of(key: ConnectionKey, generation: u64) -> u32 {
-    match SWITCHES.get(MODES_IN_USE) {
-        Some(&n) if n != 0 => {}
-        _ => return mode::WHOLE,
+    if !modes_in_use() {
+        return mode::WHOLE;
     }
     match MODES.get_ptr(key) {
         // SAFETY: from a lookup just now.

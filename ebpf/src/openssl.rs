@@ -152,6 +152,9 @@ fn either(ctx: &ProbeContext, direction: Direction, length: Length) -> u32 {
 /// Whether nothing of this connection is wanted any more: then its calls need no return.
 #[inline(always)]
 fn unwanted(ssl: u64) -> bool {
+    if !connection::modes_in_use() {
+        return false;
+    }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let key = ConnectionKey { ssl, tgid, zero: 0 };
     match CONNECTIONS.get_ptr(key) {
