@@ -157,6 +157,21 @@ impl Probes {
         self.0.append(&mut others.0);
     }
 
+    /// Waits for those that were only asked for; false when one is not to be had.
+    pub(super) fn settle(&mut self) -> bool {
+        let mut all = true;
+        for link in std::mem::take(&mut self.0) {
+            let link = match link {
+                // A panic in there was told by its hook.
+                Link::Asked(asked) => asked.join().ok().flatten().map(Link::Multi),
+                link => Some(link),
+            };
+            all &= link.is_some();
+            self.0.extend(link);
+        }
+        all
+    }
+
     /// How many links hold them.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -253,7 +268,8 @@ impl Kernel {
         let multi = if options.perf_probes {
             None
         } else {
-            MultiProbes::load(OBJECT, &ebpf)
+            let sockets = matches!(options.sockets, SocketWay::Auto | SocketWay::Libc);
+            MultiProbes::load(OBJECT, &ebpf, sockets)
                 .inspect_err(|e| tracing::debug!("no multi-uprobes: {e}"))
                 .ok()
                 .map(Arc::new)
@@ -272,7 +288,7 @@ impl Kernel {
             program.load().map_err(|e| refused(name, e))?;
             program.attach(tracepoint).map_err(|e| refused(name, e))?;
         }
-        let sockets = sockets::load(&mut ebpf, options.sockets)?;
+        let sockets = sockets::load(&mut ebpf, options.sockets, multi.is_some())?;
         let logger = if options.debug {
             log_of(&mut ebpf)
         } else {

@@ -121,12 +121,13 @@ pub(super) struct MultiProbes {
 }
 
 impl MultiProbes {
-    /// Loads the uprobe programs of `object`, which `ebpf` was made of, for the maps of `ebpf`.
+    /// Loads the uprobe programs of `object`, which `ebpf` was made of, for the maps of `ebpf`;
+    /// those for sockets only when they are wanted.
     ///
     /// # Errors
     ///
     /// When this kernel cannot; perf's uprobes are the other way.
-    pub(super) fn load(object: &[u8], ebpf: &Ebpf) -> Result<Self, MultiError> {
+    pub(super) fn load(object: &[u8], ebpf: &Ebpf, sockets: bool) -> Result<Self, MultiError> {
         if kernel_version().is_none_or(|v| v < FIRST_KERNEL) {
             return Err(MultiError::OldKernel);
         }
@@ -154,7 +155,8 @@ impl MultiProbes {
         object.relocate_maps(joined, &text)?;
         object.relocate_calls(&text)?;
         let mut programs = HashMap::new();
-        for (name, session) in PROGRAMS {
+        let wanted = |name: &str| sockets || !name.starts_with("socket_");
+        for (name, session) in PROGRAMS.into_iter().filter(|(name, _)| wanted(name)) {
             let program = object.programs.get(name).ok_or(MultiError::Missing(name))?;
             let function = object
                 .functions

@@ -122,7 +122,10 @@ const SEGMENT_RAW: &str = "socket_segment_raw";
 #[derive(Debug, Default)]
 pub(super) struct SocketState {
     way: SocketWay,
+    /// The tracepoints are there.
     tracing: bool,
+    /// perf's programs are there.
+    probes: bool,
 }
 
 impl SocketState {
@@ -132,18 +135,19 @@ impl SocketState {
     }
 }
 
-/// Loads what the way needs.
-pub(super) fn load(ebpf: &mut Ebpf, way: SocketWay) -> Result<SocketState, LoadError> {
+/// Loads what the way needs; with `multi`, what goes into those links is loaded already.
+pub(super) fn load(ebpf: &mut Ebpf, way: SocketWay, multi: bool) -> Result<SocketState, LoadError> {
     let mut state = SocketState {
         way,
-        tracing: false,
+        ..SocketState::default()
     };
     match way {
         SocketWay::Off => {}
-        SocketWay::Libc => load_probes(ebpf)?,
+        SocketWay::Auto | SocketWay::Libc if multi => {}
+        SocketWay::Libc => load_probes(ebpf, &mut state)?,
         SocketWay::Auto => {
             // TLS can be read without: Linux before 5.10 has no tail calls in such programs.
-            if let Err(error) = load_probes(ebpf) {
+            if let Err(error) = load_probes(ebpf, &mut state) {
                 tracing::warn!("plain sockets are not read: {error}");
                 state.way = SocketWay::Off;
             }
@@ -153,14 +157,20 @@ pub(super) fn load(ebpf: &mut Ebpf, way: SocketWay) -> Result<SocketState, LoadE
     Ok(state)
 }
 
-fn load_probes(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+/// Loads the programs for perf's probes; once.
+fn load_probes(ebpf: &mut Ebpf, state: &mut SocketState) -> Result<(), LoadError> {
+    if state.probes {
+        return Ok(());
+    }
     let programs = SocketProgram::ALL.iter().map(|p| p.names());
     let names = programs.flat_map(|(behind, enter)| [behind, enter]);
     for name in names.chain([RETURN, CLOSE, SEGMENT]) {
         let program = uprobe(ebpf, name)?;
         program.load().map_err(|e| refused(name, e))?;
     }
-    chain(ebpf, "SEGMENT_PROBE", SEGMENT)
+    chain(ebpf, "SEGMENT_PROBE", SEGMENT)?;
+    state.probes = true;
+    Ok(())
 }
 
 /// Makes a program the one that copies the next segment.
@@ -229,9 +239,32 @@ impl Kernel {
         places: &SocketPlacements,
     ) -> Result<Probes, AttachError> {
         let (single, paired) = places.programs();
-        let mut probes = self.attach(pid, path, &single)?;
-        probes.join(self.attach_perf(pid, path, &paired)?);
+        // All at once: each waits for the kernel's grace period.
+        let mut probes = self.attach_soon(pid, path, &single)?;
+        if !probes.settle() {
+            // Once more, for the reason.
+            probes = self.attach(pid, path, &single)?;
+        }
+        probes.join(self.attach_pairs(pid, path, &paired)?);
         Ok(probes)
+    }
+
+    /// Puts programs for entry and return.
+    fn attach_pairs(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        programs: &Programs,
+    ) -> Result<Probes, AttachError> {
+        if programs.is_empty() {
+            return Ok(Probes::default());
+        }
+        let (ebpf, state) = self.socket_parts();
+        if let Err(error) = load_probes(ebpf, state) {
+            tracing::warn!(pid, "plain sockets: {error}");
+        }
+        // Says so where it could not be loaded.
+        self.attach_perf(pid, path, programs)
     }
 
     /// The same for a process that was just forked: see [`Self::attach_tls_soon`].
@@ -243,7 +276,7 @@ impl Kernel {
     ) -> Result<Probes, AttachError> {
         let (single, paired) = places.programs();
         let mut probes = self.attach_soon(pid, path, &single)?;
-        probes.join(self.attach_perf(pid, path, &paired)?);
+        probes.join(self.attach_pairs(pid, path, &paired)?);
         Ok(probes)
     }
 
