@@ -212,6 +212,7 @@ pub(crate) mod test_support {
             error: None,
             attributes,
             events: Vec::new(),
+            chunk_gaps: None,
             pid: 4242,
             resource,
         }

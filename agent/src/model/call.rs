@@ -6,6 +6,7 @@ use core::net::SocketAddr;
 use super::defect::Defects;
 use super::event::ConnectionId;
 use super::exchange::ExchangeId;
+use super::gaps::ChunkGaps;
 use super::time::BootTime;
 use serde_json::Value as Json;
 
@@ -281,6 +282,8 @@ pub struct CallResponse {
     pub tools: Vec<ToolDefinition>,
     /// Chunks of a streamed answer.
     pub chunks: u64,
+    /// Times between them, from the first with output on.
+    pub chunk_gaps: Option<Box<ChunkGaps>>,
     /// The provider's id of the HTTP request (`x-request-id`).
     pub request_id: Option<String>,
 }

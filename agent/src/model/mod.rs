@@ -4,6 +4,7 @@ pub mod call;
 pub mod defect;
 pub mod event;
 pub mod exchange;
+pub mod gaps;
 pub mod process;
 pub mod span;
 pub mod time;

@@ -1,5 +1,6 @@
 //! Finished spans, ready for any exporter.
 
+use super::gaps::ChunkGaps;
 use super::time::WallTime;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -105,6 +106,8 @@ pub struct Span {
     pub attributes: Attributes,
     /// Events.
     pub events: Vec<SpanEvent>,
+    /// Times between the chunks of a streamed answer; they become a metric, not an attribute.
+    pub chunk_gaps: Option<Box<ChunkGaps>>,
     /// Process that it belongs to, for views.
     pub pid: u32,
     /// Resource.

@@ -9,6 +9,7 @@ use super::text::Room;
 use crate::model::call::{CallError, CallResponse};
 use crate::model::defect::Defects;
 use crate::model::exchange::{Headers, ResponseHead, SseEvent};
+use crate::model::gaps::ChunkGaps;
 use crate::model::time::BootTime;
 use crate::protocol::JsonArray;
 
@@ -49,6 +50,7 @@ pub(super) struct Response {
     room: Room,
     chunks: u64,
     first_output: Option<BootTime>,
+    gaps: Option<Box<ChunkGaps>>,
     broken_event: bool,
     /// What comes may be of another response.
     doubtful: bool,
@@ -79,6 +81,7 @@ impl Response {
             room: Room(text_bytes),
             chunks: 0,
             first_output: None,
+            gaps: None,
             broken_event: false,
             doubtful: false,
             over: None,
@@ -88,6 +91,9 @@ impl Response {
     /// So much is missing that what follows may be of another response.
     pub(super) fn doubt(&mut self) {
         self.doubtful = true;
+        if let Some(gaps) = &mut self.gaps {
+            gaps.interrupted();
+        }
     }
 
     /// Whether an event names the response that those before it were of.
@@ -214,6 +220,9 @@ impl Response {
                 if output {
                     self.first_output.get_or_insert(time);
                 }
+                if self.first_output.is_some() {
+                    self.gaps.get_or_insert_default().chunk(time);
+                }
             }
             Seen::Broken => self.broken_event = true,
             Seen::Nothing => {}
@@ -263,6 +272,7 @@ impl Response {
             outcome.defects.add(Defects::TOO_MANY_PARTS);
         }
         outcome.answer.response.chunks = self.chunks;
+        outcome.answer.response.chunk_gaps = self.gaps;
         let refused = self.head.as_ref().is_some_and(|h| h.status >= 400);
         if ended_by_server && outcome.defects.has(Defects::RESPONSE_CUT) && !refused {
             broken_off(&mut outcome);

@@ -65,6 +65,7 @@ pub(super) fn of_call(
         error,
         attributes: set.done(),
         events,
+        chunk_gaps: call.response.chunk_gaps,
         pid: call.connection.pid,
         resource: known.resource.clone(),
     }
