@@ -1,13 +1,15 @@
 //! genspan: zero-code tracing of LLM applications, from the kernel.
 //!
 //! Data flows one way: [`model::event`]s come in from the capture side, pass the pure stages
-//! ([`stream`], [`protocol`], [`provider`], [`trace`]) and leave as [`model::span`]s. See
+//! ([`stream`], [`protocol`], [`provider`], [`trace`]) and leave as [`model::span`]s, of which
+//! [`metrics`] are made. See
 //! `ARCHITECTURE.md`.
 
 pub mod capture;
 pub mod cli;
 pub mod driver;
 pub mod export;
+pub mod metrics;
 pub mod model;
 pub mod pipeline;
 #[cfg(feature = "kernel")]

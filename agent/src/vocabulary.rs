@@ -230,3 +230,119 @@ pub mod resource {
     /// Language of the traced program.
     pub const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
 }
+
+/// Names of metrics (6), and of the attributes that only they have.
+pub mod metric {
+    /// How long operations took; under the current names only those that are no inference.
+    pub const CLIENT_OPERATION_DURATION: &str = "gen_ai.client.operation.duration";
+    /// Tokens of a call; legacy.
+    pub const CLIENT_TOKEN_USAGE: &str = "gen_ai.client.token.usage";
+    /// Time to the first chunk; legacy.
+    pub const CLIENT_OPERATION_FIRST_CHUNK: &str = "gen_ai.client.operation.time_to_first_chunk";
+    /// Time from chunk to chunk; legacy.
+    pub const CLIENT_OPERATION_PER_CHUNK: &str = "gen_ai.client.operation.time_per_output_chunk";
+
+    /// How long inference took.
+    pub const CLIENT_INFERENCE_DURATION: &str = "gen_ai.client.inference.duration";
+    /// Time to the first chunk.
+    pub const CLIENT_INFERENCE_FIRST_CHUNK: &str = "gen_ai.client.inference.time_to_first_chunk";
+    /// Time from chunk to chunk.
+    pub const CLIENT_INFERENCE_PER_CHUNK: &str = "gen_ai.client.inference.time_per_output_chunk";
+    /// Input tokens of a call.
+    pub const CLIENT_INFERENCE_INPUT: &str = "gen_ai.client.inference.operation.input_tokens";
+    /// Output tokens of a call.
+    pub const CLIENT_INFERENCE_OUTPUT: &str = "gen_ai.client.inference.operation.output_tokens";
+    /// Sum of input tokens, by modality.
+    pub const CLIENT_INPUT_SUM: &str = "gen_ai.client.inference.usage.input_tokens";
+    /// Sum of output tokens, by modality.
+    pub const CLIENT_OUTPUT_SUM: &str = "gen_ai.client.inference.usage.output_tokens";
+    /// Sum of input tokens read from a cache, by modality.
+    pub const CLIENT_CACHE_READ_SUM: &str = "gen_ai.client.inference.usage.cache_read.input_tokens";
+    /// Sum of input tokens written to a cache, by modality.
+    pub const CLIENT_CACHE_WRITE_SUM: &str =
+        "gen_ai.client.inference.usage.cache_write.input_tokens";
+    /// Sum of output tokens spent on reasoning, by modality.
+    pub const CLIENT_REASONING_SUM: &str = "gen_ai.client.inference.usage.reasoning.output_tokens";
+
+    /// How long a served request took.
+    pub const SERVER_REQUEST_DURATION: &str = "gen_ai.server.request.duration";
+    /// Time to the first token served.
+    pub const SERVER_FIRST_TOKEN: &str = "gen_ai.server.time_to_first_token";
+    /// Time per token served after the first.
+    pub const SERVER_PER_TOKEN: &str = "gen_ai.server.time_per_output_token";
+
+    /// How long a workflow's run took.
+    pub const INVOKE_WORKFLOW_DURATION: &str = "gen_ai.invoke_workflow.duration";
+    /// How long an agent's run took.
+    pub const INVOKE_AGENT_DURATION: &str = "gen_ai.invoke_agent.duration";
+    /// How long a tool took.
+    pub const EXECUTE_TOOL_DURATION: &str = "gen_ai.execute_tool.duration";
+
+    /// What did not get through, by reason; ours.
+    pub const LOST: &str = "genspan.lost";
+    /// The reason, in words; ours.
+    pub const LOST_REASON: &str = "genspan.lost.reason";
+
+    /// Input or output (1).
+    pub const TOKEN_TYPE: &str = "gen_ai.token.type";
+    /// Text, image, audio or unknown (1).
+    pub const TOKEN_MODALITY: &str = "gen_ai.token.modality";
+    /// The agent of a run (2.2).
+    pub const AGENT_NAME: &str = "gen_ai.agent.name";
+    /// The tool of a run (2.2).
+    pub const TOOL_NAME: &str = "gen_ai.tool.name";
+    /// The workflow of a run (2.2).
+    pub const WORKFLOW_NAME: &str = "gen_ai.workflow.name";
+    /// Marks the one series of an instrument that takes what is beyond its limits
+    /// (OpenTelemetry's metrics SDK, cardinality limits).
+    pub const OVERFLOW: &str = "otel.metric.overflow";
+
+    /// Operations that are inference (2).
+    pub const INFERENCE: [&str; 3] = ["chat", "generate_content", "text_completion"];
+    /// Operations inside a process that have a metric of their own (2).
+    pub const INVOKE_WORKFLOW: &str = "invoke_workflow";
+    /// See [`INVOKE_WORKFLOW`].
+    pub const INVOKE_AGENT: &str = "invoke_agent";
+    /// See [`INVOKE_WORKFLOW`].
+    pub const EXECUTE_TOOL: &str = "execute_tool";
+}
+
+/// Which names are written where the conventions renamed something (0).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Generation {
+    /// What libraries and dashboards use today.
+    #[default]
+    Legacy,
+    /// What the conventions say now.
+    Current,
+    /// Both, side by side.
+    Both,
+}
+
+impl Generation {
+    /// Whether the legacy names are written.
+    #[must_use]
+    pub const fn legacy(self) -> bool {
+        matches!(self, Self::Legacy | Self::Both)
+    }
+
+    /// Whether the current names are written.
+    #[must_use]
+    pub const fn current(self) -> bool {
+        matches!(self, Self::Current | Self::Both)
+    }
+
+    /// From `OTEL_SEMCONV_STABILITY_OPT_IN`: a list in which `/dup` asks for both.
+    #[must_use]
+    pub fn from_opt_in(value: &str) -> Self {
+        let mut found = Self::Legacy;
+        for item in value.split(',').map(str::trim) {
+            match item {
+                "gen_ai_latest_experimental/dup" => return Self::Both,
+                "gen_ai_latest_experimental" => found = Self::Current,
+                _ => {}
+            }
+        }
+        found
+    }
+}

@@ -1,12 +1,15 @@
-//! Where finished spans go: JSON lines, a terminal, an OTLP endpoint.
+//! Where finished spans go: JSON lines, a terminal, an OTLP endpoint, metrics.
 //!
 //! Exporters live on the IO side of the pipeline. Those that write to a file descriptor do so on
 //! the caller's thread and are flushed once per drain of the pipeline; [`otlp`] has a thread of
 //! its own and never blocks.
 
 pub mod json;
+pub mod metrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 pub mod terminal;
 
 use crate::model::call::CallProgress;
@@ -84,6 +87,11 @@ pub trait Exporter {
         let _ = progress;
     }
 
+    /// What was lost since the start, told from time to time.
+    fn losses(&mut self, so_far: &[Loss]) {
+        let _ = so_far;
+    }
+
     /// A running call will not be heard of again, whether or not a span came of it.
     fn progress_over(&mut self, exchange: ExchangeId) {
         let _ = exchange;
@@ -158,6 +166,12 @@ impl Exporter for FanOut {
     fn progress(&mut self, progress: &CallProgress) {
         for exporter in &mut self.exporters {
             exporter.progress(progress);
+        }
+    }
+
+    fn losses(&mut self, so_far: &[Loss]) {
+        for exporter in &mut self.exporters {
+            exporter.losses(so_far);
         }
     }
 

@@ -8,6 +8,9 @@ use super::paths_in::{Named, named};
 /// root, not what is inside it.
 const STAGES: [&str; 4] = ["stream", "protocol", "provider", "trace"];
 
+/// Pure as well: what is done with finished spans. They know the model and the names.
+const AFTERWARDS: [&str; 1] = ["metrics"];
+
 /// What every stage may name.
 const SHARED: &str = "model";
 
@@ -78,7 +81,9 @@ fn from_root(path: &Named, depth: usize) -> Option<Vec<String>> {
 }
 
 fn is_pure(module: &str) -> bool {
-    STAGES.contains(&module) || [SHARED, VOCABULARY, WIRING].contains(&module)
+    STAGES.contains(&module)
+        || AFTERWARDS.contains(&module)
+        || [SHARED, VOCABULARY, WIRING].contains(&module)
 }
 
 fn rank(module: &str) -> Option<usize> {
@@ -90,6 +95,10 @@ fn refusal(module: &str, path: &[String]) -> Option<String> {
     let other = path.first()?.as_str();
     if other == module || other == SHARED {
         return None;
+    }
+    if AFTERWARDS.contains(&module) {
+        return (other != VOCABULARY)
+            .then(|| format!("`{module}` names `{other}`: it works on finished spans alone"));
     }
     let other_rank = rank(other);
     let Some(own) = rank(module) else {
@@ -201,6 +210,19 @@ mod tests {
             "mod stream; fn f() { stream::run() } mod m { use super::stream; }",
         );
         bad("agent/src/model/call.rs", "use crate::trace::Span;");
+    }
+
+    #[test]
+    fn what_comes_after_the_stages_knows_finished_spans_alone() {
+        good(
+            "agent/src/metrics/store.rs",
+            "use crate::{model::span::Span, vocabulary::metric}; use super::label::Label;",
+        );
+        bad("agent/src/metrics/store.rs", "use crate::trace::Spans;");
+        bad("agent/src/metrics/store.rs", "use crate::export::Loss;");
+        bad("agent/src/metrics/store.rs", "use std::time::Instant;");
+        bad("agent/src/trace/span.rs", "use crate::metrics::Metrics;");
+        good("agent/src/export/a.rs", "use crate::metrics::Metrics;");
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! Keeps the metrics of finished spans for those who read them.
+//!
+//! Readers are threads of their own and take snapshots: the store is locked for as long as it
+//! takes to count up references, so they do not hold up the pipeline.
+
+use super::{ExportError, Exporter, Loss};
+use crate::metrics::{Lost, Metrics, Snapshot};
+use crate::model::span::Span;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Where snapshots come from; a handle.
+#[derive(Clone, Debug)]
+pub struct Source(Arc<Mutex<Metrics>>);
+
+impl Source {
+    /// Over a store.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self(Arc::new(Mutex::new(metrics)))
+    }
+
+    /// All metrics as they are now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().snapshot()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Metrics> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes snapshots and hands them on.
+pub trait Reader {
+    /// Nothing more will be measured: what is not handed on yet is now.
+    ///
+    /// # Errors
+    /// When not everything could be handed on.
+    fn shutdown(&mut self) -> Result<(), ExportError>;
+}
+
+/// Makes metrics of spans.
+pub struct MetricsExporter {
+    source: Source,
+    readers: Vec<Box<dyn Reader>>,
+}
+
+impl MetricsExporter {
+    /// Measures into `source`, which `readers` read.
+    #[must_use]
+    pub fn new(source: Source, readers: Vec<Box<dyn Reader>>) -> Self {
+        Self { source, readers }
+    }
+}
+
+impl Exporter for MetricsExporter {
+    fn span(&mut self, span: &Span) -> Result<(), ExportError> {
+        self.source.lock().span(span);
+        Ok(())
+    }
+
+    fn losses(&mut self, so_far: &[Loss]) {
+        let lost = so_far.iter().map(|loss| Lost {
+            reason: loss.name.clone(),
+            count: loss.count,
+        });
+        self.source.lock().lost(lost);
+    }
+
+    fn flush(&mut self) -> Result<(), ExportError> {
+        Ok(())
+    }
+
+    fn shutdown(&mut self, losses: &[Loss]) -> Result<(), ExportError> {
+        self.losses(losses);
+        let mut first = Ok(());
+        for reader in &mut self.readers {
+            let result = reader.shutdown();
+            if first.is_ok() {
+                first = result;
+            }
+        }
+        first
+    }
+}

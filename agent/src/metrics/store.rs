@@ -1,0 +1,373 @@
+//! All series, by process and instrument, within limits.
+
+use super::instrument::Instrument;
+use super::label::{Label, Labels};
+use super::measure::{self, Measured, Parts, Sink};
+use super::series::{Data, Exemplar, Series};
+use crate::model::gaps;
+use crate::model::span::{Resource, Span};
+use crate::model::time::WallTime;
+use crate::vocabulary::{Generation, metric};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Bounds of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Processes whose metrics are kept; of more, the one that was silent longest is forgotten.
+    pub resources: usize,
+    /// Different values of one attribute in one process.
+    pub values: usize,
+    /// Series of one instrument in one process, the one for what is beyond not counted.
+    pub series: usize,
+    /// Series of all processes together, likewise.
+    pub all_series: usize,
+    /// A process is forgotten when it was silent for so long, in nanoseconds of the spans' time.
+    pub silence: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            resources: 256,
+            values: 128,
+            // OpenTelemetry's own default, with the one that takes the rest.
+            series: 1999,
+            all_series: 20_000,
+            silence: 60 * 60 * 1_000_000_000,
+        }
+    }
+}
+
+/// What became of the measurements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Measurements taken.
+    pub measurements: u64,
+    /// Of those, told without their attributes: too many values or series.
+    pub overflowed: u64,
+    /// Processes forgotten because there were too many.
+    pub resources_evicted: u64,
+}
+
+/// A count of something that was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// What, in words.
+    pub reason: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Metrics {
+    names: Generation,
+    limits: Limits,
+    /// The last one is the one that was heard of last.
+    resources: Vec<Process>,
+    /// Series of all processes.
+    series: usize,
+    /// Number of the last measurement.
+    sequence: u64,
+    lost: Vec<Lost>,
+    counters: Counters,
+}
+
+/// What is kept of one process.
+#[derive(Debug)]
+struct Process {
+    resource: Arc<Resource>,
+    start: WallTime,
+    last: WallTime,
+    values: BTreeMap<&'static str, BTreeSet<Label>>,
+    /// By name.
+    instruments: BTreeMap<&'static str, Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    instrument: &'static Instrument,
+    /// By their labels.
+    series: BTreeMap<Labels, Arc<Series>>,
+    /// Takes what is beyond the limits.
+    overflow: Option<Arc<Series>>,
+}
+
+/// All metrics as they were at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Per process.
+    pub resources: Vec<ResourceMetrics>,
+    /// What was lost so far, those of the metrics themselves included.
+    pub lost: Vec<Lost>,
+    /// Number of the last measurement.
+    pub sequence: u64,
+}
+
+/// The metrics of one process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResourceMetrics {
+    /// The process.
+    pub resource: Arc<Resource>,
+    /// Since when its sums count.
+    pub start: WallTime,
+    /// When the last measurement was made.
+    pub last: WallTime,
+    /// Its instruments by name, with their series by labels.
+    pub instruments: Vec<(&'static Instrument, Vec<Arc<Series>>)>,
+}
+
+impl Snapshot {
+    /// Whether there is nothing to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty() && self.lost.is_empty()
+    }
+}
+
+impl Metrics {
+    /// An empty store that writes these names.
+    #[must_use]
+    pub fn new(names: Generation, limits: Limits) -> Self {
+        Self {
+            names,
+            limits,
+            resources: Vec::new(),
+            series: 0,
+            sequence: 0,
+            lost: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes a span's measurements.
+    pub fn span(&mut self, span: &Span) {
+        let mut recording = Recording {
+            store: self,
+            span,
+            process: None,
+        };
+        measure::of_span(recording.store.names, span, &mut recording);
+    }
+
+    /// What was lost so far, by reason; replaces what was told before.
+    pub fn lost(&mut self, so_far: impl IntoIterator<Item = Lost>) {
+        self.lost = so_far.into_iter().collect();
+    }
+
+    /// What became of the measurements so far.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Everything as it is now. Cheap: the series are shared until they change.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let own = [
+            (
+                "measurements told without attributes: too many values or series",
+                self.counters.overflowed,
+            ),
+            (
+                "processes whose metrics were forgotten: too many",
+                self.counters.resources_evicted,
+            ),
+        ];
+        let own = own
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| Lost {
+                reason: reason.to_owned(),
+                count,
+            });
+        Snapshot {
+            resources: self.resources.iter().map(Process::snapshot).collect(),
+            lost: self.lost.iter().cloned().chain(own).collect(),
+            sequence: self.sequence,
+        }
+    }
+
+    /// The place of the process of a span, which is the last one then.
+    fn process(&mut self, span: &Span) -> usize {
+        let known = self
+            .resources
+            .iter()
+            .rposition(|p| Arc::ptr_eq(&p.resource, &span.resource))
+            .or_else(|| {
+                let mut all = self.resources.iter();
+                all.rposition(|p| p.resource == span.resource)
+            });
+        let process = match known {
+            Some(at) if at + 1 == self.resources.len() => {
+                let process = &mut self.resources[at];
+                process.last = process.last.max(span.end);
+                return at;
+            }
+            Some(at) => self.resources.remove(at),
+            None => {
+                self.make_room(span.end);
+                Process {
+                    resource: Arc::clone(&span.resource),
+                    start: span.start,
+                    last: span.end,
+                    values: BTreeMap::new(),
+                    instruments: BTreeMap::new(),
+                }
+            }
+        };
+        self.resources.push(process);
+        let at = self.resources.len() - 1;
+        self.resources[at].last = self.resources[at].last.max(span.end);
+        at
+    }
+
+    fn make_room(&mut self, now: WallTime) {
+        let silence = self.limits.silence;
+        self.resources
+            .retain(|p| now.0.saturating_sub(p.last.0) <= silence);
+        if self.resources.len() >= self.limits.resources.max(1) {
+            self.resources.remove(0);
+            self.counters.resources_evicted += 1;
+        }
+        self.series = self.resources.iter().map(Process::len).sum();
+    }
+}
+
+impl Process {
+    fn len(&self) -> usize {
+        self.instruments.values().map(|k| k.series.len()).sum()
+    }
+
+    /// Whether all values are among those that are let in; lets in new ones while there is room.
+    fn admits(&mut self, labels: Parts<'_>, limit: usize) -> bool {
+        labels.iter().all(|(name, label)| {
+            let values = self.values.entry(name).or_default();
+            if values.contains(label) {
+                return true;
+            }
+            let room = values.len() < limit;
+            if room {
+                values.insert(label.clone());
+            }
+            room
+        })
+    }
+
+    fn snapshot(&self) -> ResourceMetrics {
+        ResourceMetrics {
+            resource: Arc::clone(&self.resource),
+            start: self.start,
+            last: self.last,
+            instruments: self
+                .instruments
+                .values()
+                .map(|kept| {
+                    let all = kept.series.values().chain(&kept.overflow);
+                    (kept.instrument, all.map(Arc::clone).collect())
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Takes the measurements of one span.
+struct Recording<'a> {
+    store: &'a mut Metrics,
+    span: &'a Span,
+    process: Option<usize>,
+}
+
+impl Sink for Recording<'_> {
+    fn measured(&mut self, instrument: &'static Instrument, labels: Parts<'_>, what: Measured<'_>) {
+        let at = match self.process {
+            Some(at) => at,
+            None => *self.process.insert(self.store.process(self.span)),
+        };
+        let Metrics {
+            limits,
+            series: all,
+            sequence,
+            counters,
+            ..
+        } = self.store;
+        let Some(process) = self.store.resources.get_mut(at) else {
+            return;
+        };
+        *sequence += 1;
+        counters.measurements += 1;
+        let exemplar = |value: f64| Exemplar {
+            value,
+            time: self.span.end,
+            trace_id: self.span.trace_id,
+            span_id: self.span.span_id,
+            sequence: *sequence,
+        };
+        let known = process
+            .instruments
+            .get(instrument.name)
+            .is_some_and(|kept| kept.series.contains_key(labels));
+        let admitted = known || process.admits(labels, limits.values);
+        let kept = process
+            .instruments
+            .entry(instrument.name)
+            .or_insert_with(|| Kept {
+                instrument,
+                series: BTreeMap::new(),
+                overflow: None,
+            });
+        let room = kept.series.len() < limits.series && *all < limits.all_series;
+        let series = if known && let Some(series) = kept.series.get_mut(labels) {
+            series
+        } else if admitted && room {
+            let labels = Labels::from(labels);
+            kept.series.entry(Arc::clone(&labels)).or_insert_with(|| {
+                *all += 1;
+                series(instrument, labels)
+            })
+        } else {
+            counters.overflowed += 1;
+            let overflow = || {
+                series(
+                    instrument,
+                    Arc::new([(metric::OVERFLOW, Label::Bool(true))]),
+                )
+            };
+            kept.overflow.get_or_insert_with(overflow)
+        };
+        record(&mut Arc::make_mut(series).data, what, &exemplar);
+    }
+}
+
+fn series(instrument: &'static Instrument, labels: Labels) -> Arc<Series> {
+    Arc::new(Series {
+        labels,
+        data: Data::new(instrument.kind),
+    })
+}
+
+fn record(data: &mut Data, what: Measured<'_>, exemplar: &dyn Fn(f64) -> Exemplar) {
+    match (data, what) {
+        (Data::Histogram(histogram), Measured::Value(value)) => histogram.record(exemplar(value)),
+        (Data::Histogram(histogram), Measured::Gaps(gaps)) => {
+            debug_assert_eq!(histogram.counts.len(), gaps::BUCKETS);
+            for (bucket, n) in gaps.counts.into_iter().enumerate() {
+                histogram.count_in(bucket, n);
+            }
+            let seconds = |nanos: u64| nanos as f64 / 1e9;
+            histogram.sum += seconds(gaps.sum);
+            histogram.min = histogram.min.min(seconds(gaps.min));
+            histogram.max = histogram.max.max(seconds(gaps.max));
+            histogram.exemplar(exemplar(seconds(gaps.last)));
+        }
+        (Data::Sum(sum, last), Measured::Add(n)) => {
+            *sum = sum.saturating_add(n);
+            *last = Some(exemplar(n as f64));
+        }
+        // The table of instruments and the measurements go together.
+        (Data::Sum(..), _) | (Data::Histogram(_), Measured::Add(_)) => {
+            debug_assert!(false, "a measurement of another kind than its instrument");
+        }
+    }
+}
