@@ -49,7 +49,8 @@ The traced processes' own environment is honoured: OTEL_SERVICE_NAME, OTEL_RESOU
 OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT (True, False, NO_CONTENT, SPAN_ONLY,
 EVENT_ONLY, SPAN_AND_EVENT), OTEL_INSTRUMENTATION_GENAI_MESSAGE_CONTENT_MAX_LENGTH and
 OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT. Of genspan's own environment: OTEL_EXPORTER_OTLP_*,
-OTEL_BSP_*, NO_COLOR.";
+OTEL_BSP_*, OTEL_METRICS_EXPORTER, OTEL_METRIC_EXPORT_INTERVAL,
+OTEL_SEMCONV_STABILITY_OPT_IN, NO_COLOR.";
 
 #[derive(Args, Debug)]
 #[command(after_help = TRACE_EXAMPLES)]
@@ -158,7 +159,7 @@ pub(super) struct SharedArgs {
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
 
-    /// Send spans to this OTLP endpoint as well
+    /// Send spans and metrics to this OTLP endpoint as well
     #[arg(long, value_name = "URL", help_heading = "Output")]
     pub(super) otlp_endpoint: Option<String>,
 
@@ -166,6 +167,16 @@ pub(super) struct SharedArgs {
     #[arg(long, value_name = "PROTOCOL", value_parser = ["grpc", "http/protobuf"],
           help_heading = "Output")]
     pub(super) otlp_protocol: Option<String>,
+
+    /// Serve metrics for Prometheus at this address: PORT (on loopback) or HOST:PORT
+    #[cfg(feature = "prometheus")]
+    #[arg(long, value_name = "ADDR", value_parser = prometheus_address, help_heading = "Output")]
+    pub(super) prometheus: Option<std::net::SocketAddr>,
+
+    /// Names of metrics where the conventions renamed some
+    /// [default: from OTEL_SEMCONV_STABILITY_OPT_IN, else legacy]
+    #[arg(long, value_enum, value_name = "NAMES", help_heading = "Output")]
+    pub(super) vocabulary: Option<Vocabulary>,
 
     /// Never tell the content of messages, whatever the traced process's environment says
     #[arg(long, help_heading = "Content")]
@@ -183,6 +194,27 @@ pub(super) enum Format {
     Pretty,
     /// One JSON document per line, for programs
     Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Vocabulary {
+    /// Those that libraries and dashboards use today
+    Legacy,
+    /// Those of the newest conventions
+    Current,
+    /// Both, side by side
+    Both,
+}
+
+#[cfg(feature = "prometheus")]
+fn prometheus_address(text: &str) -> Result<std::net::SocketAddr, String> {
+    let text = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok((std::net::Ipv4Addr::LOCALHOST, port).into());
+    }
+    let text = text.replacen("localhost:", "127.0.0.1:", 1);
+    text.parse()
+        .map_err(|_| "expected something like 9464 or 127.0.0.1:9464".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -245,6 +277,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[cfg(feature = "prometheus")]
+    #[test]
+    fn addresses() {
+        use super::prometheus_address as parse;
+        for (text, want) in [
+            ("9464", "127.0.0.1:9464"),
+            (":9464", "127.0.0.1:9464"),
+            ("localhost:1", "127.0.0.1:1"),
+            ("0.0.0.0:9464", "0.0.0.0:9464"),
+            ("[::1]:9464", "[::1]:9464"),
+        ] {
+            assert_eq!(parse(text).unwrap().to_string(), want);
+        }
+        assert!(parse("99999").is_err() && parse("a.example:1").is_err() && parse("").is_err());
     }
 
     #[test]

@@ -5,11 +5,14 @@ use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 
-use super::args::{Format, SharedArgs};
+use super::args::{Format, SharedArgs, Vocabulary};
 use crate::export::FanOut;
 use crate::export::json::JsonLines;
+use crate::export::metrics::{MetricsExporter, Reader, Source};
 use crate::export::terminal::{Options, Terminal};
+use crate::metrics::Metrics;
 use crate::pipeline::Limits;
+use crate::vocabulary::Generation;
 
 /// Opens them.
 pub(super) fn open(args: &SharedArgs, title: Option<String>) -> anyhow::Result<FanOut> {
@@ -56,6 +59,7 @@ pub(super) fn open(args: &SharedArgs, title: Option<String>) -> anyhow::Result<F
         }
     }
     otlp(args, &mut all)?;
+    metrics(args, &mut all)?;
     Ok(all)
 }
 
@@ -98,6 +102,48 @@ fn otlp(args: &SharedArgs, _: &mut FanOut) -> anyhow::Result<()> {
         args.otlp_endpoint.is_none(),
         "this genspan was built without OTLP export; build it with the feature `otlp`"
     );
+    Ok(())
+}
+
+/// Metrics are made when somebody reads them.
+fn metrics(args: &SharedArgs, all: &mut FanOut) -> anyhow::Result<()> {
+    let names = match args.vocabulary {
+        Some(Vocabulary::Legacy) => Generation::Legacy,
+        Some(Vocabulary::Current) => Generation::Current,
+        Some(Vocabulary::Both) => Generation::Both,
+        None => {
+            let opt_in = std::env::var("OTEL_SEMCONV_STABILITY_OPT_IN");
+            Generation::from_opt_in(&opt_in.unwrap_or_default())
+        }
+    };
+    let source = Source::new(Metrics::new(names, crate::metrics::Limits::default()));
+    let mut readers: Vec<Box<dyn Reader>> = Vec::new();
+    #[cfg(feature = "otlp")]
+    {
+        use crate::export::otlp::{Config, OtlpMetrics};
+        let env = |name: &str| std::env::var(name).ok();
+        let config = Config::resolve_metrics(
+            args.otlp_endpoint.as_deref(),
+            args.otlp_protocol.as_deref(),
+            &env,
+        )?;
+        if let Some(config) = config {
+            readers.push(Box::new(OtlpMetrics::start(config, &env, source.clone())?));
+        }
+    }
+    #[cfg(feature = "prometheus")]
+    if let Some(address) = args.prometheus {
+        let server = crate::export::prometheus::Prometheus::start(address, source.clone())?;
+        let address = server.address();
+        if !address.ip().is_loopback() {
+            tracing::warn!("metrics at {address} can be read by whoever reaches this host");
+        }
+        tracing::info!("metrics: http://{address}/metrics");
+        readers.push(Box::new(server));
+    }
+    if !readers.is_empty() {
+        all.push(Box::new(MetricsExporter::new(source, readers)));
+    }
     Ok(())
 }
 

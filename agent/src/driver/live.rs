@@ -285,6 +285,8 @@ impl Live {
             let now = Instant::now();
             if timers.sweep.due(now) {
                 self.sweep()?;
+                let lost = self.losses();
+                self.core.output.exporters().losses(&lost);
             }
             if timers.clock.due(now) {
                 self.clock()?;

@@ -44,6 +44,12 @@ pub enum ExportError {
         /// The time allowed.
         seconds: f64,
     },
+    /// The remote end did not take the last values of the metrics.
+    #[error("{what}: the last values of the metrics were not delivered")]
+    LastMetrics {
+        /// Which output.
+        what: String,
+    },
 }
 
 impl ExportError {

@@ -10,14 +10,17 @@ mod counters;
 mod dial;
 mod health;
 mod http_client;
+mod metrics;
+mod metrics_convert;
 mod transport;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, ConfigError, Protocol};
+pub use config::{Config, ConfigError, Protocol, Signal};
 pub use counters::Stats;
+pub use metrics::OtlpMetrics;
 
 use super::{ExportError, Exporter, Loss};
 use crate::model::span::Span;
@@ -105,7 +108,7 @@ impl Otlp {
         let for_thread = (config.clone(), Arc::clone(&shared));
         let body = move || {
             let (config, shared) = for_thread;
-            let health = Arc::new(Health::new(&config.endpoint, config.max_queue));
+            let health = Arc::new(Health::new(&config));
             runtime.block_on(async {
                 match Transport::new(&config, &health, &shared.counters) {
                     Err(error) => drop(started.send(Err(error))),

@@ -13,6 +13,56 @@ pub enum Protocol {
     HttpProtobuf,
 }
 
+/// What is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Metrics.
+    Metrics,
+}
+
+impl Signal {
+    /// The signal's part of the names of variables, and of paths.
+    const fn names(self) -> SignalNames {
+        match self {
+            Self::Traces => SignalNames {
+                exporter: "OTEL_TRACES_EXPORTER",
+                endpoint: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                protocol: "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+                prefix: "OTEL_EXPORTER_OTLP_TRACES_",
+                path: TRACES_PATH,
+            },
+            Self::Metrics => SignalNames {
+                exporter: "OTEL_METRICS_EXPORTER",
+                endpoint: "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                protocol: "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+                prefix: "OTEL_EXPORTER_OTLP_METRICS_",
+                path: "/v1/metrics",
+            },
+        }
+    }
+
+    /// What it exports, in messages.
+    pub(super) const fn what(self) -> &'static str {
+        match self {
+            Self::Traces => "spans",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+struct SignalNames {
+    exporter: &'static str,
+    endpoint: &'static str,
+    protocol: &'static str,
+    prefix: &'static str,
+    path: &'static str,
+}
+
+const TRACES_PATH: &str = "/v1/traces";
+const ALL_PREFIX: &str = "OTEL_EXPORTER_OTLP_";
+
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {problem}")]
@@ -35,6 +85,8 @@ impl ConfigError {
 /// values (tokens) pass through nothing of ours that could print them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// What is exported.
+    pub signal: Signal,
     /// Protocol.
     pub protocol: Protocol,
     /// Whole URL of the endpoint; for HTTP with its path.
@@ -53,7 +105,7 @@ pub struct Config {
     pub max_queue_bytes: usize,
     /// Spans per export.
     pub max_batch: usize,
-    /// Spans wait at most this long before they are sent.
+    /// Spans wait at most this long before they are sent; metrics are sent so often.
     pub schedule_delay: Duration,
     /// An export that the endpoint answers with retryable errors is given up after this long.
     pub export_timeout: Duration,
@@ -72,6 +124,7 @@ impl Config {
     #[must_use]
     pub fn new(protocol: Protocol, endpoint: impl Into<String>) -> Self {
         Self {
+            signal: Signal::Traces,
             protocol,
             endpoint: endpoint.into(),
             gzip: false,
@@ -101,21 +154,49 @@ impl Config {
         protocol_flag: Option<&str>,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, ConfigError> {
-        let env = Env(env);
-        let exporter = env.get("OTEL_TRACES_EXPORTER");
+        Self::resolve_for(Signal::Traces, endpoint_flag, protocol_flag, env)
+    }
+
+    /// The same for metrics. The flags are for spans first: `OTEL_METRICS_EXPORTER` that names
+    /// another exporter, or `none`, wins over them.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    pub fn resolve_metrics(
+        endpoint_flag: Option<&str>,
+        protocol_flag: Option<&str>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<Self>, ConfigError> {
+        let exporters = Env(env, Signal::Metrics).get(Signal::Metrics.names().exporter);
+        if exporters.is_some_and(|list| list.split(',').all(|e| e.trim() != "otlp")) {
+            return Ok(None);
+        }
+        Self::resolve_for(Signal::Metrics, endpoint_flag, protocol_flag, env)
+    }
+
+    fn resolve_for(
+        signal: Signal,
+        endpoint_flag: Option<&str>,
+        protocol_flag: Option<&str>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<Self>, ConfigError> {
+        let env = Env(env, signal);
+        let names = signal.names();
+        let exporter = env.get(names.exporter);
         if endpoint_flag.is_none() && exporter.as_deref() == Some("none") {
             return Ok(None);
         }
+        let asked = exporter.is_some_and(|list| list.split(',').any(|e| e.trim() == "otlp"));
         let given = endpoint_flag
             .map(|e| ("--otlp-endpoint", e.to_owned()))
-            .or_else(|| env.named(TRACES_ENDPOINT))
+            .or_else(|| env.named(names.endpoint))
             .or_else(|| env.named("OTEL_EXPORTER_OTLP_ENDPOINT"));
-        if given.is_none() && protocol_flag.is_none() && exporter.as_deref() != Some("otlp") {
+        if given.is_none() && protocol_flag.is_none() && !asked {
             return Ok(None);
         }
         let named_protocol = protocol_flag
             .map(|p| ("--otlp-protocol", p.to_owned()))
-            .or_else(|| env.named("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"))
+            .or_else(|| env.named(names.protocol))
             .or_else(|| env.named("OTEL_EXPORTER_OTLP_PROTOCOL"));
         let named_protocol = match named_protocol {
             Some((name, value)) => Some(parse_protocol(name, &value)?),
@@ -124,16 +205,18 @@ impl Config {
         let (protocol, endpoint) = match given {
             None => {
                 let protocol = named_protocol.unwrap_or(Protocol::HttpProtobuf);
-                (protocol, default_endpoint(protocol).to_owned())
+                (protocol, default_endpoint(protocol, names.path))
             }
             Some((name, value)) => {
                 let insecure = env.signal("INSECURE").is_some_and(|(_, v)| is_true(&v));
                 let url = Url::parse(name, &value, insecure)?;
                 let protocol = named_protocol.unwrap_or_else(|| url.likely_protocol());
-                (protocol, url.endpoint(protocol, name == TRACES_ENDPOINT))
+                let verbatim = name == names.endpoint;
+                (protocol, url.endpoint(protocol, names.path, verbatim))
             }
         };
         let mut config = Self::new(protocol, endpoint);
+        config.signal = signal;
         config.read_transport(&env)?;
         config.read_batching(&env)?;
         Ok(Some(config))
@@ -168,6 +251,16 @@ impl Config {
     }
 
     fn read_batching(&mut self, env: &Env<'_>) -> Result<(), ConfigError> {
+        if self.signal == Signal::Metrics {
+            self.schedule_delay = METRIC_INTERVAL;
+            if let Some((name, value)) = env.named("OTEL_METRIC_EXPORT_INTERVAL") {
+                self.schedule_delay = millis(name, &value)?;
+            }
+            if let Some((name, value)) = env.named("OTEL_METRIC_EXPORT_TIMEOUT") {
+                self.export_timeout = millis(name, &value)?;
+            }
+            return Ok(());
+        }
         if let Some((name, value)) = env.named("OTEL_BSP_MAX_QUEUE_SIZE") {
             self.max_queue = positive(name, &value)?;
         }
@@ -185,11 +278,11 @@ impl Config {
     }
 }
 
-const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-const TRACES_PATH: &str = "/v1/traces";
+/// How often metrics are sent when nothing is said.
+const METRIC_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The environment; an empty variable counts as unset, as OpenTelemetry wants it.
-struct Env<'a>(&'a dyn Fn(&str) -> Option<String>);
+struct Env<'a>(&'a dyn Fn(&str) -> Option<String>, Signal);
 
 impl Env<'_> {
     fn get(&self, name: &str) -> Option<String> {
@@ -200,9 +293,9 @@ impl Env<'_> {
         self.get(name).map(|v| (name, v))
     }
 
-    /// The variable for traces, else the one for all signals.
+    /// The variable for the signal, else the one for all signals.
     fn signal(&self, what: &str) -> Option<(String, String)> {
-        ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"]
+        [self.1.names().prefix, ALL_PREFIX]
             .iter()
             .map(|prefix| format!("{prefix}{what}"))
             .find_map(|name| self.get(&name).map(|value| (name, value)))
@@ -240,11 +333,64 @@ fn parse_protocol(name: &str, value: &str) -> Result<Protocol, ConfigError> {
     }
 }
 
-const fn default_endpoint(protocol: Protocol) -> &'static str {
+fn default_endpoint(protocol: Protocol, path: &str) -> String {
     match protocol {
-        Protocol::Grpc => "http://localhost:4317",
-        Protocol::HttpProtobuf => "http://localhost:4318/v1/traces",
+        Protocol::Grpc => "http://localhost:4317".to_owned(),
+        Protocol::HttpProtobuf => format!("http://localhost:4318{path}"),
     }
+}
+
+/// The headers that a signal's requests carry, from `OTEL_EXPORTER_OTLP_HEADERS` and the
+/// signal's own variable: a list of `name=value`, percent-encoded. Values are marked so that
+/// nothing prints them, and no message repeats one.
+///
+/// # Errors
+/// When an item cannot be a header.
+pub(super) fn headers(
+    signal: Signal,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<http::HeaderMap, ConfigError> {
+    let mut all = http::HeaderMap::new();
+    let Some((variable, list)) = Env(env, signal).signal("HEADERS") else {
+        return Ok(all);
+    };
+    for (n, item) in list.split(',').map(str::trim).enumerate() {
+        if item.is_empty() {
+            continue;
+        }
+        let header = item.split_once('=').and_then(|(name, value)| {
+            let name: http::HeaderName = name.trim().parse().ok()?;
+            let mut value = http::HeaderValue::from_bytes(&percent_decoded(value.trim())).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        });
+        let Some((name, value)) = header else {
+            let problem = format!("item {} is not name=value", n + 1);
+            return Err(ConfigError::new(&variable, problem));
+        };
+        all.insert(name, value);
+    }
+    Ok(all)
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|d| str::from_utf8(d).ok());
+        let decoded = digits.and_then(|d| u8::from_str_radix(d, 16).ok());
+        match decoded.filter(|_| *first == b'%') {
+            Some(byte) => {
+                out.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    out
 }
 
 struct Url {
@@ -301,7 +447,7 @@ impl Url {
         }
     }
 
-    fn endpoint(&self, protocol: Protocol, verbatim: bool) -> String {
+    fn endpoint(&self, protocol: Protocol, own: &str, verbatim: bool) -> String {
         let Self {
             scheme,
             authority,
@@ -310,10 +456,12 @@ impl Url {
         let path = match protocol {
             Protocol::Grpc => "",
             Protocol::HttpProtobuf if verbatim && path.is_empty() => "/",
-            Protocol::HttpProtobuf if verbatim || path.ends_with(TRACES_PATH) => path,
+            Protocol::HttpProtobuf if verbatim || path.ends_with(own) => path,
             Protocol::HttpProtobuf => {
+                // One that was given with the path for spans is that of a collector as well.
+                let path = path.strip_suffix(TRACES_PATH).unwrap_or(path);
                 let path = path.trim_end_matches('/');
-                return format!("{scheme}://{authority}{path}{TRACES_PATH}");
+                return format!("{scheme}://{authority}{path}{own}");
             }
         };
         format!("{scheme}://{authority}{path}")
@@ -361,6 +509,7 @@ mod tests {
     fn endpoints_and_protocols() {
         use Protocol::{Grpc, HttpProtobuf as Http};
         const ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        const OWN: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
         type Case<'a> = (
             Option<&'a str>,
             Option<&'a str>,
@@ -435,17 +584,11 @@ mod tests {
             (
                 None,
                 None,
-                &[(ALL, "http://e:4318"), (TRACES_ENDPOINT, "http://t:1/own")],
+                &[(ALL, "http://e:4318"), (OWN, "http://t:1/own")],
                 Http,
                 "http://t:1/own",
             ),
-            (
-                None,
-                None,
-                &[(TRACES_ENDPOINT, "http://t:1")],
-                Http,
-                "http://t:1/",
-            ),
+            (None, None, &[(OWN, "http://t:1")], Http, "http://t:1/"),
             (
                 Some("http://c:4318"),
                 None,
@@ -468,6 +611,74 @@ mod tests {
                 "{endpoint:?} {protocol:?} {env:?}"
             );
         }
+    }
+
+    #[test]
+    fn metrics_have_their_own_settings() {
+        let resolve = |flag: Option<&str>, env: &[(&str, &str)]| {
+            let found = Config::resolve_metrics(flag, None, &|name| {
+                let found = env.iter().find(|(n, _)| *n == name);
+                found.map(|(_, v)| (*v).to_owned())
+            });
+            let config = found.unwrap();
+            config.map(|c| (c.endpoint, c.schedule_delay.as_millis()))
+        };
+        let at = |endpoint: &str, millis| Some((endpoint.to_owned(), millis));
+        const ALL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://e:4318");
+        assert_eq!(resolve(None, &[]), None);
+        assert_eq!(
+            resolve(None, &[ALL]),
+            at("http://e:4318/v1/metrics", 60_000)
+        );
+        assert_eq!(
+            resolve(
+                Some("http://c/x/v1/traces"),
+                &[("OTEL_METRIC_EXPORT_INTERVAL", "1500")]
+            ),
+            at("http://c/x/v1/metrics", 1500)
+        );
+        assert_eq!(
+            resolve(Some("http://c:4317"), &[]),
+            at("http://c:4317", 60_000)
+        );
+        for other in ["none", "prometheus", "console"] {
+            let env = [ALL, ("OTEL_METRICS_EXPORTER", other)];
+            assert_eq!(resolve(Some("http://c:4317"), &env), None);
+        }
+        let env = [("OTEL_METRICS_EXPORTER", "prometheus, otlp")];
+        assert_eq!(
+            resolve(None, &env),
+            at("http://localhost:4318/v1/metrics", 60_000)
+        );
+        let env = [
+            ALL,
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:1/own"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "1"),
+        ];
+        assert_eq!(resolve(None, &env), at("http://m:1/own", 60_000));
+    }
+
+    #[test]
+    fn headers_from_the_environment() {
+        let read = |own: &str| {
+            headers(Signal::Metrics, &|name| match name {
+                "OTEL_EXPORTER_OTLP_METRICS_HEADERS" => Some(own.to_owned()),
+                "OTEL_EXPORTER_OTLP_HEADERS" => Some("x=all".to_owned()),
+                _ => None,
+            })
+        };
+        let all = read(" Authorization = Bearer%20a%3Db%zz , x-b=1=2,").unwrap();
+        assert_eq!(all["authorization"], "Bearer a=b%zz");
+        assert_eq!(all["x-b"], "1=2");
+        assert_eq!(all.len(), 2);
+        assert!(!format!("{all:?}").contains("Bearer"));
+        assert_eq!(read("").unwrap()["x"], "all");
+        let error = read("a=1, secret").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "OTEL_EXPORTER_OTLP_METRICS_HEADERS: item 2 is not name=value"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is known of the endpoint, and the messages that tell the user: one when it goes, one
 //! when it comes back, none in between.
 
+use super::config::{Config, Signal};
 use std::sync::Mutex;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +21,16 @@ enum State {
 pub(super) struct Health {
     endpoint: String,
     max_queue: usize,
+    signal: Signal,
     state: Mutex<State>,
 }
 
 impl Health {
-    pub(super) fn new(endpoint: &str, max_queue: usize) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            endpoint: endpoint.to_owned(),
-            max_queue,
+            endpoint: config.endpoint.clone(),
+            max_queue: config.max_queue,
+            signal: config.signal,
             state: Mutex::new(State::Well),
         }
     }
@@ -62,6 +65,11 @@ impl Health {
     pub(super) fn unreachable(&self, why: &str) {
         match self.swap(State::Unreachable) {
             State::Unreachable | State::Reached => {}
+            State::Well | State::Failing if self.signal == Signal::Metrics => tracing::warn!(
+                "OTLP endpoint {} not reachable: {why}; metrics are sent when it comes back; is a \
+                 collector running there?",
+                self.endpoint,
+            ),
             State::Well | State::Failing => tracing::warn!(
                 "OTLP endpoint {} not reachable: {why}; up to {} spans are kept, further ones \
                  dropped, until it comes back; is a collector running there?",
@@ -81,14 +89,19 @@ impl Health {
     /// It answered with an error.
     pub(super) fn failing(&self, why: &str) {
         if self.swap(State::Failing) != State::Failing {
-            tracing::warn!("OTLP endpoint {} does not take spans: {why}", self.endpoint);
+            let what = self.signal.what();
+            tracing::warn!(
+                "OTLP endpoint {} does not take {what}: {why}",
+                self.endpoint
+            );
         }
     }
 
     /// It took spans.
     pub(super) fn delivered(&self) {
         if self.swap(State::Well) != State::Well {
-            tracing::warn!("OTLP endpoint {} takes spans again", self.endpoint);
+            let what = self.signal.what();
+            tracing::warn!("OTLP endpoint {} takes {what} again", self.endpoint);
         }
     }
 }

@@ -30,9 +30,46 @@ const MAX_RESOURCES: usize = 256;
 const RETRIES_END: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_JITTER: Duration = Duration::from_millis(250);
 
-enum Shared {
+/// What the requests go over.
+pub(super) enum Shared {
     Grpc(Channel),
     Http(Arc<dyn HttpClient>),
+}
+
+impl Shared {
+    /// Needs the runtime that will run the exports.
+    pub(super) fn new(
+        config: &Config,
+        health: &Arc<Health>,
+        counters: &Arc<Counters>,
+    ) -> Result<Self, ConfigError> {
+        let invalid = |e: &dyn std::fmt::Display| invalid(config, e);
+        let dial = Dial::new(config, health, counters)?;
+        Ok(match config.protocol {
+            Protocol::Grpc => {
+                let origin: http::Uri = config.endpoint.parse().map_err(|e| invalid(&e))?;
+                // TLS is the connector's work; a tonic that is built with its own would insist on
+                // that for `https`. The origin is what the requests name.
+                let dialled = config.endpoint.replacen("https:", "http:", 1);
+                let endpoint = Endpoint::from_shared(dialled)
+                    .map_err(|e| invalid(&e))?
+                    .origin(origin)
+                    .timeout(config.timeout);
+                Shared::Grpc(endpoint.connect_with_connector_lazy(dial))
+            }
+            Protocol::HttpProtobuf => {
+                config
+                    .endpoint
+                    .parse::<http::Uri>()
+                    .map_err(|e| invalid(&e))?;
+                Shared::Http(Arc::new(Http::new(dial, config.timeout, health, counters)))
+            }
+        })
+    }
+}
+
+fn invalid(config: &Config, error: &dyn std::fmt::Display) -> ConfigError {
+    ConfigError::new("OTLP endpoint", format!("`{}`: {error}", config.endpoint))
 }
 
 /// Makes and keeps the exporters.
@@ -52,30 +89,8 @@ impl Transport {
         health: &Arc<Health>,
         counters: &Arc<Counters>,
     ) -> Result<Self, ConfigError> {
-        let invalid = |e: &dyn std::fmt::Display| {
-            ConfigError::new("OTLP endpoint", format!("`{}`: {e}", config.endpoint))
-        };
-        let dial = Dial::new(config, health, counters)?;
-        let shared = match config.protocol {
-            Protocol::Grpc => {
-                let origin: http::Uri = config.endpoint.parse().map_err(|e| invalid(&e))?;
-                // TLS is the connector's work; a tonic that is built with its own would insist on
-                // that for `https`. The origin is what the requests name.
-                let dialled = config.endpoint.replacen("https:", "http:", 1);
-                let endpoint = Endpoint::from_shared(dialled)
-                    .map_err(|e| invalid(&e))?
-                    .origin(origin)
-                    .timeout(config.timeout);
-                Shared::Grpc(endpoint.connect_with_connector_lazy(dial))
-            }
-            Protocol::HttpProtobuf => {
-                config
-                    .endpoint
-                    .parse::<http::Uri>()
-                    .map_err(|e| invalid(&e))?;
-                Shared::Http(Arc::new(Http::new(dial, config.timeout, health, counters)))
-            }
-        };
+        let shared = Shared::new(config, health, counters)?;
+        let invalid = |e: &dyn std::fmt::Display| invalid(config, e);
         let jitter = MAX_JITTER.min(config.retry_initial);
         let mut transport = Self {
             shared,

@@ -1,6 +1,12 @@
 //! Stand-ins for a collector: HTTP by hand, gRPC by tonic.
 
 use flate2::read::GzDecoder;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -29,6 +35,7 @@ pub(super) struct Received {
     /// Request line and headers, or gRPC metadata.
     pub(super) head: String,
     pub(super) request: ExportTraceServiceRequest,
+    pub(super) metrics: Option<ExportMetricsServiceRequest>,
 }
 
 fn count(received: &[Received]) -> usize {
@@ -111,12 +118,18 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
             GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
             body = plain;
         }
-        let request = ExportTraceServiceRequest::decode(&body[..]).unwrap();
+        let (request, metrics) = if head.starts_with("POST /v1/metrics ") {
+            let metrics = ExportMetricsServiceRequest::decode(&body[..]).unwrap();
+            (ExportTraceServiceRequest::default(), Some(metrics))
+        } else {
+            (ExportTraceServiceRequest::decode(&body[..]).unwrap(), None)
+        };
         let mut state = state.lock().unwrap();
         state.received.push(Received {
             at: Instant::now(),
             head,
             request,
+            metrics,
         });
         let answer = state.script.pop_front().unwrap_or(Answer {
             status: "200 OK",
@@ -147,12 +160,16 @@ impl GrpcCollector {
         let received = Arc::new(Mutex::new(Vec::new()));
         let service = TraceServiceServer::new(Service(Arc::clone(&received)))
             .accept_compressed(CompressionEncoding::Gzip);
+        let metrics = MetricsServiceServer::new(Service(Arc::clone(&received)))
+            .accept_compressed(CompressionEncoding::Gzip);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
-            let server = tonic::transport::Server::builder().add_service(service);
+            let server = tonic::transport::Server::builder()
+                .add_service(service)
+                .add_service(metrics);
             let address = ([127, 0, 0, 1], port).into();
             runtime.block_on(server.serve(address)).unwrap();
         });
@@ -183,7 +200,24 @@ impl TraceService for Service {
             at: Instant::now(),
             head: format!("{:?}", request.metadata()),
             request: request.into_inner(),
+            metrics: None,
         });
         Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Service {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
+        self.0.lock().unwrap().push(Received {
+            at: Instant::now(),
+            head: format!("{:?}", request.metadata()),
+            request: ExportTraceServiceRequest::default(),
+            metrics: Some(request.into_inner()),
+        });
+        Ok(tonic::Response::new(ExportMetricsServiceResponse::default()))
     }
 }
