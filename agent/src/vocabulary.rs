@@ -298,13 +298,11 @@ pub mod metric {
     pub const OVERFLOW: &str = "otel.metric.overflow";
 
     /// Operations that are inference (2).
-    pub const INFERENCE: [&str; 3] = ["chat", "generate_content", "text_completion"];
-    /// Operations inside a process that have a metric of their own (2).
-    pub const INVOKE_WORKFLOW: &str = "invoke_workflow";
-    /// See [`INVOKE_WORKFLOW`].
-    pub const INVOKE_AGENT: &str = "invoke_agent";
-    /// See [`INVOKE_WORKFLOW`].
-    pub const EXECUTE_TOOL: &str = "execute_tool";
+    pub const INFERENCE: [&str; 3] = [
+        super::operation::CHAT,
+        super::operation::GENERATE_CONTENT,
+        super::operation::TEXT_COMPLETION,
+    ];
 }
 
 /// Which names are written where the conventions renamed something (0).

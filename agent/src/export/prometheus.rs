@@ -137,9 +137,8 @@ async fn serve(listener: TcpListener, source: Source) -> io::Result<()> {
                 .timer(TokioTimer::new())
                 .header_read_timeout(PATIENCE)
                 .serve_connection(TokioIo::new(stream), service);
-            match tokio::time::timeout(LONGEST, connection).await {
-                Ok(Err(error)) => tracing::debug!("a connection for metrics failed: {error}"),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(error)) = tokio::time::timeout(LONGEST, connection).await {
+                tracing::debug!("a connection for metrics failed: {error}");
             }
             drop(place);
         });

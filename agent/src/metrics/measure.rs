@@ -5,7 +5,7 @@ use super::label::Label;
 use super::observed::{MODALITIES, Observed, Tokens};
 use crate::model::gaps::ChunkGaps;
 use crate::model::span::{Span, SpanKind, Value};
-use crate::vocabulary::{Generation, attr, metric};
+use crate::vocabulary::{Generation, attr, metric, operation as name};
 
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
@@ -207,9 +207,9 @@ impl<'a, 's> Call<'a, 's> {
 /// Work inside a process: how long it took.
 fn run(operation: &str, seen: &Observed<'_>, seconds: Option<f64>, sink: &mut dyn Sink) {
     let instrument = match operation {
-        metric::INVOKE_WORKFLOW => &i::WORKFLOW_DURATION,
-        metric::INVOKE_AGENT => &i::AGENT_DURATION,
-        metric::EXECUTE_TOOL => &i::TOOL_DURATION,
+        name::INVOKE_WORKFLOW => &i::WORKFLOW_DURATION,
+        name::INVOKE_AGENT => &i::AGENT_DURATION,
+        name::EXECUTE_TOOL => &i::TOOL_DURATION,
         _ => return,
     };
     let Some(seconds) = seconds else { return };

@@ -57,6 +57,9 @@ impl Format {
     }
 }
 
+/// An instrument, and its series with the labels of their process.
+type Family<'a> = (&'a Instrument, Vec<(&'a str, &'a [Arc<Series>])>);
+
 /// Writes all metrics.
 #[must_use]
 pub fn render(snapshot: &Snapshot, format: Format) -> String {
@@ -66,7 +69,7 @@ pub fn render(snapshot: &Snapshot, format: Format) -> String {
     };
     let processes = processes(snapshot);
     page.target_info(&processes);
-    let mut families: BTreeMap<&str, (&Instrument, Vec<(&str, &[Arc<Series>])>)> = BTreeMap::new();
+    let mut families: BTreeMap<&str, Family<'_>> = BTreeMap::new();
     for (labels, process) in &processes {
         for (instrument, series) in &process.instruments {
             let family = families.entry(instrument.name);
