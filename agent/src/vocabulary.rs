@@ -115,6 +115,8 @@ pub mod attr {
     /// Tools offered, JSON (2.1, 3).
     pub const TOOL_DEFINITIONS: &str = "gen_ai.tool.definitions";
 
+    /// The guardrail that watches the call (2.3).
+    pub const AWS_BEDROCK_GUARDRAIL_ID: &str = "aws.bedrock.guardrail.id";
     /// Which API of OpenAI's was used (2.3).
     pub const OPENAI_API_TYPE: &str = "openai.api.type";
     /// Service tier asked for, when not `auto` (2.3).

@@ -56,6 +56,20 @@ pub enum Api {
     DashScopeRerank,
     /// Bailian's `/apps/{id}/completion`
     DashScopeApp,
+    /// Bedrock's `/model/{id}/converse` and `…/converse-stream`
+    BedrockConverse,
+    /// Bedrock's `/model/{id}/invoke` and `…/invoke-with-response-stream`
+    BedrockInvoke,
+    /// Cohere's `/v2/chat`
+    CohereChat,
+    /// Cohere's `/v1/chat`
+    CohereChatV1,
+    /// Cohere's `/v1/generate`
+    CohereGenerate,
+    /// Cohere's `/embed`
+    CohereEmbed,
+    /// Cohere's `/rerank`, and that of those who imitate it
+    CohereRerank,
 }
 
 /// Text of a message, possibly cut: what is beyond a call's bound is counted, not kept.
@@ -226,6 +240,8 @@ pub struct CallRequest {
     pub tools: Vec<ToolDefinition>,
     /// What was sent was compacted by the provider before.
     pub compacted: bool,
+    /// The guardrail of Bedrock's that watches the call.
+    pub guardrail_id: Option<String>,
 }
 
 /// Token counts, each absent unless the provider told it.

@@ -40,6 +40,8 @@ const PATTERNS: &[(&str, &str, &str)] = &[
     ("", "-aiplatform.googleapis.com", "gcp.vertex_ai"),
     ("bedrock-runtime.", ".amazonaws.com", "aws.bedrock"),
     ("bedrock-runtime-fips.", ".amazonaws.com", "aws.bedrock"),
+    ("bedrock-runtime.", ".amazonaws.com.cn", "aws.bedrock"),
+    ("bedrock-runtime.", ".api.aws", "aws.bedrock"),
     ("bedrock-mantle.", ".api.aws", "aws.bedrock"),
 ];
 

@@ -7,8 +7,10 @@
 //! `providers` tells which there are, `docs/adding-a-provider.md` how one is added.
 
 mod anthropic;
+mod bedrock;
 mod body;
 mod calls;
+mod cohere;
 mod content;
 mod dashscope;
 mod error;

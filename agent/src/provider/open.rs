@@ -215,6 +215,9 @@ impl Open {
             request.fetch_id.clone_from(&found.fetch_id);
             request.stream_cursor.clone_from(&found.cursor);
         }
+        if request.guardrail_id.is_none() {
+            request.guardrail_id.clone_from(&found.guardrail);
+        }
         request.stream |= found.stream;
     }
 

@@ -27,11 +27,12 @@ enum Form {
 }
 
 /// Headers that name an HTTP request, the first that is there counts.
-pub(super) const REQUEST_IDS: [&str; 4] = [
+pub(super) const REQUEST_IDS: [&str; 5] = [
     "x-request-id",
     "apim-request-id",
     "request-id",
     "x-dashscope-request-id",
+    "x-amzn-requestid",
 ];
 
 /// A part of a body.
@@ -282,8 +283,9 @@ impl Response {
         };
         if head.status >= 400 {
             let error = outcome.answer.error.take();
-            outcome.answer.error =
-                Some(error.unwrap_or_else(|| route.shape.error(head.status, None, b"")));
+            let mut error = error.unwrap_or_else(|| route.shape.error(head.status, None, b""));
+            route.shape.error_headers(&mut error, &head.headers);
+            outcome.answer.error = Some(error);
             outcome.may_retry |= retry::after_status(head.status, &head.headers);
         }
         let response = &mut outcome.answer.response;

@@ -78,6 +78,9 @@ pub(super) trait Shape: fmt::Debug + Sync {
     /// What the headers of an answer say better than its body, or alone.
     fn headers(&self, _: &mut CallResponse, _: &Headers) {}
 
+    /// What the headers of a failed exchange say better of its failure than its body.
+    fn error_headers(&self, _: &mut CallError, _: &Headers) {}
+
     /// What a call is by its answer alone, when its request was not seen. Only for answers that
     /// are unmistakable.
     fn by_answer(&self, _: &Payload<'_>) -> Option<Found> {
@@ -112,6 +115,8 @@ pub(super) struct Found {
     pub(super) makes: Option<&'static str>,
     /// Whether each event of a stream has all of the text so far, where that can differ.
     pub(super) cumulative: Option<bool>,
+    /// The guardrail that the headers name; counts when the body names none.
+    pub(super) guardrail: Option<String>,
 }
 
 impl Found {
@@ -131,6 +136,7 @@ impl Found {
             task: None,
             makes: None,
             cumulative: None,
+            guardrail: None,
         }
     }
 }

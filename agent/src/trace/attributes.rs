@@ -146,6 +146,7 @@ fn request(set: &mut Set, call: &ModelCall, request: &CallRequest) {
         set.add(attr::PROMPT_NAME, name.clone());
         set.may(attr::PROMPT_VERSION, version.clone());
     }
+    set.may(attr::AWS_BEDROCK_GUARDRAIL_ID, request.guardrail_id.clone());
     let tier = request.service_tier.clone().filter(|t| t != "auto");
     set.may(attr::OPENAI_REQUEST_SERVICE_TIER, tier);
 }
