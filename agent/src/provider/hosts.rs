@@ -112,6 +112,11 @@ mod tests {
                 "bedrock-runtime.us-west-2.amazonaws.com",
                 Some("aws.bedrock"),
             ),
+            (
+                "bedrock-runtime.cn-north-1.amazonaws.com.cn",
+                Some("aws.bedrock"),
+            ),
+            ("bedrock-runtime.us-east-1.api.aws", Some("aws.bedrock")),
             ("notapi.openai.com.evil.example", None),
             ("xapi.openai.com", None),
             ("localhost", None),
