@@ -9,6 +9,7 @@ use genspan::model::exchange::{
 use genspan::model::process::{ContentPolicy, ProcessFacts};
 use genspan::model::span::Span;
 use genspan::model::time::BootTime;
+use genspan::protocol::aws_frames::AwsFrames;
 use genspan::provider::{Calls, Limits, request_headers, response_headers};
 use genspan::trace::Spans;
 
@@ -121,7 +122,16 @@ fn kept(names: impl Iterator<Item = &'static str>, headers: &[(String, String)])
 }
 
 fn feed_events(sink: &mut Calls, id: ExchangeId, body: &[u8], most: usize) -> bool {
-    let events = events(body);
+    let mut framed = Vec::new();
+    AwsFrames::new().feed(body, &mut |e: SseEvent<'_>| {
+        let data = String::from_utf8_lossy(e.data).into_owned();
+        framed.push((e.event.to_owned(), data));
+    });
+    let events = if framed.is_empty() {
+        events(body)
+    } else {
+        framed
+    };
     for (n, (name, data)) in events.iter().take(most).enumerate() {
         let event = SseEvent {
             event: name,
