@@ -70,6 +70,12 @@ pub enum Api {
     CohereEmbed,
     /// Cohere's `/rerank`, and that of those who imitate it
     CohereRerank,
+    /// Ollama's `/api/chat`
+    OllamaChat,
+    /// Ollama's `/api/generate`
+    OllamaGenerate,
+    /// Ollama's `/api/embed` and `/api/embeddings`
+    OllamaEmbed,
 }
 
 /// Text of a message, possibly cut: what is beyond a call's bound is counted, not kept.

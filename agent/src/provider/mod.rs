@@ -18,6 +18,7 @@ mod hash;
 mod hosts;
 pub mod json;
 mod limits;
+mod ollama;
 mod open;
 mod openai;
 mod providers;

@@ -360,7 +360,7 @@ fn what_is_no_model_call_is_not_told() {
             &br#"{"answers":[1,2]}"#[..],
         ),
         ("POST", "/v1/embeddings", b"a=b"),
-        ("POST", "/api/embeddings", br#"{"model":"m","prompt":"x"}"#),
+        ("POST", "/api/embeddings", br#"{"prompt":"x"}"#),
         ("POST", "/editor/completions", br#"{"line":3}"#),
         ("POST", "/v1/responses", br"[1]"),
     ] {
