@@ -42,7 +42,10 @@ pub(super) fn head(root: &Object) -> CallResponse {
         let first = field::list(root, "choices")?.first()?.as_object()?;
         field::object(first, "usage")
     };
-    let usage = field::object(root, "usage").or_else(in_choice);
+    let groq = || field::object(field::object(root, "x_groq")?, "usage");
+    let usage = field::object(root, "usage")
+        .or_else(in_choice)
+        .or_else(groq);
     CallResponse {
         id: field::owned(root, "id"),
         model: field::owned(root, "model"),
@@ -65,6 +68,11 @@ fn choices(root: &mut Object, api: Api, whole: bool, room: &mut Room, answer: &m
     list.sort_by_key(|c| field::int(c, "index").unwrap_or(0));
     answer.too_many = list.len() > MAX_CHOICES;
     for mut choice in list.into_iter().take(MAX_CHOICES) {
+        // OpenRouter: the answer broke off at whoever is behind it.
+        if let Some(failed) = choice.get("error").filter(|e| e.is_object()) {
+            let failed = error::of_event(failed);
+            answer.error.get_or_insert(failed);
+        }
         match field::nonempty(&choice, "finish_reason") {
             Some(reason) => answer.response.finish_reasons.push(reason.to_owned()),
             None if whole => answer
@@ -73,7 +81,8 @@ fn choices(root: &mut Object, api: Api, whole: bool, room: &mut Room, answer: &m
                 .push(finish::ERROR.to_owned()),
             None => {}
         }
-        let message = if api == Api::Completions {
+        // Mistral answers what is to be filled in with a message.
+        let message = if api == Api::Completions && !field::is_set(&choice, "message") {
             text(&mut choice, whole, room)
         } else {
             messages::received(&mut choice, whole, room)

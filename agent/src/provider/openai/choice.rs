@@ -59,7 +59,11 @@ impl ChoiceState {
         if let Some(reason) = said(choice.finish_reason.as_ref()) {
             self.finish = Some(reason.to_owned());
         }
-        if let Some(text) = &choice.text {
+        // Together says it twice: here and in the delta.
+        let content = choice.delta.as_ref().and_then(|d| d.content.as_ref());
+        if let Some(text) = &choice.text
+            && content.is_none_or(|c| c.is_empty())
+        {
             self.content.push(text, room);
         }
         choice
@@ -73,9 +77,11 @@ impl ChoiceState {
         if self.role.is_none() {
             self.role = said(delta.role.as_ref()).map(str::to_owned);
         }
+        // Who knows both names may fill only one of them, or both with the same.
         let reasoning = delta
             .reasoning_content
             .as_ref()
+            .filter(|t| !t.is_empty())
             .or(delta.reasoning.as_ref());
         for (slot, piece) in [
             (&mut self.content, delta.content.as_ref()),

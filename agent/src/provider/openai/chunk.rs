@@ -26,6 +26,19 @@ pub(super) struct Chunk<'a> {
     pub(super) usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) error: Option<&'a RawValue>,
+    /// Where Groq has its usage.
+    #[serde(borrow, default)]
+    pub(super) x_groq: Option<Groq<'a>>,
+}
+
+/// What Groq says apart.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Groq<'a> {
+    #[serde(borrow, default)]
+    pub(super) usage: Option<&'a RawValue>,
+    /// Why the rest of the stream does not come.
+    #[serde(borrow, default)]
+    pub(super) error: Option<&'a RawValue>,
 }
 
 /// What a chunk says of one choice.
@@ -125,6 +138,7 @@ pub(super) fn lenient(root: &Value) -> Chunk<'_> {
         }),
         usage: None,
         error: None,
+        x_groq: None,
     }
 }
 

@@ -10,7 +10,12 @@ pub(super) const ERROR: &str = "error";
 pub(super) fn mapped(reason: &str) -> &str {
     match reason {
         "tool_calls" | "function_call" => "tool_call",
-        "" => ERROR,
+        // Together.
+        "eos" => "stop",
+        // Mistral.
+        "model_length" => "length",
+        // DeepSeek; vLLM and SGLang.
+        "" | "insufficient_system_resource" | "abort" => ERROR,
         other => other,
     }
 }

@@ -19,6 +19,8 @@ pub(super) mod tools;
 pub(super) mod usage;
 
 #[cfg(test)]
+mod hosted_tests;
+#[cfg(test)]
 mod tests;
 
 use super::body::Body;
@@ -72,7 +74,13 @@ impl Shape for OpenAi {
     }
 
     fn request(&self, found: &Found, body: Object, room: &mut Room) -> CallRequest {
-        request::read(found.api, body, room)
+        let agent = match found.operation {
+            Operation::InvokeAgent => field::owned(&body, "agent_id"),
+            _ => None,
+        };
+        let mut request = request::read(found.api, body, room);
+        request.agent_id = agent;
+        request
     }
 
     fn document(&self, found: &Found, body: &Body, ended: bool, room: &mut Room) -> Read {
@@ -150,6 +158,9 @@ fn posted(target: &Target<'_>) -> Option<Found> {
     let path = target.path;
     let (operation, api) = if path.ends_with("/chat/completions") {
         (Operation::Chat, Api::ChatCompletions)
+    } else if path.ends_with("/agents/completions") {
+        // Mistral; its `/fim/completions` is one of the next.
+        (Operation::InvokeAgent, Api::ChatCompletions)
     } else if path.ends_with("/completions") {
         (Operation::TextCompletion, Api::Completions)
     } else if path.ends_with("/responses") {

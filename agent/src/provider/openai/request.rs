@@ -35,7 +35,9 @@ fn common(body: &Object) -> CallRequest {
         frequency_penalty: field::float(body, "frequency_penalty"),
         presence_penalty: field::float(body, "presence_penalty"),
         top_k: field::int(body, "top_k"),
-        seed: field::int(body, "seed"),
+        repetition_penalty: field::float(body, "repetition_penalty"),
+        // Mistral's name is the second.
+        seed: field::int(body, "seed").or_else(|| field::int(body, "random_seed")),
         choice_count: field::int(body, "n"),
         stop_sequences: stop(body.get("stop")),
         service_tier: field::owned(body, "service_tier"),

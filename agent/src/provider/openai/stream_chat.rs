@@ -33,14 +33,23 @@ fn set(slot: &mut Option<String>, value: Option<&str>) {
     }
 }
 
+fn failed(chunk: &Chunk<'_>) -> bool {
+    let apart = chunk.x_groq.as_ref().and_then(|g| g.error);
+    chunk.error.or(apart).is_some()
+}
+
 impl ChatStream {
     /// A chunk that is not as it should be: what can be had of it.
     fn slow(&mut self, name: &str, data: &[u8], room: &mut Room) -> Seen {
         let Some(Document { root, .. }) = json::read(data) else {
             return Seen::Broken;
         };
-        if let Some(e) = root.get("error").filter(|e| !e.is_null()) {
+        let apart = || root.get("x_groq")?.get("error");
+        let failed = root.get("error").filter(|e| !e.is_null());
+        if let Some(e) = failed.or_else(|| apart().filter(|e| !e.is_null())) {
             self.error = Some(error::of_event(e));
+            // OpenRouter says it in a chunk that ends the choice too.
+            self.merge(&chunk::lenient(&Value::Object(root)), room);
             return Seen::Chunk { output: false };
         }
         let root = Value::Object(root);
@@ -49,7 +58,9 @@ impl ChatStream {
             return Seen::Chunk { output: false };
         }
         let first = root.pointer("/choices/0/usage").filter(|u| u.is_object());
-        let usage = root.get("usage").filter(|u| u.is_object()).or(first);
+        let groq = root.pointer("/x_groq/usage").filter(|u| u.is_object());
+        let usage = root.get("usage").filter(|u| u.is_object());
+        let usage = usage.or(first).or(groq);
         if let Some(usage) = usage {
             self.usage = Some(usage.to_string().into());
         }
@@ -74,7 +85,8 @@ impl ChatStream {
             }
             usage = usage.or(choice.usage);
         }
-        if let Some(usage) = usage {
+        let groq = chunk.x_groq.as_ref().and_then(|g| g.usage);
+        if let Some(usage) = usage.or(groq) {
             self.usage = Some(usage.get().into());
         }
     }
@@ -105,7 +117,7 @@ impl Stream for ChatStream {
             .ok()
             .map(serde_json::from_str::<Chunk<'_>>);
         match chunk {
-            Some(Ok(chunk)) if chunk.error.is_none() && name != "error" => {
+            Some(Ok(chunk)) if !failed(&chunk) && name != "error" => {
                 self.merge(&chunk, room);
                 Seen::Chunk { output: true }
             }

@@ -19,18 +19,36 @@ pub(in crate::provider) fn read(usage: &Object) -> Usage {
         // DeepSeek and Moonshot put it beside the others.
         .or_else(|| of("prompt_cache_hit_tokens", "cached_tokens"));
     let cached = input.and_then(|d| field::object(d, "cached_tokens_details"));
+    let reasoning = output
+        .and_then(|d| count(d, "reasoning_tokens"))
+        // SGLang and Perplexity put it beside the others.
+        .or_else(|| count(usage, "reasoning_tokens"));
+    let sent = of("prompt_tokens", "input_tokens");
+    let made = of("completion_tokens", "output_tokens");
     Usage {
-        input: of("prompt_tokens", "input_tokens"),
-        output: of("completion_tokens", "output_tokens"),
+        input: sent,
+        output: apart(usage, sent, made, reasoning).or(made),
         cache_read,
         cache_write: input.and_then(|d| {
             count(d, "cache_write_tokens").or_else(|| count(d, "cache_creation_input_tokens"))
         }),
-        reasoning: output.and_then(|d| count(d, "reasoning_tokens")),
+        reasoning,
         input_by_modality: by_modality(input),
         cache_read_by_modality: by_modality(cached),
         output_by_modality: by_modality(output),
     }
+}
+
+/// All of the output where reasoning is not counted in it: xAI does so, and the sum tells.
+fn apart(
+    usage: &Object,
+    sent: Option<i64>,
+    made: Option<i64>,
+    reasoning: Option<i64>,
+) -> Option<i64> {
+    let all = made?.checked_add(reasoning.filter(|n| *n > 0)?)?;
+    let total = count(usage, "total_tokens")?;
+    (sent?.checked_add(all)? == total).then_some(all)
 }
 
 fn by_modality(details: Option<&Object>) -> [Option<i64>; 3] {
@@ -65,5 +83,50 @@ mod tests {
             (u.input, u.output, u.cache_read, u.reasoning),
             (Some(5), Some(6), None, Some(0))
         );
+    }
+
+    #[test]
+    fn where_others_put_it() {
+        for (usage, want) in [
+            // DeepSeek.
+            (
+                json!({"prompt_tokens":30,"completion_tokens":9,"total_tokens":39,"prompt_cache_hit_tokens":20,
+                    "prompt_cache_miss_tokens":10,"completion_tokens_details":{"reasoning_tokens":4}}),
+                (Some(30), Some(9), Some(20), Some(4)),
+            ),
+            // Moonshot.
+            (
+                json!({"prompt_tokens":30,"completion_tokens":9,"total_tokens":39,"cached_tokens":20}),
+                (Some(30), Some(9), Some(20), None),
+            ),
+            // xAI: reasoning stands beside the completion.
+            (
+                json!({"prompt_tokens":30,"completion_tokens":9,"total_tokens":89,
+                    "completion_tokens_details":{"reasoning_tokens":50}}),
+                (Some(30), Some(59), None, Some(50)),
+            ),
+            // SGLang: reasoning is part of it.
+            (
+                json!({"prompt_tokens":30,"completion_tokens":9,"total_tokens":39,"reasoning_tokens":5}),
+                (Some(30), Some(9), None, Some(5)),
+            ),
+            // OpenRouter.
+            (
+                json!({"prompt_tokens":30,"completion_tokens":9,"total_tokens":39,"cost":0.5,"is_byok":false,
+                    "prompt_tokens_details":{"cached_tokens":7},"cost_details":{"upstream_inference_cost":null}}),
+                (Some(30), Some(9), Some(7), None),
+            ),
+            (
+                json!({"prompt_tokens":i64::MAX,"completion_tokens":i64::MAX,"total_tokens":1,"reasoning_tokens":1}),
+                (Some(i64::MAX), Some(i64::MAX), None, Some(1)),
+            ),
+        ] {
+            let u = read(usage.as_object().unwrap());
+            assert_eq!(
+                (u.input, u.output, u.cache_read, u.reasoning),
+                want,
+                "{usage}"
+            );
+        }
     }
 }
