@@ -76,6 +76,12 @@ pub enum Api {
     OllamaGenerate,
     /// Ollama's `/api/embed` and `/api/embeddings`
     OllamaEmbed,
+    /// Dify's `/chat-messages`
+    DifyChat,
+    /// Dify's `/completion-messages`
+    DifyCompletion,
+    /// Dify's `/workflows/run`
+    DifyWorkflow,
 }
 
 /// Text of a message, possibly cut: what is beyond a call's bound is counted, not kept.

@@ -13,6 +13,7 @@ mod calls;
 mod cohere;
 mod content;
 mod dashscope;
+mod dify;
 mod error;
 mod hash;
 mod hosts;

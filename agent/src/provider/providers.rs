@@ -2,7 +2,7 @@
 //! themselves apart by their hosts, are in [`super::hosts`].
 
 use super::shape::Shape;
-use super::{anthropic, bedrock, cohere, dashscope, ollama, openai};
+use super::{anthropic, bedrock, cohere, dashscope, dify, ollama, openai};
 
 /// All shapes. When a path fits more than one, the payload decides, and the first one when it
 /// does not.
@@ -14,6 +14,7 @@ use super::{anthropic, bedrock, cohere, dashscope, ollama, openai};
 /// | [`dashscope`] | generation, embeddings, rerank, tasks (images, video, speech), applications | document, SSE, tasks |
 /// | [`bedrock`] | converse; invocations in the forms of Anthropic, Amazon, Meta, Mistral, Cohere, AI21, OpenAI | document, Amazon's event stream |
 /// | [`cohere`] | chat (v1, v2), generation, embeddings, rerank | document, SSE, lines |
+/// | [`dify`] | chat and completion applications, workflows | document, SSE |
 /// | [`ollama`] | chat, generate, embeddings | document, lines |
 pub(super) static SHAPES: &[&dyn Shape] = &[
     &openai::OpenAi,
@@ -22,4 +23,5 @@ pub(super) static SHAPES: &[&dyn Shape] = &[
     &bedrock::Bedrock,
     &cohere::Cohere,
     &ollama::Ollama,
+    &dify::Dify,
 ];
