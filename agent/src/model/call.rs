@@ -82,6 +82,12 @@ pub enum Api {
     DifyCompletion,
     /// Dify's `/workflows/run`
     DifyWorkflow,
+    /// Google's `:generateContent` and `:streamGenerateContent`
+    GenerateContent,
+    /// Google's `:embedContent` and `:batchEmbedContents`
+    EmbedContent,
+    /// Vertex AI's `:predict` of models that embed
+    Predict,
 }
 
 /// Text of a message, possibly cut: what is beyond a call's bound is counted, not kept.

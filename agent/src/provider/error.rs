@@ -29,6 +29,8 @@ pub(super) fn in_document(root: &Object) -> Option<CallError> {
 
 /// The error of a failed HTTP exchange, with what its body says.
 pub(super) fn of_status(status: u16, document: Option<&Object>, body: &[u8]) -> CallError {
+    let listed = document.is_none().then(|| first_listed(body)).flatten();
+    let document = document.or(listed.as_ref());
     let told = document.and_then(|root| {
         in_document(root).or_else(|| {
             let message = text(root.get("message").or_else(|| root.get("detail"))?)?;
@@ -46,6 +48,20 @@ pub(super) fn of_status(status: u16, document: Option<&Object>, body: &[u8]) -> 
         error.kind = status.to_string();
     }
     error
+}
+
+/// Google puts the error of a stream that is an array into one, too.
+fn first_listed(body: &[u8]) -> Option<Object> {
+    if body.trim_ascii_start().first() != Some(&b'[') {
+        return None;
+    }
+    match serde_json::from_slice(body).ok()? {
+        Value::Array(list) => match list.into_iter().next()? {
+            Value::Object(first) => Some(first),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// The error of a mid-stream error event. The kind is never empty.
@@ -81,7 +97,7 @@ fn from_value(error: &Value, root: &Object) -> CallError {
     }
 }
 
-/// Code, else type, else a code that is but a number.
+/// Code, else type, else Google's status, else a code that is but a number.
 fn from_object(o: &Object) -> CallError {
     let code = o.get("code").and_then(scalar);
     let word = code
@@ -92,6 +108,11 @@ fn from_object(o: &Object) -> CallError {
         .or_else(|| {
             let kind = o.get("type").filter(|t| t.is_string()).and_then(scalar);
             kind.filter(|t| t != "error")
+        })
+        .or_else(|| {
+            let status = o.get("status").filter(|s| s.is_string()).and_then(scalar)?;
+            let word = status.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+            word.then_some(status)
         })
         .or(code)
         .unwrap_or_default();
@@ -123,7 +144,7 @@ fn text(value: &Value) -> Option<String> {
 /// A body that is short text without markup says what it says.
 fn plain(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?.trim();
-    (!text.is_empty() && text.len() <= 512 && !text.starts_with('<')).then(|| text.to_owned())
+    (!text.is_empty() && text.len() <= 512 && !text.starts_with('<')).then(|| bounded(text))
 }
 
 /// The beginning of a message.
@@ -131,7 +152,24 @@ pub(super) fn bounded(text: &str) -> String {
     let end = (0..=MAX_MESSAGE.min(text.len()))
         .rev()
         .find(|n| text.is_char_boundary(*n));
-    text[..end.unwrap_or(0)].to_owned()
+    without_key(&text[..end.unwrap_or(0)])
+}
+
+/// Google quotes the key of a consumer that it refuses.
+fn without_key(text: &str) -> String {
+    const MARK: &str = "api_key:";
+    let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let mut pieces = text.split(MARK);
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        out.push_str(MARK);
+        let rest = piece.trim_start_matches(is_key);
+        if rest.len() < piece.len() {
+            out.push_str("***");
+        }
+        out.push_str(rest);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -173,6 +211,31 @@ mod tests {
                 Some("No"),
             ),
             (400, r#"{"error":"bad"}"#, "400", Some("bad")),
+            (
+                404,
+                r#"{"error":{"code":404,"message":"No","status":"NOT_FOUND"}}"#,
+                "NOT_FOUND",
+                Some("No"),
+            ),
+            (
+                429,
+                r#" [{"error":{"code":429,"message":"No","status":"RESOURCE_EXHAUSTED"}}]"#,
+                "RESOURCE_EXHAUSTED",
+                Some("No"),
+            ),
+            (
+                403,
+                r#"{"error":{"code":403,"status":"PERMISSION_DENIED","message":"'api_key:AIza-0_x' is bad, api_key: is none"}}"#,
+                "PERMISSION_DENIED",
+                Some("'api_key:***' is bad, api_key: is none"),
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"No","status":"error"}}"#,
+                "400",
+                Some("No"),
+            ),
+            (500, "[1]", "500", Some("[1]")),
             (
                 422,
                 r#"{"detail":[{"loc":["a"]}]}"#,

@@ -15,6 +15,7 @@ mod content;
 mod dashscope;
 mod dify;
 mod error;
+mod gemini;
 mod hash;
 mod hosts;
 pub mod json;

@@ -2,7 +2,7 @@
 //! themselves apart by their hosts, are in [`super::hosts`].
 
 use super::shape::Shape;
-use super::{anthropic, bedrock, cohere, dashscope, dify, ollama, openai};
+use super::{anthropic, bedrock, cohere, dashscope, dify, gemini, ollama, openai};
 
 /// All shapes. When a path fits more than one, the payload decides, and the first one when it
 /// does not.
@@ -16,6 +16,7 @@ use super::{anthropic, bedrock, cohere, dashscope, dify, ollama, openai};
 /// | [`cohere`] | chat (v1, v2), generation, embeddings, rerank | document, SSE, lines |
 /// | [`dify`] | chat and completion applications, workflows | document, SSE |
 /// | [`ollama`] | chat, generate, embeddings | document, lines |
+/// | [`gemini`] | contents, embeddings (Gemini API, Vertex AI) | document, SSE, JSON array |
 pub(super) static SHAPES: &[&dyn Shape] = &[
     &openai::OpenAi,
     &anthropic::Anthropic,
@@ -24,4 +25,5 @@ pub(super) static SHAPES: &[&dyn Shape] = &[
     &cohere::Cohere,
     &ollama::Ollama,
     &dify::Dify,
+    &gemini::Gemini,
 ];

@@ -37,7 +37,7 @@ const CONTENT_KEYS: [&str; 15] = [
 ];
 
 /// Lists that mean something else when they are cut.
-const ATOMIC_LISTS: [&str; 2] = ["embedding", "stop"];
+const ATOMIC_LISTS: [&str; 4] = ["embedding", "values", "stop", "stopSequences"];
 
 /// Reads as much of `bytes` as there is.
 #[must_use]
