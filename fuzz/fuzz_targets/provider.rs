@@ -44,6 +44,8 @@ const TARGETS: &[(&str, &str)] = &[
     ("POST", "/v1beta/models/m:generateContent"),
     ("POST", "/v1beta/models/m:streamGenerateContent"),
     ("POST", "/v1beta/models/m:embedContent"),
+    ("POST", "/v1beta/models/m:batchEmbedContents"),
+    ("POST", "/publishers/google/models/embedding:predict"),
     ("POST", "/api/chat"),
     ("POST", "/api/generate"),
     ("POST", "/api/embed"),

@@ -52,15 +52,19 @@ impl Shape for Gemini {
             return None;
         }
         let (base, last) = target.path.rsplit_once('/')?;
+        let (_, collection) = base.rsplit_once('/').unwrap_or(("", base));
+        if !matches!(collection, "models" | "tunedModels" | "endpoints") {
+            return None;
+        }
         let last = decode(last);
         let (name, verb) = last.rsplit_once(':')?;
-        let (_, collection) = base.rsplit_once('/').unwrap_or(("", base));
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return None;
+        }
         let model = match collection {
-            _ if name.is_empty() || name.len() > MAX_NAME_BYTES => return None,
             "models" => name.to_owned(),
             // Without these words a name does not tell that it is one of the client's own.
-            "tunedModels" | "endpoints" => format!("{collection}/{name}"),
-            _ => return None,
+            _ => format!("{collection}/{name}"),
         };
         let (operation, api) = match verb {
             "generateContent" | "streamGenerateContent" => {
