@@ -117,6 +117,30 @@ pub mod attr {
 
     /// The guardrail that watches the call (2.3).
     pub const AWS_BEDROCK_GUARDRAIL_ID: &str = "aws.bedrock.guardrail.id";
+    /// The tool that is run (2.2).
+    pub const TOOL_NAME: &str = "gen_ai.tool.name";
+    /// Arguments of the tool, JSON (2.2).
+    pub const TOOL_CALL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
+    /// What the tool gave, JSON (2.2).
+    pub const TOOL_CALL_RESULT: &str = "gen_ai.tool.call.result";
+
+    /// What is asked of an MCP server (7).
+    pub const MCP_METHOD_NAME: &str = "mcp.method.name";
+    /// Session with an MCP server (7).
+    pub const MCP_SESSION_ID: &str = "mcp.session.id";
+    /// Version of the protocol (7).
+    pub const MCP_PROTOCOL_VERSION: &str = "mcp.protocol.version";
+    /// Resource of an MCP server (7).
+    pub const MCP_RESOURCE_URI: &str = "mcp.resource.uri";
+    /// Id of a JSON-RPC request (7).
+    pub const JSONRPC_REQUEST_ID: &str = "jsonrpc.request.id";
+    /// JSON-RPC error code, as a text (7).
+    pub const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
+    /// Transport below (7).
+    pub const NETWORK_TRANSPORT: &str = "network.transport";
+    /// Protocol below (7).
+    pub const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
+
     /// Which API of OpenAI's was used (2.3).
     pub const OPENAI_API_TYPE: &str = "openai.api.type";
     /// Service tier asked for, when not `auto` (2.3).
@@ -178,6 +202,9 @@ pub mod operation {
     /// A tool.
     pub const EXECUTE_TOOL: &str = "execute_tool";
 
+    /// What an MCP client asks; the conventions have no word for it, and spans do not tell it.
+    pub const MCP: &str = "mcp";
+
     /// The name of an operation.
     #[must_use]
     pub const fn name(operation: Operation) -> &'static str {
@@ -191,6 +218,7 @@ pub mod operation {
             Operation::InvokeAgent => INVOKE_AGENT,
             Operation::InvokeWorkflow => INVOKE_WORKFLOW,
             Operation::ExecuteTool => EXECUTE_TOOL,
+            Operation::Mcp => MCP,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::defect::Defects;
 use super::event::ConnectionId;
 use super::exchange::ExchangeId;
 use super::gaps::ChunkGaps;
+use super::mcp::{McpRequest, McpResponse};
 use super::time::BootTime;
 use serde_json::Value as Json;
 
@@ -31,6 +32,8 @@ pub enum Operation {
     InvokeWorkflow,
     /// A tool run at a server's.
     ExecuteTool,
+    /// Whatever else is asked of an MCP server.
+    Mcp,
 }
 
 /// Which API a call used; each belongs to one shape of the provider stage.
@@ -88,6 +91,8 @@ pub enum Api {
     EmbedContent,
     /// Vertex AI's `:predict` of models that embed
     Predict,
+    /// Model Context Protocol over HTTP
+    Mcp,
 }
 
 /// Text of a message, possibly cut: what is beyond a call's bound is counted, not kept.
@@ -260,6 +265,8 @@ pub struct CallRequest {
     pub compacted: bool,
     /// The guardrail of Bedrock's that watches the call.
     pub guardrail_id: Option<String>,
+    /// What is asked of an MCP server.
+    pub mcp: Option<Box<McpRequest>>,
 }
 
 /// Token counts, each absent unless the provider told it.
@@ -320,6 +327,8 @@ pub struct CallResponse {
     pub chunk_gaps: Option<Box<ChunkGaps>>,
     /// The provider's id of the HTTP request (`x-request-id`).
     pub request_id: Option<String>,
+    /// What an MCP server answered.
+    pub mcp: Option<Box<McpResponse>>,
 }
 
 /// Why a call failed.

@@ -5,6 +5,7 @@ pub mod defect;
 pub mod event;
 pub mod exchange;
 pub mod gaps;
+pub mod mcp;
 pub mod process;
 pub mod span;
 pub mod time;

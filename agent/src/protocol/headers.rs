@@ -22,6 +22,8 @@ const KEPT: &[&str] = &[
     "content-type",
     "expect",
     "host",
+    "mcp-protocol-version",
+    "mcp-session-id",
     "openai-processing-ms",
     "openai-version",
     "request-id",

@@ -188,6 +188,8 @@ fn model_call(
         within: outcome.within,
         fingerprint: open.fingerprint,
     });
+    let in_message = open.request.mcp.as_ref();
+    let in_message = in_message.and_then(|m| m.traceparent.clone());
     ModelCall {
         exchange: open.id,
         connection: open.connection,
@@ -206,7 +208,7 @@ fn model_call(
         error: outcome.answer.error,
         retry,
         polls: 0,
-        traceparent: open.traceparent,
+        traceparent: open.traceparent.or(in_message),
         defects: outcome.defects,
     }
 }

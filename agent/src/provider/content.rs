@@ -79,6 +79,19 @@ pub(super) fn arguments_value(value: Option<Value>, room: &mut Room) -> Option<V
     }
 }
 
+/// A value within bounds: what does not fit is kept in part, as the text that it is.
+pub(super) fn within(value: Value, room: &mut Room) -> Value {
+    if let Value::String(text) = value {
+        return Value::String(room.keep(text).kept);
+    }
+    let text = value.to_string();
+    if text.len() > room.0 {
+        return Value::String(room.keep(text).kept);
+    }
+    room.0 -= text.len();
+    value
+}
+
 /// A tool's answer, its text within bounds.
 pub(super) fn response(value: Option<Value>, room: &mut Room) -> Value {
     match value {

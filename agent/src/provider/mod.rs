@@ -20,6 +20,7 @@ mod hash;
 mod hosts;
 pub mod json;
 mod limits;
+mod mcp;
 mod ollama;
 mod open;
 mod openai;

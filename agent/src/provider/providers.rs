@@ -2,7 +2,7 @@
 //! themselves apart by their hosts, are in [`super::hosts`].
 
 use super::shape::Shape;
-use super::{anthropic, bedrock, cohere, dashscope, dify, gemini, ollama, openai};
+use super::{anthropic, bedrock, cohere, dashscope, dify, gemini, mcp, ollama, openai};
 
 /// All shapes. When a path fits more than one, the payload decides, and the first one when it
 /// does not.
@@ -15,6 +15,7 @@ use super::{anthropic, bedrock, cohere, dashscope, dify, gemini, ollama, openai}
 /// | [`bedrock`] | converse; invocations in the forms of Anthropic, Amazon, Meta, Mistral, Cohere, AI21, OpenAI | document, Amazon's event stream |
 /// | [`cohere`] | chat (v1, v2), generation, embeddings, rerank | document, SSE, lines |
 /// | [`dify`] | chat and completion applications, workflows | document, SSE |
+/// | [`mcp`] | tools and all else of an MCP server | document, SSE |
 /// | [`ollama`] | chat, generate, embeddings | document, lines |
 /// | [`gemini`] | contents, embeddings (Gemini API, Vertex AI) | document, SSE, JSON array |
 pub(super) static SHAPES: &[&dyn Shape] = &[
@@ -26,4 +27,5 @@ pub(super) static SHAPES: &[&dyn Shape] = &[
     &ollama::Ollama,
     &dify::Dify,
     &gemini::Gemini,
+    &mcp::Mcp,
 ];

@@ -117,6 +117,10 @@ pub(super) struct Found {
     pub(super) cumulative: Option<bool>,
     /// The guardrail that the headers name; counts when the body names none.
     pub(super) guardrail: Option<String>,
+    /// Session that a header names.
+    pub(super) session: Option<String>,
+    /// Version of the protocol that a header names.
+    pub(super) version: Option<String>,
 }
 
 impl Found {
@@ -137,6 +141,8 @@ impl Found {
             makes: None,
             cumulative: None,
             guardrail: None,
+            session: None,
+            version: None,
         }
     }
 }

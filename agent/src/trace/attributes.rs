@@ -1,5 +1,6 @@
 //! The attributes of a call's span other than its content, in a fixed order.
 
+use super::mcp;
 use crate::model::call::{Api, CallRequest, CallResponse, ModelCall, Operation, Usage};
 use crate::model::span::{Attributes, Value};
 use crate::vocabulary::{attr, operation};
@@ -43,7 +44,7 @@ impl Set {
     }
 
     /// Sets an attribute when there is a value.
-    fn may<V: Into<Value>>(&mut self, name: &'static str, value: Option<V>) {
+    pub(super) fn may<V: Into<Value>>(&mut self, name: &'static str, value: Option<V>) {
         if let Some(value) = value {
             self.add(name, value);
         }
@@ -67,8 +68,12 @@ fn cut(text: &mut String, limit: usize) {
 
 /// All that is not content.
 pub(super) fn of_call(set: &mut Set, call: &ModelCall, resends: u32) {
-    set.add(attr::OPERATION_NAME, operation::name(call.operation));
-    set.add(attr::PROVIDER_NAME, call.provider);
+    if let Some(asked) = &call.request.mcp {
+        mcp::of_call(set, call, asked);
+    } else {
+        set.add(attr::OPERATION_NAME, operation::name(call.operation));
+        set.add(attr::PROVIDER_NAME, call.provider);
+    }
     set.may(attr::REQUEST_MODEL, call.request.model.clone());
     if let Some(address) = &call.server_address {
         set.add(attr::SERVER_ADDRESS, address.clone());

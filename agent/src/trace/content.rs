@@ -2,6 +2,7 @@
 
 use super::attributes::Set;
 use super::json::{Cut, prefix, render};
+use super::mcp;
 use crate::model::call::{Message, ModelCall, Operation, Part, ToolDefinition};
 use crate::model::process::ContentPolicy;
 use crate::vocabulary::attr;
@@ -19,6 +20,7 @@ pub(super) fn full(set: &mut Set, call: &ModelCall, policy: &ContentPolicy) {
     messages(set, attr::INPUT_MESSAGES, sent(call), max);
     messages(set, attr::OUTPUT_MESSAGES, &call.response.messages, max);
     definitions(set, tools, true);
+    mcp::content(set, call);
 }
 
 /// How much it is, and which tools are offered.

@@ -4,6 +4,7 @@ mod attributes;
 mod content;
 pub mod ids;
 mod json;
+mod mcp;
 pub mod resource;
 pub mod retry;
 pub mod siphash;

@@ -3,6 +3,7 @@
 use super::attributes::{self, Set};
 use super::content;
 use super::ids;
+use super::mcp;
 use super::retry::Attempted;
 use super::stage::Known;
 use crate::model::call::{ModelCall, Operation};
@@ -14,6 +15,9 @@ use std::borrow::Cow;
 /// The span's name: of a model call the operation and the model, of an agent's run the operation
 /// alone, as only its id is known.
 fn name(call: &ModelCall) -> String {
+    if let Some(asked) = &call.request.mcp {
+        return mcp::name(asked);
+    }
     let name = operation::name(call.operation);
     let target = match call.operation {
         Operation::FetchResponse | Operation::InvokeAgent | Operation::InvokeWorkflow => None,

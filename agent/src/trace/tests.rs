@@ -8,6 +8,7 @@ use crate::model::call::{
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::ExchangeId;
+use crate::model::mcp::{McpRequest, McpResponse};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Span, Value};
 use crate::model::time::{BootTime, ClockOffset, WallTime};
@@ -125,6 +126,67 @@ fn a_span_says_what_the_call_was() {
         json_of(&span, attr::INPUT_MESSAGES),
         json!([{"role":"user","parts":[{"type":"text","content":"héllo wörld"}]}])
     );
+}
+
+#[test]
+fn a_tool_of_an_mcp_server() {
+    let mut ran = call();
+    ran.operation = Operation::ExecuteTool;
+    ran.api = Api::Mcp;
+    ran.request = CallRequest {
+        mcp: Some(Box::new(McpRequest {
+            method: "tools/call",
+            id: Some("7".to_owned()),
+            session_id: Some("s-1".to_owned()),
+            protocol_version: Some("2025-06-18".to_owned()),
+            tool: Some("clock".to_owned()),
+            arguments: Some(json!({"tz":"UTC"})),
+            ..McpRequest::default()
+        })),
+        ..CallRequest::default()
+    };
+    ran.response = CallResponse {
+        mcp: Some(Box::new(McpResponse {
+            code: Some(-32602),
+            result: Some(json!({"content":[]})),
+            ..McpResponse::default()
+        })),
+        ..CallResponse::default()
+    };
+    let span = one(ContentPolicy::default(), ran.clone());
+    assert_eq!(span.name, "tools/call clock");
+    let text = |name: &str| match span.attribute(name) {
+        Some(Value::Str(text)) => Some(text.to_string()),
+        _ => None,
+    };
+    for (name, want) in [
+        (attr::OPERATION_NAME, Some("execute_tool")),
+        (attr::PROVIDER_NAME, None),
+        (attr::MCP_METHOD_NAME, Some("tools/call")),
+        (attr::MCP_SESSION_ID, Some("s-1")),
+        (attr::MCP_PROTOCOL_VERSION, Some("2025-06-18")),
+        (attr::JSONRPC_REQUEST_ID, Some("7")),
+        (attr::RPC_RESPONSE_STATUS_CODE, Some("-32602")),
+        (attr::TOOL_NAME, Some("clock")),
+        (attr::NETWORK_TRANSPORT, Some("tcp")),
+        (attr::TOOL_CALL_ARGUMENTS, Some(r#"{"tz":"UTC"}"#)),
+        (attr::TOOL_CALL_RESULT, Some(r#"{"content":[]}"#)),
+    ] {
+        assert_eq!(text(name).as_deref(), want, "{name}");
+    }
+    let policy = ContentPolicy {
+        on_spans: false,
+        ..ContentPolicy::default()
+    };
+    let bare = one(policy, ran.clone());
+    assert_eq!(bare.attribute(attr::TOOL_CALL_ARGUMENTS), None);
+    assert_eq!(bare.attribute(attr::TOOL_CALL_RESULT), None);
+    ran.operation = Operation::Mcp;
+    let mcp = ran.request.mcp.as_mut().unwrap();
+    (mcp.method, mcp.tool) = ("tools/list", None);
+    let span = one(ContentPolicy::default(), ran);
+    assert_eq!(span.name, "tools/list");
+    assert_eq!(span.attribute(attr::OPERATION_NAME), None);
 }
 
 #[test]

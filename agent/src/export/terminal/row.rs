@@ -171,6 +171,8 @@ fn notes(out: &mut String, row: &Row, layout: &Layout, painter: Painter) {
 pub(super) fn of_span(span: &Span, zone: Zone) -> Row {
     let requested = string(span, attr::REQUEST_MODEL);
     let answered = string(span, attr::RESPONSE_MODEL);
+    // Where no model is asked, a tool is.
+    let tool = string(span, attr::TOOL_NAME);
     let total = span.end.0.saturating_sub(span.start.0);
     Row {
         time: format::time_of_day(span.start, zone),
@@ -180,7 +182,7 @@ pub(super) fn of_span(span: &Span, zone: Zone) -> Row {
             || text::clean(&span.name).into_owned(),
             |o| label(o).to_owned(),
         ),
-        model: text::clean(requested.or(answered).unwrap_or("-")).into_owned(),
+        model: text::clean(requested.or(answered).or(tool).unwrap_or("-")).into_owned(),
         tokens_in: tokens(span, attr::USAGE_INPUT_TOKENS),
         tokens_out: tokens(span, attr::USAGE_OUTPUT_TOKENS),
         first: match span.attribute(attr::RESPONSE_TIME_TO_FIRST_CHUNK) {

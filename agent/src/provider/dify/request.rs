@@ -50,14 +50,7 @@ pub(super) fn read(api: Api, mut body: Object, room: &mut Room) -> CallRequest {
 
 /// Named values, within bounds: what does not fit is kept in part, as the text that it is.
 pub(super) fn values(kind: &str, values: Object, room: &mut Room) -> Part {
-    let values = Value::Object(values);
-    let text = values.to_string();
-    let kept = if text.len() <= room.0 {
-        room.0 -= text.len();
-        values
-    } else {
-        Value::String(room.keep(text).kept)
-    };
+    let kept = content::within(Value::Object(values), room);
     let mut part = Map::new();
     part.insert("type".to_owned(), Value::from(kind));
     part.insert(kind.to_owned(), kept);

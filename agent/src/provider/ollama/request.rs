@@ -131,17 +131,10 @@ pub(super) fn tool_calls(list: Vec<Value>, room: &mut Room) -> Vec<Part> {
         .collect()
 }
 
-/// Arguments within bounds: what does not fit is kept in part, as the text that it is.
+/// Arguments within bounds; other servers have them as texts.
 fn arguments(value: Option<Value>, room: &mut Room) -> Option<Value> {
     match value {
-        Some(whole @ (Value::Object(_) | Value::Array(_))) => {
-            let text = whole.to_string();
-            if text.len() > room.0 {
-                return Some(Value::String(room.keep(text).kept));
-            }
-            room.0 -= text.len();
-            Some(whole)
-        }
+        Some(whole @ (Value::Object(_) | Value::Array(_))) => Some(content::within(whole, room)),
         other => content::arguments_value(other, room),
     }
 }
