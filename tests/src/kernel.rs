@@ -47,23 +47,56 @@ impl Objects {
     ///
     /// When it does not say.
     pub fn still_there(&self) -> Result<Self> {
-        let mut there = Self::default();
-        for program in aya::programs::loaded_programs() {
-            there
-                .programs
-                .insert(program.context("the kernel's programs")?.id());
-        }
-        for map in aya::maps::loaded_maps() {
-            there.maps.insert(map.context("the kernel's maps")?.id());
-        }
-        for link in aya::programs::loaded_links() {
-            there.links.insert(link.context("the kernel's links")?.id());
-        }
+        let there = Self {
+            programs: ids(PROG_GET_NEXT_ID).context("the kernel's programs")?,
+            maps: ids(MAP_GET_NEXT_ID).context("the kernel's maps")?,
+            links: ids(LINK_GET_NEXT_ID).context("the kernel's links")?,
+        };
         let common = |a: &BTreeSet<u32>, b: &BTreeSet<u32>| a.intersection(b).copied().collect();
         Ok(Self {
             programs: common(&self.programs, &there.programs),
             maps: common(&self.maps, &there.maps),
             links: common(&self.links, &there.links),
         })
+    }
+}
+
+/// `BPF_PROG_GET_NEXT_ID` (`include/uapi/linux/bpf.h`).
+const PROG_GET_NEXT_ID: libc::c_long = 11;
+/// `BPF_MAP_GET_NEXT_ID`.
+const MAP_GET_NEXT_ID: libc::c_long = 12;
+/// `BPF_LINK_GET_NEXT_ID`.
+const LINK_GET_NEXT_ID: libc::c_long = 31;
+
+/// All ids of a kind. They are only listed: to open a program array while the kernel clears it
+/// makes the kernel clear it again when it is closed, and keep it for ever
+/// (`prog_array_map_clear`, `kernel/bpf/arraymap.c`: the second reference has no second work).
+fn ids(command: libc::c_long) -> std::io::Result<BTreeSet<u32>> {
+    /// `bpf_attr` for these commands.
+    #[repr(C)]
+    struct NextId {
+        start: u32,
+        next: u32,
+        flags: u32,
+    }
+    let mut all = BTreeSet::new();
+    let mut id = NextId {
+        start: 0,
+        next: 0,
+        flags: 0,
+    };
+    loop {
+        // SAFETY: the structure is the kernel's for these commands, which write `next` only.
+        let done =
+            unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut id, size_of::<NextId>()) };
+        if done < 0 {
+            let error = std::io::Error::last_os_error();
+            return match error.raw_os_error() {
+                Some(libc::ENOENT) => Ok(all),
+                _ => Err(error),
+            };
+        }
+        all.insert(id.next);
+        id.start = id.next;
     }
 }
