@@ -117,6 +117,10 @@ fn metrics(args: &SharedArgs, all: &mut FanOut) -> anyhow::Result<()> {
         }
     };
     let source = Source::new(Metrics::new(names, crate::metrics::Limits::default()));
+    #[cfg_attr(
+        not(any(feature = "otlp", feature = "prometheus")),
+        expect(unused_mut, reason = "nothing reads metrics in such a build")
+    )]
     let mut readers: Vec<Box<dyn Reader>> = Vec::new();
     #[cfg(feature = "otlp")]
     {

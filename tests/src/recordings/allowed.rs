@@ -72,6 +72,13 @@ pub const ALLOWED: &[Allowed] = &[
         holds: |d| d.ours_only(attr::SERVER_PORT) && d.ours == Some(&json!(443)),
     },
     Allowed {
+        why: "the peer's address is the socket's; an SDK does not see it",
+        holds: |d| {
+            (d.ours_only(attr::NETWORK_PEER_ADDRESS) && d.ours == Some(&json!("127.0.0.1")))
+                || (d.ours_only(attr::NETWORK_PEER_PORT) && d.ours == Some(&json!(443)))
+        },
+    },
+    Allowed {
         why: "provider by host; the peer always says openai",
         holds: |d| d.both(attr::PROVIDER_NAME) && d.peer == Some(&json!("openai")),
     },

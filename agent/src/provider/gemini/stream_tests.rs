@@ -88,8 +88,10 @@ fn a_stream_is_one_answer() {
 
 #[test]
 fn an_array_is_the_same_answer() {
-    let want = streamed(&chunks(), Defects::NONE);
-    let got = document(&ARRAY, 200, &array(&chunks())).unwrap();
+    let mut want = streamed(&chunks(), Defects::NONE);
+    let mut got = document(&ARRAY, 200, &array(&chunks())).unwrap();
+    // Its elements come all at once here.
+    (want.response.chunk_gaps, got.response.chunk_gaps) = (None, None);
     assert_eq!((got.request, got.response), (want.request, want.response));
     assert!(got.error.is_none() && got.defects.is_none());
 }
