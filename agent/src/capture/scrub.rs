@@ -49,6 +49,9 @@ const PARAMETERS: [&[u8]; 10] = [
 /// What a client of HTTP/2 sends first; no secret is in it.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How a response of HTTP/1 begins.
+const STATUS_LINE: &[u8] = b"HTTP/1.";
+
 /// What a blanked byte becomes.
 const BLANK: u8 = b'*';
 
@@ -195,37 +198,60 @@ impl Stream {
 enum Carries {
     /// Not known.
     Unknown,
-    /// Not known; it began, in this direction, with so much of HTTP/2's preface.
-    Preface(Direction, usize),
+    /// Not known; it began, in this direction, with what may become a head or HTTP/2's preface.
+    Beginning(Direction, Beginning),
     Http1,
     Http2,
+}
+
+/// The first bytes of a connection, as many as tell what it carries: a head's first word, or the
+/// preface, may come in any pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Beginning {
+    bytes: [u8; HTTP2_PREFACE.len()],
+    len: usize,
+}
+
+impl Beginning {
+    const fn new() -> Self {
+        Self {
+            bytes: [0; HTTP2_PREFACE.len()],
+            len: 0,
+        }
+    }
+
+    /// With the next bytes, and what they make of the connection.
+    fn with(mut self, direction: Direction, bytes: &[u8]) -> Carries {
+        for (slot, byte) in self.bytes.iter_mut().skip(self.len).zip(bytes) {
+            *slot = *byte;
+            self.len += 1;
+        }
+        let seen = self.bytes.get(..self.len).unwrap_or_default();
+        if HTTP2_PREFACE == seen {
+            Carries::Http2
+        } else if HTTP2_PREFACE.starts_with(seen) || may_become_head(seen) {
+            Carries::Beginning(direction, self)
+        } else if looks_like_head(seen) {
+            Carries::Http1
+        } else {
+            Carries::Unknown
+        }
+    }
 }
 
 impl Carries {
     /// What it is after a record.
     fn after(self, d: &Data<'_>, bytes: &[u8]) -> Self {
-        let seen = match self {
-            Self::Http1 | Self::Http2 => return self,
-            _ if looks_like_frame(bytes) => return Self::Http2,
-            Self::Unknown if d.offset == 0 => 0,
-            Self::Preface(direction, seen) if direction == d.direction => seen,
-            Self::Preface(..) => return self,
-            Self::Unknown if looks_like_head(bytes) => return Self::Http1,
-            Self::Unknown => return self,
-        };
-        let rest = HTTP2_PREFACE.get(seen..).unwrap_or_default();
-        let len = rest.len().min(bytes.len());
-        if rest[..len] != bytes[..len] {
-            return if seen > 0 || looks_like_head(bytes) {
-                Self::Http1
-            } else {
-                Self::Unknown
-            };
-        }
-        if seen + len == HTTP2_PREFACE.len() {
-            Self::Http2
-        } else {
-            Self::Preface(d.direction, seen + len)
+        match self {
+            Self::Http1 | Self::Http2 => self,
+            _ if looks_like_frame(bytes) => Self::Http2,
+            Self::Beginning(direction, begun) if direction == d.direction => {
+                begun.with(direction, bytes)
+            }
+            Self::Beginning(..) => self,
+            Self::Unknown if d.offset == 0 => Beginning::new().with(d.direction, bytes),
+            Self::Unknown if looks_like_head(bytes) => Self::Http1,
+            Self::Unknown => self,
         }
     }
 }
@@ -290,16 +316,27 @@ fn looks_like_frame(bytes: &[u8]) -> bool {
     matches!(bytes, [0, 0..=0x40, _, 0..=9, _, 0..=0x7f, ..])
 }
 
+/// Longest method that is recognised.
+const LONGEST_METHOD: usize = 7;
+
 fn looks_like_head(bytes: &[u8]) -> bool {
-    if bytes.starts_with(b"HTTP/1.") {
+    if bytes.starts_with(STATUS_LINE) {
         return true;
     }
-    let word = bytes
-        .iter()
-        .take(8)
-        .take_while(|b| b.is_ascii_uppercase())
-        .count();
+    let word = method(bytes);
     word >= 3 && bytes.get(word) == Some(&b' ')
+}
+
+/// Whether more bytes after these may make a head of them.
+fn may_become_head(bytes: &[u8]) -> bool {
+    let word = method(bytes);
+    STATUS_LINE.starts_with(bytes) || (word == bytes.len() && word <= LONGEST_METHOD)
+}
+
+/// How many of the first bytes may be a request's method.
+fn method(bytes: &[u8]) -> usize {
+    let first = bytes.iter().take(LONGEST_METHOD + 1);
+    first.take_while(|b| b.is_ascii_uppercase()).count()
 }
 
 #[cfg(test)]
@@ -364,6 +401,17 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = REQUEST.chunks(1).collect();
         assert_eq!(text(&scrub(&bytes)), text(SCRUBBED));
+    }
+
+    #[test]
+    fn a_head_in_pieces_makes_what_follows_recordable() {
+        for head in [&b"POST / HTTP/1.1\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\n\r\n"] {
+            for size in 1..head.len() {
+                let mut pieces: Vec<&[u8]> = head.chunks(size).collect();
+                pieces.push(b"\x02\0binary");
+                assert_eq!(scrub(&pieces).len(), head.len() + 8, "pieces of {size}");
+            }
+        }
     }
 
     #[test]
