@@ -9,6 +9,7 @@ pub mod event;
 pub mod limits;
 pub mod loss;
 pub mod map;
+pub mod python;
 pub mod socket;
 
 /// Version of every layout in this crate; written into recordings.
