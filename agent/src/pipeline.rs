@@ -1,13 +1,14 @@
 //! Wires the pure stages: events in, spans out. No IO, no clock; a replay gives what the live run
 //! gave.
 
-use std::collections::{BTreeMap, VecDeque};
+mod connection;
+mod counters;
 
-use core::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::defect::Defects;
-use crate::model::event::{ConnectionId, Data, Direction, Event, Socket, SocketRole};
+use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::exchange::{
     ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, SseEvent,
 };
@@ -15,139 +16,24 @@ use crate::model::span::Span;
 use crate::model::time::BootTime;
 use crate::protocol::connection::Connection as Protocol;
 use crate::protocol::detect::{self, Looks, Verdict};
-use crate::protocol::{ExchangeIds, Role, http1, http2};
+use crate::protocol::{ExchangeIds, Role};
 use crate::provider::{self, Calls};
-use crate::stream::{self, Assembler, Piece};
+use crate::stream::{Assembler, Piece};
 use crate::trace::{self, Spans};
+use connection::{Connection, wanted_mode};
 
 /// Bounds of what is held of calls under way.
 pub use crate::provider::Limits;
+pub use connection::{
+    CopyMode, GRPC_BEFORE_NOTHING, UNWANTED_BEFORE_HEADS, UNWANTED_BEFORE_NOTHING,
+};
+pub use counters::Counters;
 
 /// Most connections followed at one time; beyond it the one that was silent longest is given up.
 pub const MAX_CONNECTIONS: usize = 32_768;
 
-/// Exchanges without a model call after which only the heads of a connection's requests are
-/// asked for.
-pub const UNWANTED_BEFORE_HEADS: u64 = 8;
-
-/// Exchanges without a model call after which nothing more is asked for of an HTTP/2 connection:
-/// of its header blocks none may be left out, because each may change what the next ones mean,
-/// so that it is all or nothing, for good. A client keeps to one such connection for long and
-/// lists models or checks health on it before it calls one; hence many.
-pub const UNWANTED_BEFORE_NOTHING: u64 = 256;
-
-/// The same for a connection that carried nothing but gRPC, on which no provider of ours speaks.
-pub const GRPC_BEFORE_NOTHING: u64 = 16;
-
 /// How long a record waits for one that should come before it, in nanoseconds.
 pub const GAP_PATIENCE: u64 = 100_000_000;
-
-/// What should be copied of a connection; told to the kernel by whoever runs the pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CopyMode {
-    /// Everything.
-    Whole,
-    /// The heads of requests.
-    Heads,
-    /// Nothing.
-    Nothing,
-}
-
-/// What the pipeline met, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Data records taken.
-    pub records: u64,
-    /// Payload bytes taken.
-    pub bytes: u64,
-    /// Connections first seen.
-    pub connections: u64,
-    /// Connections given up because there were too many.
-    pub connections_evicted: u64,
-    /// Records of a connection that was over already.
-    pub stale_records: u64,
-    /// Connections of which only heads, or of HTTP/2 nothing, are copied since they carried no
-    /// model calls.
-    pub connections_without_calls: u64,
-    /// Connections that carry HTTP/2.
-    pub connections_http2: u64,
-    /// Connections that carry something else.
-    pub connections_not_http: u64,
-    /// Connections on which the traced process is the server.
-    pub connections_served: u64,
-    /// Exchanges on those: they give no spans yet.
-    pub exchanges_served: u64,
-    /// Sums of the protocol stage over connections that are over.
-    pub http1: http1::Counters,
-    /// The same for HTTP/2.
-    pub http2: http2::Counters,
-    /// Sums of the stream stage over connections that are over.
-    pub stream: stream::Counters,
-}
-
-/// One connection's stages.
-struct Connection {
-    id: ConnectionId,
-    write: Assembler,
-    read: Assembler,
-    http: Protocol,
-    /// Which end the process is was concluded: from its socket, or from the first bytes.
-    decided: bool,
-    peer: Option<SocketAddr>,
-    mode: CopyMode,
-    last: BootTime,
-}
-
-impl Connection {
-    fn new(id: ConnectionId) -> Self {
-        Self {
-            id,
-            write: Assembler::new(),
-            read: Assembler::new(),
-            http: Protocol::new(id, Role::Client),
-            decided: false,
-            peer: None,
-            mode: CopyMode::Whole,
-            last: BootTime(0),
-        }
-    }
-
-    /// What its socket tells.
-    fn socket(&mut self, socket: &Socket) {
-        self.peer = socket.peer;
-        match socket.role {
-            SocketRole::Connected => self.decide(Role::Client),
-            SocketRole::Accepted => self.decide(Role::Server),
-            SocketRole::Unknown => {}
-        }
-    }
-
-    /// From here on it is known which end the process is; unless it was before.
-    fn decide(&mut self, role: Role) {
-        if !self.decided {
-            self.decided = true;
-            if role != self.http.role() {
-                self.http = Protocol::new(self.id, role);
-            }
-        }
-    }
-
-    /// Which way requests go.
-    fn requests(&self) -> Direction {
-        match self.http.role() {
-            Role::Client => Direction::Write,
-            Role::Server => Direction::Read,
-        }
-    }
-
-    /// When the oldest record came that waits for another.
-    fn waiting_since(&self) -> Option<BootTime> {
-        [self.write.waiting_since(), self.read.waiting_since()]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-}
 
 /// The pure core as a whole.
 pub struct Pipeline {
@@ -268,7 +154,7 @@ impl Pipeline {
     pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
         let mut sums = self.counters;
         for c in self.connections.values() {
-            add_counters(&mut sums, c);
+            counters::add(&mut sums, c);
         }
         (sums, self.calls.counters(), self.spans.counters())
     }
@@ -294,7 +180,7 @@ impl Pipeline {
             && detect::request_line(data.bytes) == Looks::Yes
         {
             // The answers before it were not copied: nothing of them is to be waited for.
-            add_counters(&mut self.counters, c);
+            counters::add(&mut self.counters, c);
             c.http = Protocol::new(c.id, c.http.role());
             c.write = Assembler::new();
             c.read = Assembler::new();
@@ -364,7 +250,7 @@ impl Pipeline {
         // While its peer is known.
         self.hand_on();
         if let Some(c) = self.connections.remove(&key) {
-            add_counters(&mut self.counters, &c);
+            counters::add(&mut self.counters, &c);
             if c.http.role() == Role::Server {
                 self.counters.connections_served += 1;
             }
@@ -493,88 +379,6 @@ impl ExchangeSink for Unserved {
     fn response_doubtful(&mut self, _: ExchangeId) {}
 
     fn response_end(&mut self, _: ExchangeId, _: BootTime, _: Defects) {}
-}
-
-/// The mode that a connection should be in, if that is another than it is in.
-fn wanted_mode(c: &Connection) -> Option<CopyMode> {
-    let seen = c.http.http1();
-    let mode = match c.http.verdict() {
-        Verdict::Switched | Verdict::NotHttp => CopyMode::Nothing,
-        Verdict::Http2 => http2_mode(&c.http.http2(), c.mode),
-        Verdict::Http1 if c.mode == CopyMode::Heads => {
-            if seen.wanted > 0 {
-                CopyMode::Whole
-            } else {
-                CopyMode::Heads
-            }
-        }
-        Verdict::Http1 if seen.wanted == 0 && seen.exchanges >= UNWANTED_BEFORE_HEADS => {
-            CopyMode::Heads
-        }
-        Verdict::Http1 | Verdict::Undecided => c.mode,
-    };
-    (mode != c.mode).then_some(mode)
-}
-
-/// The mode for a connection that carries HTTP/2. Requests that could not be read count for
-/// neither side: they may have been calls.
-const fn http2_mode(seen: &http2::Counters, mode: CopyMode) -> CopyMode {
-    let only_grpc = seen.grpc == seen.exchanges && seen.grpc >= GRPC_BEFORE_NOTHING;
-    let unwanted = seen.wanted == 0 && seen.unknown_heads == 0;
-    if unwanted && (only_grpc || seen.exchanges >= UNWANTED_BEFORE_NOTHING) {
-        CopyMode::Nothing
-    } else {
-        mode
-    }
-}
-
-/// Adds a connection's counters to the sums.
-fn add_counters(sums: &mut Counters, c: &Connection) {
-    add_http2(&mut sums.http2, c.http.http2());
-    let h = c.http.http1();
-    if c.http.role() == Role::Server {
-        sums.exchanges_served += h.exchanges + c.http.http2().exchanges;
-    }
-    let s = &mut sums.http1;
-    s.exchanges += h.exchanges;
-    s.wanted += h.wanted;
-    s.half_seen += h.half_seen;
-    s.unrequested += h.unrequested;
-    s.malformed_heads += h.malformed_heads;
-    s.malformed_bodies += h.malformed_bodies;
-    s.resyncs += h.resyncs;
-    s.resync_bytes += h.resync_bytes;
-    s.lost_framings += h.lost_framings;
-    s.unfollowed_bytes += h.unfollowed_bytes;
-    s.stale += h.stale;
-    s.overflowed += h.overflowed;
-    for a in [c.write.counters(), c.read.counters()] {
-        let s = &mut sums.stream;
-        s.bytes += a.bytes;
-        s.gaps += a.gaps;
-        s.missing_bytes += a.missing_bytes;
-        s.stale_bytes += a.stale_bytes;
-        s.held += a.held;
-        s.gave_up += a.gave_up;
-        s.invalid += a.invalid;
-    }
-}
-
-fn add_http2(s: &mut http2::Counters, h: http2::Counters) {
-    s.exchanges += h.exchanges;
-    s.wanted += h.wanted;
-    s.grpc += h.grpc;
-    s.half_seen += h.half_seen;
-    s.unknown_heads += h.unknown_heads;
-    s.unknown_fields += h.unknown_fields;
-    s.pushed += h.pushed;
-    s.resets += h.resets;
-    s.malformed_frames += h.malformed_frames;
-    s.malformed_heads += h.malformed_heads;
-    s.oversized_heads += h.oversized_heads;
-    s.resyncs += h.resyncs;
-    s.resync_bytes += h.resync_bytes;
-    s.overflowed += h.overflowed;
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Which end a process is, and what its sockets add to spans.
 
 use super::*;
+use crate::model::event::{Socket, SocketRole};
 use crate::vocabulary::attr;
 
 const REQUEST: &str = "POST /v1/chat/completions HTTP/1.1\r\ncontent-type: application/json\r\n\

@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::process::ProcessFacts;
 use crate::model::span::{Attributes, Value};
+use crate::protocol::http1;
 use crate::vocabulary::attr;
 
 const CONNECTION: ConnectionId = ConnectionId {

@@ -1,0 +1,131 @@
+//! One connection: its stages, which end the process is, and how much of it should be copied.
+
+use core::net::SocketAddr;
+
+use crate::model::event::{ConnectionId, Direction, Socket, SocketRole};
+use crate::model::time::BootTime;
+use crate::protocol::connection::Connection as Protocol;
+use crate::protocol::detect::Verdict;
+use crate::protocol::{Role, http2};
+use crate::stream::Assembler;
+
+/// Exchanges without a model call after which only the heads of a connection's requests are
+/// asked for.
+pub const UNWANTED_BEFORE_HEADS: u64 = 8;
+
+/// Exchanges without a model call after which nothing more is asked for of an HTTP/2 connection:
+/// of its header blocks none may be left out, because each may change what the next ones mean,
+/// so that it is all or nothing, for good. A client keeps to one such connection for long and
+/// lists models or checks health on it before it calls one; hence many.
+pub const UNWANTED_BEFORE_NOTHING: u64 = 256;
+
+/// The same for a connection that carried nothing but gRPC, on which no provider of ours speaks.
+pub const GRPC_BEFORE_NOTHING: u64 = 16;
+
+/// What should be copied of a connection; told to the kernel by whoever runs the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyMode {
+    /// Everything.
+    Whole,
+    /// The heads of requests.
+    Heads,
+    /// Nothing.
+    Nothing,
+}
+
+/// One connection's stages.
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) write: Assembler,
+    pub(super) read: Assembler,
+    pub(super) http: Protocol,
+    /// Which end the process is was concluded: from its socket, or from the first bytes.
+    pub(super) decided: bool,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) mode: CopyMode,
+    pub(super) last: BootTime,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnectionId) -> Self {
+        Self {
+            id,
+            write: Assembler::new(),
+            read: Assembler::new(),
+            http: Protocol::new(id, Role::Client),
+            decided: false,
+            peer: None,
+            mode: CopyMode::Whole,
+            last: BootTime(0),
+        }
+    }
+
+    /// What its socket tells.
+    pub(super) fn socket(&mut self, socket: &Socket) {
+        self.peer = socket.peer;
+        match socket.role {
+            SocketRole::Connected => self.decide(Role::Client),
+            SocketRole::Accepted => self.decide(Role::Server),
+            SocketRole::Unknown => {}
+        }
+    }
+
+    /// From here on it is known which end the process is; unless it was before.
+    pub(super) fn decide(&mut self, role: Role) {
+        if !self.decided {
+            self.decided = true;
+            if role != self.http.role() {
+                self.http = Protocol::new(self.id, role);
+            }
+        }
+    }
+
+    /// Which way requests go.
+    pub(super) fn requests(&self) -> Direction {
+        match self.http.role() {
+            Role::Client => Direction::Write,
+            Role::Server => Direction::Read,
+        }
+    }
+
+    /// When the oldest record came that waits for another.
+    pub(super) fn waiting_since(&self) -> Option<BootTime> {
+        [self.write.waiting_since(), self.read.waiting_since()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+/// The mode that a connection should be in, if that is another than it is in.
+pub(super) fn wanted_mode(c: &Connection) -> Option<CopyMode> {
+    let seen = c.http.http1();
+    let mode = match c.http.verdict() {
+        Verdict::Switched | Verdict::NotHttp => CopyMode::Nothing,
+        Verdict::Http2 => http2_mode(&c.http.http2(), c.mode),
+        Verdict::Http1 if c.mode == CopyMode::Heads => {
+            if seen.wanted > 0 {
+                CopyMode::Whole
+            } else {
+                CopyMode::Heads
+            }
+        }
+        Verdict::Http1 if seen.wanted == 0 && seen.exchanges >= UNWANTED_BEFORE_HEADS => {
+            CopyMode::Heads
+        }
+        Verdict::Http1 | Verdict::Undecided => c.mode,
+    };
+    (mode != c.mode).then_some(mode)
+}
+
+/// The mode for a connection that carries HTTP/2. Requests that could not be read count for
+/// neither side: they may have been calls.
+const fn http2_mode(seen: &http2::Counters, mode: CopyMode) -> CopyMode {
+    let only_grpc = seen.grpc == seen.exchanges && seen.grpc >= GRPC_BEFORE_NOTHING;
+    let unwanted = seen.wanted == 0 && seen.unknown_heads == 0;
+    if unwanted && (only_grpc || seen.exchanges >= UNWANTED_BEFORE_NOTHING) {
+        CopyMode::Nothing
+    } else {
+        mode
+    }
+}
