@@ -7,11 +7,7 @@ mod counters;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::call::{CallEvent, CallProgress};
-use crate::model::defect::Defects;
 use crate::model::event::{ConnectionId, Data, Direction, Event};
-use crate::model::exchange::{
-    ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, SseEvent,
-};
 use crate::model::span::Span;
 use crate::model::time::BootTime;
 use crate::protocol::connection::Connection as Protocol;
@@ -72,10 +68,8 @@ impl Pipeline {
                     && c.id == *connection
                 {
                     flush(c, &mut self.ids, &mut self.calls);
-                    match c.http.role() {
-                        Role::Client => c.http.end_of_stream(*time, &mut self.calls),
-                        Role::Server => c.http.end_of_stream(*time, &mut Unserved),
-                    }
+                    let sink = self.calls.of_role(c.http.role());
+                    c.http.end_of_stream(*time, sink);
                 }
             }
             Event::Socket {
@@ -87,7 +81,7 @@ impl Pipeline {
                 if let Some(key) = self.current(*connection, *time)
                     && let Some(c) = self.connections.get_mut(&key)
                 {
-                    c.socket(socket);
+                    c.told_of(socket);
                 }
             }
             Event::Closed { connection, time } => {
@@ -243,10 +237,8 @@ impl Pipeline {
             return;
         };
         flush(c, &mut self.ids, &mut self.calls);
-        match c.http.role() {
-            Role::Client => c.http.closed(time, &mut self.calls),
-            Role::Server => c.http.closed(time, &mut Unserved),
-        }
+        let sink = self.calls.of_role(c.http.role());
+        c.http.closed(time, sink);
         // While its peer is known.
         self.hand_on();
         if let Some(c) = self.connections.remove(&key) {
@@ -286,7 +278,9 @@ impl Pipeline {
                 if let CallEvent::Finished(call) = &mut event {
                     let id = call.connection;
                     let connection = self.connections.get(&(id.pid, id.ssl));
-                    call.peer = connection.filter(|c| c.id == id).and_then(|c| c.peer);
+                    let socket = connection.filter(|c| c.id == id).and_then(|c| c.socket);
+                    call.peer = socket.and_then(|s| s.peer);
+                    call.local = socket.and_then(|s| s.local);
                 }
                 self.spans.call(event);
             }
@@ -321,19 +315,7 @@ fn hand(
     ids: &mut ExchangeIds,
     calls: &mut Calls,
 ) {
-    match http.role() {
-        Role::Client => hand_to(http, direction, piece, ids, calls),
-        Role::Server => hand_to(http, direction, piece, ids, &mut Unserved),
-    }
-}
-
-fn hand_to(
-    http: &mut Protocol,
-    direction: Direction,
-    piece: Piece<'_>,
-    ids: &mut ExchangeIds,
-    sink: &mut impl ExchangeSink,
-) {
+    let sink = calls.of_role(http.role());
     match piece {
         Piece::Bytes { time, tid, bytes } => http.data(direction, time, tid, bytes, ids, sink),
         Piece::Gap {
@@ -342,43 +324,6 @@ fn hand_to(
             reason,
         } => http.gap(direction, time, missing, reason, ids, sink),
     }
-}
-
-/// Takes the exchanges that the traced process serves: nobody wants them yet. They are counted by
-/// the protocol stage.
-struct Unserved;
-
-impl ExchangeSink for Unserved {
-    fn half_seen(&mut self, _: ExchangeId, _: ConnectionId, _: u32, _: BootTime) -> Interest {
-        Interest::Unwanted
-    }
-
-    fn request_head(
-        &mut self,
-        _: ExchangeId,
-        _: ConnectionId,
-        _: u32,
-        _: BootTime,
-        _: &RequestHead,
-    ) -> Interest {
-        Interest::Unwanted
-    }
-
-    fn request_body(&mut self, _: ExchangeId, _: u64, _: &[u8]) {}
-
-    fn request_end(&mut self, _: ExchangeId, _: BootTime, _: Defects) {}
-
-    fn response_head(&mut self, _: ExchangeId, _: BootTime, _: &ResponseHead) -> Interest {
-        Interest::Unwanted
-    }
-
-    fn response_body(&mut self, _: ExchangeId, _: BootTime, _: u64, _: &[u8]) {}
-
-    fn response_event(&mut self, _: ExchangeId, _: BootTime, _: SseEvent<'_>) {}
-
-    fn response_doubtful(&mut self, _: ExchangeId) {}
-
-    fn response_end(&mut self, _: ExchangeId, _: BootTime, _: Defects) {}
 }
 
 #[cfg(test)]

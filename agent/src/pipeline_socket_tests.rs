@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::event::{Socket, SocketRole};
+use crate::model::span::SpanKind;
 use crate::vocabulary::attr;
 
 const REQUEST: &str = "POST /v1/chat/completions HTTP/1.1\r\ncontent-type: application/json\r\n\
@@ -120,13 +121,30 @@ fn an_accepted_socket_is_a_servers() {
                 "{role:?} {step}"
             );
             run.close(c);
-            assert_eq!(run.spans(), []);
+            let spans = run.spans();
+            assert_eq!(spans.len(), 1, "{role:?} {step}");
+            assert_eq!(
+                (spans[0].kind, spans[0].name.as_str()),
+                (SpanKind::Server, "chat m")
+            );
+            let get = |name| text(&spans[0], name);
+            // The request names no host: it came to this address.
+            for (name, want) in [
+                (attr::SERVER_ADDRESS, "127.0.0.1"),
+                (attr::SERVER_PORT, "8000"),
+                (attr::CLIENT_ADDRESS, "2001:db8::1"),
+                (attr::CLIENT_PORT, "4242"),
+                (attr::NETWORK_PEER_ADDRESS, "2001:db8::1"),
+                (attr::RESPONSE_MODEL, "m"),
+            ] {
+                assert_eq!(get(name).as_deref(), Some(want), "{name}");
+            }
             let counters = run.pipeline.counters().0;
             assert_eq!(
                 (counters.connections_served, counters.exchanges_served),
                 (1, 1)
             );
-            assert_eq!(counters.http1.wanted, 0);
+            assert_eq!(counters.http1.wanted, 1);
         }
     }
     // However little of it comes at a time, its socket tells.
@@ -223,5 +241,65 @@ fn a_number_that_is_used_again_is_another_connection() {
     // What comes late of the first one is not taken for the second's.
     run.socket(id(true, 5), SocketRole::Accepted);
     assert_eq!(run.pipeline.counters().0.stale_records, 1);
-    assert_eq!(run.spans().len(), 1);
+    let kinds: Vec<_> = run
+        .spans()
+        .iter()
+        .map(|s| (s.kind, s.error.is_some()))
+        .collect();
+    // The first one's answer did not come.
+    assert_eq!(kinds, [(SpanKind::Server, true), (SpanKind::Client, false)]);
+}
+
+/// What the client sends again was served each time.
+#[test]
+fn each_attempt_is_served() {
+    let mut run = Run::new();
+    let c = id(true, 5);
+    run.socket(c, SocketRole::Accepted);
+    let refusal = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}";
+    let (mut read, mut written) = (0, 0);
+    for (attempt, answer) in [("0", refusal), ("1", RESPONSE)] {
+        let counted = format!("\r\nx-stainless-retry-count: {attempt}\r\n");
+        let request = REQUEST.replacen("\r\n", &counted, 1);
+        run.data(c, Direction::Read, read, &request, 1000);
+        run.data(c, Direction::Write, written, answer, 1000);
+        read += request.len() as u64;
+        written += answer.len() as u64;
+    }
+    let spans = run.spans();
+    let errors: Vec<_> = spans.iter().map(|s| s.error.is_some()).collect();
+    assert_eq!(errors, [true, false]);
+    assert!(spans.iter().all(|s| s.kind == SpanKind::Server));
+    assert_eq!(text(&spans[1], attr::HTTP_RESEND_COUNT), None);
+}
+
+#[test]
+fn a_model_server_is_the_provider_of_what_it_serves() {
+    for (role, provider, request_id) in [
+        (SocketRole::Accepted, "vllm", Some("1")),
+        (SocketRole::Connected, "openai", None),
+    ] {
+        let mut run = Run::new();
+        let facts = crate::model::process::ProcessFacts {
+            pid: 7,
+            model_server: Some("vllm".to_owned()),
+            ..Default::default()
+        };
+        run.pipeline.event(&Event::Process {
+            facts: Box::new(facts),
+            time: BootTime(1),
+        });
+        let c = id(true, 5);
+        run.socket(c, role);
+        let (asks, answers) = match role {
+            SocketRole::Accepted => (Direction::Read, Direction::Write),
+            _ => (Direction::Write, Direction::Read),
+        };
+        run.data(c, asks, 0, REQUEST, 1000);
+        run.data(c, answers, 0, RESPONSE, 1000);
+        let spans = run.spans();
+        let get = |name| text(&spans[0], name);
+        assert_eq!(get(attr::PROVIDER_NAME).as_deref(), Some(provider));
+        assert_eq!(get(attr::REQUEST_ID).as_deref(), request_id);
+    }
 }

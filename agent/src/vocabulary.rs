@@ -63,6 +63,9 @@ pub mod attr {
     /// Embedding formats (2.2).
     pub const REQUEST_ENCODING_FORMATS: &str = "gen_ai.request.encoding_formats";
 
+    /// The id under which a model server's engine knows the request, as its own spans name it.
+    pub const REQUEST_ID: &str = "gen_ai.request.id";
+
     /// The provider's id of the response (2.1).
     pub const RESPONSE_ID: &str = "gen_ai.response.id";
     /// Model that answered (2.1).
@@ -156,6 +159,10 @@ pub mod attr {
     pub const SERVER_ADDRESS: &str = "server.address";
     /// Port that the client addressed (5).
     pub const SERVER_PORT: &str = "server.port";
+    /// Address of the client, where the call was served (HTTP conventions).
+    pub const CLIENT_ADDRESS: &str = "client.address";
+    /// Port of the client, where the call was served (HTTP conventions).
+    pub const CLIENT_PORT: &str = "client.port";
     /// Address of the peer of the connection.
     pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
     /// Port of the peer of the connection.

@@ -68,6 +68,24 @@ impl Provider {
         Self::start_with(temp, python, program, name, &[])
     }
 
+    /// The stand-in's answers behind a real server (`python/live/served.py`).
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_served(temp: &Temp, server: &str, plain: bool) -> Result<Option<Self>> {
+        let Some(python) = need::environment("servers")? else {
+            return Ok(None);
+        };
+        let program = programs().join("live/served.py");
+        let mut options = vec!["--server", server];
+        if plain {
+            options.push("--plain");
+        }
+        let provider = Self::start_with(temp, &python, &program, server, &options)?;
+        Ok(Some(Self { plain, ..provider }))
+    }
+
     fn start_with(
         temp: &Temp,
         python: &Path,

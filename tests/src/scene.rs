@@ -43,6 +43,15 @@ impl Scene {
         Self::with(Provider::start_http2)
     }
 
+    /// A new one whose provider is a real server with the stand-in's answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scene::new`].
+    pub fn served(server: &str, plain: bool) -> Result<Option<Self>> {
+        Self::with(|temp| Provider::start_served(temp, server, plain))
+    }
+
     fn with(start: impl FnOnce(&Temp) -> Result<Option<Provider>>) -> Result<Option<Self>> {
         if need::root()?.is_none() {
             return Ok(None);

@@ -30,6 +30,12 @@ impl Span {
         self.0["name"].as_str().unwrap_or_default()
     }
 
+    /// Its kind: `CLIENT`, `SERVER`, `INTERNAL`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.0["kind"].as_str().unwrap_or_default()
+    }
+
     /// An attribute; null when it is not there.
     #[must_use]
     pub fn attribute(&self, name: &str) -> &Value {

@@ -263,15 +263,18 @@ fn what_is_not_followed_is_a_gap_of_known_length() -> Result<()> {
     Ok(())
 }
 
-/// Both ends in one process, over a Unix socket: the client's call, and nothing else.
+/// Both ends in one process, over a Unix socket: the call as it was made and as it was served.
 #[test]
 fn unix_sockets() -> Result<()> {
     for way in [PROBES, TRACEPOINTS, SYSCALLS] {
         let Some(finished) = pieces("unix", way)? else {
             return Ok(());
         };
-        let expected = [("unix".to_owned(), "unix-2026".to_owned(), Some(4))];
-        assert_eq!(told(&finished), expected, "{}", finished.log);
+        let call = ("unix".to_owned(), "unix-2026".to_owned(), Some(4));
+        assert_eq!(told(&finished), [call.clone(), call], "{}", finished.log);
+        let mut kinds: Vec<_> = finished.spans.iter().map(|s| s.kind()).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["CLIENT", "SERVER"]);
     }
     Ok(())
 }
@@ -369,7 +372,7 @@ fn accepted(path: &Path) -> Result<Vec<(u16, bool)>> {
     Ok(found)
 }
 
-/// A server's connections are seen from their start, as a server's; it makes no calls.
+/// A server's connections are seen from their start, as a server's; what it serves is told.
 #[test]
 fn a_server_is_known_as_one() -> Result<()> {
     for way in [PROBES, TRACEPOINTS, SYSCALLS] {
@@ -381,16 +384,14 @@ fn a_server_is_known_as_one() -> Result<()> {
         let options = [way, &["--record", &name]].concat();
         let agent = Agent::attach(&scene.temp, &[scene.provider.pid()], &options)?;
         let mut client = scene.client(&python, &["urllib"])?;
+        let mut seen = Vec::new();
         for _ in 0..3 {
-            client.call(&chat("served", true))?;
+            seen.push(client.call(&chat("served", true))?);
         }
         let finished = agent.stop()?;
-        assert_eq!(
-            (finished.code, finished.spans.len()),
-            (0, 0),
-            "{}",
-            finished.log
-        );
+        assert_eq!(finished.code, 0, "{}", finished.log);
+        assert_eq!(Call::of_spans(&finished.spans), seen, "{}", finished.log);
+        assert!(finished.spans.iter().all(|span| span.kind() == "SERVER"));
         let accepted = accepted(&recording)?;
         assert_eq!(accepted.len(), 3, "{accepted:?}");
         assert!(

@@ -28,7 +28,7 @@ pub(crate) struct Environment {
 }
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 11] = [
+pub(crate) const TESTS: [Environment; 12] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -58,6 +58,20 @@ pub(crate) const TESTS: [Environment; 11] = [
             "gunicorn",
             "brotli",
             "zstandard",
+        ],
+    ),
+    // Servers of every kind, and what gateways call with.
+    environment(
+        "servers",
+        Python::Version((3, 12)),
+        &[
+            "fastapi",
+            "uvicorn[standard]",
+            "uvicorn-worker",
+            "hypercorn",
+            "gunicorn",
+            "httpx",
+            "requests",
         ],
     ),
     // HTTP/2: the newest SDK over it, and a server that speaks it.

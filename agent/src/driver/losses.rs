@@ -16,10 +16,6 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
             "records of connections that were over",
             wiring.stale_records,
         ),
-        (
-            "exchanges served by a traced process: they give no spans yet",
-            wiring.exchanges_served,
-        ),
         ("bytes missing on connections", wiring.stream.missing_bytes),
         ("records at impossible positions", wiring.stream.invalid),
         (

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 
 use super::defect::Defects;
 use super::event::ConnectionId;
-use super::exchange::ExchangeId;
+use super::exchange::{ExchangeId, Role};
 use super::gaps::ChunkGaps;
 use super::mcp::{McpRequest, McpResponse};
 use super::time::BootTime;
@@ -360,7 +360,9 @@ pub struct ModelCall {
     pub exchange: ExchangeId,
     /// The connection it went over.
     pub connection: ConnectionId,
-    /// Thread that sent the request.
+    /// Whether the process made the call or served it.
+    pub role: Role,
+    /// Thread that sent the request, or read it where the call was served.
     pub tid: u32,
     /// Operation.
     pub operation: Operation,
@@ -374,6 +376,8 @@ pub struct ModelCall {
     pub server_port: Option<u16>,
     /// The peer's address, when its socket was seen.
     pub peer: Option<SocketAddr>,
+    /// The process's own address on that connection, when its socket was seen.
+    pub local: Option<SocketAddr>,
     /// First byte of the request.
     pub start: BootTime,
     /// First chunk of a streamed answer.
@@ -423,6 +427,8 @@ pub struct CallProgress {
     pub exchange: ExchangeId,
     /// Process.
     pub pid: u32,
+    /// Whether it makes the call or serves it.
+    pub role: Role,
     /// Operation.
     pub operation: Operation,
     /// Requested model, once known.

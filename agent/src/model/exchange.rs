@@ -8,6 +8,15 @@ use super::time::BootTime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExchangeId(pub u64);
 
+/// Which end of a connection the traced process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It writes requests and reads responses.
+    Client,
+    /// It reads requests and writes responses.
+    Server,
+}
+
 /// Headers that the agent has a use for, names in lower case. The parser keeps only those on its
 /// list and never the value of one that carries a secret, so a `Headers` can be printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

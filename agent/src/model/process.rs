@@ -19,6 +19,9 @@ pub struct ProcessFacts {
     pub runtime_name: Option<String>,
     /// Language runtime's version, as exactly as it can be seen (`3.11`, `3.12.1`).
     pub runtime_version: Option<String>,
+    /// The model server that it is, by its command line: the provider of what it serves (`vllm`,
+    /// `sglang`, `ollama`, `llama_cpp`).
+    pub model_server: Option<String>,
     /// Command line without the values of arguments that look like secrets.
     pub command: Vec<String>,
     /// `host.name`.

@@ -1,7 +1,5 @@
 //! One connection: its stages, which end the process is, and how much of it should be copied.
 
-use core::net::SocketAddr;
-
 use crate::model::event::{ConnectionId, Direction, Socket, SocketRole};
 use crate::model::time::BootTime;
 use crate::protocol::connection::Connection as Protocol;
@@ -41,7 +39,7 @@ pub(super) struct Connection {
     pub(super) http: Protocol,
     /// Which end the process is was concluded: from its socket, or from the first bytes.
     pub(super) decided: bool,
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) socket: Option<Socket>,
     pub(super) mode: CopyMode,
     pub(super) last: BootTime,
 }
@@ -54,15 +52,15 @@ impl Connection {
             read: Assembler::new(),
             http: Protocol::new(id, Role::Client),
             decided: false,
-            peer: None,
+            socket: None,
             mode: CopyMode::Whole,
             last: BootTime(0),
         }
     }
 
     /// What its socket tells.
-    pub(super) fn socket(&mut self, socket: &Socket) {
-        self.peer = socket.peer;
+    pub(super) fn told_of(&mut self, socket: &Socket) {
+        self.socket = Some(*socket);
         match socket.role {
             SocketRole::Connected => self.decide(Role::Client),
             SocketRole::Accepted => self.decide(Role::Server),

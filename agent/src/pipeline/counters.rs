@@ -26,7 +26,7 @@ pub struct Counters {
     pub connections_not_http: u64,
     /// Connections on which the traced process is the server.
     pub connections_served: u64,
-    /// Exchanges on those: they give no spans yet.
+    /// Exchanges on those.
     pub exchanges_served: u64,
     /// Sums of the protocol stage over connections that are over.
     pub http1: http1::Counters,

@@ -23,16 +23,9 @@ mod recorder;
 
 pub use json_array::JsonArray;
 
-use crate::model::exchange::ExchangeId;
+pub use crate::model::exchange::Role;
 
-/// Which end of its connections the traced process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// It writes requests and reads responses.
-    Client,
-    /// It reads requests and writes responses.
-    Server,
-}
+use crate::model::exchange::ExchangeId;
 
 /// Hands out ids of exchanges, each once.
 #[derive(Debug, Default)]

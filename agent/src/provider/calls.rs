@@ -1,7 +1,8 @@
 //! The stage: takes exchanges, gives calls.
 
+use super::hosts;
 use super::limits::{Counters, Limits};
-use super::open::{Open, Verdict};
+use super::open::{Begun, Open, Verdict};
 use super::recognise;
 use super::response::{Outcome, Piece};
 use super::tasks::{TaskStep, Tasks};
@@ -9,14 +10,16 @@ use crate::model::call::{CallEvent, CallProgress, ModelCall, RetryHint};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::{
-    ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, SseEvent,
+    ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, Role, SseEvent,
 };
 use crate::model::time::BootTime;
 use std::collections::HashMap;
 
 /// The provider stage.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Calls {
+    /// Of the exchanges that begin from now on.
+    role: Role,
     limits: Limits,
     open: HashMap<ExchangeId, Open>,
     tasks: Tasks,
@@ -31,9 +34,21 @@ impl Calls {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
+            role: Role::Client,
             limits,
-            ..Self::default()
+            open: HashMap::new(),
+            tasks: Tasks::default(),
+            held: 0,
+            events: Vec::new(),
+            counters: Counters::default(),
+            stopping: false,
         }
+    }
+
+    /// The sink for a connection on which the process has this role.
+    pub fn of_role(&mut self, role: Role) -> &mut Self {
+        self.role = role;
+        self
     }
 
     /// What was told since the last time, in the order of the wire.
@@ -95,6 +110,16 @@ impl Calls {
         self.counters
     }
 
+    fn begun(&self, id: ExchangeId, connection: ConnectionId, tid: u32, start: BootTime) -> Begun {
+        Begun {
+            id,
+            connection,
+            role: self.role,
+            tid,
+            start,
+        }
+    }
+
     /// How many more bytes may be held.
     fn left(&self) -> usize {
         self.limits.held_bytes.saturating_sub(self.held)
@@ -129,10 +154,14 @@ impl Calls {
         let mut outcome = response.finish(&open.route, defects.with(open.defects), self.stopping);
         self.over_limit(outcome.dropped);
         let pid = open.connection.pid;
+        let role = open.role;
         let step = open.route.found.task.take();
-        let followed = step.as_ref().is_some_and(|s| self.tasks.knows(pid, s));
+        // Who serves tasks serves each request for itself.
+        let follows = role == Role::Client;
+        let followed = follows && step.as_ref().is_some_and(|s| self.tasks.knows(pid, s));
         let known = match open.verdict {
             _ if followed => true,
+            _ if !follows && step.is_some() => false,
             Verdict::Call => true,
             Verdict::Other => false,
             Verdict::Unknown if open.half => false,
@@ -155,7 +184,7 @@ impl Calls {
             }
             // Who made the task was not seen.
             (Some(TaskStep::Cancel(_)), _) | (Some(_), None) => self.counters.not_calls += 1,
-            (step, Some(task)) if !task.over => {
+            (step, Some(task)) if follows && !task.over => {
                 call.polls = u32::from(step.is_some());
                 let evicted = self.tasks.hold(task, call);
                 self.counters.tasks_evicted += u64::from(evicted.is_some());
@@ -193,6 +222,7 @@ fn model_call(
     ModelCall {
         exchange: open.id,
         connection: open.connection,
+        role: open.role,
         tid: open.tid,
         operation: open.route.found.operation,
         api: open.route.found.api,
@@ -200,6 +230,7 @@ fn model_call(
         server_address: open.route.address,
         server_port: open.route.port,
         peer: None,
+        local: None,
         start: open.start,
         first_chunk,
         end,
@@ -225,7 +256,8 @@ impl ExchangeSink for Calls {
             self.counters.refused += 1;
             return Interest::Unwanted;
         }
-        let open = Open::half_seen(id, connection, tid, time, self.limits.text_bytes);
+        let begun = self.begun(id, connection, tid, time);
+        let open = Open::half_seen(begun, self.limits.text_bytes);
         self.open.insert(id, open);
         Interest::Wanted
     }
@@ -238,7 +270,12 @@ impl ExchangeSink for Calls {
         time: BootTime,
         head: &RequestHead,
     ) -> Interest {
-        let Some(route) = recognise::route(head) else {
+        let port = if connection.is_socket() {
+            hosts::PLAIN_PORT
+        } else {
+            hosts::TLS_PORT
+        };
+        let Some(route) = recognise::route(head, port) else {
             return Interest::Unwanted;
         };
         if self.open.len() >= self.limits.open_calls {
@@ -246,7 +283,8 @@ impl ExchangeSink for Calls {
             return Interest::Unwanted;
         }
         let text = self.limits.text_bytes;
-        let open = Open::new(id, connection, tid, time, head, route, text);
+        let begun = self.begun(id, connection, tid, time);
+        let open = Open::new(begun, head, route, text);
         self.open.insert(id, open);
         Interest::Wanted
     }

@@ -83,19 +83,26 @@ pub(super) fn provider(host: &str) -> Option<&'static str> {
     })
 }
 
-/// Host and port of a `Host` header; the port that TLS has by default when there is none.
-pub(super) fn split(authority: &str) -> (String, u16) {
-    const TLS: u16 = 443;
+/// The port of `https` addresses that name none.
+pub(super) const TLS_PORT: u16 = 443;
+
+/// The port of `http` addresses that name none.
+pub(super) const PLAIN_PORT: u16 = 80;
+
+/// Host and port of a `Host` header; `default_port` when it names none.
+pub(super) fn split(authority: &str, default_port: u16) -> (String, u16) {
     let authority = authority.rsplit_once('@').map_or(authority, |(_, h)| h);
     if let Some(rest) = authority.strip_prefix('[') {
         if let Some((host, after)) = rest.split_once(']') {
             let port = after.strip_prefix(':').and_then(|p| p.parse().ok());
-            return (host.to_owned(), port.unwrap_or(TLS));
+            return (host.to_owned(), port.unwrap_or(default_port));
         }
     }
     match authority.split_once(':') {
-        Some((host, port)) if !port.contains(':') => (host.to_owned(), port.parse().unwrap_or(TLS)),
-        _ => (authority.to_owned(), TLS),
+        Some((host, port)) if !port.contains(':') => {
+            (host.to_owned(), port.parse().unwrap_or(default_port))
+        }
+        _ => (authority.to_owned(), default_port),
     }
 }
 
@@ -155,7 +162,7 @@ mod tests {
             ("h:", "h", 443),
             ("u:p@h:1", "h", 1),
         ] {
-            assert_eq!(split(text), (host.to_owned(), port), "{text}");
+            assert_eq!(split(text, TLS_PORT), (host.to_owned(), port), "{text}");
         }
     }
 }

@@ -11,7 +11,7 @@ use super::text::Room;
 use crate::model::call::{CallEvent, CallProgress, CallRequest};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
-use crate::model::exchange::{ExchangeId, RequestHead, SseEvent};
+use crate::model::exchange::{ExchangeId, RequestHead, Role, SseEvent};
 use crate::model::time::BootTime;
 
 /// Whether a request is a model call.
@@ -25,11 +25,22 @@ pub(super) enum Verdict {
     Unknown,
 }
 
+/// Where and when an exchange began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub(super) id: ExchangeId,
+    pub(super) connection: ConnectionId,
+    pub(super) role: Role,
+    pub(super) tid: u32,
+    pub(super) start: BootTime,
+}
+
 /// A call from its request's head to its end.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) id: ExchangeId,
     pub(super) connection: ConnectionId,
+    pub(super) role: Role,
     pub(super) tid: u32,
     pub(super) start: BootTime,
     /// Of a half-seen one what its response said so far.
@@ -51,24 +62,29 @@ pub(super) struct Open {
 }
 
 impl Open {
-    pub(super) fn new(
-        id: ExchangeId,
-        connection: ConnectionId,
-        tid: u32,
-        start: BootTime,
-        head: &RequestHead,
-        route: Route,
-        text_bytes: usize,
-    ) -> Self {
+    pub(super) fn new(begun: Begun, head: &RequestHead, route: Route, text_bytes: usize) -> Self {
+        let Begun {
+            id,
+            connection,
+            role,
+            tid,
+            start,
+        } = begun;
+        // To whom a call was sent, its attempts are calls of their own: each was served.
+        let attempt = match role {
+            Role::Client => retry::attempt(&head.headers),
+            Role::Server => None,
+        };
         Self {
             id,
             connection,
+            role,
             tid,
             start,
             route,
             half: false,
             traceparent: head.headers.get("traceparent").map(str::to_owned),
-            attempt: retry::attempt(&head.headers),
+            attempt,
             target: retry::target(head),
             fingerprint: 0,
             verdict: Verdict::Unknown,
@@ -82,16 +98,18 @@ impl Open {
     }
 
     /// A call, if it is one, of which only a later part is seen: its response must tell.
-    pub(super) fn half_seen(
-        id: ExchangeId,
-        connection: ConnectionId,
-        tid: u32,
-        start: BootTime,
-        text_bytes: usize,
-    ) -> Self {
+    pub(super) fn half_seen(begun: Begun, text_bytes: usize) -> Self {
+        let Begun {
+            id,
+            connection,
+            role,
+            tid,
+            start,
+        } = begun;
         Self {
             id,
             connection,
+            role,
             tid,
             start,
             route: Route::unseen(),
@@ -238,6 +256,7 @@ impl Open {
         CallProgress {
             exchange: self.id,
             pid: self.connection.pid,
+            role: self.role,
             operation: self.route.found.operation,
             model: self.request.model.clone(),
             start: self.start,

@@ -23,10 +23,11 @@ pub(super) struct Route {
     others: Vec<(&'static dyn Shape, Found)>,
 }
 
-/// The route of a request, if it may be a model call.
-pub(super) fn route(head: &RequestHead) -> Option<Route> {
+/// The route of a request, if it may be a model call. `default_port` is the one of a host that
+/// is named without.
+pub(super) fn route(head: &RequestHead, default_port: u16) -> Option<Route> {
     let host = head.host.as_deref().filter(|h| !h.is_empty());
-    let named = host.map(hosts::split);
+    let named = host.map(|h| hosts::split(h, default_port));
     let target = Target::new(head);
     let mut fitting = SHAPES
         .iter()

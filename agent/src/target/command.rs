@@ -155,7 +155,7 @@ fn retitled(title: &str) -> Option<String> {
 }
 
 /// Last part of a path, without the endings of scripts.
-fn file_stem(path: &str) -> &str {
+pub(super) fn file_stem(path: &str) -> &str {
     let name = path
         .trim_end_matches('/')
         .rsplit('/')

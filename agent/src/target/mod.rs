@@ -3,6 +3,7 @@
 pub mod command;
 pub mod environment;
 pub mod host;
+pub mod model_server;
 pub mod process;
 pub mod sockets;
 pub mod tls;

@@ -8,8 +8,8 @@ use procfs::ProcError;
 use procfs::process::{MMPermissions, MMapPath, Process};
 use thiserror::Error;
 
-use super::command;
 use super::environment::Environment;
+use super::{command, model_server};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 
 /// Why a process cannot be looked at.
@@ -215,6 +215,7 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
         executable: executable.to_string_lossy().into_owned(),
         runtime_name: version.is_some().then(|| "cpython".to_owned()),
         runtime_version: version.clone().flatten(),
+        model_server: model_server::of(&arguments).map(str::to_owned),
         command: command::without_secrets(&arguments),
         host_name: host_name(),
         resource: environment.resource,

@@ -2,8 +2,10 @@
 
 use super::mcp;
 use crate::model::call::{Api, CallRequest, CallResponse, ModelCall, Operation, Usage};
+use crate::model::exchange::Role;
 use crate::model::span::{Attributes, Value};
 use crate::vocabulary::{attr, operation};
+use core::net::SocketAddr;
 use std::borrow::Cow;
 
 /// Attributes being set; texts are cut to the limit.
@@ -66,29 +68,29 @@ fn cut(text: &mut String, limit: usize) {
     }
 }
 
-/// All that is not content.
-pub(super) fn of_call(set: &mut Set, call: &ModelCall, resends: u32) {
+/// All that is not content. `model_server` is what the process is known to serve models with.
+pub(super) fn of_call(set: &mut Set, call: &ModelCall, model_server: Option<&str>, resends: u32) {
+    let served_by = model_server.filter(|_| call.role == Role::Server);
     if let Some(asked) = &call.request.mcp {
         mcp::of_call(set, call, asked);
     } else {
         set.add(attr::OPERATION_NAME, operation::name(call.operation));
-        set.add(attr::PROVIDER_NAME, call.provider);
+        match served_by {
+            Some(name) => set.add(attr::PROVIDER_NAME, name.to_owned()),
+            None => set.add(attr::PROVIDER_NAME, call.provider),
+        }
     }
     set.may(attr::REQUEST_MODEL, call.request.model.clone());
-    if let Some(address) = &call.server_address {
-        set.add(attr::SERVER_ADDRESS, address.clone());
-        set.may(attr::SERVER_PORT, call.server_port.map(i64::from));
-    } else if let Some(peer) = &call.peer {
-        // The client named no host: where it went is what there is.
-        set.add(attr::SERVER_ADDRESS, peer.ip().to_string());
-        set.add(attr::SERVER_PORT, i64::from(peer.port()));
-    }
-    if let Some(peer) = &call.peer {
-        set.add(attr::NETWORK_PEER_ADDRESS, peer.ip().to_string());
-        set.add(attr::NETWORK_PEER_PORT, i64::from(peer.port()));
-    }
+    let ends = Ends {
+        role: call.role,
+        host: call.server_address.as_deref(),
+        port: call.server_port,
+        peer: call.peer,
+        local: call.local,
+    };
+    addresses(set, &ends);
     request(set, call, &call.request);
-    response(set, call, &call.response);
+    response(set, call, &call.response, served_by);
     if call.operation != Operation::FetchResponse {
         usage(set, call.operation, &call.response.usage);
     }
@@ -105,6 +107,39 @@ pub(super) fn of_call(set: &mut Set, call: &ModelCall, resends: u32) {
         let names: Vec<String> = call.defects.names().map(str::to_owned).collect();
         set.add(attr::DEFECTS, names);
     }
+}
+
+/// Between whom an exchange went.
+pub(super) struct Ends<'a> {
+    pub(super) role: Role,
+    /// What the client addressed.
+    pub(super) host: Option<&'a str>,
+    pub(super) port: Option<u16>,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
+}
+
+/// Who addressed whom.
+pub(super) fn addresses(set: &mut Set, ends: &Ends<'_>) {
+    let server = match ends.role {
+        Role::Client => ends.peer,
+        Role::Server => ends.local,
+    };
+    if let Some(address) = ends.host {
+        set.add(attr::SERVER_ADDRESS, address.to_owned());
+        set.may(attr::SERVER_PORT, ends.port.map(i64::from));
+    } else if let Some(server) = server {
+        // The client named no host: where it went is what there is.
+        set.add(attr::SERVER_ADDRESS, server.ip().to_string());
+        set.add(attr::SERVER_PORT, i64::from(server.port()));
+    }
+    let Some(peer) = ends.peer else { return };
+    if ends.role == Role::Server {
+        set.add(attr::CLIENT_ADDRESS, peer.ip().to_string());
+        set.add(attr::CLIENT_PORT, i64::from(peer.port()));
+    }
+    set.add(attr::NETWORK_PEER_ADDRESS, peer.ip().to_string());
+    set.add(attr::NETWORK_PEER_PORT, i64::from(peer.port()));
 }
 
 fn request(set: &mut Set, call: &ModelCall, request: &CallRequest) {
@@ -156,13 +191,17 @@ fn request(set: &mut Set, call: &ModelCall, request: &CallRequest) {
     set.may(attr::OPENAI_REQUEST_SERVICE_TIER, tier);
 }
 
-fn response(set: &mut Set, call: &ModelCall, response: &CallResponse) {
+fn response(set: &mut Set, call: &ModelCall, response: &CallResponse, served_by: Option<&str>) {
     let id = match call.operation {
         // The id that was asked for is known even when the answer is not.
         Operation::FetchResponse => call.request.fetch_id.as_ref().or(response.id.as_ref()),
         _ => response.id.as_ref(),
     };
     set.may(attr::RESPONSE_ID, id.cloned());
+    if matches!(served_by, Some("vllm" | "sglang")) {
+        // These answer with the id under which their engine knows the request.
+        set.may(attr::REQUEST_ID, id.cloned());
+    }
     set.may(attr::RESPONSE_MODEL, response.model.clone());
     if !response.finish_reasons.is_empty() {
         set.add(

@@ -7,6 +7,7 @@ use super::mcp;
 use super::retry::Attempted;
 use super::stage::Known;
 use crate::model::call::{ModelCall, Operation};
+use crate::model::exchange::Role;
 use crate::model::span::{Span, SpanEvent, SpanKind};
 use crate::model::time::ClockOffset;
 use crate::vocabulary::{event, operation};
@@ -37,7 +38,7 @@ pub(super) fn of_call(
     let policy = &known.content;
     let ids = ids::of_call(seed, &call);
     let mut set = Set::new(policy.max_attribute_chars);
-    attributes::of_call(&mut set, &call, resends);
+    attributes::of_call(&mut set, &call, known.model_server.as_deref(), resends);
     let mut events = Vec::new();
     if policy.on_events {
         let mut details = Set::new(policy.max_attribute_chars);
@@ -63,7 +64,10 @@ pub(super) fn of_call(
         span_id: ids.span,
         parent_span_id: ids.parent,
         name: name(&call),
-        kind: SpanKind::Client,
+        kind: match call.role {
+            Role::Client => SpanKind::Client,
+            Role::Server => SpanKind::Server,
+        },
         start,
         end: offset.wall(call.end).max(start),
         error,

@@ -16,6 +16,8 @@ pub const MAX_PROCESSES: usize = 16_384;
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) resource: Arc<Resource>,
+    /// See [`ProcessFacts::model_server`].
+    pub(super) model_server: Option<String>,
     pub(super) content: ContentPolicy,
 }
 
@@ -23,6 +25,7 @@ impl Known {
     fn of(facts: &ProcessFacts) -> Self {
         Self {
             resource: Arc::new(resource::of(facts)),
+            model_server: facts.model_server.clone(),
             content: facts.content.clone(),
         }
     }

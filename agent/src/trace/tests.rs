@@ -7,7 +7,7 @@ use crate::model::call::{
 };
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
-use crate::model::exchange::ExchangeId;
+use crate::model::exchange::{ExchangeId, Role};
 use crate::model::mcp::{McpRequest, McpResponse};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Span, Value};
@@ -34,6 +34,7 @@ fn call() -> ModelCall {
             ssl: 1,
             generation: 2,
         },
+        role: Role::Client,
         tid: 10,
         operation: Operation::Chat,
         api: Api::ChatCompletions,
@@ -41,6 +42,7 @@ fn call() -> ModelCall {
         server_address: Some("h".to_owned()),
         server_port: Some(443),
         peer: None,
+        local: None,
         start: BootTime(10 * SECOND),
         first_chunk: None,
         end: BootTime(12 * SECOND),

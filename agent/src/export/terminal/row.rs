@@ -4,7 +4,7 @@ use super::format::{self, Zone};
 use super::style::{Painter, Style};
 use super::text;
 use crate::model::defect::Defects;
-use crate::model::span::{Span, Value};
+use crate::model::span::{Span, SpanKind, Value};
 use crate::vocabulary::{attr, operation, resource};
 use serde_json::Value as Json;
 
@@ -230,6 +230,9 @@ fn span_notes(
             Style::Warning
         };
         notes.push((style, text::clean(&reasons.join(", ")).into_owned()));
+    }
+    if span.kind == SpanKind::Server {
+        notes.push((Style::Dim, "served".to_owned()));
     }
     let calls = tool_calls(span);
     if calls > 0 {

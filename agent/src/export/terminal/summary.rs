@@ -5,22 +5,28 @@ use super::row::int;
 use super::style::{Painter, Style};
 use super::text;
 use crate::export::Loss;
-use crate::model::span::Span;
+use crate::model::span::{Span, SpanKind};
 use crate::vocabulary::attr;
 
 /// Sums over the spans seen.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     calls: u64,
+    served: u64,
     errors: u64,
     tokens_in: u64,
     tokens_out: u64,
 }
 
 impl Summary {
+    /// What was served counts apart: where both ends are traced, its tokens are those of a call.
     pub(super) fn add(&mut self, span: &Span) {
-        self.calls += 1;
         self.errors += u64::from(span.error.is_some());
+        if span.kind == SpanKind::Server {
+            self.served += 1;
+            return;
+        }
+        self.calls += 1;
         self.tokens_in += int(span, attr::USAGE_INPUT_TOKENS).unwrap_or(0);
         self.tokens_out += int(span, attr::USAGE_OUTPUT_TOKENS).unwrap_or(0);
     }
@@ -29,6 +35,9 @@ impl Summary {
     pub(super) fn render(&self, losses: &[Loss], painter: Painter) -> String {
         let mut out = String::new();
         painter.paint(&mut out, Style::Bold, &format::counted(self.calls, "call"));
+        if self.served > 0 {
+            out.push_str(&format!(" · {} served", format::count(self.served)));
+        }
         if self.errors > 0 {
             out.push_str(" · ");
             let errors = format::counted(self.errors, "error");

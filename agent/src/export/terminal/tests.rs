@@ -3,6 +3,7 @@
 use super::*;
 use crate::export::test_support::{Sink, resource, span};
 use crate::model::call::Operation;
+use crate::model::exchange::Role;
 use crate::model::span::{Attributes, Value};
 use crate::model::time::BootTime;
 use crate::vocabulary::attr;
@@ -244,6 +245,7 @@ fn long_parts_are_cut() {
 
 fn progress(exchange: u64, pid: u32, chunks: u64) -> CallProgress {
     CallProgress {
+        role: Role::Client,
         exchange: ExchangeId(exchange),
         pid,
         operation: Operation::Chat,

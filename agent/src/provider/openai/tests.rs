@@ -3,9 +3,14 @@
 use super::OpenAi;
 use crate::model::call::{Api, Operation};
 use crate::model::exchange::{Headers, RequestHead};
-use crate::provider::recognise::route;
+use crate::provider::hosts;
+use crate::provider::recognise::{self, Route};
 use crate::provider::shape::{Payload, Shape as _};
 use serde_json::json;
+
+fn route(head: &RequestHead) -> Option<Route> {
+    recognise::route(head, hosts::TLS_PORT)
+}
 
 fn head(method: &str, path: &str, query: &str, host: &str) -> RequestHead {
     RequestHead {

@@ -1,0 +1,80 @@
+//! What a traced process serves: real servers with and without TLS, plain answers and streams.
+
+use anyhow::Result;
+use genspan::vocabulary::attr;
+use genspan_tests::{Agent, Call, Scene, Span, need};
+use serde_json::{Value, json};
+
+/// Servers, as `python/live/served.py` names them.
+const SERVERS: [&str; 4] = ["uvicorn", "uvloop", "hypercorn", "gunicorn"];
+
+fn chat(model: &str, stream: bool) -> Value {
+    json!({"do": "chat", "body": {
+        "model": model, "stream": stream, "stream_options": {"include_usage": true},
+        "messages": [{"role": "user", "content": "Say grüß dich, 你好"}],
+        "metadata": {"chunks": "20", "delay_ms": "2", "first_delay_ms": "20"}}})
+}
+
+/// What is known of a served stream beyond what its client saw.
+fn check_times(span: &Span, stream: bool) {
+    let first = span.attribute(attr::RESPONSE_TIME_TO_FIRST_CHUNK).as_f64();
+    if stream {
+        let first = first.unwrap_or_default();
+        assert!(
+            first >= 0.02 && first * 1e9 < span.duration() as f64,
+            "{}",
+            span.0
+        );
+    } else {
+        assert_eq!(first, None, "{}", span.0);
+    }
+}
+
+fn serves(server: &str, plain: bool) -> Result<()> {
+    let (Some(scene), Some(python)) =
+        (Scene::served(server, plain)?, need::environment("clients")?)
+    else {
+        return Ok(());
+    };
+    let agent = Agent::attach(&scene.temp, &[scene.provider.pid()], &[])?;
+    let mut seen = Vec::new();
+    // A connection for each call, and one for all.
+    for client in ["urllib", "httpx"] {
+        let mut client = scene.client(&python, &[client])?;
+        for stream in [false, true, false, true] {
+            seen.push(client.call(&chat("served", stream))?);
+        }
+    }
+    let mut client = scene.client(&python, &["httpx"])?;
+    let refused = client.ask(&chat("error-404", false))?;
+    assert_eq!(refused["status"], 404, "{refused}");
+    let finished = agent.stop()?;
+    let what = format!("{server}, plain {plain}: {}", finished.log);
+    assert_eq!(finished.code, 0, "{what}");
+    let calls = Call::of_spans(&finished.spans);
+    assert_eq!(calls[..seen.len()], seen, "{what}");
+    assert_eq!(calls[seen.len()..].len(), 1, "{what}");
+    assert_eq!(calls[seen.len()].error, "model_not_found", "{what}");
+    for span in &finished.spans {
+        assert_eq!(span.kind(), "SERVER", "{what}");
+        assert_eq!(span.text(attr::SERVER_ADDRESS), "localhost", "{}", span.0);
+        assert_eq!(
+            span.number(attr::SERVER_PORT),
+            Some(i64::from(scene.provider.port))
+        );
+        // Of TLS over memory the peer is known when the answer was sent.
+        assert_eq!(span.text(attr::CLIENT_ADDRESS), "127.0.0.1", "{}", span.0);
+        check_times(span, span.attribute(attr::REQUEST_STREAM) == true);
+    }
+    Ok(())
+}
+
+#[test]
+fn plain() -> Result<()> {
+    SERVERS.iter().try_for_each(|server| serves(server, true))
+}
+
+#[test]
+fn tls() -> Result<()> {
+    SERVERS.iter().try_for_each(|server| serves(server, false))
+}
