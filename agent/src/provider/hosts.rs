@@ -31,6 +31,8 @@ const HOSTS: &[(&str, &str)] = &[
     ("api.dify.ai", "dify"),
     ("api.perplexity.ai", "perplexity"),
     ("api.anthropic.com", "anthropic"),
+    ("api.writer.com", "writer"),
+    ("api.voyageai.com", "voyageai"),
     ("api.cohere.com", "cohere"),
     ("api.cohere.ai", "cohere"),
     ("generativelanguage.googleapis.com", "gcp.gemini"),
@@ -128,6 +130,8 @@ mod tests {
             ("api.deepseek.com", Some("deepseek")),
             ("api.moonshot.cn", Some("moonshot_ai")),
             ("api.perplexity.ai", Some("perplexity")),
+            ("api.writer.com", Some("writer")),
+            ("api.voyageai.com", Some("voyageai")),
             ("dashscope-intl.aliyuncs.com", Some("dashscope")),
             ("cn-hongkong.dashscope.aliyuncs.com", Some("dashscope")),
             (

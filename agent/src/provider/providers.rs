@@ -9,7 +9,7 @@ use super::{anthropic, bedrock, cohere, dashscope, dify, gemini, mcp, ollama, op
 ///
 /// | Shape | Operations | Answers |
 /// | --- | --- | --- |
-/// | [`openai`] | chat completions, responses, completions, embeddings | document, SSE |
+/// | [`openai`] | chat completions (Writer's path too), responses, completions, embeddings | document, SSE |
 /// | [`anthropic`] | messages, completions of old | document, SSE |
 /// | [`dashscope`] | generation, embeddings, rerank, tasks (images, video, speech), applications | document, SSE, tasks |
 /// | [`bedrock`] | converse; invocations in the forms of Anthropic, Amazon, Meta, Mistral, Cohere, AI21, OpenAI | document, Amazon's event stream |

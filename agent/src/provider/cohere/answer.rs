@@ -42,6 +42,8 @@ pub(super) fn head(root: &Object) -> CallResponse {
         id: ["response_id", "id", "generation_id"]
             .iter()
             .find_map(|key| field::owned(root, key)),
+        // Voyage's rerank names it.
+        model: field::owned(root, "model"),
         usage: counts.map(usage::read).unwrap_or_default(),
         ..CallResponse::default()
     }

@@ -14,8 +14,10 @@ pub(super) fn read(counts: &Object) -> Usage {
         };
         told("billed_units").or_else(|| told("tokens"))
     };
+    // Voyage's rerank tells one count; there is no output that could be in it.
+    let total = || field::int(counts, "total_tokens").filter(|n| *n >= 0);
     Usage {
-        input: of("input_tokens"),
+        input: of("input_tokens").or_else(total),
         output: of("output_tokens"),
         cache_read: field::int(counts, "cached_tokens").filter(|n| *n >= 0),
         ..Usage::default()

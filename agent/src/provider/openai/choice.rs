@@ -54,6 +54,11 @@ impl ChoiceState {
         }
     }
 
+    /// Adds text that a chunk has without a choice around it.
+    pub(super) fn text(&mut self, text: &str, room: &mut Room) {
+        self.content.push(text, room);
+    }
+
     /// Adds what a chunk says; false when there is more than is followed.
     pub(super) fn merge(&mut self, choice: &Choice<'_>, room: &mut Room) -> bool {
         if let Some(reason) = said(choice.finish_reason.as_ref()) {

@@ -26,6 +26,9 @@ pub(super) struct Chunk<'a> {
     pub(super) usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) error: Option<&'a RawValue>,
+    /// All that Writer's completions say.
+    #[serde(borrow, default)]
+    pub(super) value: Option<Str<'a>>,
     /// Where Groq has its usage.
     #[serde(borrow, default)]
     pub(super) x_groq: Option<Groq<'a>>,
@@ -138,6 +141,7 @@ pub(super) fn lenient(root: &Value) -> Chunk<'_> {
         }),
         usage: None,
         error: None,
+        value: text(root, "value"),
         x_groq: None,
     }
 }

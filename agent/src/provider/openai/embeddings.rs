@@ -24,6 +24,7 @@ pub(super) fn read(body: &Body, ended: bool) -> Option<(Answer, bool)> {
     let document = body.document(ended)?;
     let whole = document.whole;
     let dimension = field::list(&document.root, "data").and_then(|d| length(d.first()?));
+    let usage = field::object(&document.root, "usage").map(usage::of_input);
     let mut answer = answer::read(
         Operation::Embeddings,
         Api::Embeddings,
@@ -31,6 +32,9 @@ pub(super) fn read(body: &Body, ended: bool) -> Option<(Answer, bool)> {
         &mut Room(0),
     );
     answer.response.embedding_dimensions = dimension;
+    if let Some(usage) = usage {
+        answer.response.usage = usage;
+    }
     Some((answer, whole))
 }
 
@@ -47,7 +51,7 @@ fn fast(wire: Wire) -> Answer {
         response: CallResponse {
             id: wire.id.filter(|i| !i.is_empty()),
             model: wire.model.filter(|m| !m.is_empty()),
-            usage: wire.usage.as_ref().map(usage::read).unwrap_or_default(),
+            usage: wire.usage.as_ref().map(usage::of_input).unwrap_or_default(),
             embedding_dimensions: wire.data.0,
             ..CallResponse::default()
         },

@@ -276,3 +276,64 @@ fn own_servers() {
     let ended = call.response.messages[0].finish_reason.as_deref();
     assert_eq!(ended, Some("error"));
 }
+
+#[test]
+fn writer() {
+    let request = post("/v1/chat", "api.writer.com", BODY);
+    let list = [
+        r#"{"id":"w1","object":"chat.completion.chunk","model":"p","choices":[{"index":0,"finish_reason":null,"message":{"content":"H","role":"assistant","tool_calls":null},"delta":{"content":"H","role":"assistant","tool_calls":null},"logprobs":null}],"usage":null}"#,
+        r#"{"id":"w1","object":"chat.completion.chunk","model":"p","choices":[{"index":0,"finish_reason":"stop","message":{"content":"i"},"delta":{"content":"i"}}],"usage":null}"#,
+        r#"{"id":"w1","object":"chat.completion.chunk","model":"p","choices":[],"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6,"prompt_token_details":{"cached_tokens":1}}}"#,
+    ];
+    let list = list.map(|data| ("", data, ""));
+    let call = events(&request, &list, Defects::NONE);
+    assert_eq!((call.provider, call.operation), ("writer", Operation::Chat));
+    assert_eq!(parts(&call), [Part::Text("Hi".into())]);
+    assert_eq!(counts(&call), (Some(4), Some(2)));
+    assert_eq!(call.response.usage.cache_read, Some(1));
+    assert_eq!(call.response.finish_reasons, ["stop"]);
+
+    let body = r#"{"model":"p","prompt":"Hi","stream":true}"#;
+    let request = post("/v1/completions", "api.writer.com", body);
+    let list = [r#"{"value":"Y"}"#, r#"{"value":"o"}"#].map(|data| ("", data, ""));
+    let call = events(&request, &list, Defects::NONE);
+    assert_eq!(call.operation, Operation::TextCompletion);
+    assert_eq!(parts(&call), [Part::Text("Yo".into())]);
+    assert_eq!(call.response.finish_reasons, [""; 0]);
+
+    // Other programs' chats are at this path, too.
+    for body in [
+        r#"{"messages":[{"role":"user","content":"Hi"}]}"#,
+        r#"{"model":"p","messages":"Hi"}"#,
+        r#"{"model":"p"}"#,
+        r#"{"text":"Hi"}"#,
+    ] {
+        let request = post("/v1/chat", "shop.example", body);
+        assert!(
+            document(&request, 200, r#"{"reply":"Yo"}"#).is_none(),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn voyage() {
+    let body = r#"{"model":"v","input":["a"],"encoding_format":"base64"}"#;
+    let request = post("/v1/embeddings", "api.voyageai.com", body);
+    let answer = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":"AACAPwAAAEA="}],"model":"v","usage":{"total_tokens":12}}"#;
+    let call = document(&request, 200, answer).unwrap();
+    assert_eq!(call.provider, "voyageai");
+    assert_eq!(counts(&call), (Some(12), None));
+    assert_eq!(call.response.embedding_dimensions, Some(2));
+
+    let body = r#"{"model":"r","query":"q","documents":["a","b"],"top_k":1}"#;
+    let request = post("/v1/rerank", "api.voyageai.com", body);
+    let answer = r#"{"object":"list","data":[{"relevance_score":0.5,"index":0}],"model":"r","usage":{"total_tokens":43}}"#;
+    let call = document(&request, 200, answer).unwrap();
+    assert_eq!(
+        (call.provider, call.operation),
+        ("voyageai", Operation::Rerank)
+    );
+    assert_eq!(counts(&call), (Some(43), None));
+    assert_eq!(call.response.model.as_deref(), Some("r"));
+}

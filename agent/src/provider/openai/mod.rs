@@ -36,6 +36,9 @@ use crate::model::exchange::Headers;
 use stream_chat::ChatStream;
 use stream_responses::ResponsesStream;
 
+/// Who takes chats at a path that others have for their own programs' chats.
+const WRITER: &str = "writer";
+
 /// Longest id that is fetched.
 const MAX_FETCH_ID: usize = 512;
 
@@ -68,6 +71,9 @@ impl Shape for OpenAi {
             Api::Embeddings => EMBEDDINGS,
             _ => CHAT,
         };
+        if found.provider == WRITER {
+            return field::str(body, "model").is_some() && field::list(body, "messages").is_some();
+        }
         // The path of a deployment is the model.
         let deployed = found.fixed && found.model.is_some();
         deployed || any.iter().any(|key| field::is_set(body, key))
@@ -161,6 +167,8 @@ fn posted(target: &Target<'_>) -> Option<Found> {
     } else if path.ends_with("/agents/completions") {
         // Mistral; its `/fim/completions` is one of the next.
         (Operation::InvokeAgent, Api::ChatCompletions)
+    } else if path.ends_with("/v1/chat") {
+        return Some(Found::new(Operation::Chat, Api::ChatCompletions, WRITER));
     } else if path.ends_with("/completions") {
         (Operation::TextCompletion, Api::Completions)
     } else if path.ends_with("/responses") {

@@ -85,6 +85,11 @@ impl ChatStream {
             }
             usage = usage.or(choice.usage);
         }
+        if let (Some(text), None) = (&chunk.value, &chunk.choices)
+            && let Some(state) = self.choice(0)
+        {
+            state.text(text, room);
+        }
         let groq = chunk.x_groq.as_ref().and_then(|g| g.usage);
         if let Some(usage) = usage.or(groq) {
             self.usage = Some(usage.get().into());

@@ -9,11 +9,18 @@ const TEXT_IMAGE_AUDIO: [&str; 3] = ["text_tokens", "image_tokens", "audio_token
 /// Reads a `usage` object; counts that are not there are absent, not zero.
 pub(in crate::provider) fn read(usage: &Object) -> Usage {
     let of = |first: &str, second: &str| count(usage, first).or_else(|| count(usage, second));
-    let details = |first: &str, second: &str| {
-        field::object(usage, first).or_else(|| field::object(usage, second))
-    };
-    let input = details("prompt_tokens_details", "input_tokens_details");
-    let output = details("completion_tokens_details", "output_tokens_details");
+    // Writer has the last names.
+    let details = |names: [&str; 3]| names.iter().find_map(|n| field::object(usage, n));
+    let input = details([
+        "prompt_tokens_details",
+        "input_tokens_details",
+        "prompt_token_details",
+    ]);
+    let output = details([
+        "completion_tokens_details",
+        "output_tokens_details",
+        "completion_token_details",
+    ]);
     let cache_read = input
         .and_then(|d| count(d, "cached_tokens"))
         // DeepSeek and Moonshot put it beside the others.
@@ -37,6 +44,15 @@ pub(in crate::provider) fn read(usage: &Object) -> Usage {
         cache_read_by_modality: by_modality(cached),
         output_by_modality: by_modality(output),
     }
+}
+
+/// The usage of what has no output: where only a total is told (Voyage), it is the input's.
+pub(super) fn of_input(usage: &Object) -> Usage {
+    let mut read = read(usage);
+    if read.output.is_none() {
+        read.input = read.input.or_else(|| count(usage, "total_tokens"));
+    }
+    read
 }
 
 /// All of the output where reasoning is not counted in it: xAI does so, and the sum tells.
@@ -110,6 +126,12 @@ mod tests {
                 json!({"prompt_tokens":30,"completion_tokens":9,"total_tokens":39,"reasoning_tokens":5}),
                 (Some(30), Some(9), None, Some(5)),
             ),
+            // Writer.
+            (
+                json!({"prompt_tokens":40,"completion_tokens":300,"total_tokens":340,
+                    "prompt_token_details":{"cached_tokens":8},"completion_token_details":{"reasoning_tokens":2}}),
+                (Some(40), Some(300), Some(8), Some(2)),
+            ),
             // OpenRouter.
             (
                 json!({"prompt_tokens":30,"completion_tokens":9,"total_tokens":39,"cost":0.5,"is_byok":false,
@@ -127,6 +149,19 @@ mod tests {
                 want,
                 "{usage}"
             );
+        }
+    }
+
+    #[test]
+    fn a_total_of_input_alone() {
+        for (usage, want) in [
+            (json!({"total_tokens":12}), Some(12)),
+            (json!({"prompt_tokens":7,"total_tokens":12}), Some(7)),
+            (json!({"completion_tokens":2,"total_tokens":12}), None),
+            (json!({"total_tokens":-1}), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(of_input(usage.as_object().unwrap()).input, want, "{usage}");
         }
     }
 }
