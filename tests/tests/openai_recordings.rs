@@ -37,7 +37,7 @@ fn spans_are_those_of_the_peer() {
         report.recording(
             lab::below(&file),
             &exchanges,
-            &lab.peer(&file).unwrap(),
+            Some(&lab.peer(&file).unwrap()),
             &ours,
         );
     }

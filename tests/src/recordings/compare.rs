@@ -1,8 +1,9 @@
 //! Spans of recordings against what they must be, attribute by attribute.
 
 use super::allowed::{ALLOWED, Difference};
+use super::must::{self, Must};
 use super::seen::same;
-use super::{Exchange, Peer, Seen, own, peer};
+use super::{Exchange, Peer, Seen, peer};
 use genspan::vocabulary::attr;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,9 @@ pub struct Report {
     pub bugs: Vec<String>,
 }
 
+/// Under this name texts, reasoning and calls of tools of the answer are compared.
+pub const SAID: &str = "what the answer says";
+
 /// A span to be compared.
 struct Case<'a> {
     file: &'a str,
@@ -47,70 +51,49 @@ struct Case<'a> {
 }
 
 impl Report {
-    /// Compares the spans of a recording: of each exchange those that we made of it.
+    /// Compares the spans of a recording: of each exchange those that we made of it. Where there is
+    /// a peer's report, its spans are the reference of the calls that it sees.
     pub fn recording(
         &mut self,
         file: &str,
         exchanges: &[Exchange],
-        peer: &Peer,
+        peer: Option<&Peer>,
         ours: &[Vec<Seen>],
     ) {
         self.recordings += 1;
-        let mut peers = peer.spans.iter();
-        for ((exchange, via), ours) in exchanges.iter().zip(&peer.sent).zip(ours) {
+        let mut peers = peer.into_iter().flat_map(|p| &p.spans);
+        for (n, (exchange, ours)) in exchanges.iter().zip(ours).enumerate() {
             self.exchanges += 1;
             if ours.len() > 1 {
                 self.bug(file, &format!("{} spans of one exchange", ours.len()));
             }
-            let reference = if peer::sees(via) { peers.next() } else { None };
-            let own = if peer::sees(via) {
-                None
-            } else {
-                own::reference(exchange)
+            let via = peer.and_then(|p| p.sent.get(n)).map_or("", |v| v);
+            let seen = peer::sees(via);
+            let reference = if seen { peers.next() } else { None };
+            let must = if seen { None } else { must::of(exchange) };
+            let case = |ours| Case {
+                file,
+                exchange,
+                via,
+                ours,
             };
-            match (ours.first(), reference, own) {
-                (Some(ours), Some(peer), _) => {
-                    self.against_peer(
-                        &Case {
-                            file,
-                            exchange,
-                            via,
-                            ours,
-                        },
-                        peer,
-                    );
-                }
-                (Some(ours), None, Some(own)) => {
-                    self.against_recording(
-                        &Case {
-                            file,
-                            exchange,
-                            via,
-                            ours,
-                        },
-                        &own,
-                    );
-                }
+            match (ours.first(), reference, must) {
+                (Some(ours), Some(peer), _) => self.against_peer(&case(ours), peer),
+                (Some(ours), None, Some(must)) => self.against_recording(&case(ours), &must),
                 (None, None, None) => self.silent += 1,
-                // Another provider's call among OpenAI's: there is no reference for it here.
-                (Some(ours), None, None)
-                    if ours.attributes.get(attr::OPERATION_NAME)
-                        == Some(&json!("rerank_documents"))
-                        && exchange.path.ends_with("/rerank") =>
-                {
-                    self.silent += 1;
-                }
                 (Some(ours), None, None) => {
+                    let what = format!("a span of what is no call: {}", ours.name);
                     self.bug(
                         file,
-                        &format!("a span of what is no call: {} via {via}", ours.name),
+                        &format!("{what}: {} {}", exchange.method, exchange.path),
                     );
                 }
-                (None, peer, own) => {
-                    let wanted = peer.map(|p| &p.name).or(own.as_ref().map(|o| &o.seen.name));
+                (None, peer, must) => {
+                    let wanted = peer.map(|p| &p.name).or(must.as_ref().map(|m| &m.name));
+                    let what = format!("no span {}", wanted.map_or("", |n| n));
                     self.bug(
                         file,
-                        &format!("no span {} via {via}", wanted.map_or("", |n| n)),
+                        &format!("{what}: {} {}", exchange.method, exchange.path),
                     );
                 }
             }
@@ -127,16 +110,36 @@ impl Report {
         self.peer.equal += tally.equal;
     }
 
-    fn against_recording(&mut self, case: &Case<'_>, own: &own::Reference) {
+    fn against_recording(&mut self, case: &Case<'_>, must: &Must) {
         self.own.spans += 1;
-        let tally = self.span(case, &own.seen, |name| own.judges(name));
+        let mut reference = Seen {
+            name: must.name.clone(),
+            failed: must.failed,
+            ..Seen::default()
+        };
+        if must.name.is_empty() {
+            reference.name.clone_from(&case.ours.name);
+        }
+        for (name, value) in &must.attributes {
+            if let Some(value) = value {
+                reference
+                    .attributes
+                    .insert((*name).to_owned(), value.clone());
+            }
+        }
+        let mut tally = self.span(case, &reference, |name| must.judges(name));
+        if let Some(want) = &must.output {
+            let ours = json!(must::said(case.ours));
+            let want = json!(must::telling(want.clone()));
+            self.attribute(case, &mut tally, SAID, Some(&ours), Some(&want));
+        }
         self.own.attributes += tally.attributes;
         self.own.equal += tally.equal;
         let timed = case
             .ours
             .attributes
             .contains_key(attr::RESPONSE_TIME_TO_FIRST_CHUNK);
-        if own.whole && timed != case.exchange.streams() {
+        if must.whole && timed != case.exchange.streams() {
             self.bug(case.file, &format!("time to first chunk: {timed}"));
         }
     }

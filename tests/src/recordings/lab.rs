@@ -34,6 +34,29 @@ impl Lab {
         Ok(names.map(str::to_owned).collect())
     }
 
+    /// All recordings, by their names below [`Self::path`].
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be listed.
+    pub fn all_files(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut dirs = vec![self.path("cassettes")];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(&dir)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    dirs.push(path);
+                } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+                    let name = path.strip_prefix(&self.dir)?;
+                    found.push(name.to_string_lossy().into_owned());
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// Something in it.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {

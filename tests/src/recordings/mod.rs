@@ -1,13 +1,13 @@
-//! Recorded traffic of OpenAI-shaped providers, and what the spans of it must be: those that an
-//! in-process instrumentation (OpenTelemetry's for `openai`) reported for the same requests; for
-//! calls that it does not see, what the recording itself says.
+//! Recorded traffic of many providers, and what the spans of it must be: those that an in-process
+//! instrumentation (OpenTelemetry's for `openai`) reported for the same requests; for calls that it
+//! does not see, what the recording itself says.
 
 pub mod allowed;
 pub mod cassette;
 pub mod compare;
 pub mod document;
 pub mod lab;
-pub mod own;
+pub mod must;
 pub mod pairing;
 pub mod peer;
 pub mod replayed;
@@ -17,6 +17,7 @@ pub mod stages;
 pub use cassette::Exchange;
 pub use compare::Report;
 pub use lab::Lab;
+pub use must::Must;
 pub use peer::Peer;
 pub use replayed::Encoding;
 pub use seen::Seen;

@@ -289,7 +289,7 @@ fn compared(
     for (file, ours) in files.iter().zip(&ours) {
         let (exchanges, peer) = (lab.exchanges(file)?, lab.peer(file)?);
         told.report
-            .recording(lab::below(file), &exchanges, &peer, ours);
+            .recording(lab::below(file), &exchanges, Some(&peer), ours);
     }
     Ok(told)
 }

@@ -78,8 +78,8 @@ impl Stages {
         };
         let mut cut = false;
         if sink.response_head(id, at(2), &head) == Interest::Wanted {
-            cut = if x.streams() {
-                feed_events(sink, id, &x.response, most)
+            cut = if x.streams() || x.is_framed() || x.is_lines() {
+                feed_events(sink, id, x, most)
             } else {
                 let n = x.response.len().min(most);
                 sink.response_body(id, at(3), 0, x.response.get(..n).unwrap_or_default());
@@ -121,24 +121,28 @@ fn kept(names: impl Iterator<Item = &'static str>, headers: &[(String, String)])
     out
 }
 
-fn feed_events(sink: &mut Calls, id: ExchangeId, body: &[u8], most: usize) -> bool {
-    let mut framed = Vec::new();
-    AwsFrames::new().feed(body, &mut |e: SseEvent<'_>| {
-        let data = String::from_utf8_lossy(e.data).into_owned();
-        framed.push((e.event.to_owned(), data));
-    });
-    let events = if framed.is_empty() {
-        events(body)
+fn feed_events(sink: &mut Calls, id: ExchangeId, x: &Exchange, most: usize) -> bool {
+    let mut all = Vec::new();
+    if x.is_framed() {
+        AwsFrames::new().feed(&x.response, &mut |e: SseEvent<'_>| {
+            let data = String::from_utf8_lossy(e.data).into_owned();
+            all.push((e.event.to_owned(), data, e.comment.to_owned()));
+        });
+    } else if x.is_lines() {
+        let text = String::from_utf8_lossy(&x.response);
+        let lines = text.lines().filter(|l| !l.trim().is_empty());
+        all.extend(lines.map(|l| (String::new(), l.to_owned(), String::new())));
     } else {
-        framed
-    };
-    for (n, (name, data)) in events.iter().take(most).enumerate() {
+        let events = events(&x.response).into_iter();
+        all.extend(events.map(|(name, data)| (name, data, String::new())));
+    }
+    for (n, (name, data, comment)) in all.iter().take(most).enumerate() {
         let event = SseEvent {
             event: name,
             data: data.as_bytes(),
-            comment: "",
+            comment,
         };
         sink.response_event(id, BootTime(1_003_000_000 + n as u64 * 1_000_000), event);
     }
-    events.len() > most
+    all.len() > most
 }

@@ -1,0 +1,79 @@
+//! Contents of the Gemini API and Vertex AI.
+
+use super::{Must, text, tool_call};
+use crate::recordings::Exchange;
+use genspan::vocabulary::attr;
+use serde_json::{Value, json};
+
+pub(super) fn of(x: &Exchange) -> Option<Must> {
+    let name = x.path.rsplit('/').next()?;
+    let model = name.strip_suffix(":generateContent")?;
+    let (asked, answer) = (x.asked(), x.answer());
+    let (config, usage) = (&asked["generationConfig"], &answer["usageMetadata"]);
+    let sum = |keys: [&str; 2]| {
+        let counts: Vec<i64> = keys.iter().filter_map(|k| usage[k].as_i64()).collect();
+        (!counts.is_empty()).then(|| json!(counts.iter().sum::<i64>()))
+    };
+    let provider = if x.host.starts_with("generativelanguage.") {
+        "gcp.gemini"
+    } else {
+        "gcp.vertex_ai"
+    };
+    let mut must = Must::call(x, "generate_content", Some(model));
+    must.set(attr::PROVIDER_NAME, Some(json!(provider)));
+    for (name, member) in [
+        (attr::REQUEST_MAX_TOKENS, "maxOutputTokens"),
+        (attr::REQUEST_TEMPERATURE, "temperature"),
+        (attr::REQUEST_TOP_P, "topP"),
+        (attr::REQUEST_TOP_K, "topK"),
+        (attr::REQUEST_SEED, "seed"),
+        (attr::REQUEST_STOP_SEQUENCES, "stopSequences"),
+        (attr::REQUEST_PRESENCE_PENALTY, "presencePenalty"),
+    ] {
+        must.set(name, config.get(member).cloned());
+    }
+    must.set(attr::REQUEST_STREAM, None);
+    must.set(attr::RESPONSE_ID, answer.get("responseId").cloned());
+    must.set(attr::RESPONSE_MODEL, answer.get("modelVersion").cloned());
+    let candidates = answer["candidates"].as_array().cloned().unwrap_or_default();
+    must.set_reasons(candidates.iter().map(|c| match &c["finishReason"] {
+        // Two of the recorded clients ask for numbers.
+        Value::Number(n) if n.as_i64() == Some(1) => json!("STOP"),
+        Value::Number(n) if n.as_i64() == Some(2) => json!("MAX_TOKENS"),
+        other => other.clone(),
+    }));
+    must.set(
+        attr::USAGE_INPUT_TOKENS,
+        sum(["promptTokenCount", "toolUsePromptTokenCount"]),
+    );
+    must.set(
+        attr::USAGE_OUTPUT_TOKENS,
+        sum(["candidatesTokenCount", "thoughtsTokenCount"]),
+    );
+    must.set_nonzero(
+        attr::USAGE_CACHE_READ,
+        usage.get("cachedContentTokenCount").cloned(),
+    );
+    must.set_nonzero(
+        attr::USAGE_REASONING,
+        usage.get("thoughtsTokenCount").cloned(),
+    );
+    must.set(attr::ERROR_TYPE, answer.pointer("/error/status").cloned());
+    must.output = Some(candidates.iter().map(parts).collect());
+    Some(must)
+}
+
+fn parts(candidate: &Value) -> Vec<Value> {
+    let list = candidate["content"]["parts"].as_array().cloned();
+    let parts = list.unwrap_or_default().into_iter().map(|p| {
+        if p["functionCall"].is_object() {
+            let call = &p["functionCall"];
+            tool_call(&Value::Null, &call["name"], &call["args"])
+        } else if p["thought"] == true {
+            json!({"type": "reasoning", "content": p["text"]})
+        } else {
+            text(&p["text"])
+        }
+    });
+    parts.collect()
+}
