@@ -16,6 +16,7 @@ pub mod pipeline;
 pub mod probe;
 pub mod protocol;
 pub mod provider;
+pub mod python;
 pub mod stream;
 #[cfg(feature = "kernel")]
 pub mod target;

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
-use object::{Endianness, Object as _, ObjectSymbol as _, ReadRef, SymbolKind, elf};
+use object::{
+    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadRef, SymbolKind, elf,
+};
 use thiserror::Error;
 
 /// Why a file told nothing.
@@ -86,6 +88,52 @@ impl<'d, R: ReadRef<'d>> Image<'d, R> {
             }
         }
         (found, from_symtab)
+    }
+
+    /// The address of the variable with this name that is defined here, from `.dynsym` first, then
+    /// `.symtab`.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<u64> {
+        let tables = [self.file.dynamic_symbols(), self.file.symbols()];
+        tables.into_iter().flatten().find_map(|symbol| {
+            let wanted = symbol.is_definition()
+                && symbol.kind() == SymbolKind::Data
+                && symbol.name() == Ok(name);
+            wanted.then(|| symbol.address())
+        })
+    }
+
+    /// The address of the section with this name.
+    #[must_use]
+    pub fn section(&self, name: &str) -> Option<u64> {
+        self.file.section_by_name(name).map(|s| s.address())
+    }
+
+    /// Addresses and lengths of what is writable when the file is loaded, zeroed memory included.
+    #[must_use]
+    pub fn writable(&self) -> Vec<(u64, u64)> {
+        let endian = self.file.endian();
+        let segments = self.file.elf_program_headers().iter();
+        segments
+            .filter(|s| s.p_type(endian) == elf::PT_LOAD && s.p_flags(endian) & elf::PF_W != 0)
+            .map(|s| (s.p_vaddr(endian), s.p_memsz(endian)))
+            .collect()
+    }
+
+    /// The address of what is at this offset in the file, by the loadable segments. The offset may
+    /// be that of the page in which a segment begins, as in `/proc/PID/maps`.
+    #[must_use]
+    pub fn address(&self, offset: u64) -> Option<u64> {
+        const PAGE: u64 = 4096;
+        let endian = self.file.endian();
+        self.file.elf_program_headers().iter().find_map(|segment| {
+            let start = segment.p_offset(endian);
+            let inside = segment.p_type(endian) == elf::PT_LOAD
+                && offset >= start & !(PAGE - 1)
+                && offset < start.saturating_add(segment.p_filesz(endian));
+            let address = segment.p_vaddr(endian).wrapping_add(offset);
+            inside.then(|| address.wrapping_sub(start))
+        })
     }
 
     /// The offset in the file of this address, by the loadable segments: what a uprobe wants.

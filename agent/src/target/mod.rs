@@ -5,5 +5,6 @@ pub mod environment;
 pub mod host;
 pub mod model_server;
 pub mod process;
+pub mod python;
 pub mod sockets;
 pub mod tls;

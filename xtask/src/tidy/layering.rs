@@ -11,6 +11,10 @@ const STAGES: [&str; 4] = ["stream", "protocol", "provider", "trace"];
 /// Pure as well: what is done with finished spans. They know the model and the names.
 const AFTERWARDS: [&str; 1] = ["metrics"];
 
+/// Pure as well: the reader of CPython, which knows nothing else; what has the memory of processes
+/// or events from them uses it.
+const BESIDE: [&str; 1] = ["python"];
+
 /// What every stage may name.
 const SHARED: &str = "model";
 
@@ -83,6 +87,7 @@ fn from_root(path: &Named, depth: usize) -> Option<Vec<String>> {
 fn is_pure(module: &str) -> bool {
     STAGES.contains(&module)
         || AFTERWARDS.contains(&module)
+        || BESIDE.contains(&module)
         || [SHARED, VOCABULARY, WIRING].contains(&module)
 }
 
@@ -99,6 +104,11 @@ fn refusal(module: &str, path: &[String]) -> Option<String> {
     if AFTERWARDS.contains(&module) {
         return (other != VOCABULARY)
             .then(|| format!("`{module}` names `{other}`: it works on finished spans alone"));
+    }
+    if BESIDE.contains(&module) {
+        return Some(format!(
+            "`{module}` names `{other}`: it knows no other part"
+        ));
     }
     let other_rank = rank(other);
     let Some(own) = rank(module) else {
@@ -223,6 +233,22 @@ mod tests {
         bad("agent/src/metrics/store.rs", "use std::time::Instant;");
         bad("agent/src/trace/span.rs", "use crate::metrics::Metrics;");
         good("agent/src/export/a.rs", "use crate::metrics::Metrics;");
+    }
+
+    #[test]
+    fn the_reader_of_python_stands_alone() {
+        good(
+            "agent/src/python/layout/mod.rs",
+            "use crate::python::version::Version; use super::reader::Reader;",
+        );
+        bad("agent/src/python/check.rs", "use crate::target::process;");
+        bad("agent/src/python/check.rs", "use crate::stream::Piece;");
+        bad("agent/src/python/memory.rs", "use std::fs::File;");
+        bad(
+            "agent/src/stream/mod.rs",
+            "use crate::python::value::Value;",
+        );
+        good("agent/src/target/python.rs", "use crate::python::check;");
     }
 
     #[test]

@@ -1,0 +1,365 @@
+//! The CPython of a process: found in its files, read through `/proc/PID/mem`, never written to.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use object::read::ReadCache;
+use procfs::process::{MMapPath, Process};
+use thiserror::Error;
+
+use super::process::{MappedFile, ProcessError, mapped_code};
+use crate::probe::elf::Image;
+use crate::python::check::{self, Fit, NoFit, Root};
+use crate::python::code::Code;
+use crate::python::find::{FunctionName, NotFound};
+use crate::python::layout::{DEBUG_OFFSETS_BYTES, DebugOffsets, Layout, NoDebugOffsets};
+use crate::python::memory::{Memory, Unreadable};
+use crate::python::reader::{QUESTION_BUDGET, Reader};
+use crate::python::version::{Unsupported, Version, hex_to_text};
+
+/// The variable that holds everything, and the section in which it is alone from 3.10 on.
+const RUNTIME: &str = "_PyRuntime";
+const RUNTIME_SECTION: &str = ".PyRuntime";
+/// `PY_VERSION_HEX` as a variable, from 3.11 on.
+const VERSION: &str = "Py_Version";
+
+/// Most bytes of writable data that are scanned for what no symbol names.
+const MAX_SCANNED_BYTES: u64 = 64 << 20;
+/// They are read in pieces of so many.
+const PIECE: usize = 1 << 20;
+
+/// Why the interpreter of a process is not read.
+#[derive(Debug, Error)]
+pub enum NoPython {
+    /// The process cannot be looked at.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Its memory cannot be opened.
+    #[error("cannot open the memory of process {pid}: {source}")]
+    Memory {
+        /// Process.
+        pid: u32,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// No interpreter is loaded, or none that can be told.
+    #[error("process {0} has no CPython loaded that can be found")]
+    NotFound(u32),
+    /// One that is not read.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// What it says of itself is wrong.
+    #[error(transparent)]
+    DebugOffsets(#[from] NoDebugOffsets),
+    /// Its layout is not what is known of its version.
+    #[error(transparent)]
+    NoFit(#[from] NoFit),
+}
+
+/// The memory of a process.
+///
+/// It is that of the program that ran when it was opened: after an `exec`, or when the process is
+/// gone, nothing can be read any more, so that no other program is taken for it.
+#[derive(Debug)]
+pub struct ProcessMemory {
+    file: File,
+}
+
+impl ProcessMemory {
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process, or it is not ours to look at.
+    pub fn open(pid: u32) -> io::Result<Self> {
+        let file = File::open(format!("/proc/{pid}/mem"))?;
+        Ok(Self { file })
+    }
+}
+
+impl Memory for ProcessMemory {
+    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Unreadable> {
+        let bytes = into.len();
+        let read = self.file.read_exact_at(into, address);
+        read.map_err(|_| Unreadable { address, bytes })
+    }
+}
+
+/// The interpreter of a process, found and proved.
+#[derive(Debug)]
+pub struct Python {
+    /// The process's memory.
+    pub memory: ProcessMemory,
+    /// Where things are in it.
+    pub fit: Fit,
+    /// The file that holds the interpreter, as the process sees it.
+    pub file: PathBuf,
+    /// Where reading begins.
+    pub root: Root,
+}
+
+impl Python {
+    /// Finds the interpreter of a process, and proves its layout against it.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not read.
+    pub fn open(pid: u32) -> Result<Self, NoPython> {
+        let files = mapped_code(pid)?;
+        if let Some(other) = other_implementation(&files) {
+            return Err(Unsupported::Implementation(other).into());
+        }
+        let memory = ProcessMemory::open(pid).map_err(|source| NoPython::Memory { pid, source })?;
+        let maps = mappings(pid)?;
+        let mut last = NoPython::NotFound(pid);
+        for file in candidates(&files) {
+            match in_file(&memory, file, &files, &maps) {
+                Ok(Some((fit, root))) => {
+                    let file = file.path.clone();
+                    return Ok(Self {
+                        memory,
+                        fit,
+                        file,
+                        root,
+                    });
+                }
+                Ok(None) => {}
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// A reader for one question.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        self.reader_with(QUESTION_BUDGET)
+    }
+
+    /// A reader that may spend so much.
+    #[must_use]
+    pub fn reader_with(&self, budget: u64) -> Reader<'_> {
+        Reader::new(&self.memory, &self.fit.layout, budget)
+    }
+
+    /// `3.11.2`.
+    #[must_use]
+    pub fn version(&self) -> String {
+        hex_to_text(self.fit.hex)
+    }
+
+    /// The code of the function with this name: of the main interpreter, or of another one.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn find(&self, name: &FunctionName) -> Result<Code, NotFound> {
+        let main = self.reader().find(self.fit.main.address, name);
+        let Err(error) = main else { return main };
+        let others = self
+            .fit
+            .interpreters
+            .iter()
+            .filter(|i| **i != self.fit.main);
+        others
+            .filter_map(|other| self.reader().find(other.address, name).ok())
+            .next()
+            .ok_or(error)
+    }
+}
+
+/// A range of a process's addresses that a file is mapped to.
+struct Mapping {
+    id: (i32, i32, u64),
+    start: u64,
+    offset: u64,
+}
+
+fn mappings(pid: u32) -> Result<Vec<Mapping>, NoPython> {
+    let number = i32::try_from(pid).map_err(|_| ProcessError::NotFound(pid))?;
+    let maps = Process::new(number).and_then(|p| p.maps());
+    let maps = maps.map_err(|source| ProcessError::Other { pid, source })?;
+    Ok(maps
+        .into_iter()
+        .filter(|map| matches!(map.pathname, MMapPath::Path(_)))
+        .map(|map| Mapping {
+            id: (map.dev.0, map.dev.1, map.inode),
+            start: map.address.0,
+            offset: map.offset,
+        })
+        .collect())
+}
+
+/// Files that may hold an interpreter, the likeliest first: the library of that name, the
+/// executable, which is mapped first, and what embeds one.
+fn candidates(files: &[MappedFile]) -> Vec<&MappedFile> {
+    let is_library = |f: &MappedFile| f.name().starts_with("libpython");
+    let mut sorted: Vec<_> = files.iter().collect();
+    sorted.sort_by_key(|f| !is_library(f));
+    // The executable beside its library only starts it.
+    let libraries = sorted.iter().filter(|f| is_library(f)).count();
+    let most = if libraries > 0 { libraries } else { 4 };
+    sorted.truncate(most);
+    sorted
+}
+
+fn other_implementation(files: &[MappedFile]) -> Option<String> {
+    let names = [("libpypy", "PyPy"), ("libgraalpy", "GraalPy")];
+    names.iter().find_map(|(prefix, name)| {
+        let found = files.iter().any(|f| f.name().starts_with(prefix));
+        found.then(|| (*name).to_owned())
+    })
+}
+
+/// The interpreter that this file holds, if it does.
+fn in_file(
+    memory: &ProcessMemory,
+    file: &MappedFile,
+    files: &[MappedFile],
+    maps: &[Mapping],
+) -> Result<Option<(Fit, Root)>, NoPython> {
+    let Ok(opened) = File::open(&file.reach) else {
+        return Ok(None);
+    };
+    let cache = ReadCache::new(opened);
+    let Ok(image) = Image::parse(&cache) else {
+        return Ok(None);
+    };
+    let bias = maps.iter().filter(|map| map.id == file.id).find_map(|map| {
+        let address = image.address(map.offset)?;
+        Some(map.start.wrapping_sub(address))
+    });
+    let Some(bias) = bias else { return Ok(None) };
+    let at = |address: u64| address.wrapping_add(bias);
+    let runtime = image
+        .variable(RUNTIME)
+        .or_else(|| image.section(RUNTIME_SECTION))
+        .map(at);
+    let told = version_of(memory, image.variable(VERSION).map(at), file, files)?;
+    if let Some(runtime) = runtime {
+        return fit_at(memory, runtime, told).map(Some);
+    }
+    let writable = image.writable();
+    let ranges = writable.iter().map(|(start, len)| (at(*start), *len));
+    scan(memory, ranges, told)
+}
+
+/// The version of the interpreter in a file, if anything tells it.
+fn version_of(
+    memory: &ProcessMemory,
+    variable: Option<u64>,
+    file: &MappedFile,
+    files: &[MappedFile],
+) -> Result<Option<Version>, Unsupported> {
+    let mut hex = [0; 4];
+    if let Some(address) = variable
+        && memory.read(address, &mut hex).is_ok()
+    {
+        return Version::from_hex(u32::from_le_bytes(hex)).map(Some);
+    }
+    let text = super::process::python_version(&file.path, std::slice::from_ref(file))
+        .flatten()
+        .or_else(|| super::process::python_version(Path::new(""), files).flatten());
+    text.map(|text| Version::parse(&text)).transpose()
+}
+
+/// Proves the layout of the `_PyRuntime` at this address.
+fn fit_at(
+    memory: &ProcessMemory,
+    runtime: u64,
+    told: Option<Version>,
+) -> Result<(Fit, Root), NoPython> {
+    let root = Root::Runtime(runtime);
+    let mut head = vec![0; DEBUG_OFFSETS_BYTES];
+    let offsets = match memory.read(runtime, &mut head) {
+        Ok(()) => DebugOffsets::read(&head),
+        Err(_) => Err(NoDebugOffsets::None),
+    };
+    match offsets {
+        Ok(offsets) => {
+            let fit = check::fit(memory, &offsets.layout()?, root)?;
+            return Ok((fit, root));
+        }
+        Err(NoDebugOffsets::None) => {}
+        Err(NoDebugOffsets::Unsupported(error)) => return Err(error.into()),
+        Err(error) => return Err(error.into()),
+    }
+    let fits = |version| check::fit(memory, Layout::table(version), root);
+    if let Some(version) = told {
+        return Ok((fits(version)?, root));
+    }
+    // A file without a version in its name: the one that fits, since each says what it is.
+    let mut last = None;
+    for version in Version::ALL {
+        match fits(version) {
+            Ok(fit) => return Ok((fit, root)),
+            Err(error) => last = Some(error),
+        }
+    }
+    let version = Version::V3_12;
+    let what = "any version";
+    Err(last.unwrap_or(NoFit::Wrong { version, what }).into())
+}
+
+/// Looks for an interpreter in writable data: by what `_PyRuntime` begins with from 3.13 on, else
+/// by what an interpreter looks like.
+fn scan(
+    memory: &ProcessMemory,
+    ranges: impl Iterator<Item = (u64, u64)>,
+    told: Option<Version>,
+) -> Result<Option<(Fit, Root)>, NoPython> {
+    let versions: Vec<_> = Version::ALL
+        .into_iter()
+        .filter(|v| told.is_none_or(|told| told == *v))
+        .collect();
+    let mut left = MAX_SCANNED_BYTES;
+    for (start, len) in ranges {
+        let mut at = start & !7;
+        let end = start.saturating_add(len);
+        while at < end && left > 0 {
+            let take = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE) & !7;
+            let mut bytes = vec![0; take];
+            left = left.saturating_sub(PIECE as u64);
+            if take == 0 || memory.read(at, &mut bytes).is_err() {
+                break;
+            }
+            if let Some(found) = in_piece(memory, at, &bytes, &versions)? {
+                return Ok(Some(found));
+            }
+            at += take as u64;
+        }
+    }
+    Ok(None)
+}
+
+fn in_piece(
+    memory: &ProcessMemory,
+    start: u64,
+    bytes: &[u8],
+    versions: &[Version],
+) -> Result<Option<(Fit, Root)>, NoPython> {
+    for at in memchr::memmem::find_iter(bytes, b"xdebugpy") {
+        match fit_at(memory, start + at as u64, None) {
+            Ok(found) => return Ok(Some(found)),
+            // The text stands elsewhere too.
+            Err(NoPython::Unsupported(error)) => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
+    let words: Vec<u64> = bytes
+        .chunks_exact(8)
+        .map(|chunk| chunk.try_into().map_or(0, u64::from_le_bytes))
+        .collect();
+    for version in versions {
+        let layout = Layout::table(*version);
+        if let Some(root) = check::scan(memory, layout, &words)
+            && let Ok(fit) = check::fit(memory, layout, root)
+        {
+            return Ok(Some((fit, root)));
+        }
+    }
+    Ok(None)
+}
