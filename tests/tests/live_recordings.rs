@@ -9,12 +9,14 @@
 )]
 
 use genspan_tests::need;
-use genspan_tests::recordings::{Encoding, Lab, replayed};
+use genspan_tests::recordings::packages::{Group, Http, Package};
+use genspan_tests::recordings::{Encoding, Lab, Recording, Server, replayed};
 
 /// Every so many recordings.
 const EVERY: usize = 6;
 
-fn compare(encoding: Encoding) {
+#[test]
+fn spans_of_recorded_answers_are_those_of_the_peer() {
     let Some(lab) = Lab::find() else {
         eprintln!("SKIP: no recordings beside this repository");
         return;
@@ -22,27 +24,33 @@ fn compare(encoding: Encoding) {
     if need::root().unwrap().is_none() {
         return;
     }
-    let turn = match replayed::Turn::wait(&lab).unwrap() {
-        Ok(turn) => turn,
-        Err(why) => {
-            eprintln!("SKIP: {why}");
-            return;
-        }
-    };
     let files: Vec<String> = lab.files().unwrap().into_iter().step_by(EVERY).collect();
-    let run = replayed::run(&turn, &lab, encoding, &files).unwrap();
-    println!("{}: {}", encoding.name(), run.report.text());
-    println!("the agent says: {:?}", run.warnings);
-    assert!(run.report.bugs.is_empty(), "{}", run.report.text());
-    assert!(run.report.peer.spans > 0, "no span was compared");
-}
-
-#[test]
-fn spans_of_plain_answers_are_those_of_the_peer() {
-    compare(Encoding::None);
-}
-
-#[test]
-fn spans_of_compressed_answers_are_those_of_the_peer() {
-    compare(Encoding::Gzip);
+    let Some(server) = Server::start(&lab, &files).unwrap() else {
+        eprintln!("SKIP: the lab's environment `replay` is not set up");
+        return;
+    };
+    let load = |file: &String| Recording::load(&lab, file, true).unwrap();
+    let recordings: Vec<_> = files.iter().map(load).collect();
+    let package = Package {
+        group: Group::OpenAi,
+        environment: "sdk-new",
+        sender: "openai_package",
+        http2: false,
+    };
+    let encodings = [Encoding::None, Encoding::Gzip];
+    let run = replayed::run(&lab, &server, package, Http::One, &encodings, &recordings);
+    let Some(run) = run.unwrap() else { return };
+    println!("{}; the agent says: {:?}", run.sdk, run.warnings);
+    assert_eq!(
+        run.passes.len(),
+        encodings.len(),
+        "an encoding was left out"
+    );
+    for pass in &run.passes {
+        let text = pass.report.text();
+        println!("{}: {text}", pass.encoding.name());
+        assert!(pass.report.bugs.is_empty(), "{text}");
+        assert!(pass.report.peer.spans > 0, "no span was compared");
+        assert!(pass.coded > 0, "no answer was sent with this coding");
+    }
 }

@@ -15,6 +15,7 @@ mod ebpf;
 mod fuzz;
 mod host;
 mod linker;
+mod packages;
 mod paths;
 mod progress;
 mod provider;
@@ -74,9 +75,10 @@ enum Task {
     Bench(bench::Options),
     /// Compare the spans of recorded traffic with what they must be; makes docs/correctness.md.
     ///
-    /// Needs the recordings beside the repository (shared/lab, `setup.sh replay`), root or sudo,
-    /// and port 443 on loopback. The exit code is 1 when a span is wrong. With a choice of
-    /// encodings or recordings, the page is printed and not written.
+    /// Sends all recorded requests with the newest and an old package of each provider, each in an
+    /// environment of its own below target/venv, in five encodings, over HTTP/1.1 and HTTP/2. Needs
+    /// the recordings beside the repository (shared/lab, `setup.sh replay`), and root or sudo. The
+    /// exit code is 1 when a span is wrong. With a choice, the page is printed and not written.
     Correctness(correctness::Options),
 }
 

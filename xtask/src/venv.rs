@@ -91,7 +91,8 @@ pub(crate) const TESTS: [Environment; 12] = [
     environment("system", Python::System, &["openai"]),
 ];
 
-const fn environment(
+/// An environment with these packages.
+pub(crate) const fn environment(
     name: &'static str,
     python: Python,
     packages: &'static [&'static str],

@@ -6,7 +6,9 @@
 )]
 
 use anyhow::{Context as _, Result, bail};
-use genspan_tests::recordings::{Encoding, Lab, document, replayed};
+use genspan_tests::recordings::packages::{Group, Http, PACKAGES};
+use genspan_tests::recordings::{Encoding, Lab, Recording, Server, document, replayed};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -25,7 +27,8 @@ fn main() -> ExitCode {
 #[derive(Default)]
 struct Options {
     encodings: Vec<Encoding>,
-    limit: Option<usize>,
+    packages: Option<String>,
+    http1: bool,
     write: Option<PathBuf>,
 }
 
@@ -40,9 +43,16 @@ fn options() -> Result<Options> {
             "--encodings" => {
                 options.encodings = value.split(',').map(str::parse).collect::<Result<_>>()?;
             }
-            "--limit" => options.limit = Some(value.parse()?),
+            "--packages" => options.packages = Some(value),
+            "--http" => {
+                options.http1 = match value.as_str() {
+                    "1.1" => true,
+                    "all" => false,
+                    _ => bail!("--http {value}: there are 1.1 and all"),
+                }
+            }
             "--write" => options.write = Some(value.into()),
-            _ => bail!("no option {name}: there are --encodings, --limit, --write"),
+            _ => bail!("no option {name}: there are --encodings, --packages, --http, --write"),
         }
     }
     if options.encodings.is_empty() {
@@ -51,36 +61,75 @@ fn options() -> Result<Options> {
     Ok(options)
 }
 
+/// Recordings by whose packages send them.
+type Groups = BTreeMap<Group, Vec<Recording>>;
+
+fn recordings(lab: &Lab, files: &[String]) -> Result<Groups> {
+    let listed = lab.files()?;
+    let mut groups = Groups::new();
+    for file in files {
+        let listed = listed.contains(file);
+        let recording = Recording::load(lab, file, listed)?;
+        let group = Group::of(listed, &recording.exchanges);
+        groups.entry(group).or_default().push(recording);
+    }
+    Ok(groups)
+}
+
 /// Whether there was no bug.
 fn run() -> Result<bool> {
     let options = options()?;
     let lab = Lab::find().context("no recordings beside this repository (shared/lab)")?;
-    let turn = replayed::Turn::wait(&lab)?.map_err(anyhow::Error::msg)?;
-    let all = lab.files()?;
-    let files = all
-        .get(..options.limit.unwrap_or(usize::MAX).min(all.len()))
-        .unwrap_or_default();
-    let mut runs = Vec::new();
-    for encoding in options.encodings {
-        let begun = Instant::now();
-        let run = replayed::run(&turn, &lab, encoding, files)
-            .with_context(|| format!("encoding {}", encoding.name()))?;
-        let seconds = begun.elapsed().as_secs_f64();
-        println!(
-            "{} ({seconds:.0} s): {}",
-            encoding.name(),
-            run.report.text()
-        );
-        for warning in &run.warnings {
-            println!("the agent says: {warning}");
+    let files = lab.all_files()?;
+    let groups = recordings(&lab, &files)?;
+    let server = Server::start(&lab, &files)?
+        .context("the lab's environment `replay` is not set up (setup.sh replay)")?;
+    let wanted = |name: &str| {
+        let names = options.packages.as_deref();
+        names.is_none_or(|names| names.split(',').any(|n| n == name))
+    };
+    let (mut runs, mut missing) = (Vec::new(), Vec::new());
+    for package in PACKAGES.iter().filter(|p| wanted(p.environment)) {
+        let recordings = groups.get(&package.group).map_or(&[][..], Vec::as_slice);
+        for http in [Http::One, Http::Two] {
+            if http == Http::Two && (options.http1 || !package.http2) {
+                continue;
+            }
+            let begun = Instant::now();
+            let name = package.environment;
+            let run = replayed::run(
+                &lab,
+                &server,
+                *package,
+                http,
+                &options.encodings,
+                recordings,
+            );
+            let run = run.with_context(|| format!("{name}, HTTP/{}", http.name()))?;
+            let Some(run) = run else {
+                missing.push(name.to_owned());
+                continue;
+            };
+            let seconds = begun.elapsed().as_secs_f64();
+            println!("{}, HTTP/{} ({seconds:.0} s)", run.sdk, http.name());
+            for pass in &run.passes {
+                let coded = pass.coded;
+                let text = pass.report.text();
+                println!("  {} ({coded} coded): {text}", pass.encoding.name());
+            }
+            for warning in &run.warnings {
+                println!("the agent says: {warning}");
+            }
+            runs.push(run);
         }
-        runs.push((encoding, run));
     }
-    let page = document::page(&lab, files, &runs)?;
+    missing.dedup();
+    let page = document::page(&runs, &missing)?;
     match options.write {
         Some(file) => std::fs::write(&file, page)
             .with_context(|| format!("cannot write {}", file.display()))?,
         None => println!("{page}"),
     }
-    Ok(runs.iter().all(|(_, run)| run.report.bugs.is_empty()))
+    let passes = runs.iter().flat_map(|run| &run.passes);
+    Ok(passes.map(|p| p.report.bugs.len()).sum::<usize>() == 0)
 }

@@ -2,46 +2,44 @@
 
 use super::allowed::ALLOWED;
 use super::compare::Tally;
-use super::replayed::{Encoding, Replayed};
-use super::{Lab, Report};
-use anyhow::{Context as _, Result};
-use std::fmt::Write as _;
+use super::packages::{Group, Http};
+use super::replayed::Replayed;
+use super::server::Encoding;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 
 const INTRODUCTION: &str = "\
 # Correctness
 
-How spans of recorded traffic compare with those of an in-process instrumentation. This page is made
-by
+How spans of recorded traffic compare with what was recorded, and with those of an in-process
+instrumentation. This page is made by
 
 ```sh
 cargo xtask correctness
 ```
 
 which fails when there is a difference that is not in the table below. It needs the recordings
-(`shared/lab`, beside the repository) and their environment (`setup.sh replay`), and port 443 on
-loopback.
+(`shared/lab`, beside the repository) and their environment (`setup.sh replay`); the environments of
+the packages it makes itself.
 
 ## What is compared
 
-";
+Recorded exchanges of many providers: chats, responses, completions, embeddings, reranking, images;
+sync and async; streamed and not; tool calls, errors, reasoning. A server on loopback plays them back
+over TLS, the provider's real package (its newest version and an old one) sends the recorded requests
+to it, and `genspan trace` watches the package's process: real probes, real TLS, nothing fed by hand.
+What a package cannot express its HTTP client sends as it was recorded (column *raw*).
 
-/// The instrumentation that is the reference.
-const PEER: &str = "opentelemetry-instrumentation-genai-openai";
+Of what OpenAI's package sends there are the spans that OpenTelemetry's
+`opentelemetry-instrumentation-genai-openai` reported inside the process for the same requests. Each of
+ours is put beside it and compared attribute by attribute, name and status included; messages and
+tools are compared as JSON, wherein a null is the same as nothing. All other spans are compared with
+what the recording itself says, read by code that has nothing in common with the agent's: model,
+settings, ids, token counts, finish reasons, errors, texts, reasoning and calls of tools. Exchanges of
+no model (vector databases, assistants, tasks that are asked after, other services) must give no span.
 
-const METHOD: &str = "\
-The recordings are of OpenAI, Azure and providers that speak OpenAI's protocol: chat completions,
-responses, completions, embeddings; sync and async; streamed and not; tool calls, errors, reasoning.
-A server on loopback plays them back over TLS, the real SDK sends the recorded requests to it, and
-`genspan trace` watches the SDK's process: real probes, real TLS, nothing fed by hand. Each span is
-put beside the one that the instrumentation inside the process reported for the same request, and
-compared attribute by attribute, name and status included; messages and tools are compared as JSON,
-wherein a null is the same as nothing.
-
-Of legacy completions, and of what is sent without the SDK's methods, that instrumentation makes no
-spans. There each attribute is compared with what the recording itself says. Exchanges of no model
-(assistants, threads, other services) must give no span.
-
-Answers are sent once for each of these encodings:
+All recordings are sent once for each of these encodings, over HTTP/1.1 and, where the package can,
+over HTTP/2. An encoding that a package never accepts is not sent to it (–).
 
 | Encoding | Answers are |
 | --- | --- |
@@ -51,100 +49,120 @@ Answers are sent once for each of these encodings:
 
 ";
 
+const TABLE: &str = "\
+## Result
+
+A cell has the spans that were compared and, after the slash, their attributes.
+
+| Recordings of | Package | HTTP | Recordings | Exchanges | Raw | Silent | \
+`none` | `gzip` | `br` | `zstd` | `bytes` | Differences that are right | **Bugs** |
+| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+";
+
 /// The page.
 ///
 /// # Errors
 ///
-/// When the peer's report cannot be read.
-pub fn page(lab: &Lab, files: &[String], runs: &[(Encoding, Replayed)]) -> Result<String> {
-    let peer = lab.peer(files.first().context("no recordings")?)?;
-    let sdk = runs.first().map_or("", |(_, r)| r.sdk.as_str());
+/// None: a string takes everything.
+pub fn page(runs: &[Replayed], unsent: &[String]) -> Result<String, fmt::Error> {
     let mut out = INTRODUCTION.to_owned();
-    writeln!(out, "| | |\n| --- | --- |")?;
-    writeln!(out, "| recordings | {} |", files.len())?;
-    writeln!(out, "| SDK | {sdk} |")?;
+    out.push_str(TABLE);
+    for run in runs {
+        row(&mut out, run)?;
+    }
+    let all = |of: fn(&Tally) -> usize| -> usize {
+        let reports = runs.iter().flat_map(|r| &r.passes).map(|p| &p.report);
+        reports.map(|r| of(&r.peer) + of(&r.own)).sum()
+    };
+    let (spans, attributes) = (all(|t| t.spans), all(|t| t.attributes));
     writeln!(
         out,
-        "| peer | OpenTelemetry's `{PEER}`, with {} |\n",
-        peer.sdk
+        "\nIn all: {spans} spans, {attributes} attributes, {} of them equal.",
+        all(|t| t.equal)
     )?;
-    out.push_str(METHOD);
-    out.push_str("## Result\n\n");
-    row(&mut out, "", runs, |e, _| format!("`{}`", e.name()))?;
-    row(&mut out, "---", runs, |_, _| "---:".to_owned())?;
-    row(&mut out, "recordings", runs, |_, r| {
-        r.report.recordings.to_string()
-    })?;
-    row(&mut out, "exchanges", runs, |_, r| {
-        r.report.exchanges.to_string()
-    })?;
-    row(&mut out, "answers sent in this encoding", runs, |_, r| {
-        r.coded.to_string()
-    })?;
-    for (what, of) in [
-        ("the peer", peers as fn(&Report) -> Tally),
-        ("the recording", own),
-    ] {
-        let name = |part: &str| format!("{part} compared with {what}");
-        row(&mut out, &name("spans"), runs, |_, r| {
-            of(&r.report).spans.to_string()
-        })?;
-        row(&mut out, &name("attributes"), runs, |_, r| {
-            of(&r.report).attributes.to_string()
-        })?;
-        row(&mut out, "of them equal", runs, |_, r| {
-            of(&r.report).equal.to_string()
-        })?;
+    if !unsent.is_empty() {
+        writeln!(out, "\nNot to be had here: {}.", unsent.join(", "))?;
     }
-    row(
-        &mut out,
-        "exchanges of no model, without a span",
-        runs,
-        |_, r| r.report.silent.to_string(),
-    )?;
-    row(&mut out, "differences that are right", runs, |_, r| {
-        r.report.allowed.values().sum::<usize>().to_string()
-    })?;
-    row(&mut out, "**bugs**", runs, |_, r| {
-        format!("**{}**", r.report.bugs.len())
-    })?;
-
     out.push_str("\n## Differences that are right\n\n");
-    row(&mut out, "Why", runs, |e, _| format!("`{}`", e.name()))?;
-    row(&mut out, "---", runs, |_, _| "---:".to_owned())?;
-    let count = |r: &Replayed, why: &str| r.report.allowed.get(why).copied().unwrap_or(0);
+    out.push_str("Of the newest package of each provider, HTTP/1.1, encoding `none`.\n\n");
+    out.push_str("| Why | How often | Of all runs |\n| --- | ---: | ---: |\n");
+    let (newest, every) = (reasons(newest(runs)), reasons(every(runs)));
     for why in ALLOWED.iter().map(|a| a.why) {
-        if runs.iter().any(|(_, r)| count(r, why) > 0) {
-            row(&mut out, why, runs, |_, r| count(r, why).to_string())?;
+        if let Some(n) = every.get(why) {
+            let first = newest.get(why).copied().unwrap_or(0);
+            writeln!(out, "| {why} | {first} | {n} |")?;
         }
     }
-
     out.push_str("\n## Bugs\n\n");
-    if runs.iter().all(|(_, r)| r.report.bugs.is_empty()) {
-        out.push_str("None.\n");
-    }
-    for (encoding, run) in runs {
-        for bug in &run.report.bugs {
-            writeln!(out, "`{}`: {bug}\n", encoding.name())?;
+    let mut bugs = 0;
+    for run in runs {
+        for pass in &run.passes {
+            for bug in &pass.report.bugs {
+                bugs += 1;
+                let (http, encoding) = (run.http.name(), pass.encoding.name());
+                writeln!(out, "{}, HTTP/{http}, `{encoding}`: {bug}\n", run.sdk)?;
+            }
         }
+    }
+    if bugs == 0 {
+        out.push_str("None.\n");
     }
     Ok(out)
 }
 
-fn peers(report: &Report) -> Tally {
-    report.peer
+fn row(out: &mut String, run: &Replayed) -> fmt::Result {
+    let Some(first) = run.passes.first().map(|p| &p.report) else {
+        return Ok(());
+    };
+    let cell = |encoding: Encoding| {
+        let pass = run.passes.iter().find(|p| p.encoding == encoding);
+        pass.map_or("–".to_owned(), |pass| {
+            let (peer, own) = (pass.report.peer, pass.report.own);
+            format!(
+                "{} / {}",
+                peer.spans + own.spans,
+                peer.attributes + own.attributes
+            )
+        })
+    };
+    let reports = || run.passes.iter().map(|p| &p.report);
+    let allowed: usize = reports().flat_map(|r| r.allowed.values()).sum();
+    let bugs: usize = reports().map(|r| r.bugs.len()).sum();
+    write!(
+        out,
+        "| {} | {} | {} | {} | {} | {} | {} |",
+        run.package.group.name(),
+        run.sdk,
+        run.http.name(),
+        first.recordings,
+        first.exchanges,
+        run.raw,
+        first.silent
+    )?;
+    for encoding in Encoding::ALL {
+        write!(out, " {} |", cell(encoding))?;
+    }
+    writeln!(out, " {allowed} | **{bugs}** |")
 }
 
-fn own(report: &Report) -> Tally {
-    report.own
+type Reasons = BTreeMap<&'static str, usize>;
+
+fn reasons<'a>(reports: impl Iterator<Item = &'a super::Report>) -> Reasons {
+    let mut all = Reasons::new();
+    for (why, n) in reports.flat_map(|r| &r.allowed) {
+        *all.entry(*why).or_default() += n;
+    }
+    all
 }
 
-fn row(
-    out: &mut String,
-    what: &str,
-    runs: &[(Encoding, Replayed)],
-    cell: impl Fn(Encoding, &Replayed) -> String,
-) -> Result<()> {
-    let cells: Vec<String> = runs.iter().map(|(e, r)| cell(*e, r)).collect();
-    Ok(writeln!(out, "| {what} | {} |", cells.join(" | "))?)
+fn every(runs: &[Replayed]) -> impl Iterator<Item = &super::Report> {
+    runs.iter().flat_map(|r| &r.passes).map(|p| &p.report)
+}
+
+/// The first package of each group, in its plainest pass.
+fn newest(runs: &[Replayed]) -> impl Iterator<Item = &super::Report> {
+    let mut seen: BTreeSet<Group> = BTreeSet::new();
+    let first = move |r: &&Replayed| r.http == Http::One && seen.insert(r.package.group);
+    let plain = runs.iter().filter(first);
+    plain.filter_map(|r| Some(&r.passes.first()?.report))
 }

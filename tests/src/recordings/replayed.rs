@@ -1,214 +1,169 @@
-//! Recordings sent again over TLS by the real SDK, traced by the real agent.
+//! Recordings sent again over TLS by the real packages, traced by the real agent.
 
+use super::packages::{Http, Package};
 use super::pairing::pair;
-use super::{Lab, Report, Seen, lab};
+use super::server::{Encoding, Server};
+use super::{Exchange, Lab, Peer, Report, Seen, lab};
 use crate::temp::Temp;
-use crate::{Process, agent};
+use crate::{Process, agent, need, programs};
 use anyhow::{Context as _, Result, bail};
-use nix::fcntl::{Flock, FlockArg};
-use serde_json::Value;
-use std::fs::File;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
-use std::str::FromStr;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-
-/// The driver sends to the hosts of the recordings, on the port that TLS has by default.
-const PORT: u16 = 443;
-
-/// How long loading all recordings may take.
-const LOADING: Duration = Duration::from_secs(120);
 
 /// How long sending them may take.
 const SENDING: Duration = Duration::from_secs(1800);
 
-/// Packages that the driver's environment lacks are looked for there.
-pub const PACKAGES: &str = "GENSPAN_LAB_PACKAGES";
-
-/// How answers are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// As they are.
-    None,
-    /// Compressed with gzip, flushed after each event.
-    Gzip,
-    /// Compressed with brotli, flushed after each event.
-    Br,
-    /// Compressed with zstd, flushed after each event.
-    Zstd,
-    /// As they are, each byte of a stream in a chunk of its own.
-    Bytes,
+/// A recording, and what a peer reported of it.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// Its name below the folder of all recordings.
+    pub name: String,
+    /// What it holds.
+    pub exchanges: Vec<Exchange>,
+    /// The peer's report, where there is one.
+    pub peer: Option<Peer>,
 }
 
-impl Encoding {
-    /// All, in the order in which they are reported.
-    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Br, Self::Zstd, Self::Bytes];
-
-    /// Its name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Br => "br",
-            Self::Zstd => "zstd",
-            Self::Bytes => "bytes",
-        }
-    }
-
-    /// The content coding of its answers; empty for none.
-    const fn coding(self) -> &'static str {
-        match self {
-            Self::None | Self::Bytes => "",
-            Self::Gzip | Self::Br | Self::Zstd => self.name(),
-        }
-    }
-
-    fn options(self) -> &'static [&'static str] {
-        match self {
-            Self::Bytes => &["--encoding", "none", "--chunk-bytes", "1"],
-            Self::None => &["--encoding", "none"],
-            Self::Gzip => &["--encoding", "gzip"],
-            Self::Br => &["--encoding", "br"],
-            Self::Zstd => &["--encoding", "zstd"],
-        }
-    }
-}
-
-impl FromStr for Encoding {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|e| e.name() == text);
-        found.with_context(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|e| e.name()).collect();
-            format!("no encoding `{text}`: there are {}", names.join(", "))
+impl Recording {
+    /// Reads one, with the peer's report if it is a `listed` one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn load(lab: &Lab, file: &str, listed: bool) -> Result<Self> {
+        Ok(Self {
+            name: lab::below(file).to_owned(),
+            exchanges: lab.exchanges(file)?,
+            peer: listed.then(|| lab.peer(file)).transpose()?,
         })
     }
 }
 
-/// What came of sending recordings again.
+/// What came of sending recordings with one encoding.
 #[derive(Clone, Debug)]
-pub struct Replayed {
-    /// The SDK that sent them, with its version.
-    pub sdk: String,
+pub struct Pass {
+    /// The encoding.
+    pub encoding: Encoding,
     /// The comparison.
     pub report: Report,
     /// Answers that were sent in the coding asked for.
     pub coded: usize,
+}
+
+/// What came of sending recordings with one package over one version of HTTP.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// The package.
+    pub package: Package,
+    /// Its name and version.
+    pub sdk: String,
+    /// The version of HTTP.
+    pub http: Http,
+    /// One for each encoding that the package accepts.
+    pub passes: Vec<Pass>,
+    /// Requests that the package cannot express, of one pass: its HTTP client sent them.
+    pub raw: usize,
     /// Diagnostics of the agent that are more than information.
     pub warnings: Vec<String>,
 }
 
-/// The right to use the port, which only one at a time can have: other test programs wait.
-#[derive(Debug)]
-pub struct Turn {
-    _lock: Flock<File>,
-}
-
-impl Turn {
-    /// Waits for it. What stands in the way of sending, if something does, is the inner error.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be waited for.
-    pub fn wait(lab: &Lab) -> Result<Result<Self, String>> {
-        if lab.python().is_none() {
-            return Ok(Err(
-                "the lab's environment `replay` is not set up".to_owned()
-            ));
-        }
-        let path = lab.home().join("replay.lock");
-        let file = File::create(&path).with_context(|| path.display().to_string())?;
-        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
-        Ok(match TcpListener::bind(("127.0.0.1", PORT)) {
-            Ok(_) => Ok(Self { _lock: lock }),
-            Err(error) => Err(format!("port {PORT} on loopback: {error}")),
-        })
-    }
-}
-
-/// Sends these recordings with the real SDK, traced, and compares the spans.
+/// Sends these recordings with a real package, traced, and compares the spans. `None` when the
+/// package is not there.
 ///
 /// # Errors
 ///
 /// When something does not run as it should; a wrong span is none of that.
-pub fn run(_: &Turn, lab: &Lab, encoding: Encoding, files: &[String]) -> Result<Replayed> {
+pub fn run(
+    lab: &Lab,
+    server: &Server,
+    package: Package,
+    http: Http,
+    encodings: &[Encoding],
+    recordings: &[Recording],
+) -> Result<Option<Replayed>> {
+    let Some(python) = need::environment(package.environment)? else {
+        return Ok(None);
+    };
     let temp = Temp::new()?;
-    let python = lab
-        .python()
-        .context("the lab's environment `replay` is not set up")?;
-    let [port, control] = free_ports()?;
-    let _server = serve(lab, &temp, encoding, port, control)?;
-
-    let output = temp.file("spans.jsonl");
+    let (plan, out, output) = (
+        temp.file("plan.json"),
+        temp.file("out.json"),
+        temp.file("spans.jsonl"),
+    );
+    std::fs::write(&plan, plan_of(encodings, recordings).to_string())?;
     let mut command = agent::command(&["trace", "--format", "json", "--output"])?;
-    command
-        .arg(&output)
-        .arg("--")
-        .arg(python)
-        .arg(lab.path("drive_openai.py"));
-    command.args([
-        "--port",
-        &port.to_string(),
-        "--ctl",
-        &control.to_string(),
-        "--out",
-    ]);
-    command.arg(temp.file("out"));
-    command.args(files.iter().map(|file| lab.path(file)));
+    command.arg(&output).arg("--").arg(python);
+    command.args(["-W", "ignore"]);
+    command.arg(programs().join("replay/drive.py"));
+    command.arg("--plan").arg(&plan).arg("--out").arg(&out);
+    command.arg("--ca").arg(lab.home().join("certs/ca.pem"));
+    command.args(["--sender", package.sender]);
+    command.args(["--tls-port", &server.port.to_string()]);
+    command.args(["--control", &server.control.to_string()]);
+    if http == Http::Two {
+        command.arg("--http2");
+    }
     // Contents are compared whole.
     command.env(
         "OTEL_INSTRUMENTATION_GENAI_MESSAGE_CONTENT_MAX_LENGTH",
         i32::MAX.to_string(),
     );
-    command.env("LAB_HOME", lab.home());
-    if let Some(packages) = std::env::var_os(PACKAGES) {
-        command.env("PYTHONPATH", packages);
-    }
     let mut traced = Process::start(&mut command, &temp.file("agent.err"))?;
     traced.close();
     end_of(&mut traced)?;
     let log = traced.complaints();
     anyhow::ensure!(!log.contains("panicked"), "the agent panicked: {log}");
 
-    let coding = encoding.coding();
-    let mut replayed = compared(lab, files, coding, &temp.file("out"), &output)?;
-    anyhow::ensure!(
-        replayed.coded > 0,
-        "no answer was sent with the coding `{coding}`: the client does not accept it"
-    );
+    let told: Value = serde_json::from_slice(&std::fs::read(&out)?)?;
+    if http == Http::Two {
+        let versions = told["connections"].as_object().cloned().unwrap_or_default();
+        let other = versions.iter().find(|(name, _)| *name != "h2");
+        anyhow::ensure!(
+            !versions.is_empty() && other.is_none(),
+            "not HTTP/2 but {versions:?}"
+        );
+    }
+    let spans = spans(&std::fs::read_to_string(&output)?)?;
+    let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
+    let passes = told["passes"].as_array().context("no passes")?;
     let said = log
         .lines()
         .filter(|l| l.contains("WARN") || l.contains("ERROR"));
-    replayed.warnings = said.map(str::to_owned).collect();
-    Ok(replayed)
+    Ok(Some(Replayed {
+        package,
+        sdk: format!("{} {}", text("sdk"), text("version")),
+        http,
+        passes: compared(passes, &spans, recordings)?,
+        raw: passes.first().map_or(0, raw),
+        warnings: said.map(str::to_owned).collect(),
+    }))
 }
 
-/// Ports that nobody listens on. Both are held until both are known, so that they differ.
-fn free_ports() -> Result<[u16; 2]> {
-    let bind = || TcpListener::bind(("127.0.0.1", 0));
-    let (one, two) = (bind()?, bind()?);
-    Ok([one.local_addr()?.port(), two.local_addr()?.port()])
-}
-
-fn serve(lab: &Lab, temp: &Temp, encoding: Encoding, port: u16, control: u16) -> Result<Process> {
-    let mut command = Command::new("bash");
-    command
-        .arg(lab.path("serve.sh"))
-        .args(["replay", "--delay-ms", "0", "--plain-port", "0"]);
-    command.args(["--port", &port.to_string(), "--ctl", &control.to_string()]);
-    command.args(encoding.options()).env("LAB_HOME", lab.home());
-    let mut server = Process::start(&mut command, &temp.file("server.err"))?;
-    let said = server
-        .line_within(LOADING)
-        .context("the replay server does not start")?;
-    anyhow::ensure!(
-        said.starts_with("replay:"),
-        "the replay server says: {said}"
-    );
-    Ok(server)
+/// What the driver is to send.
+fn plan_of(encodings: &[Encoding], recordings: &[Recording]) -> Value {
+    let list: Vec<Value> = recordings
+        .iter()
+        .map(|r| {
+            let exchanges = r.exchanges.iter().enumerate().map(|(index, x)| {
+                json!({
+                    "index": index,
+                    "method": x.method,
+                    "host": x.host,
+                    "path": x.path,
+                    "query": x.query,
+                    "headers": x.request_headers,
+                    "body": STANDARD.encode(&x.request),
+                    "status": x.status,
+                    "streams": x.streams(),
+                })
+            });
+            json!({"file": r.name, "exchanges": exchanges.collect::<Vec<_>>()})
+        })
+        .collect();
+    let passes: Vec<Value> = encodings.iter().map(|e| e.settings()).collect();
+    json!({"passes": passes, "recordings": list})
 }
 
 fn end_of(traced: &mut Process) -> Result<()> {
@@ -227,92 +182,96 @@ fn end_of(traced: &mut Process) -> Result<()> {
     Ok(())
 }
 
-/// An exchange that the server answered.
-struct Served {
-    /// When, in nanoseconds.
-    time: u64,
-    /// Position of its file and of itself in it.
-    at: (usize, usize),
-}
-
-fn compared(
-    lab: &Lab,
-    files: &[String],
-    coding: &str,
-    out: &Path,
-    spans: &Path,
-) -> Result<Replayed> {
-    let mut told = Replayed {
-        sdk: String::new(),
-        report: Report::default(),
-        coded: 0,
-        warnings: Vec::new(),
-    };
-    let mut all = Vec::new();
-    let mut ours: Vec<Vec<Vec<Seen>>> = Vec::new();
-    for (number, file) in files.iter().enumerate() {
-        let name = Path::new(lab::below(file)).with_extension("json");
-        let report = std::fs::read(out.join(name))
-            .with_context(|| format!("the driver did not come to {file}"))?;
-        let report: Value = serde_json::from_slice(&report)?;
-        told.sdk = report["sdk"].as_str().unwrap_or_default().to_owned();
-        let sent = report["interactions"]
-            .as_array()
-            .context("no interactions")?;
-        ours.push(vec![Vec::new(); sent.len()]);
-        all.extend(served(&report, number, coding, &mut told.coded).with_context(|| file.clone())?);
-    }
-    all.sort_by_key(|s| s.time);
-
-    let text = std::fs::read_to_string(spans)?;
-    let mut lines = Vec::new();
+/// The agent's spans with their starts, in order.
+fn spans(text: &str) -> Result<Vec<(u64, Seen)>> {
+    let mut spans = Vec::new();
     for line in text.lines() {
         let line: Value = serde_json::from_str(line)?;
         let start = line["start_time_unix_nano"]
             .as_str()
             .and_then(|t| t.parse::<u64>().ok());
-        lines.push((
-            start.context("a span without a start")?,
-            Seen::of_line(&line)?,
-        ));
+        let start = start.context("a span without a start")?;
+        spans.push((start, Seen::of_line(&line)?));
     }
-    lines.sort_by_key(|(start, _)| *start);
-    let times: Vec<u64> = all.iter().map(|s| s.time).collect();
-    let starts: Vec<u64> = lines.iter().map(|(start, _)| *start).collect();
-    for (served, spans) in all.iter().zip(pair(&times, &starts)) {
-        let place = ours
-            .get_mut(served.at.0)
-            .and_then(|f| f.get_mut(served.at.1));
-        let place = place.context("an answer to no request")?;
-        place.extend(spans.iter().filter_map(|s| Some(lines.get(*s)?.1.clone())));
-    }
-    for (file, ours) in files.iter().zip(&ours) {
-        let (exchanges, peer) = (lab.exchanges(file)?, lab.peer(file)?);
-        told.report
-            .recording(lab::below(file), &exchanges, Some(&peer), ours);
-    }
-    Ok(told)
+    spans.sort_by_key(|(start, _)| *start);
+    Ok(spans)
 }
 
-/// What the server answered of a file, in the order of the file.
-fn served(report: &Value, file: usize, coding: &str, coded: &mut usize) -> Result<Vec<Served>> {
-    let sent = report["interactions"]
-        .as_array()
-        .context("no interactions")?;
-    let mut next = sent.iter().enumerate();
+/// An exchange that the server answered.
+struct Served {
+    /// When, in nanoseconds.
+    time: u64,
+    /// Positions of the pass, of the recording, and in it.
+    at: (usize, usize, usize),
+}
+
+fn compared(
+    passes: &[Value],
+    spans: &[(u64, Seen)],
+    recordings: &[Recording],
+) -> Result<Vec<Pass>> {
+    let mut all = Vec::new();
     let mut out = Vec::new();
-    for answer in report["served"].as_array().context("no answers")? {
-        let index = next
-            .find(|(_, i)| i["idx"] == answer["idx"])
-            .map(|(n, _)| n);
-        let index = index.context("answers in another order than requests")?;
-        let seconds = answer["t"].as_f64().context("an answer without a time")?;
-        let time = Duration::try_from_secs_f64(seconds)?.as_nanos();
-        *coded += usize::from(answer["enc"] == coding);
-        out.push(Served {
-            time: u64::try_from(time)?,
-            at: (file, index),
-        });
+    for (number, pass) in passes.iter().enumerate() {
+        let encoding: Encoding = pass["encoding"].as_str().unwrap_or_default().parse()?;
+        let mut told = Pass {
+            encoding,
+            report: Report::default(),
+            coded: 0,
+        };
+        let files = pass["recordings"].as_array().context("no recordings")?;
+        for (file, report) in files.iter().enumerate() {
+            let sent = report["sent"].as_array().context("nothing was sent")?;
+            for (index, sent) in sent.iter().enumerate() {
+                let served = sent["served"].as_array().context("no answers")?;
+                for answer in served {
+                    told.coded += usize::from(answer["enc"] == encoding.coding());
+                    all.push(Served {
+                        time: nanoseconds(&answer["t"])?,
+                        at: (number, file, index),
+                    });
+                }
+                if served.len() != 1 || served.iter().any(|s| s["idx"] != json!(index)) {
+                    let what = format!("answered otherwise: {sent}");
+                    let name = report["file"].as_str().unwrap_or_default();
+                    told.report.bugs.push(format!("{name}#{index}: {what}"));
+                }
+            }
+        }
+        out.push(told);
+    }
+    all.sort_by_key(|s| s.time);
+    let times: Vec<u64> = all.iter().map(|s| s.time).collect();
+    let starts: Vec<u64> = spans.iter().map(|(start, _)| *start).collect();
+    let of = |r: &Recording| vec![Vec::new(); r.exchanges.len()];
+    let mut ours: Vec<Vec<Vec<Vec<Seen>>>> = vec![recordings.iter().map(of).collect(); out.len()];
+    for (served, found) in all.iter().zip(pair(&times, &starts)) {
+        let (pass, file, index) = served.at;
+        let place = ours.get_mut(pass).and_then(|p| p.get_mut(file));
+        let place = place.and_then(|f| f.get_mut(index));
+        let place = place.context("an answer to no request")?;
+        place.extend(found.iter().filter_map(|s| Some(spans.get(*s)?.1.clone())));
+    }
+    for (pass, ours) in out.iter_mut().zip(&ours) {
+        for (recording, ours) in recordings.iter().zip(ours) {
+            let (name, exchanges) = (&recording.name, &recording.exchanges);
+            pass.report
+                .recording(name, exchanges, recording.peer.as_ref(), ours);
+        }
     }
     Ok(out)
+}
+
+fn nanoseconds(seconds: &Value) -> Result<u64> {
+    let seconds = seconds.as_f64().context("an answer without a time")?;
+    let time = Duration::try_from_secs_f64(seconds)?.as_nanos();
+    Ok(u64::try_from(time)?)
+}
+
+/// How many requests of a pass were not sent by the package itself.
+fn raw(pass: &Value) -> usize {
+    let files = pass["recordings"].as_array().into_iter().flatten();
+    let sent = files.flat_map(|f| f["sent"].as_array().into_iter().flatten());
+    let raw = |s: &&Value| s["via"].as_str().is_some_and(|via| via.starts_with("raw "));
+    sent.filter(raw).count()
 }

@@ -1,0 +1,1 @@
+"""One module per package: how it sends a recorded request."""
