@@ -11,6 +11,7 @@ use genspan::model::event::{ConnectionId, Data, Direction, Event};
 use genspan::model::process::ProcessFacts;
 use genspan::model::time::BootTime;
 use genspan::pipeline::{Limits, Pipeline};
+use genspan::redact::{Redactor, Rules, Selection};
 
 const PID: u32 = 4242;
 const REQUEST_BODY: usize = 2048;
@@ -279,6 +280,11 @@ impl Feed {
         }
     }
 
+    fn redacting(mut self, redactor: Redactor) -> Self {
+        self.pipeline = self.pipeline.with_redactor(redactor);
+        self
+    }
+
     /// Over HTTP/2.
     fn http2(stream: bool) -> Self {
         let (start, exchange) = http2(stream);
@@ -337,6 +343,20 @@ fn calls(c: &mut Criterion) {
     let mut feed = Feed::new(plain());
     group.throughput(Throughput::Elements(1));
     group.bench_function("plain_call", |b| b.iter(|| assert_eq!(feed.once(), 1)));
+    for (name, rules) in [
+        ("plain_call_redact_none", Rules::none()),
+        (
+            "plain_call_redact_all",
+            Rules {
+                rules: vec![Selection::All],
+                ..Rules::none()
+            },
+        ),
+    ] {
+        let redactor = Redactor::new(&rules).unwrap_or_default();
+        let mut feed = Feed::new(plain()).redacting(redactor);
+        group.bench_function(name, |b| b.iter(|| assert_eq!(feed.once(), 1)));
+    }
     let mut feed = Feed::new(streamed());
     group.throughput(Throughput::Elements(CHUNKS as u64 + 4));
     group.bench_function("streamed_chunk", |b| b.iter(|| assert_eq!(feed.once(), 1)));

@@ -17,6 +17,7 @@ pub mod probe;
 pub mod protocol;
 pub mod provider;
 pub mod python;
+pub mod redact;
 pub mod stream;
 #[cfg(feature = "kernel")]
 pub mod target;

@@ -14,6 +14,7 @@ use crate::protocol::connection::Connection as Protocol;
 use crate::protocol::detect::{self, Looks, Verdict};
 use crate::protocol::{ExchangeIds, Role};
 use crate::provider::{self, Calls};
+use crate::redact::{Redacted, Redactor};
 use crate::stream::{Assembler, Piece};
 use crate::trace::{self, Spans};
 use connection::{Connection, wanted_mode};
@@ -56,6 +57,13 @@ impl Pipeline {
             counters: Counters::default(),
             now: BootTime(0),
         }
+    }
+
+    /// The same, redacting by these rules instead of the default ones.
+    #[must_use]
+    pub fn with_redactor(mut self, redactor: Redactor) -> Self {
+        self.spans.redact(redactor);
+        self
     }
 
     /// Takes an event.
@@ -140,7 +148,20 @@ impl Pipeline {
     /// The calls under way.
     #[must_use]
     pub fn progress(&self, now: BootTime) -> Vec<CallProgress> {
-        self.calls.progress(now)
+        let mut calls = self.calls.progress(now);
+        for model in calls.iter_mut().filter_map(|c| c.model.as_mut()) {
+            let shown = self.spans.redactor().peek(model);
+            if let Some(shown) = shown {
+                *model = shown;
+            }
+        }
+        calls
+    }
+
+    /// What was redacted so far, by rule.
+    #[must_use]
+    pub fn redacted(&self) -> Vec<Redacted> {
+        self.spans.redacted()
     }
 
     /// What the stages met so far: wiring, provider stage, trace stage.

@@ -319,6 +319,10 @@ pub mod metric {
     pub const LOST: &str = "genspan.lost";
     /// The reason, in words; ours.
     pub const LOST_REASON: &str = "genspan.lost.reason";
+    /// What was redacted, by rule; ours.
+    pub const REDACTED: &str = "genspan.redacted";
+    /// The rule; ours.
+    pub const REDACTED_RULE: &str = "genspan.redaction.rule";
 
     /// Input or output (1).
     pub const TOKEN_TYPE: &str = "gen_ai.token.type";

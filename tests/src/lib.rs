@@ -9,6 +9,7 @@ pub mod client;
 pub mod kernel;
 pub mod memory;
 pub mod need;
+pub mod otlp;
 pub mod process;
 pub mod provider;
 pub mod recordings;

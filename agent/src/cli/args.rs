@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::redact::{Pattern, Selection};
+
 /// Traces the calls that Python processes make to language models, from the kernel: no change
 /// of their code, no restart, no SDK.
 #[derive(Debug, Parser)]
@@ -181,6 +183,23 @@ pub(super) struct SharedArgs {
     /// Never tell the content of messages, whatever the traced process's environment says
     #[arg(long, help_heading = "Content")]
     pub(super) no_content: bool,
+
+    /// What is replaced by [redacted:RULE] wherever it is told: keys (of providers, clouds and
+    /// services, tokens, private keys, passwords in URLs), pii (email, phone, credit_card), all,
+    /// none, or single rules; docs/privacy.md lists them
+    #[arg(
+        long,
+        value_name = "RULE",
+        value_delimiter = ',',
+        default_value = "keys",
+        help_heading = "Content"
+    )]
+    pub(super) redact: Vec<Selection>,
+
+    /// A rule of your own: what the regular expression matches, or its group `secret`, in any
+    /// text; may be given more than once
+    #[arg(long, value_name = "NAME=REGEX", help_heading = "Content")]
+    pub(super) redact_pattern: Vec<Pattern>,
 
     /// How much of one message is looked at before its middle is left out: 64K to 64M
     #[arg(long, value_name = "BYTES", default_value = "4M", value_parser = message_size,

@@ -21,6 +21,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         BufReader::new(file),
         limits,
         args.shared.no_content,
+        sinks::redactor(&args.shared)?,
         &mut output,
     ) {
         Ok(()) => Ok(ExitCode::SUCCESS),

@@ -12,6 +12,7 @@ use crate::export::metrics::{MetricsExporter, Reader, Source};
 use crate::export::terminal::{Options, Terminal};
 use crate::metrics::Metrics;
 use crate::pipeline::Limits;
+use crate::redact::{Redactor, RuleError, Rules};
 use crate::vocabulary::Generation;
 
 /// Opens them.
@@ -149,6 +150,14 @@ fn metrics(args: &SharedArgs, all: &mut FanOut) -> anyhow::Result<()> {
         all.push(Box::new(MetricsExporter::new(source, readers)));
     }
     Ok(())
+}
+
+/// What the command line says is to be redacted.
+pub(super) fn redactor(args: &SharedArgs) -> Result<Redactor, RuleError> {
+    Redactor::new(&Rules {
+        rules: args.redact.clone(),
+        patterns: args.redact_pattern.clone(),
+    })
 }
 
 /// Bounds of the stages, as the command line sets them.

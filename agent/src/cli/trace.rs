@@ -28,6 +28,7 @@ const LAST_STEPS: Duration = Duration::from_secs(5);
 pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
     // Wrong processes are the likeliest mistake: say so before anything else is done.
     let pids = pids(&args.pid)?;
+    let redactor = sinks::redactor(&args.shared)?;
     let signals = Signals::take().context("cannot wait for signals")?;
     let kernel = Kernel::load(&KernelOptions {
         ring_bytes: args.ring_size,
@@ -57,6 +58,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             limits: sinks::limits(&args.shared),
             content: ContentPolicy::default(),
             forbid_content: args.shared.no_content,
+            redactor,
             command: held.as_ref().map(HeldChild::pid),
             duration: args.duration,
             recorder,

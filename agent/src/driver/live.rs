@@ -22,6 +22,7 @@ use crate::model::time::BootTime;
 use crate::pipeline::{CopyMode, Limits, Pipeline};
 use crate::probe::attach::{Attachments, TraceError, Traced};
 use crate::probe::kernel::Kernel;
+use crate::redact::Redactor;
 use crate::target::process;
 use genspan_common::map::mode;
 
@@ -75,6 +76,8 @@ pub struct LiveOptions {
     pub content: ContentPolicy,
     /// What an operator says of content whatever a process's environment says.
     pub forbid_content: bool,
+    /// What is redacted.
+    pub redactor: Redactor,
     /// Process id of the command that we started, if we did.
     pub command: Option<u32>,
     /// Stop after this time.
@@ -149,7 +152,8 @@ impl Live {
             kernel,
             attachments: Attachments::new(options.content),
             core: Core {
-                pipeline: Pipeline::new(options.seed, options.limits),
+                pipeline: Pipeline::new(options.seed, options.limits)
+                    .with_redactor(options.redactor),
                 recorder: options.recorder,
                 output,
                 forbid_content: options.forbid_content,
@@ -249,10 +253,14 @@ impl Live {
         }
         let lost = self.losses();
         if self.tell_losses {
+            for found in self.core.pipeline.redacted() {
+                tracing::info!("redacted: {} {}", found.count, found.rule);
+            }
             for loss in &lost {
                 tracing::warn!("lost: {} {}", loss.count, loss.name);
             }
         }
+        self.core.output.redacted(&self.core.pipeline);
         match self.core.output.exporters().shutdown(&lost) {
             Ok(()) => {}
             Err(e) if e.is_closed() => {}
@@ -287,6 +295,7 @@ impl Live {
                 self.sweep()?;
                 let lost = self.losses();
                 self.core.output.exporters().losses(&lost);
+                self.core.output.redacted(&self.core.pipeline);
             }
             if timers.clock.due(now) {
                 self.clock()?;

@@ -30,6 +30,11 @@ impl Output {
         &mut self.exporters
     }
 
+    /// Tells what was redacted so far.
+    pub fn redacted(&mut self, pipeline: &Pipeline) {
+        self.exporters.redacted(&pipeline.redacted());
+    }
+
     /// Hands on the finished spans.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use crate::driver::output::Output;
 use crate::export::{ExportError, Exporter as _};
 use crate::model::event::Event;
 use crate::pipeline::{Limits, Pipeline};
+use crate::redact::Redactor;
 
 /// Why a replay ended before the recording did.
 #[derive(Debug, thiserror::Error)]
@@ -29,10 +30,12 @@ pub fn run(
     input: impl BufRead,
     limits: Limits,
     forbid_content: bool,
+    redactor: Redactor,
     output: &mut Output,
 ) -> Result<(), ReplayError> {
     let mut recording = Recording::open(input)?;
-    let mut pipeline = Pipeline::new(recording.header().seed(), limits);
+    let seed = recording.header().seed();
+    let mut pipeline = Pipeline::new(seed, limits).with_redactor(redactor);
     let mut undecodable = 0;
     while let Some(frame) = recording.next_frame()? {
         match frame {
@@ -56,6 +59,7 @@ pub fn run(
         "records that make no sense",
         undecodable,
     )]));
+    output.redacted(&pipeline);
     output.exporters().shutdown(&lost)?;
     Ok(())
 }

@@ -4,8 +4,9 @@
 //! takes to count up references, so they do not hold up the pipeline.
 
 use super::{ExportError, Exporter, Loss};
-use crate::metrics::{Lost, Metrics, Snapshot};
+use crate::metrics::{Lost, Metrics, Redaction, Snapshot};
 use crate::model::span::Span;
+use crate::redact::Redacted;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where snapshots come from; a handle.
@@ -65,6 +66,14 @@ impl Exporter for MetricsExporter {
             count: loss.count,
         });
         self.source.lock().lost(lost);
+    }
+
+    fn redacted(&mut self, so_far: &[Redacted]) {
+        let redacted = so_far.iter().map(|r| Redaction {
+            rule: r.rule.clone(),
+            count: r.count,
+        });
+        self.source.lock().redacted(redacted);
     }
 
     fn flush(&mut self) -> Result<(), ExportError> {

@@ -15,6 +15,7 @@ pub mod terminal;
 use crate::model::call::CallProgress;
 use crate::model::exchange::ExchangeId;
 use crate::model::span::Span;
+use crate::redact::Redacted;
 use std::io;
 
 /// Why something could not be exported.
@@ -98,6 +99,11 @@ pub trait Exporter {
         let _ = so_far;
     }
 
+    /// What was redacted since the start, told from time to time and before the shutdown.
+    fn redacted(&mut self, so_far: &[Redacted]) {
+        let _ = so_far;
+    }
+
     /// A running call will not be heard of again, whether or not a span came of it.
     fn progress_over(&mut self, exchange: ExchangeId) {
         let _ = exchange;
@@ -178,6 +184,12 @@ impl Exporter for FanOut {
     fn losses(&mut self, so_far: &[Loss]) {
         for exporter in &mut self.exporters {
             exporter.losses(so_far);
+        }
+    }
+
+    fn redacted(&mut self, so_far: &[Redacted]) {
+        for exporter in &mut self.exporters {
+            exporter.redacted(so_far);
         }
     }
 

@@ -19,6 +19,7 @@ use super::{ExportError, Exporter, Loss};
 use crate::model::call::CallProgress;
 use crate::model::exchange::ExchangeId;
 use crate::model::span::Span;
+use crate::redact::Redacted;
 use live::{FRAME, Live};
 use row::Layout;
 use std::io::{IsTerminal, Write};
@@ -197,6 +198,10 @@ impl Exporter for Terminal {
 
     fn progress_over(&mut self, exchange: ExchangeId) {
         self.live.over(exchange);
+    }
+
+    fn redacted(&mut self, so_far: &[Redacted]) {
+        self.summary.redacted(so_far);
     }
 
     fn flush(&mut self) -> Result<(), ExportError> {

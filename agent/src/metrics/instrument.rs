@@ -127,4 +127,6 @@ instruments! {
         "Duration of tool runs";
     LOST = LOST, Sum, "1",
         "What genspan lost or left out, by reason";
+    REDACTED = REDACTED, Sum, "1",
+        "What genspan redacted, by rule";
 }

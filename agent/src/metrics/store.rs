@@ -59,6 +59,15 @@ pub struct Lost {
     pub count: u64,
 }
 
+/// A count of what was redacted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redaction {
+    /// The rule that found it.
+    pub rule: String,
+    /// How often.
+    pub count: u64,
+}
+
 /// The store.
 #[derive(Debug)]
 pub struct Metrics {
@@ -71,6 +80,7 @@ pub struct Metrics {
     /// Number of the last measurement.
     sequence: u64,
     lost: Vec<Lost>,
+    redacted: Vec<Redaction>,
     counters: Counters,
 }
 
@@ -101,6 +111,8 @@ pub struct Snapshot {
     pub resources: Vec<ResourceMetrics>,
     /// What was lost so far, those of the metrics themselves included.
     pub lost: Vec<Lost>,
+    /// What was redacted so far.
+    pub redacted: Vec<Redaction>,
     /// Number of the last measurement.
     pub sequence: u64,
 }
@@ -122,7 +134,7 @@ impl Snapshot {
     /// Whether there is nothing to tell.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.resources.is_empty() && self.lost.is_empty()
+        self.resources.is_empty() && self.lost.is_empty() && self.redacted.is_empty()
     }
 }
 
@@ -137,6 +149,7 @@ impl Metrics {
             series: 0,
             sequence: 0,
             lost: Vec::new(),
+            redacted: Vec::new(),
             counters: Counters::default(),
         }
     }
@@ -154,6 +167,11 @@ impl Metrics {
     /// What was lost so far, by reason; replaces what was told before.
     pub fn lost(&mut self, so_far: impl IntoIterator<Item = Lost>) {
         self.lost = so_far.into_iter().collect();
+    }
+
+    /// What was redacted so far, by rule; replaces what was told before.
+    pub fn redacted(&mut self, so_far: impl IntoIterator<Item = Redaction>) {
+        self.redacted = so_far.into_iter().collect();
     }
 
     /// What became of the measurements so far.
@@ -185,6 +203,7 @@ impl Metrics {
         Snapshot {
             resources: self.resources.iter().map(Process::snapshot).collect(),
             lost: self.lost.iter().cloned().chain(own).collect(),
+            redacted: self.redacted.clone(),
             sequence: self.sequence,
         }
     }

@@ -1,30 +1,34 @@
 //! The attributes of a call's span other than its content, in a fixed order.
 
-use super::mcp;
+use super::{mcp, redaction};
 use crate::model::call::{Api, CallRequest, CallResponse, ModelCall, Operation, Usage};
 use crate::model::exchange::Role;
 use crate::model::span::{Attributes, Value};
+use crate::redact::Redactor;
 use crate::vocabulary::{attr, operation};
 use core::net::SocketAddr;
 use std::borrow::Cow;
 
-/// Attributes being set; texts are cut to the limit.
-pub(super) struct Set {
+/// Attributes being set; texts are redacted, then cut to the limit.
+pub(super) struct Set<'a> {
     all: Attributes,
     pub(super) limit: Option<usize>,
+    redactor: &'a Redactor,
 }
 
-impl Set {
-    pub(super) fn new(limit: Option<usize>) -> Self {
+impl<'a> Set<'a> {
+    pub(super) fn new(limit: Option<usize>, redactor: &'a Redactor) -> Self {
         Self {
             all: Attributes::with_capacity(32),
             limit,
+            redactor,
         }
     }
 
     /// Sets an attribute.
     pub(super) fn add(&mut self, name: &'static str, value: impl Into<Value>) {
         let mut value = value.into();
+        redaction::redact(self.redactor, &mut value);
         if let Some(limit) = self.limit {
             match &mut value {
                 Value::Str(text) => {
@@ -40,7 +44,7 @@ impl Set {
         self.all.push((Cow::Borrowed(name), value));
     }
 
-    /// Sets an attribute whose value was made to fit.
+    /// Sets an attribute whose value was redacted and made to fit.
     pub(super) fn add_fitting(&mut self, name: &'static str, value: String) {
         self.all.push((Cow::Borrowed(name), value.into()));
     }
@@ -69,7 +73,12 @@ fn cut(text: &mut String, limit: usize) {
 }
 
 /// All that is not content. `model_server` is what the process is known to serve models with.
-pub(super) fn of_call(set: &mut Set, call: &ModelCall, model_server: Option<&str>, resends: u32) {
+pub(super) fn of_call(
+    set: &mut Set<'_>,
+    call: &ModelCall,
+    model_server: Option<&str>,
+    resends: u32,
+) {
     let served_by = model_server.filter(|_| call.role == Role::Server);
     if let Some(asked) = &call.request.mcp {
         mcp::of_call(set, call, asked);
@@ -120,7 +129,7 @@ pub(super) struct Ends<'a> {
 }
 
 /// Who addressed whom.
-pub(super) fn addresses(set: &mut Set, ends: &Ends<'_>) {
+pub(super) fn addresses(set: &mut Set<'_>, ends: &Ends<'_>) {
     let server = match ends.role {
         Role::Client => ends.peer,
         Role::Server => ends.local,
@@ -142,7 +151,7 @@ pub(super) fn addresses(set: &mut Set, ends: &Ends<'_>) {
     set.add(attr::NETWORK_PEER_PORT, i64::from(peer.port()));
 }
 
-fn request(set: &mut Set, call: &ModelCall, request: &CallRequest) {
+fn request(set: &mut Set<'_>, call: &ModelCall, request: &CallRequest) {
     if call.api == Api::Responses {
         set.add(attr::OPENAI_API_TYPE, "responses");
     }
@@ -191,7 +200,7 @@ fn request(set: &mut Set, call: &ModelCall, request: &CallRequest) {
     set.may(attr::OPENAI_REQUEST_SERVICE_TIER, tier);
 }
 
-fn response(set: &mut Set, call: &ModelCall, response: &CallResponse, served_by: Option<&str>) {
+fn response(set: &mut Set<'_>, call: &ModelCall, response: &CallResponse, served_by: Option<&str>) {
     let id = match call.operation {
         // The id that was asked for is known even when the answer is not.
         Operation::FetchResponse => call.request.fetch_id.as_ref().or(response.id.as_ref()),
@@ -229,7 +238,7 @@ fn response(set: &mut Set, call: &ModelCall, response: &CallResponse, served_by:
     );
 }
 
-fn usage(set: &mut Set, operation: Operation, usage: &Usage) {
+fn usage(set: &mut Set<'_>, operation: Operation, usage: &Usage) {
     set.may(attr::USAGE_INPUT_TOKENS, usage.input);
     if matches!(operation, Operation::Embeddings | Operation::Rerank) {
         return;

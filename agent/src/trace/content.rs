@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 const SHORTEST: usize = 16;
 
 /// All of it.
-pub(super) fn full(set: &mut Set, call: &ModelCall, policy: &ContentPolicy) {
+pub(super) fn full(set: &mut Set<'_>, call: &ModelCall, policy: &ContentPolicy) {
     let max = policy.max_message_chars;
     let (instructions, tools) = context(call);
     messages(set, attr::SYSTEM_INSTRUCTIONS, instructions, max);
@@ -24,7 +24,7 @@ pub(super) fn full(set: &mut Set, call: &ModelCall, policy: &ContentPolicy) {
 }
 
 /// How much it is, and which tools are offered.
-pub(super) fn sizes(set: &mut Set, call: &ModelCall) {
+pub(super) fn sizes(set: &mut Set<'_>, call: &ModelCall) {
     let (instructions, tools) = context(call);
     if !instructions.is_empty() {
         let chars: u64 = instructions.iter().map(chars).sum();
@@ -88,7 +88,7 @@ fn chars(part: &Part) -> u64 {
 
 /// A list whose texts have at most `max` characters, made to fit the attribute's limit: texts
 /// are cut shorter, then what was said first goes.
-fn messages<T>(set: &mut Set, name: &'static str, items: &[T], max: usize)
+fn messages<T>(set: &mut Set<'_>, name: &'static str, items: &[T], max: usize)
 where
     for<'a> Cut<'a, T>: Serialize,
 {
@@ -114,7 +114,7 @@ where
 }
 
 /// The tools, with or without what they are described by; of too many, the last ones go.
-fn definitions(set: &mut Set, tools: &[ToolDefinition], described: bool) {
+fn definitions(set: &mut Set<'_>, tools: &[ToolDefinition], described: bool) {
     if tools.is_empty() {
         return;
     }

@@ -18,7 +18,7 @@ pub(super) fn name(asked: &McpRequest) -> String {
 }
 
 /// All that is not content and not common to all calls.
-pub(super) fn of_call(set: &mut Set, call: &ModelCall, asked: &McpRequest) {
+pub(super) fn of_call(set: &mut Set<'_>, call: &ModelCall, asked: &McpRequest) {
     if call.operation == Operation::ExecuteTool {
         set.add(attr::OPERATION_NAME, operation::name(call.operation));
     }
@@ -44,7 +44,7 @@ pub(super) fn of_call(set: &mut Set, call: &ModelCall, asked: &McpRequest) {
 }
 
 /// What a tool was given, and what it gave. What does not fit is left out: half of it is no JSON.
-pub(super) fn content(set: &mut Set, call: &ModelCall) {
+pub(super) fn content(set: &mut Set<'_>, call: &ModelCall) {
     let arguments = call
         .request
         .mcp

@@ -5,6 +5,7 @@ mod content;
 pub mod ids;
 mod json;
 mod mcp;
+mod redaction;
 pub mod resource;
 pub mod retry;
 pub mod siphash;

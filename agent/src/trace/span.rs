@@ -4,12 +4,14 @@ use super::attributes::{self, Set};
 use super::content;
 use super::ids;
 use super::mcp;
+use super::redaction;
 use super::retry::Attempted;
 use super::stage::Known;
 use crate::model::call::{ModelCall, Operation};
 use crate::model::exchange::Role;
 use crate::model::span::{Span, SpanEvent, SpanKind};
 use crate::model::time::ClockOffset;
+use crate::redact::Redactor;
 use crate::vocabulary::{event, operation};
 use std::borrow::Cow;
 
@@ -33,15 +35,23 @@ pub(super) fn of_call(
     offset: ClockOffset,
     known: &Known,
     attempted: Attempted,
+    redactor: &Redactor,
 ) -> Span {
-    let Attempted { call, resends } = attempted;
+    let Attempted { mut call, resends } = attempted;
     let policy = &known.content;
     let ids = ids::of_call(seed, &call);
-    let mut set = Set::new(policy.max_attribute_chars);
+    let mut set = Set::new(policy.max_attribute_chars, redactor);
     attributes::of_call(&mut set, &call, known.model_server.as_deref(), resends);
+    if !policy.on_spans {
+        // Of what was said, not of what is told.
+        content::sizes(&mut set, &call);
+    }
+    if policy.on_spans || policy.on_events {
+        redaction::content(redactor, &mut call);
+    }
     let mut events = Vec::new();
     if policy.on_events {
-        let mut details = Set::new(policy.max_attribute_chars);
+        let mut details = Set::new(policy.max_attribute_chars, redactor);
         content::full(&mut details, &call, policy);
         events.push(SpanEvent {
             name: Cow::Borrowed(event::OPERATION_DETAILS),
@@ -51,19 +61,17 @@ pub(super) fn of_call(
     }
     if policy.on_spans {
         content::full(&mut set, &call, policy);
-    } else {
-        content::sizes(&mut set, &call);
     }
     let start = offset.wall(call.start);
     let error = call.error.as_ref().map(|e| {
-        let message = e.message.as_ref().filter(|_| policy.on_spans);
-        message.cloned().unwrap_or_default()
+        let message = e.message.as_deref().filter(|_| policy.on_spans);
+        message.map_or_else(String::new, |m| redactor.text(m).into_owned())
     });
     Span {
         trace_id: ids.trace,
         span_id: ids.span,
         parent_span_id: ids.parent,
-        name: name(&call),
+        name: redactor.text(&name(&call)).into_owned(),
         kind: match call.role {
             Role::Client => SpanKind::Client,
             Role::Server => SpanKind::Server,

@@ -1,11 +1,12 @@
 //! The stage: takes calls and what is known of processes, gives spans.
 
 use super::retry::{Attempted, Retries};
-use super::{resource, span};
+use super::{redaction, resource, span};
 use crate::model::call::CallEvent;
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Resource, Span};
 use crate::model::time::{BootTime, ClockOffset};
+use crate::redact::{Redacted, Redactor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,22 +23,24 @@ pub(super) struct Known {
 }
 
 impl Known {
-    fn of(facts: &ProcessFacts) -> Self {
+    fn of(facts: &ProcessFacts, redactor: &Redactor) -> Self {
+        let mut resource = resource::of(facts);
+        redaction::attributes(redactor, &mut resource.attributes);
         Self {
-            resource: Arc::new(resource::of(facts)),
+            resource: Arc::new(resource),
             model_server: facts.model_server.clone(),
             content: facts.content.clone(),
         }
     }
 
     /// Of a process of which nothing is known: then nothing says that content may be told.
-    fn nothing(pid: u32) -> Self {
+    fn nothing(pid: u32, redactor: &Redactor) -> Self {
         let mut facts = ProcessFacts {
             pid,
             ..ProcessFacts::default()
         };
         facts.content.on_spans = false;
-        Self::of(&facts)
+        Self::of(&facts, redactor)
     }
 }
 
@@ -62,6 +65,7 @@ pub struct Spans {
     over: Vec<Attempted>,
     spans: Vec<Span>,
     counters: Counters,
+    redactor: Redactor,
 }
 
 impl Spans {
@@ -76,7 +80,25 @@ impl Spans {
             over: Vec::new(),
             spans: Vec::new(),
             counters: Counters::default(),
+            redactor: Redactor::default(),
         }
+    }
+
+    /// Redacts by these rules from here on.
+    pub fn redact(&mut self, redactor: Redactor) {
+        self.redactor = redactor;
+    }
+
+    /// What redacts.
+    #[must_use]
+    pub const fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// What was redacted so far.
+    #[must_use]
+    pub fn redacted(&self) -> Vec<Redacted> {
+        self.redactor.counts()
     }
 
     /// What the provider stage told.
@@ -112,7 +134,8 @@ impl Spans {
             self.processes.pop_first();
             self.counters.processes_evicted += 1;
         }
-        self.processes.insert(facts.pid, Known::of(facts));
+        self.processes
+            .insert(facts.pid, Known::of(facts, &self.redactor));
     }
 
     /// A process is gone. Call it after its connections' last calls were handed over.
@@ -160,12 +183,17 @@ impl Spans {
             let known = match self.processes.get(&pid) {
                 Some(known) => known,
                 None => {
-                    unknown = Known::nothing(pid);
+                    unknown = Known::nothing(pid, &self.redactor);
                     &unknown
                 }
             };
-            self.spans
-                .push(span::of_call(self.seed, self.offset, known, attempted));
+            self.spans.push(span::of_call(
+                self.seed,
+                self.offset,
+                known,
+                attempted,
+                &self.redactor,
+            ));
             self.counters.spans += 1;
         }
     }

@@ -410,3 +410,118 @@ fn waiting_attempts_are_bounded() {
     assert_eq!(finished(&mut spans, attempt(0, 10, 11, true)).len(), 1);
     assert_eq!(spans.counters().retries_evicted, 1);
 }
+
+const SECRET: &str = concat!("sk-", "proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789");
+
+/// A call that holds a secret wherever a text can be.
+fn leaky() -> ModelCall {
+    let mut call = call();
+    let text = || format!("x {SECRET} y");
+    call.request.model = Some(text());
+    call.request.stop_sequences = Some(vec![text()]);
+    call.request.system_instructions = vec![Part::Reasoning(text().into())];
+    call.request.tools[0].definition = json!({"type":"function","description":text()});
+    call.request.messages = vec![Message {
+        name: Some(text()),
+        ..message("user", Part::Text(text().into()), None)
+    }];
+    call.response.messages[0].parts = vec![
+        Part::ToolCall {
+            id: Some(text()),
+            name: text(),
+            arguments: Some(json!({"a":[{text(): text()}]})),
+        },
+        Part::ToolCallResponse {
+            id: None,
+            response: json!(text()),
+        },
+        Part::Uri {
+            modality: "image",
+            mime_type: None,
+            uri: format!("https://u:{SECRET}@h/?k={SECRET}"),
+        },
+        Part::Other(json!({"type":"t","x":text()})),
+    ];
+    call.error = Some(CallError {
+        kind: text(),
+        message: Some(text()),
+    });
+    call
+}
+
+#[test]
+fn secrets_are_redacted_wherever_they_stand() {
+    let mut counts = Vec::new();
+    for (on_spans, on_events) in [(true, false), (false, true), (true, true), (false, false)] {
+        let policy = ContentPolicy {
+            on_spans,
+            on_events,
+            ..ContentPolicy::default()
+        };
+        let mut spans = stage(policy);
+        spans.process(&ProcessFacts {
+            pid: 9,
+            command: vec!["app".to_owned(), format!("--x={SECRET}")],
+            content: ContentPolicy {
+                on_spans,
+                on_events,
+                ..ContentPolicy::default()
+            },
+            ..ProcessFacts::default()
+        });
+        let span = finished(&mut spans, leaky()).remove(0);
+        let all = format!("{span:?}");
+        assert!(!all.contains("AbCdEf"), "{all}");
+        assert_eq!(span.name, "chat x [redacted:openai_key] y");
+        let error = on_spans.then_some("x [redacted:openai_key] y");
+        assert_eq!(span.error.as_deref(), Some(error.unwrap_or_default()));
+        let marked = |text: &str| text.matches("[redacted:").count();
+        assert!(marked(&format!("{:?}", span.resource)) == 1);
+        assert_eq!(span.events.len(), usize::from(on_events));
+        for event in &span.events {
+            assert!(marked(&format!("{event:?}")) > 9);
+        }
+        if !on_spans {
+            // As long as it was.
+            let chars = SECRET.len() as i64 + 4;
+            let size = span.attribute(attr::SYSTEM_INSTRUCTIONS_CHARS);
+            assert_eq!(size, Some(&Value::Int(chars)));
+        }
+        // What is told twice is found once.
+        let found: u64 = spans.redacted().iter().map(|r| r.count).sum();
+        counts.push(found);
+    }
+    // Name, command, model, stop sequence and kind of error; all content; the error's message.
+    assert_eq!(counts[3], 5);
+    assert!(counts[1] > 15);
+    assert_eq!([counts[0], counts[2]], [counts[1] + 1; 2]);
+}
+
+#[test]
+fn a_cut_hides_no_half_of_a_secret() {
+    for max in 0..60 {
+        let policy = ContentPolicy {
+            max_message_chars: max,
+            max_attribute_chars: Some(4 * max),
+            ..ContentPolicy::default()
+        };
+        let mut cut = leaky();
+        cut.request.messages[0].parts.push(Part::Text(Text {
+            kept: "and sk-pro".to_owned(),
+            dropped: 40,
+        }));
+        let all = format!("{:?}", one(policy, cut));
+        assert!(
+            !all.contains("sk-pro") && !all.contains("AbC"),
+            "{max}: {all}"
+        );
+    }
+}
+
+#[test]
+fn no_rule_no_redaction() {
+    let mut spans = stage(ContentPolicy::default());
+    spans.redact(crate::redact::Redactor::none());
+    let span = finished(&mut spans, leaky()).remove(0);
+    assert!(format!("{span:?}").contains(SECRET) && spans.redacted().is_empty());
+}

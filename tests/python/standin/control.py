@@ -20,6 +20,7 @@ and `-` for `_`:
   delay_ms             wait between chunks
   chunk_chars          at least so many characters in each chunk
   answer               the text to answer with
+  piece_chars          so many characters of the answer in each chunk
 By headers alone:
   x-test-encoding      content coding of the answer: gzip, deflate, raw-deflate, br, zstd, auto
   x-test-framing       length, chunked or close
@@ -68,6 +69,10 @@ class Control:
 
     def pieces(self, default_words=12, salt=0):
         """The answer's text as the chunks that a stream has."""
+        size = self._number("piece_chars", 0)
+        if self._text and size:
+            text = str(self._text)
+            return [text[at : at + size] for at in range(0, len(text), size)]
         if self._text and not self._chunks:
             words = str(self._text).split(" ")
         else:

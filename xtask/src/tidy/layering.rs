@@ -18,6 +18,9 @@ const BESIDE: [&str; 1] = ["python"];
 /// What every stage may name.
 const SHARED: &str = "model";
 
+/// What must not be told; the stage that tells applies it.
+const REDACTION: &str = "redact";
+
 /// The table of names, and the one stage that writes them.
 const VOCABULARY: &str = "vocabulary";
 const NAMING_STAGE: &str = "trace";
@@ -88,7 +91,7 @@ fn is_pure(module: &str) -> bool {
     STAGES.contains(&module)
         || AFTERWARDS.contains(&module)
         || BESIDE.contains(&module)
-        || [SHARED, VOCABULARY, WIRING].contains(&module)
+        || [SHARED, VOCABULARY, REDACTION, WIRING].contains(&module)
 }
 
 fn rank(module: &str) -> Option<usize> {
@@ -112,9 +115,12 @@ fn refusal(module: &str, path: &[String]) -> Option<String> {
     }
     let other_rank = rank(other);
     let Some(own) = rank(module) else {
-        let wires = module == WIRING && (other_rank.is_some() || other == VOCABULARY);
+        let wires =
+            module == WIRING && (other_rank.is_some() || [VOCABULARY, REDACTION].contains(&other));
         return match module {
-            SHARED | VOCABULARY => Some(format!("`{module}` names `{other}`: it stands below all")),
+            SHARED | VOCABULARY | REDACTION => {
+                Some(format!("`{module}` names `{other}`: it stands below all"))
+            }
             WIRING if !wires => Some(format!("`{WIRING}` is pure and may not name `{other}`")),
             WIRING => None,
             _ if other_rank.is_some() => Some(format!(
@@ -123,9 +129,9 @@ fn refusal(module: &str, path: &[String]) -> Option<String> {
             _ => None,
         };
     };
-    if other == VOCABULARY {
+    if [VOCABULARY, REDACTION].contains(&other) {
         return (module != NAMING_STAGE)
-            .then(|| format!("`{module}` names the vocabulary: only `{NAMING_STAGE}` does"));
+            .then(|| format!("`{module}` names `{other}`: only `{NAMING_STAGE}` does"));
     }
     match other_rank {
         Some(before) if before + 1 == own => {
@@ -256,6 +262,16 @@ mod tests {
         good("agent/src/trace/span.rs", "use crate::vocabulary as v;");
         bad("agent/src/provider/chat.rs", "use crate::vocabulary;");
         good("agent/src/export/view.rs", "use crate::vocabulary::MODEL;");
+    }
+
+    #[test]
+    fn redaction_stands_below_the_last_stage() {
+        good("agent/src/trace/span.rs", "use crate::redact::Redactor;");
+        good("agent/src/cli/args.rs", "use crate::redact::Rules;");
+        good("agent/src/pipeline.rs", "use crate::redact::Redactor;");
+        bad("agent/src/provider/chat.rs", "use crate::redact::Redactor;");
+        bad("agent/src/redact/mod.rs", "use crate::trace::Spans;");
+        bad("agent/src/redact/mod.rs", "use std::fs;");
     }
 
     #[test]

@@ -100,22 +100,19 @@ fn of_resource(resource: &OurResource, metrics: Vec<Metric>) -> ResourceMetrics 
     }
 }
 
-/// What was lost, as metrics of our own.
+/// What was lost and what was redacted, as metrics of our own.
 fn own(snapshot: &Snapshot, when: When) -> Option<(usize, ResourceMetrics)> {
-    if snapshot.lost.is_empty() {
+    let lost = snapshot.lost.iter().map(|l| (l.reason.as_str(), l.count));
+    let redacted = snapshot.redacted.iter();
+    let redacted = redacted.map(|r| (r.rule.as_str(), r.count));
+    let metrics = [
+        counts(&instrument::LOST, metric::LOST_REASON, lost, when),
+        counts(&instrument::REDACTED, metric::REDACTED_RULE, redacted, when),
+    ];
+    let metrics: Vec<Metric> = metrics.into_iter().flatten().collect();
+    if metrics.is_empty() {
         return None;
     }
-    let points = snapshot.lost.iter().map(|lost| NumberDataPoint {
-        attributes: vec![key_value(
-            metric::LOST_REASON,
-            Any::StringValue(lost.reason.clone()),
-        )],
-        start_time_unix_nano: when.started.0,
-        time_unix_nano: when.now.0,
-        value: Some(number_data_point::Value::AsInt(signed(lost.count))),
-        ..NumberDataPoint::default()
-    });
-    let data = sum(points.collect());
     let us = OurResource {
         attributes: vec![
             (resource::SERVICE_NAME.into(), "genspan".into()),
@@ -125,8 +122,27 @@ fn own(snapshot: &Snapshot, when: When) -> Option<(usize, ResourceMetrics)> {
             ),
         ],
     };
-    let metrics = of_resource(&us, vec![described(&instrument::LOST, data)]);
-    Some((snapshot.lost.len(), metrics))
+    let points = snapshot.lost.len() + snapshot.redacted.len();
+    Some((points, of_resource(&us, metrics)))
+}
+
+/// Counts by one attribute; none when there are none.
+fn counts<'a>(
+    instrument: &'static Instrument,
+    attribute: &'static str,
+    counts: impl Iterator<Item = (&'a str, u64)>,
+    when: When,
+) -> Option<Metric> {
+    let points: Vec<_> = counts
+        .map(|(value, count)| NumberDataPoint {
+            attributes: vec![key_value(attribute, Any::StringValue(value.to_owned()))],
+            start_time_unix_nano: when.started.0,
+            time_unix_nano: when.now.0,
+            value: Some(number_data_point::Value::AsInt(signed(count))),
+            ..NumberDataPoint::default()
+        })
+        .collect();
+    (!points.is_empty()).then(|| described(instrument, sum(points)))
 }
 
 struct Point {

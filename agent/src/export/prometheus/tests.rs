@@ -116,6 +116,10 @@ fn filled() -> (Source, MetricsExporter) {
     ] {
         exporter.span(&span).unwrap();
     }
+    exporter.redacted(&[crate::redact::Redacted {
+        rule: "email".to_owned(),
+        count: 2,
+    }]);
     exporter.losses(&[Loss {
         name: "events dropped: ring buffer full".to_owned(),
         count: 3,
@@ -186,6 +190,9 @@ fn prometheus_own_format() {
         "events dropped: ring buffer full"
     );
     assert!((lost.value - 3.0).abs() < 1e-9);
+    let redacted = &samples["genspan_redacted_total"][0];
+    assert_eq!(redacted.labels["genspan_redaction_rule"], "email");
+    assert!((redacted.value - 2.0).abs() < 1e-9);
     assert!(samples.values().flatten().all(|s| s.exemplar.is_none()));
     server.shutdown().unwrap();
     assert!(TcpStream::connect(server.address()).is_err());

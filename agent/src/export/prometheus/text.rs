@@ -97,15 +97,11 @@ pub fn render(snapshot: &Snapshot, format: Format) -> String {
             }
         }
     }
-    if !snapshot.lost.is_empty() {
-        let name = name(&instrument::LOST);
-        page.head(&name, &instrument::LOST);
-        for lost in &snapshot.lost {
-            let mut labels = String::new();
-            label(&mut labels, metric::LOST_REASON, &lost.reason);
-            page.sum(&name, &labels, lost.count, None);
-        }
-    }
+    let lost = snapshot.lost.iter().map(|l| (l.reason.as_str(), l.count));
+    page.counts(&instrument::LOST, metric::LOST_REASON, lost);
+    let redacted = snapshot.redacted.iter();
+    let redacted = redacted.map(|r| (r.rule.as_str(), r.count));
+    page.counts(&instrument::REDACTED, metric::REDACTED_RULE, redacted);
     if format == Format::OpenMetrics {
         page.out.push_str("# EOF\n");
     }
@@ -221,6 +217,24 @@ impl Page {
     fn sum(&mut self, name: &str, labels: &str, sum: u64, last: Option<&Exemplar>) {
         let _ = write!(self.out, "{name}_total{{{labels}}} {sum}");
         self.end(last);
+    }
+
+    /// Counts by one label.
+    fn counts<'a>(
+        &mut self,
+        instrument: &Instrument,
+        attribute: &str,
+        counts: impl Iterator<Item = (&'a str, u64)>,
+    ) {
+        let name = name(instrument);
+        for (n, (value, count)) in counts.enumerate() {
+            if n == 0 {
+                self.head(&name, instrument);
+            }
+            let mut labels = String::new();
+            label(&mut labels, attribute, value);
+            self.sum(&name, &labels, count, None);
+        }
     }
 
     /// The end of a sample's line.

@@ -6,6 +6,7 @@ use super::style::{Painter, Style};
 use super::text;
 use crate::export::Loss;
 use crate::model::span::{Span, SpanKind};
+use crate::redact::Redacted;
 use crate::vocabulary::attr;
 
 /// Sums over the spans seen.
@@ -16,6 +17,7 @@ pub(super) struct Summary {
     errors: u64,
     tokens_in: u64,
     tokens_out: u64,
+    redacted: Vec<Redacted>,
 }
 
 impl Summary {
@@ -29,6 +31,11 @@ impl Summary {
         self.calls += 1;
         self.tokens_in += int(span, attr::USAGE_INPUT_TOKENS).unwrap_or(0);
         self.tokens_out += int(span, attr::USAGE_OUTPUT_TOKENS).unwrap_or(0);
+    }
+
+    /// What was redacted so far.
+    pub(super) fn redacted(&mut self, so_far: &[Redacted]) {
+        self.redacted = so_far.to_vec();
     }
 
     /// The last lines.
@@ -51,6 +58,11 @@ impl Summary {
             ));
         }
         out.push('\n');
+        if !self.redacted.is_empty() {
+            let counted = |r: &Redacted| format!("{} {}", format::count(r.count), r.rule);
+            let all: Vec<String> = self.redacted.iter().map(counted).collect();
+            out.push_str(&format!("redacted: {}\n", all.join(", ")));
+        }
         for loss in losses.iter().filter(|l| l.count > 0) {
             let line = format!(
                 "lost: {} {}",

@@ -6,6 +6,7 @@ use crate::model::call::Operation;
 use crate::model::exchange::Role;
 use crate::model::span::{Attributes, Value};
 use crate::model::time::BootTime;
+use crate::redact::Redacted;
 use crate::vocabulary::attr;
 use std::borrow::Cow;
 use std::io;
@@ -388,6 +389,25 @@ fn a_half_seen_call_has_no_duration() {
     assert!(!half.contains("1.50 s"), "{page}");
     assert!(
         half.ends_with("stop · seen from the middle · seen with response_cut"),
+        "{page}"
+    );
+}
+
+#[test]
+fn the_summary_says_what_was_redacted() {
+    let sink = Sink::default();
+    let options = options(Width::Unlimited);
+    let mut terminal = Terminal::new("stdout", Box::new(sink.clone()), options);
+    let count = |rule: &str, count| Redacted {
+        rule: rule.to_owned(),
+        count,
+    };
+    terminal.redacted(&[count("openai_key", 1)]);
+    terminal.redacted(&[count("openai_key", 12), count("email", 1)]);
+    terminal.shutdown(&[]).unwrap();
+    let page = sink.text();
+    assert!(
+        page.ends_with("0 calls\nredacted: 12 openai_key, 1 email\n"),
         "{page}"
     );
 }

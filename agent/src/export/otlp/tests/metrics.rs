@@ -8,6 +8,7 @@ use crate::export::test_support::{START, resource, span};
 use crate::export::{Exporter as _, Loss};
 use crate::metrics::{Limits, Metrics};
 use crate::model::span::{Span, Value};
+use crate::redact::Redacted;
 use crate::vocabulary::{Generation, attr};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -87,6 +88,10 @@ fn arrives_exactly(config: Config, received: &dyn Fn() -> Vec<Received>) {
         name: "bytes missing on connections".to_owned(),
         count: 7,
     }];
+    exporter.redacted(&[Redacted {
+        rule: "email".to_owned(),
+        count: 2,
+    }]);
     exporter.shutdown(&lost).unwrap();
     let received = received();
     assert_eq!(received.len(), 1, "all at once, at the exit");
@@ -145,6 +150,16 @@ fn arrives_exactly(config: Config, received: &dyn Fn() -> Vec<Received>) {
     assert_eq!(
         lost.data_points[0].value,
         Some(number_data_point::Value::AsInt(7))
+    );
+    let Some(Data::Sum(redacted)) = &all[2].1[1].data else {
+        panic!("no sum");
+    };
+    assert_eq!(all[2].1[1].name, "genspan.redacted");
+    let point = &redacted.data_points[0];
+    assert_eq!(point.value, Some(number_data_point::Value::AsInt(2)));
+    assert_eq!(
+        get(&point.attributes, "genspan.redaction.rule"),
+        Some(&text("email"))
     );
 }
 

@@ -1,0 +1,116 @@
+//! What must not leave the agent: secrets that stand in what is said.
+
+use anyhow::Result;
+use genspan::vocabulary::attr;
+use genspan_tests::otlp::Collector;
+use genspan_tests::{Agent, Scene, agent, need};
+use serde_json::{Value, json};
+
+const SECRET: &str = concat!("sk-", "proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789");
+const MAIL: &str = "alice@example.com";
+const STAFF: &str = "E-123456";
+
+fn chat(stream: bool) -> Value {
+    json!({"do": "chat", "body": {
+        "model": "plain", "stream": stream,
+        "metadata": {"answer": format!("Your key {SECRET} of {MAIL} ends so."), "piece_chars": "3"},
+        "messages": [
+            {"role": "system", "content": format!("{STAFF} asks")},
+            {"role": "user", "content": format!("my key is {SECRET}, mail {MAIL}")}]}})
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|w| w == text.as_bytes())
+}
+
+/// A real client says secrets and hears them, whole and in pieces of three characters: they are in
+/// nothing that is told, to a file, over OTLP or on a terminal.
+#[test]
+fn secrets_in_prompts_and_answers_are_told_nowhere() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::environment("sdk-new")?) else {
+        return Ok(());
+    };
+    let collector = Collector::start()?;
+    let recording = scene.temp.file("said.rec");
+    let recorded = recording.to_string_lossy().into_owned();
+    let endpoint = collector.url();
+    let redact = [
+        "--redact",
+        "keys,email",
+        "--redact-pattern",
+        r"staff=E-\d{6}",
+    ];
+    let mut options = vec!["--record", &recorded, "--otlp-endpoint", &endpoint];
+    options.extend(redact);
+    let mut client = scene.client(&python, &["openai"])?;
+    let live = Agent::attach(&scene.temp, &[client.pid()], &options)?;
+    for stream in [false, true] {
+        client.ask(&chat(stream))?;
+    }
+    let live = live.stop()?;
+    assert_eq!((live.code, live.spans.len()), (0, 2), "{}", live.log);
+    for span in &live.spans {
+        assert_eq!(
+            span.texts(attr::INPUT_MESSAGES),
+            [
+                "[redacted:staff] asks",
+                "my key is [redacted:openai_key], mail [redacted:email]"
+            ]
+        );
+        assert_eq!(
+            span.texts(attr::OUTPUT_MESSAGES),
+            ["Your key [redacted:openai_key] of [redacted:email] ends so."]
+        );
+    }
+    assert!(live.log.contains("redacted: 4 openai_key"), "{}", live.log);
+
+    let shown = scene.temp.file("shown.txt");
+    let shown_name = shown.to_string_lossy().into_owned();
+    let mut arguments = vec!["replay", &recorded, "-vv", "--format", "pretty"];
+    arguments.extend(["--output", &shown_name]);
+    arguments.extend(redact);
+    let replayed = agent::run(&scene.temp, &arguments)?;
+    assert_eq!(replayed.code, 0, "{}", replayed.log);
+    let shown = std::fs::read(&shown)?;
+    assert!(holds(&shown, "redacted: 4 openai_key, 4 email, 2 staff"));
+
+    let sent = collector.received();
+    for (what, bytes) in [
+        ("the spans", live.lines.as_bytes()),
+        ("the log", live.log.as_bytes()),
+        ("what was sent", &sent),
+        ("the terminal", &shown),
+    ] {
+        for secret in [SECRET, &SECRET[3..20], MAIL, STAFF] {
+            assert!(!holds(bytes, secret), "{secret} is in {what}");
+        }
+    }
+    for marker in [
+        "[redacted:openai_key]",
+        "[redacted:email]",
+        "[redacted:staff]",
+    ] {
+        assert!(holds(&sent, marker) && holds(&shown, marker), "{marker}");
+    }
+    // Which shows that the secrets were there to be found.
+    assert!(holds(&std::fs::read(&recording)?, SECRET));
+    Ok(())
+}
+
+#[test]
+fn a_rule_that_cannot_be_is_wrong_usage() -> Result<()> {
+    let Some(scene) = Scene::new()? else {
+        return Ok(());
+    };
+    for (arguments, word) in [
+        (["--redact", "mail"], "there is no rule `mail`"),
+        (["--redact-pattern", "x=("], "no regular expression"),
+        (["--redact-pattern", "(.)"], "write NAME=REGEX"),
+    ] {
+        let arguments = ["replay", "none.rec", arguments[0], arguments[1]];
+        let finished = agent::run(&scene.temp, &arguments)?;
+        assert_eq!(finished.code, 2, "{}", finished.log);
+        assert!(finished.log.contains(word), "{}", finished.log);
+    }
+    Ok(())
+}
