@@ -1,9 +1,11 @@
-//! Memory of a process that is anything but CPython's: no panic, and an end within the budget.
+//! Memory of a process that is anything but CPython's, or was until words of it changed: no panic,
+//! and an end within the budget.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use genspan::python::check::{self, Root};
 use genspan::python::find::FunctionName;
+use genspan::python::heap_process::Process;
 use genspan::python::layout::{DEBUG_OFFSETS_BYTES, DebugOffsets, Layout};
 use genspan::python::lines::{self, Table};
 use genspan::python::memory::Image;
@@ -60,10 +62,70 @@ struct Input {
     at: u16,
     table: Vec<u8>,
     offset: u16,
+    changes: Vec<Change>,
+}
+
+/// A word of a sound process that is changed.
+#[derive(Arbitrary, Debug)]
+struct Change {
+    piece: u16,
+    word: u8,
+    to: To,
+}
+
+#[derive(Arbitrary, Debug)]
+enum To {
+    Raw(u64),
+    Small(u8),
+    /// To the start of a piece, and so far into it.
+    Piece(u16, u8),
+}
+
+/// A sound process with changes: whatever is asked has an answer or an error.
+fn changed(version: Version, changes: &[Change]) {
+    let layout = Layout::table(version);
+    let process = Process::new(version, layout.interpreter.modules);
+    let mut image = process.heap.image.clone();
+    let pieces: Vec<(u64, usize)> = image.pieces().collect();
+    let piece = |n: u16| pieces[usize::from(n) % pieces.len()];
+    for change in changes {
+        let (start, len) = piece(change.piece);
+        let at = start + u64::from(change.word) % (len as u64 / 8).max(1) * 8;
+        let word = match change.to {
+            To::Raw(raw) => raw,
+            To::Small(small) => u64::from(small),
+            To::Piece(n, into) => piece(n).0 + u64::from(into),
+        };
+        image.change(at, &word.to_le_bytes());
+    }
+    let reader = || Reader::new(&image, layout, BUDGET);
+    let fit = check::fit(&image, layout, Root::Runtime(process.runtime));
+    assert!(!changes.is_empty() || fit.is_ok(), "it was sound");
+    let name = FunctionName::parse("app:Service.handler").expect("a name");
+    let _ = reader().find(process.interpreter, &name);
+    let _ = reader().functions(process.interpreter, None);
+    let _ = reader().code(process.code);
+    for (state, _) in &process.threads {
+        let Ok(frames) = reader().frames(*state, 100) else {
+            continue;
+        };
+        for frame in frames {
+            let r = reader();
+            let offset = r.instruction_offset(frame.code, frame.instruction);
+            let _ = r.place(frame.code, offset.unwrap_or(0));
+        }
+    }
+    for (_, module) in reader().modules(process.interpreter).unwrap_or_default() {
+        let r = reader();
+        if let Ok(dict) = r.module_dict(module) {
+            let _ = render::json(&r.value(dict, Limits::default())).to_string();
+        }
+    }
 }
 
 fuzz_target!(|input: Input| {
     let version = Version::ALL[usize::from(input.version) % Version::ALL.len()];
+    changed(version, &input.changes);
     let layout = Layout::table(version);
     let mut bytes: Vec<u8> = NAMES.iter().flat_map(|name| **name).collect();
     let count = input.words.len().max(1) as u64;

@@ -69,6 +69,21 @@ pub fn python(minor: u32) -> Result<Option<PathBuf>> {
     }
 }
 
+/// The root directory with Debian's CPython of this version, for `chroot`.
+///
+/// # Errors
+///
+/// As [`missing`].
+pub fn debian_python(minor: u32) -> Result<Option<PathBuf>> {
+    let root = environments().join(format!("debian3{minor}"));
+    if root.join(format!("usr/bin/python3.{minor}")).is_file() {
+        return Ok(Some(root));
+    }
+    missing(&format!(
+        "Debian's CPython 3.{minor} in a directory of its own (cargo xtask setup --tests)"
+    ))
+}
+
 /// The system's own Python.
 ///
 /// # Errors

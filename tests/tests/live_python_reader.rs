@@ -22,12 +22,24 @@ struct Program {
 
 impl Program {
     fn start(python: &PathBuf, arguments: &[&str]) -> Result<Self> {
-        let temp = Temp::new()?;
         let mut command = Command::new(python);
         command
             .arg(programs().join("live/objects.py"))
             .args(arguments);
-        let mut process = Process::start(&mut command, &temp.file("stderr"))?;
+        Self::run(&mut command)
+    }
+
+    /// In a root directory of its own, where the program's file is not.
+    fn start_in(root: &PathBuf, python: &str) -> Result<Self> {
+        let source = std::fs::read_to_string(programs().join("live/objects.py"))?;
+        let mut command = Command::new("chroot");
+        command.arg(root).args([python, "-c", &source]);
+        Self::run(&mut command)
+    }
+
+    fn run(command: &mut Command) -> Result<Self> {
+        let temp = Temp::new()?;
+        let mut process = Process::start(command, &temp.file("stderr"))?;
         let told = serde_json::from_str(&process.line()?)?;
         let python = Python::open(process.pid())?;
         Ok(Self {
@@ -218,7 +230,10 @@ fn all(python: Option<PathBuf>, version: Option<&str>) -> Result<()> {
     let (Some(()), Some(python)) = (need::root()?, python) else {
         return Ok(());
     };
-    let mut program = Program::start(&python, &[])?;
+    check(Program::start(&python, &[])?, version)
+}
+
+fn check(mut program: Program, version: Option<&str>) -> Result<()> {
     assert_eq!(program.told["version"], program.python.version());
     if let Some(version) = version {
         assert!(program.python.version().starts_with(version));
@@ -277,6 +292,18 @@ fn cpython_3_13() -> Result<()> {
 #[test]
 fn the_systems_python() -> Result<()> {
     all(need::system_python()?, None)
+}
+
+/// In another root, static, stripped, with tagged pointers in frames.
+#[test]
+fn debians_cpython_3_14() -> Result<()> {
+    let (Some(()), Some(root)) = (need::root()?, need::debian_python(14)?) else {
+        return Ok(());
+    };
+    check(
+        Program::start_in(&root, "/usr/bin/python3.14")?,
+        Some("3.14."),
+    )
 }
 
 #[test]

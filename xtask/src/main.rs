@@ -10,6 +10,7 @@ mod build;
 mod certs;
 mod cmd;
 mod correctness;
+mod debian;
 mod demo;
 mod ebpf;
 mod fuzz;

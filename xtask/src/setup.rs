@@ -4,7 +4,7 @@ use crate::cmd::Cmd;
 use crate::progress::{note, step};
 use crate::python::{self, Interpreter};
 use crate::toolchain::Compiler;
-use crate::{fuzz, host, linker, toolchain, venv};
+use crate::{debian, fuzz, host, linker, toolchain, venv};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -131,6 +131,12 @@ pub(crate) fn for_tests() -> Result<Vec<String>> {
         });
         if let Err(error) = made {
             skipped.push(format!("environment {name} is missing: {error:#}"));
+        }
+    }
+    if !debian::is_ready() {
+        let made = step("unpacking Debian's Python 3.14", debian::make);
+        if let Err(error) = made {
+            skipped.push(format!("Debian's Python 3.14 is missing: {error:#}"));
         }
     }
     if fuzz::has_nightly() && !fuzz::has_cargo_fuzz() {

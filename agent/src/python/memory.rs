@@ -49,6 +49,13 @@ impl Image {
         self.put(address, bytes);
     }
 
+    /// Addresses and lengths of the pieces.
+    pub fn pieces(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.pieces
+            .iter()
+            .map(|(start, piece)| (*start, piece.len()))
+    }
+
     /// Changes bytes of the piece that has them.
     ///
     /// Returns whether there was one.

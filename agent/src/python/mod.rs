@@ -10,6 +10,12 @@ pub mod check;
 pub mod code;
 pub mod dict;
 pub mod find;
+#[cfg(any(test, fuzzing))]
+pub mod heap;
+#[cfg(any(test, fuzzing))]
+pub mod heap_process;
+#[cfg(test)]
+mod image_tests;
 pub mod instance;
 pub mod layout;
 pub mod lines;

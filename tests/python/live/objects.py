@@ -213,10 +213,10 @@ def msgspec_struct():
 
 def legacy_string():
     """A string whose characters are elsewhere (gone in 3.12, in practice)."""
-    import ctypes
-
     if sys.version_info >= (3, 12):
         return "no legacy strings"
+    import ctypes
+
     make = ctypes.pythonapi.PyUnicode_FromUnicode
     make.restype = ctypes.py_object
     make.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t]

@@ -194,3 +194,77 @@ impl DebugOffsets {
         Ok(layout)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Bytecode, DEBUG_OFFSETS_BYTES, DebugOffsets, Frames, Layout, NoDebugOffsets};
+    use crate::python::version::{Unsupported, Version};
+
+    /// What a build says: each offset is sixteen times the number of its word.
+    fn told(hex: u64, free_threaded: u64) -> Vec<u8> {
+        let mut bytes = b"xdebugpy".to_vec();
+        bytes.extend(hex.to_le_bytes());
+        bytes.extend(free_threaded.to_le_bytes());
+        for word in 3..DEBUG_OFFSETS_BYTES as u64 / 8 {
+            bytes.extend((word * 16).to_le_bytes());
+        }
+        bytes
+    }
+
+    fn layout(hex: u64) -> Layout {
+        let offsets = DebugOffsets::read(&told(hex, 0)).expect("offsets");
+        offsets.layout().expect("a layout")
+    }
+
+    #[test]
+    fn each_number_is_taken_for_what_it_is() {
+        // By hand from the headers of 3.13.0 and 3.14.10.
+        let old = layout(0x030d_00f0);
+        assert_eq!(old.version, Version::V3_13);
+        assert_eq!(old.runtime.interpreters_head, 5 * 16);
+        assert_eq!(old.interpreter.threads_head, 9 * 16);
+        assert_eq!(old.interpreter.modules, 11 * 16);
+        assert_eq!(old.thread.next, 21 * 16);
+        let current_frame = 23 * 16;
+        assert_eq!(old.thread.frames, Frames::Direct { current_frame });
+        assert_eq!(old.thread.thread_id, 24 * 16);
+        assert_eq!(old.frame.previous, 29 * 16);
+        assert_eq!(old.frame.locals, 32 * 16);
+        assert_eq!(old.code.filename, 35 * 16);
+        assert_eq!(old.code.bytecode, Bytecode::Inline(43 * 16));
+        assert_eq!((old.tuple_items, old.text.ascii), (51 * 16, 70 * 16));
+        let new = layout(0x030e_0af0);
+        assert_eq!(new.interpreter.modules, 12 * 16);
+        assert_eq!(new.thread.thread_id, 27 * 16);
+        assert_eq!(new.frame.previous, 32 * 16);
+        assert_eq!(new.code.bytecode, Bytecode::Inline(48 * 16));
+        assert_eq!((new.tuple_items, new.text.ascii), (57 * 16, 80 * 16));
+        // What they do not say is the table's.
+        assert_eq!(new.frame.tag, 3);
+    }
+
+    #[test]
+    fn what_is_not_served_is_named() {
+        let refused = |hex, free| DebugOffsets::read(&told(hex, free)).map(|o| o.hex);
+        let free = Unsupported::FreeThreaded(Version::V3_14).into();
+        assert_eq!(refused(0x030e_00f0, 1), Err(free));
+        let (major, minor) = (3, 15);
+        let newer = Unsupported::Version { major, minor }.into();
+        assert_eq!(refused(0x030f_00a1, 0), Err(newer));
+        assert_eq!(refused(0x030c_00f0, 0), Err(NoDebugOffsets::None));
+        assert_eq!(DebugOffsets::read(&[0; 4096]), Err(NoDebugOffsets::None));
+        let short = &told(0x030d_00f0, 0)[..200];
+        assert_eq!(DebugOffsets::read(short), Err(NoDebugOffsets::None));
+    }
+
+    #[test]
+    fn an_offset_that_cannot_be_is_refused() {
+        let mut bytes = told(0x030d_00f0, 0);
+        bytes[5 * 8 + 4] = 1;
+        let layout = DebugOffsets::read(&bytes).expect("offsets").layout();
+        assert!(matches!(
+            layout,
+            Err(NoDebugOffsets::Offset("interpreters.head", _))
+        ));
+    }
+}
