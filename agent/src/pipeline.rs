@@ -77,7 +77,7 @@ impl Pipeline {
                 {
                     flush(c, &mut self.ids, &mut self.calls);
                     let sink = self.calls.of_role(c.http.role());
-                    c.http.end_of_stream(*time, sink);
+                    c.http.end_of_stream(*time, &mut self.ids, sink);
                 }
             }
             Event::Socket {
@@ -202,9 +202,10 @@ impl Pipeline {
         }
         let before = c.http.verdict();
         feed(c, data, &mut self.ids, &mut self.calls);
-        if c.http.verdict() == Verdict::Http2 && before != Verdict::Http2 {
-            self.counters.connections_http2 += 1;
-        }
+        let now = c.http.verdict();
+        self.counters.connections_http2 += u64::from(now != before && now == Verdict::Http2);
+        self.counters.connections_websocket +=
+            u64::from(now != before && now == Verdict::WebSocket);
         if let Some(mode) = wanted_mode(c) {
             c.mode = mode;
             self.modes.push_back((c.id, mode));
@@ -259,7 +260,7 @@ impl Pipeline {
         };
         flush(c, &mut self.ids, &mut self.calls);
         let sink = self.calls.of_role(c.http.role());
-        c.http.closed(time, sink);
+        c.http.closed(time, &mut self.ids, sink);
         // While its peer is known.
         self.hand_on();
         if let Some(c) = self.connections.remove(&key) {
@@ -354,6 +355,10 @@ mod tests;
 #[cfg(test)]
 #[path = "pipeline_http2_tests.rs"]
 mod http2_tests;
+
+#[cfg(test)]
+#[path = "pipeline_websocket_tests.rs"]
+mod websocket_tests;
 
 #[cfg(test)]
 #[path = "pipeline_socket_tests.rs"]

@@ -9,6 +9,7 @@ use genspan::model::exchange::{
     ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, SseEvent,
 };
 use genspan::model::time::BootTime;
+use genspan::model::websocket::WebSocketSink;
 use genspan::protocol::connection::Connection;
 use genspan::protocol::http2::{Http2, MAX_BLOCK_BYTES, MAX_STREAMS, MAX_TABLE_BYTES};
 use genspan::protocol::{ExchangeIds, Role};
@@ -173,6 +174,8 @@ impl ExchangeSink for Sink {
     }
 }
 
+impl WebSocketSink for Sink {}
+
 /// Either the reader alone, or what finds out whether it is to read.
 enum Under {
     Http2(Http2),
@@ -207,10 +210,10 @@ impl Under {
         }
     }
 
-    fn closed(&mut self, t: BootTime, s: &mut Sink) {
+    fn closed(&mut self, t: BootTime, i: &mut ExchangeIds, s: &mut Sink) {
         match self {
             Self::Http2(h) => h.closed(t, s),
-            Self::Connection(c) => c.closed(t, s),
+            Self::Connection(c) => c.closed(t, i, s),
         }
     }
 }
@@ -276,9 +279,9 @@ fuzz_target!(|input: (bool, Start, Vec<Step<'_>>)| {
             }
             Step::EndOfStream => match &mut under {
                 Under::Http2(h) => h.end_of_stream(time, &mut sink),
-                Under::Connection(c) => c.end_of_stream(time, &mut sink),
+                Under::Connection(c) => c.end_of_stream(time, &mut ids, &mut sink),
             },
-            Step::Closed => under.closed(time, &mut sink),
+            Step::Closed => under.closed(time, &mut ids, &mut sink),
             Step::Late => {
                 now += 100_000_000_000;
                 match &mut under {
@@ -292,7 +295,7 @@ fuzz_target!(|input: (bool, Start, Vec<Step<'_>>)| {
             assert!(http.open_streams() <= MAX_STREAMS);
         }
     }
-    under.closed(BootTime(now + 1), &mut sink);
+    under.closed(BootTime(now + 1), &mut ids, &mut sink);
     if let Under::Http2(http) = &under {
         assert_eq!(http.open_streams(), 0);
         let half = sink.0.values().filter(|heard| heard.half).count() as u64;

@@ -31,6 +31,34 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
             wiring.http1.malformed_heads + wiring.http2.malformed_heads,
         ),
         ("malformed HTTP/2 frames", wiring.http2.malformed_frames),
+        (
+            "WebSockets under way when first seen",
+            wiring.websocket.half_seen,
+        ),
+        (
+            "malformed WebSocket frames",
+            wiring.websocket.malformed_frames,
+        ),
+        (
+            "times that it was lost where a WebSocket frame begins",
+            wiring.websocket.losses,
+        ),
+        (
+            "bytes of WebSockets passed over in search of a frame",
+            wiring.websocket.resync_bytes,
+        ),
+        (
+            "compressed WebSocket messages that are broken or too large",
+            wiring.websocket.undecodable,
+        ),
+        (
+            "compressed WebSocket messages that refer to what was not seen",
+            wiring.websocket.uncertain,
+        ),
+        (
+            "WebSocket messages over the limit",
+            wiring.websocket.over_limit,
+        ),
         ("HTTP/2 heads over the limit", wiring.http2.oversized_heads),
         ("malformed HTTP bodies", wiring.http1.malformed_bodies),
         (

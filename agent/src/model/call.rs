@@ -91,6 +91,10 @@ pub enum Api {
     EmbedContent,
     /// Vertex AI's `:predict` of models that embed
     Predict,
+    /// OpenAI's Realtime API, `/realtime` over WebSocket
+    Realtime,
+    /// DashScope's tasks over WebSocket, `/api-ws/v1/inference`
+    DashScopeInference,
     /// Model Context Protocol over HTTP
     Mcp,
 }

@@ -9,3 +9,4 @@ pub mod mcp;
 pub mod process;
 pub mod span;
 pub mod time;
+pub mod websocket;

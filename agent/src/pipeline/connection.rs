@@ -111,7 +111,7 @@ pub(super) fn wanted_mode(c: &Connection) -> Option<CopyMode> {
         Verdict::Http1 if seen.wanted == 0 && seen.exchanges >= UNWANTED_BEFORE_HEADS => {
             CopyMode::Heads
         }
-        Verdict::Http1 | Verdict::Undecided => c.mode,
+        Verdict::Http1 | Verdict::Undecided | Verdict::WebSocket => c.mode,
     };
     (mode != c.mode).then_some(mode)
 }

@@ -1,7 +1,7 @@
 //! What the pipeline met, since the start.
 
 use super::connection::Connection;
-use crate::protocol::{Role, http1, http2};
+use crate::protocol::{Role, http1, http2, websocket};
 use crate::stream;
 
 /// What the pipeline met, since the start.
@@ -22,6 +22,8 @@ pub struct Counters {
     pub connections_without_calls: u64,
     /// Connections that carry HTTP/2.
     pub connections_http2: u64,
+    /// Connections that were found to carry WebSocket, perhaps with calls.
+    pub connections_websocket: u64,
     /// Connections that carry something else.
     pub connections_not_http: u64,
     /// Connections on which the traced process is the server.
@@ -32,6 +34,8 @@ pub struct Counters {
     pub http1: http1::Counters,
     /// The same for HTTP/2.
     pub http2: http2::Counters,
+    /// The same for WebSocket.
+    pub websocket: websocket::Counters,
     /// Sums of the stream stage over connections that are over.
     pub stream: stream::Counters,
 }
@@ -39,6 +43,7 @@ pub struct Counters {
 /// Adds a connection's counters to the sums.
 pub(super) fn add(sums: &mut Counters, c: &Connection) {
     add_http2(&mut sums.http2, c.http.http2());
+    add_websocket(&mut sums.websocket, c.http.websocket());
     let h = c.http.http1();
     if c.http.role() == Role::Server {
         sums.exchanges_served += h.exchanges + c.http.http2().exchanges;
@@ -83,4 +88,18 @@ fn add_http2(s: &mut http2::Counters, h: http2::Counters) {
     s.resyncs += h.resyncs;
     s.resync_bytes += h.resync_bytes;
     s.overflowed += h.overflowed;
+}
+
+const fn add_websocket(s: &mut websocket::Counters, w: websocket::Counters) {
+    s.sockets += w.sockets;
+    s.half_seen += w.half_seen;
+    s.frames += w.frames;
+    s.messages += w.messages;
+    s.malformed_frames += w.malformed_frames;
+    s.losses += w.losses;
+    s.resync_bytes += w.resync_bytes;
+    s.undecodable += w.undecodable;
+    s.uncertain += w.uncertain;
+    s.over_limit += w.over_limit;
+    s.unfollowed_bytes += w.unfollowed_bytes;
 }

@@ -3,16 +3,19 @@
 //! | From | To | At |
 //! | --- | --- | --- |
 //! | HTTP/1 | HTTP/2 | the client's preface, or frames where nothing else was seen ([`Early`]) |
+//! | HTTP/1 | WebSocket | a response `101` to a request that the sink wanted; or a message where nothing else was seen ([`Search`]) |
 //!
 //! What takes over is handed all that came before and was not read yet.
 
 use super::detect::{Looks, Verdict};
 use super::http1::{self, Http1};
 use super::http2::{self, Http2};
+use super::websocket::{self, Extensions, Search, WebSocket};
 use super::{ExchangeIds, Role};
 use crate::model::event::{ConnectionId, Direction};
-use crate::model::exchange::ExchangeSink;
+use crate::model::exchange::{ExchangeSink, Interest};
 use crate::model::time::BootTime;
+use crate::model::websocket::WebSocketSink;
 use crate::stream::GapReason;
 
 /// Most bytes kept of a connection of which it is not known yet what it carries.
@@ -26,6 +29,8 @@ enum Reader {
     Http1(Box<Http1>),
     /// Since the preface, or since its frames were recognised.
     Http2(Box<Http2>),
+    /// Since the switch, or since a message was recognised; with what was seen of HTTP/1 before.
+    WebSocket(Box<WebSocket>, http1::Counters),
 }
 
 /// One connection.
@@ -35,6 +40,8 @@ pub struct Connection {
     reader: Reader,
     /// `Some` as long as it may turn out to be HTTP/2.
     early: Option<Early>,
+    /// `Some` as long as it may turn out to be a WebSocket that was there before we were.
+    search: Option<Box<Search>>,
 }
 
 impl Connection {
@@ -46,6 +53,7 @@ impl Connection {
             role,
             reader: Reader::Http1(Box::new(Http1::new(id, role))),
             early: Some(Early::default()),
+            search: Some(Box::new(Search::new(role))),
         }
     }
 
@@ -57,14 +65,16 @@ impl Connection {
         tid: u32,
         bytes: &[u8],
         ids: &mut ExchangeIds,
-        sink: &mut impl ExchangeSink,
+        sink: &mut (impl ExchangeSink + WebSocketSink),
     ) {
         match &mut self.reader {
             Reader::Http1(http) => {
                 http.data(direction, time, tid, bytes, ids, sink);
                 self.take_over(direction, time, tid, bytes, ids, sink);
+                self.take_over_websocket(direction, time, tid, bytes, ids, sink);
             }
             Reader::Http2(http) => http.data(direction, time, tid, bytes, ids, sink),
+            Reader::WebSocket(socket, _) => socket.data(direction, time, tid, bytes, ids, sink),
         }
     }
 
@@ -76,7 +86,7 @@ impl Connection {
         missing: u64,
         reason: GapReason,
         ids: &mut ExchangeIds,
-        sink: &mut impl ExchangeSink,
+        sink: &mut (impl ExchangeSink + WebSocketSink),
     ) {
         match &mut self.reader {
             Reader::Http1(http) => {
@@ -84,32 +94,49 @@ impl Connection {
                 if let Some(early) = &mut self.early {
                     early.gap(self.role, direction);
                 }
+                if let Some(search) = &mut self.search {
+                    search.gap(direction);
+                }
             }
             Reader::Http2(http) => http.gap(direction, time, missing, reason, ids, sink),
+            Reader::WebSocket(socket, _) => socket.gap(direction, time, missing, ids, sink),
         }
     }
 
     /// The peer ended its direction.
-    pub fn end_of_stream(&mut self, time: BootTime, sink: &mut impl ExchangeSink) {
+    pub fn end_of_stream(
+        &mut self,
+        time: BootTime,
+        ids: &mut ExchangeIds,
+        sink: &mut (impl ExchangeSink + WebSocketSink),
+    ) {
         match &mut self.reader {
             Reader::Http1(http) => http.end_of_stream(time, sink),
             Reader::Http2(http) => http.end_of_stream(time, sink),
+            Reader::WebSocket(socket, _) => socket.end_of_stream(time, ids, sink),
         }
     }
 
     /// The connection is gone: everything under way ends.
-    pub fn closed(&mut self, time: BootTime, sink: &mut impl ExchangeSink) {
+    pub fn closed(
+        &mut self,
+        time: BootTime,
+        ids: &mut ExchangeIds,
+        sink: &mut (impl ExchangeSink + WebSocketSink),
+    ) {
         match &mut self.reader {
             Reader::Http1(http) => http.closed(time, sink),
             Reader::Http2(http) => http.closed(time, sink),
+            Reader::WebSocket(socket, _) => socket.closed(time, ids, sink),
         }
     }
 
     /// Time goes by.
-    pub fn tick(&mut self, now: BootTime, sink: &mut impl ExchangeSink) {
+    pub fn tick(&mut self, now: BootTime, sink: &mut (impl ExchangeSink + WebSocketSink)) {
         match &mut self.reader {
             Reader::Http1(http) => http.tick(now, sink),
             Reader::Http2(http) => http.tick(now, sink),
+            Reader::WebSocket(..) => {}
         }
     }
 
@@ -129,6 +156,8 @@ impl Connection {
                 (verdict, _) => verdict,
             },
             Reader::Http2(_) => Verdict::Http2,
+            Reader::WebSocket(socket, _) if socket.is_wanted() => Verdict::WebSocket,
+            Reader::WebSocket(..) => Verdict::Switched,
         }
     }
 
@@ -138,6 +167,7 @@ impl Connection {
         match &self.reader {
             Reader::Http1(http) => http.counters(),
             Reader::Http2(_) => http1::Counters::default(),
+            Reader::WebSocket(_, before) => *before,
         }
     }
 
@@ -145,8 +175,17 @@ impl Connection {
     #[must_use]
     pub fn http2(&self) -> http2::Counters {
         match &self.reader {
-            Reader::Http1(_) => http2::Counters::default(),
+            Reader::Http1(_) | Reader::WebSocket(..) => http2::Counters::default(),
             Reader::Http2(http) => http.counters(),
+        }
+    }
+
+    /// What was seen of WebSocket.
+    #[must_use]
+    pub fn websocket(&self) -> websocket::Counters {
+        match &self.reader {
+            Reader::Http1(_) | Reader::Http2(_) => websocket::Counters::default(),
+            Reader::WebSocket(socket, _) => socket.counters(),
         }
     }
 
@@ -159,7 +198,7 @@ impl Connection {
         tid: u32,
         bytes: &[u8],
         ids: &mut ExchangeIds,
-        sink: &mut impl ExchangeSink,
+        sink: &mut (impl ExchangeSink + WebSocketSink),
     ) {
         let (Reader::Http1(http), Some(early)) = (&mut self.reader, &mut self.early) else {
             return;
@@ -187,7 +226,7 @@ impl Connection {
                 }
                 Http2::midway(self.id, self.role)
             }
-            Verdict::Http1 | Verdict::Switched => {
+            Verdict::Http1 | Verdict::Switched | Verdict::WebSocket => {
                 self.early = None;
                 return;
             }
@@ -203,8 +242,69 @@ impl Connection {
         }
         // What HTTP/1 took for the middle of something of its own.
         http.closed(time, sink);
-        self.early = None;
+        (self.early, self.search) = (None, None);
         self.reader = Reader::Http2(Box::new(reader));
+    }
+
+    /// The same for WebSocket: after a switch, or in mid-connection.
+    fn take_over_websocket(
+        &mut self,
+        direction: Direction,
+        time: BootTime,
+        tid: u32,
+        bytes: &[u8],
+        ids: &mut ExchangeIds,
+        sink: &mut (impl ExchangeSink + WebSocketSink),
+    ) {
+        let Reader::Http1(http) = &mut self.reader else {
+            return;
+        };
+        let socket = match http.verdict() {
+            Verdict::Switched => {
+                self.search = None;
+                let Some(switched) = http.take_switched().filter(|s| s.wanted) else {
+                    return;
+                };
+                let Some(extensions) = Extensions::of(&switched) else {
+                    return;
+                };
+                let id = switched.id;
+                if sink.socket_opened(id, switched.time) == Interest::Unwanted {
+                    return;
+                }
+                let mut socket = WebSocket::new(id, self.role, extensions, switched.clean);
+                if !switched.rest.is_empty() {
+                    let server = server_direction(self.role);
+                    socket.data(server, time, tid, &switched.rest, ids, sink);
+                }
+                socket
+            }
+            Verdict::Undecided | Verdict::NotHttp => {
+                let Some(search) = self.search.take() else {
+                    return;
+                };
+                let found = match search.piece(direction, time, tid, bytes) {
+                    Ok(found) => found,
+                    Err(search) => {
+                        self.search = Some(search);
+                        return;
+                    }
+                };
+                http.closed(time, sink);
+                let (begun, tid) = found.begun();
+                let id = ids.next();
+                if sink.socket_half_seen(id, self.id, tid, begun) == Interest::Unwanted {
+                    return;
+                }
+                found.open(id, time, ids, sink)
+            }
+            Verdict::Http1 | Verdict::Http2 | Verdict::WebSocket => {
+                self.search = None;
+                return;
+            }
+        };
+        self.early = None;
+        self.reader = Reader::WebSocket(Box::new(socket), http.counters());
     }
 }
 

@@ -12,7 +12,10 @@ pub enum Verdict {
     Http1,
     /// HTTP/2, by the client's preface (RFC 9113, section 3.4).
     Http2,
-    /// HTTP/1.1 until an upgrade or a CONNECT; something else now.
+    /// WebSocket, of which somebody wants to hear.
+    WebSocket,
+    /// HTTP/1.1 until an upgrade or a CONNECT; something else now, or a WebSocket that nobody wants
+    /// to hear of.
     Switched,
     /// None of these, or broken beyond following: nobody wants these bytes.
     NotHttp,

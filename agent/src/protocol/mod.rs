@@ -1,6 +1,7 @@
-//! HTTP exchanges from byte streams.
+//! HTTP exchanges and messages of WebSockets from byte streams.
 //!
-//! [`connection`] finds out what a connection carries; [`http1`] and [`http2`] follow its framing.
+//! [`connection`] finds out what a connection carries; [`http1`], [`http2`] and [`websocket`] follow
+//! its framing.
 //! [`body`] undoes content codings, [`sse`], [`lines`] and [`aws_frames`] cut bodies that come as
 //! events, [`content`] ties codings and events together for a response. [`headers`] and [`target`]
 //! are where secrets stop. [`json_array`] is for the stage that comes next.
@@ -17,6 +18,7 @@ pub mod json_array;
 pub mod lines;
 pub mod sse;
 pub mod target;
+pub mod websocket;
 
 #[cfg(test)]
 mod recorder;

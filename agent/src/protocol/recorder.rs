@@ -6,6 +6,7 @@ use crate::model::exchange::{
     ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, SseEvent,
 };
 use crate::model::time::BootTime;
+use crate::model::websocket::{Ending, Message, Payload, Sender, WebSocketSink};
 
 /// Records calls as lines.
 #[derive(Default)]
@@ -115,5 +116,59 @@ impl ExchangeSink for Recorder {
 
     fn response_end(&mut self, id: ExchangeId, time: BootTime, defects: Defects) {
         self.end(id, time, "<end", defects);
+    }
+}
+
+impl WebSocketSink for Recorder {
+    fn socket_opened(&mut self, id: ExchangeId, time: BootTime) -> Interest {
+        self.tell(id, Some(time), "socket");
+        Interest::Wanted
+    }
+
+    fn socket_half_seen(
+        &mut self,
+        id: ExchangeId,
+        _: ConnectionId,
+        tid: u32,
+        time: BootTime,
+    ) -> Interest {
+        self.tell(id, Some(time), &format!("half-seen socket tid{tid}"));
+        Interest::Wanted
+    }
+
+    fn socket_message(&mut self, id: ExchangeId, m: &Message<'_>) -> Interest {
+        let way = match m.sender {
+            Sender::Client => '>',
+            Sender::Server => '<',
+        };
+        let mut what = match m.payload {
+            Payload::Text(text) => format!("{way}text {}", String::from_utf8_lossy(text)),
+            Payload::Binary => format!("{way}binary {}", m.length),
+        };
+        if !m.whole {
+            what.push_str(&format!(" … of {}", m.length));
+        }
+        if self.times {
+            what.push_str(&format!(" from {} by {}", m.begun.0, m.tid));
+        }
+        self.tell(id, Some(m.time), &what);
+        if self.unwanted_path.is_some_and(|u| what.contains(u)) {
+            Interest::Unwanted
+        } else {
+            Interest::Wanted
+        }
+    }
+
+    fn socket_gap(&mut self, id: ExchangeId, sender: Sender) {
+        self.tell(id, None, &format!("gap {sender:?}"));
+    }
+
+    fn socket_closed(&mut self, id: ExchangeId, time: BootTime, ending: Ending) {
+        let how = match ending.close {
+            Some((sender, status)) => format!("closed {sender:?} {status}"),
+            None if ending.server_ended => "closed by the server".to_owned(),
+            None => "closed".to_owned(),
+        };
+        self.tell(id, Some(time), &how);
     }
 }

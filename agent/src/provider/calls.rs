@@ -5,6 +5,7 @@ use super::limits::{Counters, Limits};
 use super::open::{Begun, Open, Verdict};
 use super::recognise;
 use super::response::{Outcome, Piece};
+use super::sockets::{self, Sockets};
 use super::tasks::{TaskStep, Tasks};
 use crate::model::call::{CallEvent, CallProgress, ModelCall, RetryHint};
 use crate::model::defect::Defects;
@@ -13,6 +14,7 @@ use crate::model::exchange::{
     ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, Role, SseEvent,
 };
 use crate::model::time::BootTime;
+use crate::model::websocket::{Ending, Message, Sender, WebSocketSink};
 use std::collections::HashMap;
 
 /// The provider stage.
@@ -23,6 +25,7 @@ pub struct Calls {
     limits: Limits,
     open: HashMap<ExchangeId, Open>,
     tasks: Tasks,
+    sockets: Sockets,
     held: usize,
     events: Vec<CallEvent>,
     counters: Counters,
@@ -38,6 +41,7 @@ impl Calls {
             limits,
             open: HashMap::new(),
             tasks: Tasks::default(),
+            sockets: Sockets::default(),
             held: 0,
             events: Vec::new(),
             counters: Counters::default(),
@@ -71,14 +75,21 @@ impl Calls {
             .values()
             .filter(|o| o.verdict == Verdict::Call && !o.half);
         let mut all: Vec<_> = calls.map(|o| o.progress(now)).collect();
+        all.extend(self.sockets.progress(now));
         all.sort_by_key(|p| p.exchange);
         all
     }
 
-    /// How many calls are under way.
+    /// How many calls, and connections that carry calls, are under way.
     #[must_use]
     pub fn open_calls(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.sockets.len()
+    }
+
+    /// Bytes held of all of them together.
+    #[cfg(test)]
+    pub(super) const fn held(&self) -> usize {
+        self.held
     }
 
     /// Exchanges that end from now on end because nobody looks any more: that is no failure.
@@ -123,6 +134,16 @@ impl Calls {
     /// How many more bytes may be held.
     fn left(&self) -> usize {
         self.limits.held_bytes.saturating_sub(self.held)
+    }
+
+    fn is_full(&self) -> bool {
+        self.open_calls() >= self.limits.open_calls
+    }
+
+    /// What came of something that happened on a WebSocket.
+    fn of_socket(&mut self, outcome: sockets::Outcome) {
+        self.held = self.held.saturating_add_signed(outcome.held);
+        self.tell(outcome.calls);
     }
 
     fn over_limit(&mut self, dropped: u64) {
@@ -252,7 +273,7 @@ impl ExchangeSink for Calls {
         tid: u32,
         time: BootTime,
     ) -> Interest {
-        if self.open.len() >= self.limits.open_calls {
+        if self.is_full() {
             self.counters.refused += 1;
             return Interest::Unwanted;
         }
@@ -275,13 +296,22 @@ impl ExchangeSink for Calls {
         } else {
             hosts::TLS_PORT
         };
-        let Some(route) = recognise::route(head, port) else {
+        let socket = Sockets::recognises(head);
+        let route = recognise::route(head, port);
+        if !socket && route.is_none() {
             return Interest::Unwanted;
-        };
-        if self.open.len() >= self.limits.open_calls {
+        }
+        if self.is_full() {
             self.counters.refused += 1;
             return Interest::Unwanted;
         }
+        if socket {
+            let begun = self.begun(id, connection, tid, time);
+            self.sockets.request(begun, head, port);
+        }
+        let Some(route) = route.filter(|_| !socket) else {
+            return Interest::Wanted;
+        };
         let text = self.limits.text_bytes;
         let begun = self.begun(id, connection, tid, time);
         let open = Open::new(begun, head, route, text);
@@ -303,6 +333,9 @@ impl ExchangeSink for Calls {
     }
 
     fn response_head(&mut self, id: ExchangeId, _time: BootTime, head: &ResponseHead) -> Interest {
+        if self.sockets.head(id, head) {
+            return Interest::Wanted;
+        }
         match self.open.get_mut(&id) {
             Some(open) if open.verdict != Verdict::Other => {
                 open.response.head(head);
@@ -313,6 +346,9 @@ impl ExchangeSink for Calls {
     }
 
     fn response_body(&mut self, id: ExchangeId, time: BootTime, missing: u64, bytes: &[u8]) {
+        if self.sockets.body(id, missing, bytes) {
+            return;
+        }
         let left = self.left();
         let limit = self.limits.body_bytes.min(left);
         if let Some(open) = self.open.get_mut(&id) {
@@ -341,9 +377,61 @@ impl ExchangeSink for Calls {
     }
 
     fn response_end(&mut self, id: ExchangeId, time: BootTime, defects: Defects) {
+        if let Some(refused) = self.sockets.end(id, time, defects) {
+            self.tell(refused);
+            return;
+        }
         self.end_request(id, Defects::NONE);
         if let Some(open) = self.open.remove(&id) {
             self.finish(open, time, defects);
         }
+    }
+}
+
+impl WebSocketSink for Calls {
+    fn socket_opened(&mut self, id: ExchangeId, _time: BootTime) -> Interest {
+        if self.sockets.opened(id, self.limits.text_bytes) {
+            Interest::Wanted
+        } else {
+            Interest::Unwanted
+        }
+    }
+
+    fn socket_half_seen(
+        &mut self,
+        id: ExchangeId,
+        connection: ConnectionId,
+        _tid: u32,
+        _time: BootTime,
+    ) -> Interest {
+        if self.is_full() {
+            self.counters.refused += 1;
+            return Interest::Unwanted;
+        }
+        self.sockets.half_seen(id, connection, self.role);
+        Interest::Wanted
+    }
+
+    fn socket_message(&mut self, id: ExchangeId, message: &Message<'_>) -> Interest {
+        let (text, left) = (self.limits.text_bytes, self.left());
+        let outcome = self.sockets.message(id, message, text, left);
+        let unwanted = outcome.unwanted;
+        self.counters.not_calls += u64::from(unwanted);
+        self.of_socket(outcome);
+        if unwanted {
+            Interest::Unwanted
+        } else {
+            Interest::Wanted
+        }
+    }
+
+    fn socket_gap(&mut self, id: ExchangeId, sender: Sender) {
+        self.sockets.gap(id, sender);
+    }
+
+    fn socket_closed(&mut self, id: ExchangeId, time: BootTime, ending: Ending) {
+        let (stopping, left) = (self.stopping, self.left());
+        let outcome = self.sockets.closed(id, time, ending, stopping, left);
+        self.of_socket(outcome);
     }
 }

@@ -3,6 +3,8 @@
 //! [`Calls`] takes exchanges from the protocol stage, knows those that are model calls by their
 //! path and payload, and hands on [`CallEvent`](crate::model::call::CallEvent)s.
 //!
+//! Calls over WebSockets come as messages, not as exchanges: `sockets`.
+//!
 //! What is particular to a provider is its wire shape, each in a module of its own; the table of
 //! `providers` tells which there are, `docs/adding-a-provider.md` how one is added.
 
@@ -25,10 +27,12 @@ mod ollama;
 mod open;
 mod openai;
 mod providers;
+mod realtime;
 mod recognise;
 mod response;
 mod retry;
 mod shape;
+mod sockets;
 mod target;
 mod tasks;
 mod text;

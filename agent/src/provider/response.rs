@@ -372,7 +372,7 @@ fn broken(outcome: &mut Outcome, whole: bool) {
 }
 
 /// The provider's id of an HTTP request, under the names that are in use.
-fn request_id(headers: &Headers) -> Option<String> {
+pub(super) fn request_id(headers: &Headers) -> Option<String> {
     REQUEST_IDS
         .iter()
         .find_map(|name| headers.get(name))

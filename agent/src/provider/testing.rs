@@ -8,6 +8,7 @@ use crate::model::exchange::{
     ExchangeId, ExchangeSink as _, Headers, Interest, RequestHead, ResponseHead, SseEvent,
 };
 use crate::model::time::BootTime;
+use crate::model::websocket::{Ending, Message, Payload, Sender, WebSocketSink as _};
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
@@ -183,4 +184,120 @@ pub(super) fn events(asked: &Asked<'_>, events: &[Event<'_>], defects: Defects) 
     scene.head(200, &[]);
     scene.events(events);
     scene.end(defects).pop().unwrap()
+}
+
+/// A WebSocket of one process.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) scene: Scene,
+    id: ExchangeId,
+    now: u64,
+}
+
+impl Socket {
+    /// After its handshake; none when that is of no interest. Each message is ten nanoseconds after
+    /// the one before, the first at 1000.
+    pub(super) fn open(target: &str, host: &str) -> Option<Self> {
+        let asked = Asked {
+            method: "GET",
+            headers: &[("upgrade", "WebSocket")],
+            ..post(target, host, "")
+        };
+        let mut scene = Scene::default();
+        if !scene.ask(&asked) {
+            return None;
+        }
+        assert_eq!(scene.head(101, &[]), Interest::Wanted);
+        assert!(scene.end(Defects::NONE).is_empty());
+        let id = scene.id();
+        let opened = scene.calls.socket_opened(id, scene.at(20));
+        assert_eq!(opened, Interest::Wanted);
+        Some(Self {
+            scene,
+            id,
+            now: 990,
+        })
+    }
+
+    /// Of which the handshake was not seen.
+    pub(super) fn unseen() -> Self {
+        let mut scene = Scene::default();
+        let connection = ConnectionId {
+            pid: 42,
+            ssl: 1,
+            generation: 2,
+        };
+        let id = ExchangeId(1);
+        let time = BootTime(990);
+        let interest = scene.calls.socket_half_seen(id, connection, 43, time);
+        assert_eq!(interest, Interest::Wanted);
+        Self {
+            scene,
+            id,
+            now: 990,
+        }
+    }
+
+    fn message(
+        &mut self,
+        sender: Sender,
+        payload: Payload<'_>,
+        length: usize,
+        whole: bool,
+    ) -> Interest {
+        self.now += 10;
+        let message = Message {
+            id: ExchangeId(self.now),
+            sender,
+            tid: 43,
+            begun: BootTime(self.now),
+            time: BootTime(self.now + 1),
+            payload,
+            length: length as u64,
+            whole,
+        };
+        self.scene.calls.socket_message(self.id, &message)
+    }
+
+    /// What a side says; whether it is still listened to.
+    pub(super) fn say(&mut self, sender: Sender, text: &str) -> Interest {
+        self.message(sender, Payload::Text(text.as_bytes()), text.len(), true)
+    }
+
+    /// A text of which only the beginning is there.
+    pub(super) fn say_part(&mut self, sender: Sender, text: &str, length: usize) -> Interest {
+        self.message(sender, Payload::Text(text.as_bytes()), length, false)
+    }
+
+    pub(super) fn client(&mut self, text: &str) {
+        assert_eq!(self.say(Sender::Client, text), Interest::Wanted);
+    }
+
+    pub(super) fn server(&mut self, text: &str) {
+        assert_eq!(self.say(Sender::Server, text), Interest::Wanted);
+    }
+
+    /// So many bytes of sound.
+    pub(super) fn binary(&mut self, sender: Sender, length: usize) {
+        self.message(sender, Payload::Binary, length, true);
+    }
+
+    pub(super) fn gap(&mut self, sender: Sender) {
+        self.scene.calls.socket_gap(self.id, sender);
+    }
+
+    /// The calls that are over.
+    pub(super) fn calls(&mut self) -> Vec<ModelCall> {
+        self.scene.drain()
+    }
+
+    /// The end; the calls that are over with it. Nothing may be held then.
+    pub(super) fn close(&mut self, ending: Ending) -> Vec<ModelCall> {
+        self.now += 10;
+        let time = BootTime(self.now);
+        self.scene.calls.socket_closed(self.id, time, ending);
+        assert_eq!(self.scene.calls.held(), 0);
+        assert_eq!(self.scene.calls.open_calls(), 0);
+        self.scene.drain()
+    }
 }

@@ -22,7 +22,7 @@ use super::detect::{self, Looks, Verdict};
 use super::{ExchangeIds, Role};
 use crate::model::defect::Defects;
 use crate::model::event::{ConnectionId, Direction};
-use crate::model::exchange::ExchangeSink;
+use crate::model::exchange::{ExchangeId, ExchangeSink, Headers};
 use crate::model::time::BootTime;
 use crate::stream::GapReason;
 use exchange::Exchange;
@@ -104,6 +104,23 @@ impl<B> Side<B> {
     }
 }
 
+/// The exchange that ended HTTP on a connection, for the stage that follows.
+#[derive(Clone, Debug)]
+pub struct Switched {
+    /// The exchange, which is over.
+    pub id: ExchangeId,
+    /// The sink wanted it to its end.
+    pub wanted: bool,
+    /// Headers of its response.
+    pub headers: Headers,
+    /// Nothing that the client sent after its request is missing.
+    pub clean: bool,
+    /// When the response was whole.
+    pub time: BootTime,
+    /// What the server sent after it, in the same piece.
+    pub rest: Vec<u8>,
+}
+
 /// First bytes of the client that may be the start of HTTP/2's preface.
 struct First {
     bytes: Vec<u8>,
@@ -137,6 +154,7 @@ pub struct Http1 {
     last_way: Option<Way>,
     failed_turns: u32,
     unsynced_bytes: u64,
+    switched: Option<Box<Switched>>,
     counters: Counters,
 }
 
@@ -176,6 +194,7 @@ impl Http1 {
             last_way: None,
             failed_turns: 0,
             unsynced_bytes: 0,
+            switched: None,
             counters: Counters {
                 exchanges: 0,
                 wanted: 0,
@@ -294,6 +313,11 @@ impl Http1 {
     #[must_use]
     pub fn first_bytes(&self) -> &[u8] {
         self.first.as_ref().map_or(&[], |f| &f.bytes)
+    }
+
+    /// After a verdict of [`Verdict::Switched`]: what came of it, once.
+    pub fn take_switched(&mut self) -> Option<Box<Switched>> {
+        self.switched.take()
     }
 
     /// What was seen so far.

@@ -3,9 +3,9 @@
 use super::exchange::Exchange;
 use super::framing::{Framing, Length, Step};
 use super::head::{Gathered, ParsedResponse, parse_response};
-use super::{CHECKED_START, Http1, State, skip_line_ends};
+use super::{CHECKED_START, Http1, State, Switched, skip_line_ends};
 use crate::model::defect::Defects;
-use crate::model::exchange::{ExchangeSink, Interest};
+use crate::model::exchange::{ExchangeSink, Interest, ResponseHead};
 use crate::model::time::BootTime;
 use crate::protocol::ExchangeIds;
 use crate::protocol::content::ResponseBody;
@@ -38,7 +38,10 @@ impl Http1 {
             input = self.response_piece(time, piece, sink);
         }
         self.response.last = time;
-        self.follow_response(time, input, sink);
+        let rest = self.follow_response(time, input, sink);
+        if let Some(switched) = &mut self.switched {
+            switched.rest = rest.to_vec();
+        }
     }
 
     /// The exchange that the next response belongs to.
@@ -78,17 +81,23 @@ impl Http1 {
         piece
     }
 
-    fn follow_response(&mut self, time: BootTime, mut input: &[u8], sink: &mut impl ExchangeSink) {
+    /// Gives what is left when HTTP is over.
+    fn follow_response<'a>(
+        &mut self,
+        time: BootTime,
+        mut input: &'a [u8],
+        sink: &mut impl ExchangeSink,
+    ) -> &'a [u8] {
         while self.follows() {
             match &mut self.response.state {
                 State::Resync(_) => {
                     self.counters.resync_bytes += input.len() as u64;
-                    return;
+                    return &[];
                 }
                 State::Start => {
                     input = skip_line_ends(input);
                     if input.is_empty() {
-                        return;
+                        return &[];
                     }
                     if self.awaiting().is_none() {
                         self.unrequested_response();
@@ -106,7 +115,7 @@ impl Http1 {
                             self.counters.resyncs += 1;
                             self.response.resync(Defects::NONE);
                         }
-                        return;
+                        return &[];
                     }
                     Gathered::TooLong => self.malformed_response_head(time, sink),
                     Gathered::End(n) => {
@@ -123,7 +132,7 @@ impl Http1 {
                 },
                 State::Body(framing) => match framing.next(&mut input) {
                     Step::Body(bytes) => self.response_body(time, bytes, sink),
-                    Step::More => return,
+                    Step::More => return &[],
                     Step::End => {
                         self.response.state = State::Start;
                         self.end_response(time, Defects::NONE, true, sink);
@@ -136,6 +145,7 @@ impl Http1 {
                 },
             }
         }
+        input
     }
 
     /// Bytes are missing here.
@@ -304,7 +314,7 @@ impl Http1 {
             self.request.resync(Defects::NONE);
         }
         if switches {
-            self.switch(time, sink);
+            self.switch(time, head, sink);
             return;
         }
         let framing = match length {
@@ -330,8 +340,19 @@ impl Http1 {
     }
 
     /// From here on the connection carries another protocol.
-    fn switch(&mut self, time: BootTime, sink: &mut impl ExchangeSink) {
+    fn switch(&mut self, time: BootTime, head: ResponseHead, sink: &mut impl ExchangeSink) {
         self.verdict = Verdict::Switched;
+        let clean = matches!(self.request.state, State::Start) && self.open.len() == 1;
+        self.switched = self.open.front().map(|e| {
+            Box::new(Switched {
+                id: e.id,
+                wanted: e.wanted,
+                headers: head.headers,
+                clean,
+                time,
+                rest: Vec::new(),
+            })
+        });
         self.end_request(time, Defects::NONE, sink);
         self.end_response(time, Defects::NONE, true, sink);
         self.end_all(time, false, Defects::RESPONSE_CUT, sink);

@@ -9,9 +9,13 @@ mod answer;
 mod content;
 mod error;
 mod request;
+mod socket;
+mod socket_task;
 mod stream;
 mod usage;
 
+#[cfg(test)]
+mod socket_tests;
 #[cfg(test)]
 mod stream_tests;
 #[cfg(test)]
@@ -27,6 +31,7 @@ use super::target::{Target, decode};
 use super::tasks::TaskStep;
 use super::text::Room;
 use crate::model::call::{Api, CallError, CallRequest, Operation};
+pub(super) use socket::Inference;
 use stream::GenerationStream;
 
 /// Whoever speaks it and is not known by the host.

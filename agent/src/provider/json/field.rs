@@ -82,6 +82,14 @@ pub fn take_string(object: &mut Object, key: &str) -> Option<String> {
     }
 }
 
+/// Takes an object out.
+pub fn take_object(object: &mut Object, key: &str) -> Option<Object> {
+    match object.get_mut(key)? {
+        Value::Object(o) => Some(std::mem::take(o)),
+        _ => None,
+    }
+}
+
 /// Takes a list out.
 pub fn take_list(object: &mut Object, key: &str) -> Option<Vec<Value>> {
     match object.get_mut(key)? {
