@@ -9,13 +9,18 @@
 //! The header blocks of HTTP/2 are compressed, and one byte of them that is changed changes what
 //! the next ones mean. So of a connection that carries it nothing is recorded after its preface,
 //! nor anything that is not text of one of which it is not known that it carries HTTP/1.
+//!
+//! The same holds for WebSocket: what clients send is masked, messages may be compressed, and
+//! sessions hold secrets in their JSON. Of a connection that was switched to another protocol
+//! nothing is recorded after the head that says so; what lies behind it in the same record is
+//! blanked.
 
 use std::collections::HashMap;
 
 use crate::model::event::{ConnectionId, Data, Direction};
 
 /// Headers whose value is a secret, in lower case with their colon.
-const HEADERS: [&[u8]; 14] = [
+const HEADERS: [&[u8]; 15] = [
     b"authorization:",
     b"proxy-authorization:",
     b"api-key:",
@@ -30,10 +35,11 @@ const HEADERS: [&[u8]; 14] = [
     b"ocp-apim-subscription-key:",
     b"x-functions-key:",
     b"x-csrf-token:",
+    b"sec-websocket-protocol:",
 ];
 
 /// Query parameters whose value is a secret, in lower case with their equals sign.
-const PARAMETERS: [&[u8]; 10] = [
+const PARAMETERS: [&[u8]; 11] = [
     b"key=",
     b"api_key=",
     b"api-key=",
@@ -44,6 +50,7 @@ const PARAMETERS: [&[u8]; 10] = [
     b"signature=",
     b"password=",
     b"secret=",
+    b"client_secret=",
 ];
 
 /// What a client of HTTP/2 sends first; no secret is in it.
@@ -87,7 +94,29 @@ struct Stream {
     in_head: bool,
     /// Whether the line is empty so far.
     empty: bool,
+    /// It may be that of answers.
+    answers: bool,
+    /// In a status line: how much of it says that the protocol is switched.
+    switching: Switching,
 }
+
+/// Whether a head says that another protocol follows it (RFC 9110, section 15.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Switching {
+    No,
+    /// So many digits of its status are right.
+    Status(usize),
+    /// It does, and is not over.
+    Head,
+    /// It did.
+    Over,
+}
+
+/// The status that says so.
+const SWITCHING: [u8; DIGITS] = *b"101";
+
+/// How many digits it has.
+const DIGITS: usize = 3;
 
 impl Stream {
     const fn new(offset: u64) -> Self {
@@ -99,6 +128,8 @@ impl Stream {
             next: offset,
             in_head: offset == 0,
             empty: true,
+            answers: true,
+            switching: Switching::No,
         }
     }
 
@@ -106,6 +137,12 @@ impl Stream {
         if self.empty {
             self.in_head = false;
         }
+        self.switching = match self.switching {
+            Switching::Head if self.empty => Switching::Over,
+            Switching::Head | Switching::Status(DIGITS) => Switching::Head,
+            Switching::Over => Switching::Over,
+            _ => Switching::No,
+        };
         self.state = State::Start;
         self.len = 0;
         self.query = false;
@@ -114,6 +151,10 @@ impl Stream {
 
     fn feed(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
+            if self.switching == Switching::Over {
+                *byte = BLANK;
+                continue;
+            }
             match *byte {
                 b'\n' => {
                     self.new_line();
@@ -143,9 +184,15 @@ impl Stream {
                         };
                         self.len = 0;
                     } else if matches!(*byte, b' ' | b'\t') || self.len == LONGEST {
+                        if self.answers && self.in_head && self.word().starts_with(b"http/1.") {
+                            self.switching = Switching::Status(0);
+                        }
                         self.state = State::Line;
                         self.len = 0;
                     }
+                }
+                State::Line if matches!(self.switching, Switching::Status(_)) => {
+                    self.switching = self.switching.after(*byte);
                 }
                 State::Line => match *byte {
                     b'?' => {
@@ -193,6 +240,21 @@ impl Stream {
     }
 }
 
+impl Switching {
+    /// After another byte of the status line.
+    fn after(self, byte: u8) -> Self {
+        let Self::Status(seen) = self else {
+            return self;
+        };
+        match byte {
+            b' ' | b'\t' if seen == 0 => self,
+            b' ' | b'\t' if seen == DIGITS => Self::Head,
+            _ if SWITCHING.get(seen) == Some(&byte) => Self::Status(seen + 1),
+            _ => Self::No,
+        }
+    }
+}
+
 /// What a connection carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Carries {
@@ -200,8 +262,13 @@ enum Carries {
     Unknown,
     /// Not known; it began, in this direction, with what may become a head or HTTP/2's preface.
     Beginning(Direction, Beginning),
-    Http1,
+    /// Requests go this way.
+    Http1(Direction),
     Http2,
+    /// What followed upon HTTP/1.
+    Switched,
+    /// Not known, but it may be a WebSocket.
+    Frames,
 }
 
 /// The first bytes of a connection, as many as tell what it carries: a head's first word, or the
@@ -232,7 +299,7 @@ impl Beginning {
         } else if HTTP2_PREFACE.starts_with(seen) || may_become_head(seen) {
             Carries::Beginning(direction, self)
         } else if looks_like_head(seen) {
-            Carries::Http1
+            Carries::http1(direction, seen)
         } else {
             Carries::Unknown
         }
@@ -243,16 +310,28 @@ impl Carries {
     /// What it is after a record.
     fn after(self, d: &Data<'_>, bytes: &[u8]) -> Self {
         match self {
-            Self::Http1 | Self::Http2 => self,
+            Self::Http1(_) | Self::Http2 | Self::Switched => self,
             _ if looks_like_frame(bytes) => Self::Http2,
+            _ if looks_like_message(bytes) => Self::Frames,
+            Self::Frames if looks_like_head(bytes) => Self::http1(d.direction, bytes),
+            Self::Frames => self,
             Self::Beginning(direction, begun) if direction == d.direction => {
                 begun.with(direction, bytes)
             }
             Self::Beginning(..) => self,
             Self::Unknown if d.offset == 0 => Beginning::new().with(d.direction, bytes),
-            Self::Unknown if looks_like_head(bytes) => Self::Http1,
+            Self::Unknown if looks_like_head(bytes) => Self::http1(d.direction, bytes),
             Self::Unknown => self,
         }
+    }
+
+    /// By a head that goes in a direction.
+    fn http1(direction: Direction, head: &[u8]) -> Self {
+        let answers = head.starts_with(b"HTTP/");
+        Self::Http1(match (direction, answers) {
+            (Direction::Write, false) | (Direction::Read, true) => Direction::Write,
+            (Direction::Read, false) | (Direction::Write, true) => Direction::Read,
+        })
     }
 }
 
@@ -276,14 +355,17 @@ impl Scrubber {
         *carries = carries.after(d, bytes);
         let text = |b: &u8| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..);
         match carries {
-            Carries::Http2 => return false,
+            Carries::Http2 | Carries::Switched | Carries::Frames => return false,
             Carries::Unknown if !bytes.iter().all(text) => return false,
             _ => {}
         }
+        // Only an answer switches.
+        let answers = *carries != Carries::Http1(d.direction);
         let stream = self
             .streams
             .entry((d.connection, d.direction))
             .or_insert_with(|| Stream::new(d.offset));
+        stream.answers = answers;
         if d.offset != stream.next {
             stream.gap();
         } else if looks_like_head(bytes) {
@@ -293,6 +375,9 @@ impl Scrubber {
         }
         stream.next = d.offset.wrapping_add(bytes.len() as u64);
         stream.feed(bytes);
+        if stream.switching == Switching::Over {
+            self.connections.insert(d.connection, Carries::Switched);
+        }
         true
     }
 
@@ -314,6 +399,11 @@ impl Scrubber {
 /// most, a known type, a stream without the reserved bit.
 fn looks_like_frame(bytes: &[u8]) -> bool {
     matches!(bytes, [0, 0..=0x40, _, 0..=9, _, 0..=0x7f, ..])
+}
+
+/// Whether these bytes begin like a frame of WebSocket (RFC 6455, section 5.2) and like no text.
+fn looks_like_message(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x81 | 0x82 | 0x88..=0x8a | 0xc1, ..])
 }
 
 /// Longest method that is recognised.
@@ -472,5 +562,50 @@ mod tests {
             (read, 20, SETTINGS),
         ]);
         assert_eq!(got, [true; 4]);
+    }
+
+    #[test]
+    fn of_another_protocol_nothing_is_recorded_after_the_switch() {
+        const REQUEST: &[u8] = b"GET /v1/realtime?model=m&client_secret=ek HTTP/1.1\r\nHost: h\r\n\
+            Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.ek\r\n\r\n";
+        const BLANKED: &[u8] = b"GET /v1/realtime?model=m&client_secret=** HTTP/1.1\r\nHost: h\r\n\
+            Sec-WebSocket-Protocol:*************************************\r\n\r\n";
+        const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+        const FRAME: &[u8] = b"\x81\x20{\"client_secret\":\"ek_1\"}\n\nmore";
+        let (write, read) = (Direction::Write, Direction::Read);
+        let whole = [HEAD, FRAME].concat();
+        for at in 1..whole.len() {
+            let mut scrubber = Scrubber::default();
+            let mut record = |direction, offset, bytes: &[u8]| {
+                let mut bytes = bytes.to_vec();
+                let data = Data {
+                    direction,
+                    ..super::tests::at(offset)
+                };
+                scrubber.data(&data, &mut bytes).then_some(bytes)
+            };
+            let request = record(write, 0, REQUEST).unwrap();
+            assert_eq!(text(&request), text(BLANKED));
+            let (a, b) = whole.split_at(at);
+            let mut kept = record(read, 0, a).unwrap();
+            if let Some(more) = record(read, at as u64, b) {
+                kept.extend(more);
+            }
+            let (head, rest) = kept.split_at(HEAD.len());
+            assert_eq!(text(head), text(HEAD));
+            assert!(rest.iter().all(|b| *b == b'*'), "{at}");
+            assert_eq!(record(write, 300, b"\x81\x85abcdtext"), None);
+            assert_eq!(record(read, 300, b"HTTP/1.1 200 OK\r\n\r\n"), None);
+        }
+        // Other answers are as they were.
+        let answer = b"HTTP/1.1 1010 No\r\nA: b\r\n\r\nHTTP/1.1 101 said in a body\r\n\r\nmore";
+        assert_eq!(text(&scrub(&[answer])), text(answer));
+        // Of one that was there before: not what may be a message, nor what follows it.
+        let got = recorded(&[
+            (read, 0, b"\x81\x5c{\"client_secret\""),
+            (read, 20, b":\"ek_1\"}"),
+            (write, 0, b"GET / HTTP/1.1\r\n\r\n"),
+        ]);
+        assert_eq!(got, [false, false, true]);
     }
 }
