@@ -1,5 +1,5 @@
-//! The pure pipeline on records as the kernel writes them: decoding, reassembly, HTTP/1 and HTTP/2,
-//! SSE, provider, spans. One core. `cargo xtask bench pipeline` runs it.
+//! The pure pipeline on records as the kernel writes them: decoding, reassembly, HTTP/1, HTTP/2 and
+//! WebSocket, SSE, provider, spans. One core. `cargo xtask bench pipeline` runs it.
 
 #![allow(missing_docs, reason = "criterion's macros make items without")]
 
@@ -224,6 +224,82 @@ fn http2(stream: bool) -> (Vec<(Direction, Vec<u8>)>, Exchange) {
     (start, Exchange { records })
 }
 
+/// A frame of WebSocket, masked when it is the client's.
+fn ws_frame(client: bool, first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = if client { 0x80 } else { 0 };
+    let mut frame = vec![first];
+    if payload.len() < 126 {
+        frame.push(mask | payload.len() as u8);
+    } else {
+        frame.push(mask | 126);
+        frame.extend((payload.len() as u16).to_be_bytes());
+    }
+    let key = [0x12, 0x34, 0x56, 0x78];
+    if client {
+        frame.extend(key);
+        frame.extend(payload.iter().zip(key.iter().cycle()).map(|(b, k)| b ^ k));
+    } else {
+        frame.extend(payload);
+    }
+    frame
+}
+
+/// A response of the Realtime API with as many chunks as the streamed call has, with the first
+/// records of the connection. Compressed, each message stands for itself, so that it can be sent
+/// again.
+fn websocket(compressed: bool) -> (Vec<(Direction, Vec<u8>)>, Exchange) {
+    let agreed = if compressed {
+        "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
+    } else {
+        ""
+    };
+    let request = b"GET /v1/realtime?model=gpt-realtime HTTP/1.1\r\nHost: api.openai.com\r\n\
+        Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let answer = format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n{agreed}\r\n");
+    let start = vec![
+        (Direction::Write, request.to_vec()),
+        (Direction::Read, answer.into_bytes()),
+    ];
+    let message = |direction, text: &str| {
+        let client = direction == Direction::Write;
+        let frame = if compressed {
+            let mut state = flate2::Compress::new(flate2::Compression::default(), false);
+            let mut out = Vec::with_capacity(text.len() + 64);
+            let flush = flate2::FlushCompress::Sync;
+            let done = state.compress_vec(text.as_bytes(), &mut out, flush);
+            assert!(done.is_ok() && out.ends_with(&[0, 0, 0xff, 0xff]));
+            out.truncate(out.len() - 4);
+            ws_frame(client, 0xc1, &out)
+        } else {
+            ws_frame(client, 0x81, text.as_bytes())
+        };
+        (direction, frame)
+    };
+    let item = format!(
+        r#"{{"type":"conversation.item.create","item":{{"type":"message","role":"user","content":[{{"type":"input_text","text":"{}"}}]}}}}"#,
+        "Tell me about the weather in Hangzhou. ".repeat(48)
+    );
+    let mut records = vec![
+        message(Direction::Write, &item),
+        message(Direction::Write, r#"{"type":"response.create"}"#),
+        message(
+            Direction::Read,
+            r#"{"type":"response.created","event_id":"event_1","response":{"object":"realtime.response","id":"resp_1","status":"in_progress","output":[],"conversation_id":"conv_1"}}"#,
+        ),
+    ];
+    for _ in 0..CHUNKS {
+        records.push(message(
+            Direction::Read,
+            r#"{"type":"response.output_text.delta","event_id":"event_9876543210","response_id":"resp_1","item_id":"item_9876543210","output_index":0,"content_index":0,"delta":" sunny"}"#,
+        ));
+    }
+    records.push(message(
+        Direction::Read,
+        r#"{"type":"response.done","event_id":"event_2","response":{"object":"realtime.response","id":"resp_1","status":"completed","output":[{"id":"item_1","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"It is sunny."}]}],"conversation_id":"conv_1","usage":{"total_tokens":180,"input_tokens":100,"output_tokens":80,"input_token_details":{"text_tokens":100,"audio_tokens":0},"output_token_details":{"text_tokens":80,"audio_tokens":0}}}}"#,
+    ));
+    (start, Exchange { records })
+}
+
 /// Feeds exchanges, one after the other on one connection, as raw records.
 struct Feed {
     pipeline: Pipeline,
@@ -305,6 +381,25 @@ impl Feed {
         }
     }
 
+    /// Over WebSocket.
+    fn websocket(compressed: bool) -> Self {
+        let (start, exchange) = websocket(compressed);
+        let mut feed = Self::new(Exchange { records: start });
+        feed.once();
+        let Self {
+            pipeline,
+            offsets,
+            time,
+            ..
+        } = feed;
+        Self {
+            pipeline,
+            offsets,
+            time,
+            ..Self::new(exchange)
+        }
+    }
+
     /// One exchange; gives the number of spans, which must be one.
     fn once(&mut self) -> usize {
         for ((direction, bytes), record) in self.exchange.records.iter().zip(&mut self.record) {
@@ -370,6 +465,13 @@ fn calls(c: &mut Criterion) {
     group.bench_function("streamed_chunk_http2", |b| {
         b.iter(|| assert_eq!(feed.once(), 1));
     });
+    for (name, compressed) in [
+        ("streamed_chunk_websocket", false),
+        ("streamed_chunk_websocket_compressed", true),
+    ] {
+        let mut feed = Feed::websocket(compressed);
+        group.bench_function(name, |b| b.iter(|| assert_eq!(feed.once(), 1)));
+    }
     group.finish();
 }
 

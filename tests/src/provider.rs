@@ -42,6 +42,21 @@ impl Provider {
         Self::start_with(temp, &python, &program, "provider", &["--http2"]).map(Some)
     }
 
+    /// The stand-in for the APIs that are spoken over WebSocket.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_websocket(temp: &Temp, plain: bool) -> Result<Option<Self>> {
+        let Some(python) = need::environment("websocket")? else {
+            return Ok(None);
+        };
+        let program = programs().join("websocket_provider.py");
+        let options: &[&str] = if plain { &["--plain"] } else { &[] };
+        let provider = Self::start_with(temp, &python, &program, "websocket-provider", options)?;
+        Ok(Some(Self { plain, ..provider }))
+    }
+
     /// The same without TLS.
     ///
     /// # Errors

@@ -52,6 +52,15 @@ impl Scene {
         Self::with(|temp| Provider::start_served(temp, server, plain))
     }
 
+    /// The same with a provider that speaks WebSocket, with or without TLS.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scene::new`].
+    pub fn websocket(plain: bool) -> Result<Option<Self>> {
+        Self::with(|temp| Provider::start_websocket(temp, plain))
+    }
+
     fn with(start: impl FnOnce(&Temp) -> Result<Option<Provider>>) -> Result<Option<Self>> {
         if need::root()?.is_none() {
             return Ok(None);

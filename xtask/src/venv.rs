@@ -28,7 +28,7 @@ pub(crate) struct Environment {
 }
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 12] = [
+pub(crate) const TESTS: [Environment; 13] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -79,6 +79,19 @@ pub(crate) const TESTS: [Environment; 12] = [
         "http2",
         Python::Version((3, 12)),
         &["openai", "httpx[http2,brotli,zstd]", "uvloop"],
+    ),
+    // WebSocket: the SDKs that speak it, and the packages that they and others do it with.
+    environment(
+        "websocket",
+        Python::Version((3, 12)),
+        &[
+            "openai[realtime]",
+            "websockets",
+            "aiohttp",
+            "websocket-client",
+            "dashscope",
+            "uvloop",
+        ],
     ),
     // The newest SDK that each Python takes.
     environment("py38", Python::Version((3, 8)), &["openai"]),
