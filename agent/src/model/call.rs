@@ -347,7 +347,8 @@ pub struct CallError {
 /// What a retry of the same call can be told by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryHint {
-    /// Which attempt of the call this was, from 0 (`x-stainless-retry-count`).
+    /// Which attempt of the call this was, from 0 (`x-stainless-retry-count`, Amazon's
+    /// `amz-sdk-request`).
     pub attempt: u32,
     /// Whether the client may try again after this outcome, by the SDK's own rules.
     pub may_retry: bool,

@@ -12,6 +12,7 @@ pub const MAX_KEPT: usize = 64;
 /// Names that the agent has a use for: lower case, sorted.
 const KEPT: &[&str] = &[
     "accept",
+    "amz-sdk-request",
     "anthropic-beta",
     "anthropic-version",
     "api-version",

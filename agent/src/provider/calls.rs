@@ -207,9 +207,9 @@ impl Calls {
             (Some(TaskStep::Cancel(_)), _) | (Some(_), None) => self.counters.not_calls += 1,
             (step, Some(task)) if follows && !task.over => {
                 call.polls = u32::from(step.is_some());
-                let evicted = self.tasks.hold(task, call);
-                self.counters.tasks_evicted += u64::from(evicted.is_some());
-                self.tell(evicted);
+                let gone = self.tasks.hold(task, call);
+                self.counters.tasks_evicted += u64::from(gone.evicted.is_some());
+                self.tell(gone.same.into_iter().chain(gone.evicted));
             }
             (step, _) => {
                 call.polls = u32::from(step.is_some());
@@ -234,7 +234,7 @@ fn model_call(
 ) -> ModelCall {
     let retry = open.attempt.map(|attempt| RetryHint {
         attempt,
-        may_retry: outcome.may_retry,
+        may_retry: outcome.may_retry && !open.last,
         within: outcome.within,
         fingerprint: open.fingerprint,
     });

@@ -54,7 +54,7 @@ pub use tasks::{MAX_TASKS, TASK_PATIENCE};
 use providers::SHAPES;
 
 /// Request headers that this stage reads whatever the provider, in lower case.
-const REQUEST_HEADERS: [&str; 2] = ["traceparent", "x-stainless-retry-count"];
+const REQUEST_HEADERS: [&str; 3] = ["amz-sdk-request", "traceparent", "x-stainless-retry-count"];
 
 /// Response headers that this stage reads whatever the provider, in lower case.
 const RESPONSE_HEADERS: [&str; 3] = ["retry-after", "retry-after-ms", "x-should-retry"];

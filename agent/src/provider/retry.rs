@@ -1,5 +1,9 @@
 //! Whether and when the client will send a failed request again, by the rules of the `openai`
-//! library, and how the attempts of one call are told to be the same.
+//! library, and how the attempts of one call are told to be the same. Amazon's libraries follow
+//! nearly the same rules: they pause for no more than eight seconds, and say when they give up.
+//!
+//! Source of the latter: botocore 1.44, `retryhandler.py`, `data/_retry.json`, and
+//! `handlers.py` (`add_retry_headers`).
 
 use super::body::Body;
 use super::hash::Hasher;
@@ -13,9 +17,28 @@ const OWN_PAUSE: u64 = 11 * SECOND;
 /// The library does not follow a `retry-after` of more than a minute.
 const MOST: u64 = 61 * SECOND;
 
-/// Which attempt a request is, if its client counts.
+/// Which attempt a request is, from 0, if its client counts.
 pub(super) fn attempt(headers: &Headers) -> Option<u32> {
-    headers.get("x-stainless-retry-count")?.trim().parse().ok()
+    match headers.get("x-stainless-retry-count") {
+        Some(count) => count.trim().parse().ok(),
+        None => amazons(headers, "attempt")?.checked_sub(1),
+    }
+}
+
+/// Whether the client says that it will not try again whatever comes.
+pub(super) fn is_last(headers: &Headers) -> bool {
+    let most = amazons(headers, "max");
+    most.is_some_and(|most| amazons(headers, "attempt").is_some_and(|n| n >= most))
+}
+
+/// A number of `amz-sdk-request: attempt=1; max=5`.
+fn amazons(headers: &Headers, key: &str) -> Option<u32> {
+    let mut pairs = headers
+        .get("amz-sdk-request")?
+        .split(';')
+        .filter_map(|p| p.split_once('='));
+    let (_, value) = pairs.find(|(name, _)| name.trim() == key)?;
+    value.trim().parse().ok()
 }
 
 /// Whether the library tries again after an answer with this status.
@@ -114,5 +137,24 @@ mod tests {
         assert_eq!(within(Some(&headers("retry-after", "500"))), OWN_PAUSE);
         assert_eq!(attempt(&headers("x-stainless-retry-count", "2")), Some(2));
         assert_eq!(attempt(&headers("x-stainless-retry-count", "x")), None);
+    }
+
+    #[test]
+    fn amazons_header() {
+        for (value, number, last) in [
+            ("attempt=1", Some(0), false),
+            ("attempt=2; max=5", Some(1), false),
+            ("ttl=20260101T000000Z; attempt=5; max=5", Some(4), true),
+            ("attempt=6;max=5", Some(5), true),
+            ("max=5", None, false),
+            ("attempt=0; max=0", None, true),
+            ("attempt=; max=", None, false),
+            ("attempt=99999999999", None, false),
+            ("", None, false),
+        ] {
+            let h = headers("amz-sdk-request", value);
+            assert_eq!((attempt(&h), is_last(&h)), (number, last), "{value}");
+        }
+        assert!(!is_last(&headers("x-stainless-retry-count", "2")));
     }
 }

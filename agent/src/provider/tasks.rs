@@ -48,19 +48,29 @@ struct Held {
     last: BootTime,
 }
 
+/// Calls that go for another.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    pub(super) same: Option<ModelCall>,
+    pub(super) evicted: Option<ModelCall>,
+}
+
 impl Tasks {
     /// Whether a step is one of a task that is followed.
     pub(super) fn knows(&self, pid: u32, step: &TaskStep) -> bool {
         self.held.contains_key(&(pid, step.id().to_owned()))
     }
 
-    /// Takes a call whose answer is a task that goes on. Gives the one that must go for it.
-    pub(super) fn hold(&mut self, task: Task, call: ModelCall) -> Option<ModelCall> {
-        let evicted = (self.held.len() >= MAX_TASKS).then(|| self.oldest());
-        let last = call.end;
+    /// Takes a call whose answer is a task that goes on. Gives the ones that must go for it: one
+    /// of the same id, after which nobody can ask any more, and one that is too many.
+    pub(super) fn hold(&mut self, task: Task, call: ModelCall) -> Replaced {
         let key = (call.connection.pid, task.id);
+        let same = self.held.remove(&key).map(|h| h.call);
+        let full = self.held.len() >= MAX_TASKS;
+        let evicted = full.then(|| self.oldest()).flatten();
+        let last = call.end;
         self.held.insert(key, Held { call, last });
-        evicted.flatten()
+        Replaced { same, evicted }
     }
 
     fn oldest(&mut self) -> Option<ModelCall> {

@@ -362,3 +362,27 @@ fn any_host() {
         document(&post("/proxy/model/m/converse", "gw", BODY), 200, "{}").unwrap();
     assert_eq!(call.provider, "aws.bedrock");
 }
+
+#[test]
+fn attempts_are_told_by_amazons_header() {
+    for (value, attempt, may_retry) in [
+        ("attempt=1", 0, true),
+        ("attempt=3; max=4", 2, true),
+        ("attempt=4; max=4", 3, false),
+    ] {
+        let mut scene = Scene::default();
+        let headers = [("amz-sdk-request", value)];
+        let asked = Asked {
+            headers: &headers,
+            ..PLAIN
+        };
+        assert!(scene.ask(&asked));
+        scene.head(503, &[]);
+        let retry = scene.end(Defects::NONE).pop().unwrap().retry.unwrap();
+        assert_eq!(
+            (retry.attempt, retry.may_retry),
+            (attempt, may_retry),
+            "{value}"
+        );
+    }
+}

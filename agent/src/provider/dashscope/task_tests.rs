@@ -215,3 +215,14 @@ fn a_cut_poll_does_not_end_it() {
     let call = only(scene.document(&POLL, 200, &answer("SUCCEEDED", "")));
     assert_eq!(call.polls, 2);
 }
+
+#[test]
+fn a_task_of_the_same_id_takes_the_place_of_none_unsaid() {
+    let mut scene = Scene::default();
+    created(&mut scene);
+    let first = only(scene.document(&CREATE, 200, &answer("PENDING", "")));
+    assert_eq!((first.start, first.polls), (BootTime(1000), 0));
+    let second = only(scene.document(&POLL, 200, &answer("SUCCEEDED", "")));
+    assert_eq!((second.start, second.polls), (BootTime(2000), 1));
+    assert_eq!(scene.calls.counters().tasks_evicted, 0);
+}
