@@ -28,7 +28,7 @@ pub(crate) struct Environment {
 }
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 13] = [
+pub(crate) const TESTS: [Environment; 14] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -91,6 +91,23 @@ pub(crate) const TESTS: [Environment; 13] = [
             "websocket-client",
             "dashscope",
             "uvloop",
+        ],
+    ),
+    // The newest packages of other providers.
+    environment(
+        "packages",
+        Python::Version((3, 12)),
+        &[
+            "anthropic",
+            "boto3",
+            "cohere",
+            "dashscope",
+            "aiohttp",
+            "certifi",
+            "google-genai",
+            "mistralai",
+            "ollama",
+            "httpx",
         ],
     ),
     // The newest SDK that each Python takes.

@@ -97,14 +97,7 @@ fn run() -> Result<bool> {
             }
             let begun = Instant::now();
             let name = package.environment;
-            let run = replayed::run(
-                &lab,
-                &server,
-                *package,
-                http,
-                &options.encodings,
-                recordings,
-            );
+            let run = replayed::run(&server, *package, http, &options.encodings, recordings);
             let run = run.with_context(|| format!("{name}, HTTP/{}", http.name()))?;
             let Some(run) = run else {
                 missing.push(name.to_owned());

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
+use flate2::Crc;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use serde_yaml_ng::Value as Yaml;
@@ -121,7 +122,7 @@ fn exchange(y: &Yaml) -> Result<Exchange> {
         response: if encoding == "gzip" {
             gunzip(body)
         } else if header(&response_headers, "content-type").contains("amazon.eventstream") {
-            binary(&body).unwrap_or(body)
+            binary(&body).unwrap_or_else(|| framed(&body))
         } else {
             body
         },
@@ -166,6 +167,45 @@ fn binary(body: &[u8]) -> Option<Vec<u8>> {
     base64::engine::general_purpose::STANDARD
         .decode(digits)
         .ok()
+}
+
+/// Amazon's frames of what is written as text: a line for each, its event before its payload.
+fn framed(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for line in String::from_utf8_lossy(text).lines() {
+        let (event, payload) = line.split_once(' ').unwrap_or((line, ""));
+        let headers = [
+            (":event-type", event),
+            (":content-type", "application/json"),
+            (":message-type", "event"),
+        ];
+        let mut head = Vec::new();
+        for (name, value) in headers {
+            let length = u16::try_from(value.len()).unwrap_or_default();
+            head.push(u8::try_from(name.len()).unwrap_or_default());
+            head.extend(name.bytes());
+            // A string.
+            head.push(7);
+            head.extend(length.to_be_bytes());
+            head.extend(value.bytes());
+        }
+        let size = |n: usize| u32::try_from(n).unwrap_or_default().to_be_bytes();
+        let mut frame = Vec::new();
+        frame.extend(size(head.len() + payload.len() + 16));
+        frame.extend(size(head.len()));
+        frame.extend(checksum(&frame));
+        frame.extend(head);
+        frame.extend(payload.bytes());
+        frame.extend(checksum(&frame));
+        out.extend(frame);
+    }
+    out
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 4] {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum().to_be_bytes()
 }
 
 /// What was compressed; recordings have it as such, or decoded.

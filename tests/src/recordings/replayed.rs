@@ -3,17 +3,18 @@
 use super::packages::{Http, Package};
 use super::pairing::pair;
 use super::server::{Encoding, Server};
-use super::{Exchange, Lab, Peer, Report, Seen, lab};
+use super::{Exchange, Lab, Peer, Report, Seen, cassette, lab};
 use crate::temp::Temp;
 use crate::{Process, agent, need, programs};
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long sending them may take.
-const SENDING: Duration = Duration::from_secs(1800);
+/// How long sending them may take: more than four thousand requests, on a machine that is busy.
+const SENDING: Duration = Duration::from_secs(7200);
 
 /// A recording, and what a peer reported of it.
 #[derive(Clone, Debug)]
@@ -37,6 +38,20 @@ impl Recording {
             name: lab::below(file).to_owned(),
             exchanges: lab.exchanges(file)?,
             peer: listed.then(|| lab.peer(file)).transpose()?,
+        })
+    }
+
+    /// Reads one of our own.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn own(file: &Path) -> Result<Self> {
+        let name = file.file_name().unwrap_or_default();
+        Ok(Self {
+            name: name.to_string_lossy().into_owned(),
+            exchanges: cassette::load(file)?,
+            peer: None,
         })
     }
 }
@@ -76,7 +91,6 @@ pub struct Replayed {
 ///
 /// When something does not run as it should; a wrong span is none of that.
 pub fn run(
-    lab: &Lab,
     server: &Server,
     package: Package,
     http: Http,
@@ -92,13 +106,13 @@ pub fn run(
         temp.file("out.json"),
         temp.file("spans.jsonl"),
     );
-    std::fs::write(&plan, plan_of(encodings, recordings).to_string())?;
+    std::fs::write(&plan, planned(encodings, recordings).to_string())?;
     let mut command = agent::command(&["trace", "--format", "json", "--output"])?;
     command.arg(&output).arg("--").arg(python);
     command.args(["-W", "ignore"]);
     command.arg(programs().join("replay/drive.py"));
     command.arg("--plan").arg(&plan).arg("--out").arg(&out);
-    command.arg("--ca").arg(lab.home().join("certs/ca.pem"));
+    command.arg("--ca").arg(&server.authority);
     command.args(["--sender", package.sender]);
     command.args(["--tls-port", &server.port.to_string()]);
     command.args(["--control", &server.control.to_string()]);
@@ -141,8 +155,9 @@ pub fn run(
     }))
 }
 
-/// What the driver is to send.
-fn plan_of(encodings: &[Encoding], recordings: &[Recording]) -> Value {
+/// What the driver is to send, and what it is answered.
+#[must_use]
+pub fn planned(encodings: &[Encoding], recordings: &[Recording]) -> Value {
     let list: Vec<Value> = recordings
         .iter()
         .map(|r| {
@@ -156,6 +171,8 @@ fn plan_of(encodings: &[Encoding], recordings: &[Recording]) -> Value {
                     "headers": x.request_headers,
                     "body": STANDARD.encode(&x.request),
                     "status": x.status,
+                    "answer_headers": x.response_headers,
+                    "answer": STANDARD.encode(&x.response),
                     "streams": x.streams(),
                 })
             });

@@ -1,11 +1,12 @@
 //! The lab's server, which answers what was recorded.
 
-use super::Lab;
-use crate::Process;
+use super::{Lab, Recording, replayed};
 use crate::temp::Temp;
+use crate::{Process, need, programs};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
 use std::time::Duration;
@@ -86,6 +87,8 @@ pub struct Server {
     pub port: u16,
     /// Where it is told what to answer.
     pub control: u16,
+    /// What clients are to trust.
+    pub authority: PathBuf,
 }
 
 impl Server {
@@ -119,6 +122,41 @@ impl Server {
             _temp: temp,
             port,
             control,
+            authority: lab.home().join("certs/ca.pem"),
+        }))
+    }
+
+    /// Starts one that needs no lab, and answers what these recordings say.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_own(recordings: &[Recording]) -> Result<Option<Self>> {
+        let Some(python) = need::any_python()? else {
+            return Ok(None);
+        };
+        let temp = Temp::new()?;
+        let (plan, certs) = (temp.file("plan.json"), temp.file("certs"));
+        std::fs::create_dir(&certs)?;
+        std::fs::write(&plan, replayed::planned(&[], recordings).to_string())?;
+        let mut command = Command::new(python);
+        command.arg(programs().join("answers.py"));
+        command.arg("--plan").arg(&plan).arg("--dir").arg(&certs);
+        let mut process = Process::start(&mut command, &temp.file("server.err"))?;
+        let said = process.line()?;
+        let ports: Vec<u16> = said
+            .split_whitespace()
+            .filter_map(|p| p.parse().ok())
+            .collect();
+        let [port, control] = ports.as_slice() else {
+            anyhow::bail!("the server printed {said:?}: {}", process.complaints());
+        };
+        Ok(Some(Self {
+            port: *port,
+            control: *control,
+            authority: certs.join("ca.pem"),
+            _process: process,
+            _temp: temp,
         }))
     }
 }

@@ -2,13 +2,20 @@
 
 use super::{Must, text, tool_call};
 use crate::recordings::Exchange;
+use crate::recordings::cassette::events;
 use genspan::vocabulary::attr;
 use serde_json::{Value, json};
 
 pub(super) fn of(x: &Exchange) -> Option<Must> {
     let name = x.path.rsplit('/').next()?;
-    let model = name.strip_suffix(":generateContent")?;
-    let (asked, answer) = (x.asked(), x.answer());
+    let streams = name.ends_with(":streamGenerateContent");
+    let model = if streams {
+        name.strip_suffix(":streamGenerateContent")?
+    } else {
+        name.strip_suffix(":generateContent")?
+    };
+    let asked = x.asked();
+    let answer = if streams { merged(x) } else { x.answer() };
     let (config, usage) = (&asked["generationConfig"], &answer["usageMetadata"]);
     let sum = |keys: [&str; 2]| {
         let counts: Vec<i64> = keys.iter().filter_map(|k| usage[k].as_i64()).collect();
@@ -32,7 +39,7 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     ] {
         must.set(name, config.get(member).cloned());
     }
-    must.set(attr::REQUEST_STREAM, None);
+    must.set(attr::REQUEST_STREAM, streams.then_some(json!(true)));
     must.set(attr::RESPONSE_ID, answer.get("responseId").cloned());
     must.set(attr::RESPONSE_MODEL, answer.get("modelVersion").cloned());
     let candidates = answer["candidates"].as_array().cloned().unwrap_or_default();
@@ -61,6 +68,37 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     must.set(attr::ERROR_TYPE, answer.pointer("/error/status").cloned());
     must.output = Some(candidates.iter().map(parts).collect());
     Some(must)
+}
+
+/// The chunks of a stream as one answer: parts in their order, texts that follow each other joined,
+/// the rest as it came last.
+fn merged(x: &Exchange) -> Value {
+    let mut whole = json!({});
+    let mut parts: Vec<Value> = Vec::new();
+    for (_, data) in events(&x.response) {
+        let chunk: Value = serde_json::from_str(&data).unwrap_or_default();
+        let more = chunk.pointer("/candidates/0/content/parts");
+        for part in more.and_then(Value::as_array).into_iter().flatten() {
+            let joins = |last: &&mut Value| {
+                part["text"].is_string()
+                    && last["text"].is_string()
+                    && last["thought"] == part["thought"]
+            };
+            match parts.last_mut().filter(joins) {
+                Some(last) => {
+                    let before = last["text"].as_str().unwrap_or_default();
+                    let piece = part["text"].as_str().unwrap_or_default();
+                    last["text"] = json!(format!("{before}{piece}"));
+                }
+                None => parts.push(part.clone()),
+            }
+        }
+        for (name, value) in chunk.as_object().into_iter().flatten() {
+            whole[name] = value.clone();
+        }
+    }
+    whole["candidates"][0]["content"]["parts"] = json!(parts);
+    whole
 }
 
 fn parts(candidate: &Value) -> Vec<Value> {
