@@ -5,12 +5,13 @@ use crate::model::call::{CallProgress, CallRequest, CallResponse, ModelCall};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::{ExchangeId, RequestHead, ResponseHead, Role};
+use crate::model::propagated::Propagated;
+use crate::model::request::Begun;
 use crate::model::time::BootTime;
 use crate::model::websocket::{Ending, Message, Payload, Sender};
 use crate::provider::body::Body;
 use crate::provider::hosts;
 use crate::provider::json;
-use crate::provider::open::Begun;
 use crate::provider::response;
 use std::collections::HashMap;
 
@@ -25,7 +26,6 @@ const MAX_REFUSAL: usize = 16 << 10;
 struct Handshake {
     begun: Begun,
     route: Route,
-    traceparent: Option<String>,
     status: Option<u16>,
     request_id: Option<String>,
     body: Body,
@@ -40,7 +40,8 @@ struct Socket {
     /// `None` until a message says what it is, when the handshake was not seen.
     route: Option<Route>,
     session: Option<Box<dyn Session>>,
-    traceparent: Option<String>,
+    /// Trace context that the handshake carried.
+    propagated: Option<Propagated>,
     /// Messages so far, as long as none is known to be of the shape.
     foreign: Option<u32>,
     held: usize,
@@ -81,11 +82,10 @@ impl Sockets {
         let Some(route) = route(head, port) else {
             return;
         };
-        let id = begun.id;
+        let id = begun.exchange;
         let handshake = Handshake {
             begun,
             route,
-            traceparent: head.headers.get("traceparent").map(str::to_owned),
             status: None,
             request_id: None,
             body: Body::default(),
@@ -135,19 +135,14 @@ impl Sockets {
     pub(in crate::provider) fn opened(&mut self, id: ExchangeId, text_bytes: usize) -> bool {
         let accepted = self.accepted.take().filter(|(accepted, _)| *accepted == id);
         accepted.is_some_and(|(_, handshake)| {
-            let Handshake {
-                begun,
-                route,
-                traceparent,
-                ..
-            } = handshake;
+            let Handshake { begun, route, .. } = handshake;
             let session = route.shape.session(&route.found, text_bytes);
             let socket = Socket {
                 connection: begun.connection,
                 role: begun.role,
                 route: Some(route),
                 session: Some(session),
-                traceparent,
+                propagated: begun.propagated,
                 foreign: Some(0),
                 held: 0,
             };
@@ -168,7 +163,7 @@ impl Sockets {
             role,
             route: None,
             session: None,
-            traceparent: None,
+            propagated: None,
             foreign: Some(0),
             held: 0,
         };
@@ -331,7 +326,7 @@ impl Socket {
             error: turn.error,
             retry: None,
             polls: 0,
-            traceparent: self.traceparent.clone(),
+            propagated: self.propagated.clone(),
             defects: turn.defects,
         })
     }
@@ -358,7 +353,7 @@ impl Handshake {
             ..
         } = found;
         ModelCall {
-            exchange: self.begun.id,
+            exchange: self.begun.exchange,
             connection: self.begun.connection,
             role: self.begun.role,
             tid: self.begun.tid,
@@ -384,7 +379,7 @@ impl Handshake {
             error: Some(error),
             retry: None,
             polls: 0,
-            traceparent: self.traceparent,
+            propagated: self.begun.propagated,
             defects: defects.without(Defects::SERVER_ENDED),
         }
     }
