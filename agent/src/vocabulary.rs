@@ -203,8 +203,27 @@ pub mod attr {
     pub const OUTPUT_MESSAGES_COUNT: &str = "genspan.output.messages.count";
     /// Characters of content received, when the content is not told; ours.
     pub const OUTPUT_MESSAGES_CHARS: &str = "genspan.output.messages.chars";
+    /// Characters of a tool's arguments, when they are not told; ours.
+    pub const TOOL_CALL_ARGUMENTS_CHARS: &str = "genspan.tool.call.arguments.chars";
+    /// Characters of what a tool gave, when that is not told; ours.
+    pub const TOOL_CALL_RESULT_CHARS: &str = "genspan.tool.call.result.chars";
     /// Characters of instructions, when their content is not told; ours.
     pub const SYSTEM_INSTRUCTIONS_CHARS: &str = "genspan.system_instructions.chars";
+
+    /// Class of an exception, or what stands for it (exception conventions).
+    pub const EXCEPTION_TYPE: &str = "exception.type";
+    /// What an exception says (exception conventions).
+    pub const EXCEPTION_MESSAGE: &str = "exception.message";
+
+    /// Those that are JSON texts on spans and structured values in events (3).
+    pub const STRUCTURED: [&str; 6] = [
+        SYSTEM_INSTRUCTIONS,
+        INPUT_MESSAGES,
+        OUTPUT_MESSAGES,
+        TOOL_DEFINITIONS,
+        TOOL_CALL_ARGUMENTS,
+        TOOL_CALL_RESULT,
+    ];
 }
 
 /// Values of [`attr::OPERATION_NAME`] (1).
@@ -255,6 +274,11 @@ pub mod operation {
 pub mod event {
     /// Content of a call, as an event.
     pub const OPERATION_DETAILS: &str = "gen_ai.client.inference.operation.details";
+    /// Why a call failed, as an event.
+    pub const OPERATION_EXCEPTION: &str = "gen_ai.client.operation.exception";
+
+    /// All of them.
+    pub const ALL: [&str; 2] = [OPERATION_DETAILS, OPERATION_EXCEPTION];
 }
 
 /// Fields inside message JSON that the conventions do not have; ours.

@@ -5,11 +5,14 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Requests, each with its path.
+type Received = Vec<(String, Vec<u8>)>;
+
 /// The endpoint; it ends with the test.
 #[derive(Debug)]
 pub struct Collector {
     port: u16,
-    received: Arc<Mutex<Vec<u8>>>,
+    received: Arc<Mutex<Received>>,
 }
 
 impl Collector {
@@ -21,7 +24,7 @@ impl Collector {
     pub fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
-        let received = Arc::<Mutex<Vec<u8>>>::default();
+        let received = Arc::default();
         let kept = Arc::clone(&received);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -41,13 +44,21 @@ impl Collector {
     /// The bodies of all requests so far, one behind the other.
     #[must_use]
     pub fn received(&self) -> Vec<u8> {
+        self.received_at("")
+    }
+
+    /// The same of those to this path, `/v1/traces` for example.
+    #[must_use]
+    pub fn received_at(&self, path: &str) -> Vec<u8> {
         let received = self.received.lock();
-        received.unwrap_or_else(PoisonError::into_inner).clone()
+        let received = received.unwrap_or_else(PoisonError::into_inner);
+        let bodies = received.iter().filter(|(at, _)| at.starts_with(path));
+        bodies.flat_map(|(_, body)| body.clone()).collect()
     }
 }
 
 /// Answers requests until the connection ends.
-fn serve(mut stream: TcpStream, kept: &Mutex<Vec<u8>>) -> Option<()> {
+fn serve(mut stream: TcpStream, kept: &Mutex<Received>) -> Option<()> {
     let mut input = BufReader::new(stream.try_clone().ok()?);
     loop {
         let mut head = String::new();
@@ -63,7 +74,8 @@ fn serve(mut stream: TcpStream, kept: &Mutex<Vec<u8>>) -> Option<()> {
         let mut body = vec![0; length.parse().ok()?];
         input.read_exact(&mut body).ok()?;
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend_from_slice(&body);
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        kept.push((path.to_owned(), body));
         drop(kept);
         let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         stream.write_all(answer.as_bytes()).ok()?;

@@ -1,9 +1,9 @@
 //! What must not leave the agent: secrets that stand in what is said.
 
 use anyhow::Result;
-use genspan::vocabulary::attr;
+use genspan::vocabulary::{attr, event};
 use genspan_tests::otlp::Collector;
-use genspan_tests::{Agent, Scene, agent, need};
+use genspan_tests::{Agent, Client, Scene, agent, need};
 use serde_json::{Value, json};
 
 const SECRET: &str = concat!("sk-", "proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789");
@@ -97,6 +97,55 @@ fn secrets_in_prompts_and_answers_are_told_nowhere() -> Result<()> {
     Ok(())
 }
 
+/// Content goes as log records where the process says so, and as those alone.
+#[test]
+fn events_take_the_content_where_the_process_says_so() -> Result<()> {
+    let setting = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT";
+    for (value, on_spans) in [("event_only", false), ("SPAN_AND_EVENT", true)] {
+        let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+            return Ok(());
+        };
+        let collector = Collector::start()?;
+        let endpoint = collector.url();
+        let mut command = scene.live(&python, "client.py");
+        command.arg("stdlib").env(setting, value);
+        let mut client = Client::start(&mut command, &scene.next_log())?;
+        let options = ["--otlp-endpoint", &endpoint];
+        let agent = Agent::attach(&scene.temp, &[client.pid()], &options)?;
+        client.call(&chat(true))?;
+        client.call(
+            &json!({"do": "chat", "body": {"model": "error-404", "messages": [
+            {"role": "user", "content": "a word that stands out: zanzibar"}]}}),
+        )?;
+        let finished = agent.stop()?;
+        assert_eq!(
+            (finished.code, finished.spans.len()),
+            (0, 2),
+            "{}",
+            finished.log
+        );
+        for (span, names) in finished.spans.iter().zip([&event::ALL[..1], &event::ALL]) {
+            assert_eq!(!span.text(attr::INPUT_MESSAGES).is_empty(), on_spans);
+            let events = span.0["events"].as_array().unwrap();
+            let told: Vec<_> = events.iter().map(|e| e["name"].as_str().unwrap()).collect();
+            assert_eq!(told, names);
+            let content = events[0]["attributes"][attr::INPUT_MESSAGES]
+                .as_str()
+                .unwrap();
+            assert!(serde_json::from_str::<Value>(content)?.is_array());
+        }
+        let records = collector.received_at("/v1/logs");
+        let spans = collector.received_at("/v1/traces");
+        for name in event::ALL {
+            assert!(holds(&records, name) && !holds(&spans, name), "{name}");
+        }
+        assert!(holds(&records, "zanzibar") && holds(&records, "[redacted:openai_key]"));
+        assert_eq!(holds(&spans, "zanzibar"), on_spans);
+        assert!(!holds(&records, SECRET) && !holds(&spans, SECRET));
+    }
+    Ok(())
+}
+
 #[test]
 fn a_rule_that_cannot_be_is_wrong_usage() -> Result<()> {
     let Some(scene) = Scene::new()? else {
@@ -106,10 +155,25 @@ fn a_rule_that_cannot_be_is_wrong_usage() -> Result<()> {
         (["--redact", "mail"], "there is no rule `mail`"),
         (["--redact-pattern", "x=("], "no regular expression"),
         (["--redact-pattern", "(.)"], "write NAME=REGEX"),
+        (["--redact-path", "a.b"], "no JSON path"),
     ] {
         let arguments = ["replay", "none.rec", arguments[0], arguments[1]];
         let finished = agent::run(&scene.temp, &arguments)?;
         assert_eq!(finished.code, 2, "{}", finished.log);
+        assert!(finished.log.contains(word), "{}", finished.log);
+    }
+    let rules = scene.temp.file("rules.yaml");
+    std::fs::write(&rules, "rules:\n  - keys\n  - mail\n")?;
+    let rules = rules.to_string_lossy();
+    let recording = scene.temp.file("empty.rec");
+    std::fs::write(&recording, "")?;
+    let recording = recording.to_string_lossy();
+    let finished = agent::run(
+        &scene.temp,
+        &["replay", &recording, "--redact-file", &rules],
+    )?;
+    assert_eq!(finished.code, 1, "{}", finished.log);
+    for word in ["rules.yaml", "at line", "there is no rule `mail`"] {
         assert!(finished.log.contains(word), "{}", finished.log);
     }
     Ok(())

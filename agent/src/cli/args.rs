@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::redact::{Pattern, Selection};
+use crate::redact::{PathRule, Pattern, Selection};
 
 /// Traces the calls that Python processes make to language models, from the kernel: no change
 /// of their code, no restart, no SDK.
@@ -52,7 +52,7 @@ APSARA_APM_APP_TYPE (microservice, app, model),
 OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT (True, False, NO_CONTENT, SPAN_ONLY,
 EVENT_ONLY, SPAN_AND_EVENT), OTEL_INSTRUMENTATION_GENAI_MESSAGE_CONTENT_MAX_LENGTH and
 OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT. Of genspan's own environment: OTEL_EXPORTER_OTLP_*,
-OTEL_BSP_*, OTEL_METRICS_EXPORTER, OTEL_METRIC_EXPORT_INTERVAL,
+OTEL_BSP_*, OTEL_BLRP_*, OTEL_METRICS_EXPORTER, OTEL_LOGS_EXPORTER, OTEL_METRIC_EXPORT_INTERVAL,
 OTEL_SEMCONV_STABILITY_OPT_IN, NO_COLOR.";
 
 #[derive(Args, Debug)]
@@ -162,7 +162,7 @@ pub(super) struct SharedArgs {
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
 
-    /// Send spans and metrics to this OTLP endpoint as well
+    /// Send spans, events and metrics to this OTLP endpoint as well
     #[arg(long, value_name = "URL", help_heading = "Output")]
     pub(super) otlp_endpoint: Option<String>,
 
@@ -188,19 +188,28 @@ pub(super) struct SharedArgs {
     /// What is replaced by [redacted:RULE] wherever it is told: keys (of providers, clouds and
     /// services, tokens, private keys, passwords in URLs), pii (email, phone, credit_card), all,
     /// none, or single rules; docs/privacy.md lists them
+    /// [default: keys]
     #[arg(
         long,
         value_name = "RULE",
         value_delimiter = ',',
-        default_value = "keys",
         help_heading = "Content"
     )]
-    pub(super) redact: Vec<Selection>,
+    pub(super) redact: Option<Vec<Selection>>,
 
     /// A rule of your own: what the regular expression matches, or its group `secret`, in any
     /// text; may be given more than once
     #[arg(long, value_name = "NAME=REGEX", help_heading = "Content")]
     pub(super) redact_pattern: Vec<Pattern>,
+
+    /// A rule of your own: what the JSON path (RFC 9535) leads to in messages, tool arguments and
+    /// answers, as in $..password; may be given more than once
+    #[arg(long, value_name = "[NAME=]PATH", help_heading = "Content")]
+    pub(super) redact_path: Vec<PathRule>,
+
+    /// Take rules from a YAML file, beside those given here (docs/privacy.md)
+    #[arg(long, value_name = "FILE", help_heading = "Content")]
+    pub(super) redact_file: Option<PathBuf>,
 
     /// Spans for HTTP requests that are no model calls, made and served: the frame into which
     /// model calls hang

@@ -12,7 +12,7 @@ use crate::export::metrics::{MetricsExporter, Reader, Source};
 use crate::export::terminal::{Options, Terminal};
 use crate::metrics::Metrics;
 use crate::pipeline::{Limits, Settings};
-use crate::redact::{Redactor, RuleError, Rules};
+use crate::redact::{Redactor, Rules};
 use crate::vocabulary::Generation;
 
 /// Opens them.
@@ -86,12 +86,14 @@ fn unbuffered() -> anyhow::Result<File> {
 fn otlp(args: &SharedArgs, all: &mut FanOut) -> anyhow::Result<()> {
     use crate::export::otlp::{Config, Otlp};
     let env = |name: &str| std::env::var(name).ok();
-    let config = Config::resolve(
-        args.otlp_endpoint.as_deref(),
-        args.otlp_protocol.as_deref(),
-        &env,
-    )?;
-    if let Some(config) = config {
+    let (endpoint, protocol) = (args.otlp_endpoint.as_deref(), args.otlp_protocol.as_deref());
+    let events = Config::resolve_logs(endpoint, protocol, &env)?;
+    if let Some(mut config) = Config::resolve(endpoint, protocol, &env)? {
+        // They are log records; on spans they are told only if nobody takes those.
+        config.span_events = events.is_none();
+        all.push(Box::new(Otlp::start(config)?));
+    }
+    if let Some(config) = events {
         all.push(Box::new(Otlp::start(config)?));
     }
     Ok(())
@@ -152,12 +154,24 @@ fn metrics(args: &SharedArgs, all: &mut FanOut) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the command line says is to be redacted.
-pub(super) fn redactor(args: &SharedArgs) -> Result<Redactor, RuleError> {
-    Redactor::new(&Rules {
-        rules: args.redact.clone(),
-        patterns: args.redact_pattern.clone(),
-    })
+/// What the command line says is to be redacted, and the file that it names.
+pub(super) fn redactor(args: &SharedArgs) -> anyhow::Result<Redactor> {
+    let mut rules = match &args.redact_file {
+        Some(file) => {
+            let name = file.display();
+            let text = std::fs::read_to_string(file);
+            let text = text.with_context(|| format!("cannot read the rules in {name}"))?;
+            serde_yaml_ng::from_str(&text)
+                .with_context(|| format!("cannot use the rules in {name}"))?
+        }
+        None => Rules::default(),
+    };
+    if let Some(chosen) = &args.redact {
+        rules.rules.clone_from(chosen);
+    }
+    rules.patterns.extend(args.redact_pattern.iter().cloned());
+    rules.paths.extend(args.redact_path.iter().cloned());
+    Ok(Redactor::new(&rules)?)
 }
 
 /// What the command line sets of the stages.

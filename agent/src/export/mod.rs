@@ -36,11 +36,13 @@ pub enum ExportError {
         source: io::Error,
     },
     /// The remote end did not take everything in the time that was allowed.
-    #[error("{what}: {unsent} spans not delivered after {seconds:.1} s")]
+    #[error("{what}: {unsent} {items} not delivered after {seconds:.1} s")]
     Deadline {
         /// Which output.
         what: String,
-        /// Spans that were waiting at that moment.
+        /// What was waiting at that moment: spans, events.
+        items: &'static str,
+        /// How many of them.
         unsent: u64,
         /// The time allowed.
         seconds: f64,

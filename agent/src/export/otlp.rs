@@ -1,4 +1,4 @@
-//! OTLP over gRPC and HTTP/protobuf.
+//! OTLP over gRPC and HTTP/protobuf: spans, or their events as log records.
 //!
 //! A thread of its own with a single-threaded runtime takes spans from a bounded queue, so
 //! nothing here ever blocks the pipeline: a span that finds the queue full is dropped and
@@ -10,6 +10,7 @@ mod counters;
 mod dial;
 mod health;
 mod http_client;
+mod logs;
 mod metrics;
 mod metrics_convert;
 mod transport;
@@ -66,7 +67,7 @@ impl StatsHandle {
     }
 }
 
-/// Exports spans to an OTLP endpoint.
+/// Exports spans, or their events, to an OTLP endpoint.
 pub struct Otlp {
     config: Config,
     shared: Arc<Shared>,
@@ -185,6 +186,7 @@ impl Otlp {
     fn late(&self, unsent: u64, within: Duration) -> ExportError {
         ExportError::Deadline {
             what: format!("OTLP endpoint {}", self.config.endpoint),
+            items: self.config.signal.what(),
             unsent,
             seconds: within.as_secs_f64(),
         }
@@ -194,10 +196,12 @@ impl Otlp {
         add(&self.shared.counters.dropped_queue_full, 1);
         if !self.shared.told_full.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "OTLP queue full ({} spans or {} MiB): spans are dropped until there is room; \
-                 OTEL_BSP_MAX_QUEUE_SIZE makes it larger",
+                "OTLP queue full ({} spans or {} MiB): {} are dropped until there is room; {} makes \
+                 it larger",
                 self.config.max_queue,
                 self.config.max_queue_bytes >> 20,
+                self.config.signal.what(),
+                self.config.signal.queue_variable(),
             );
         }
     }
@@ -209,6 +213,10 @@ impl Exporter for Otlp {
             add(&self.shared.counters.dropped_queue_full, 1);
             return Ok(());
         };
+        let of_logs = self.config.signal == Signal::Logs;
+        if of_logs && span.events.is_empty() {
+            return Ok(());
+        }
         let weight = convert::weight(span);
         let queued = &self.shared.queued_bytes;
         if queued.load(Ordering::Relaxed).saturating_add(weight) > self.config.max_queue_bytes {
@@ -219,7 +227,10 @@ impl Exporter for Otlp {
         match running.spans.try_reserve() {
             Ok(room) => {
                 queued.fetch_add(weight, Ordering::Relaxed);
-                let span = Box::new(span.clone());
+                let span = Box::new(match of_logs {
+                    true => logs::without_content(span),
+                    false => span.clone(),
+                });
                 room.send(Queued { span, weight });
             }
             Err(_) => self.drop_span(),

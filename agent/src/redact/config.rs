@@ -4,6 +4,7 @@ use super::builtin::{BuiltIn, Group};
 use core::fmt;
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
+use serde_json_path::JsonPath;
 
 /// Longest name of a rule.
 const NAME: usize = 32;
@@ -37,6 +38,9 @@ pub enum RuleError {
     /// An expression that matches nothing at all.
     #[error("`{0}` matches the empty text, and so everything: leave out what may be absent")]
     Empty(String),
+    /// No path.
+    #[error("`{0}` is no JSON path (RFC 9535, as in $..password): {1}")]
+    Path(String, String),
     /// Too much to be compiled.
     #[error("the expressions are too large together: {0}")]
     TooLarge(String),
@@ -224,6 +228,89 @@ impl core::str::FromStr for Pattern {
     }
 }
 
+/// A path into JSON documents (RFC 9535).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Path {
+    source: String,
+    path: JsonPath,
+}
+
+impl Path {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+
+    pub(super) const fn path(&self) -> &JsonPath {
+        &self.path
+    }
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Path {}
+
+impl TryFrom<String> for Path {
+    type Error = RuleError;
+
+    fn try_from(source: String) -> Result<Self, RuleError> {
+        match JsonPath::parse(&source) {
+            Ok(path) => Ok(Self { source, path }),
+            Err(error) => Err(RuleError::Path(source, error.to_string())),
+        }
+    }
+}
+
+impl From<Path> for String {
+    fn from(path: Path) -> Self {
+        path.source
+    }
+}
+
+/// An operator's rule for JSON documents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathRule {
+    /// Its name; without one it is called `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<RuleName>,
+    /// What is replaced.
+    pub path: Path,
+}
+
+impl PathRule {
+    /// The name of those that have none.
+    const UNNAMED: &'static str = "path";
+
+    /// Its name, as it stands in what replaces a find.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_ref().map_or(Self::UNNAMED, RuleName::as_str)
+    }
+}
+
+impl core::str::FromStr for PathRule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let (name, path) = match text.split_once('=') {
+            Some((name, path)) if !text.starts_with('$') => (Some(name), path),
+            _ => (None, text),
+        };
+        let name = name.map(|n| RuleName::try_from(n.trim().to_owned()));
+        Ok(Self {
+            name: name.transpose()?,
+            path: Path::try_from(path.trim().to_owned())?,
+        })
+    }
+}
+
 /// All that is to be redacted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -232,6 +319,8 @@ pub struct Rules {
     pub rules: Vec<Selection>,
     /// The operator's regular expressions.
     pub patterns: Vec<Pattern>,
+    /// The operator's JSON paths.
+    pub paths: Vec<PathRule>,
 }
 
 impl Default for Rules {
@@ -241,6 +330,7 @@ impl Default for Rules {
         Self {
             rules: vec![Selection::Group(Group::Keys)],
             patterns: Vec::new(),
+            paths: Vec::new(),
         }
     }
 }
@@ -252,6 +342,7 @@ impl Rules {
         Self {
             rules: Vec::new(),
             patterns: Vec::new(),
+            paths: Vec::new(),
         }
     }
 
@@ -273,8 +364,12 @@ impl Rules {
             return Err(RuleError::NoneAndOthers);
         }
         let mut names: Vec<&str> = Vec::new();
-        for name in self.patterns.iter().map(|p| p.name.as_str()) {
-            let taken = names.contains(&name) || name.parse::<Selection>().is_ok();
+        let paths = self.paths.iter().filter_map(|p| p.name.as_ref());
+        let all = self.patterns.iter().map(|p| &p.name).chain(paths);
+        for name in all.map(RuleName::as_str) {
+            let taken = names.contains(&name)
+                || name.parse::<Selection>().is_ok()
+                || name == PathRule::UNNAMED;
             if taken {
                 return Err(RuleError::Taken(name.to_owned()));
             }

@@ -15,6 +15,7 @@ mod config;
 mod digits;
 mod email;
 mod find;
+mod paths;
 mod scan;
 mod secret;
 mod token;
@@ -24,13 +25,14 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Expression, Pattern, RuleError, RuleName, Rules, Selection};
+pub use config::{Expression, Path, PathRule, Pattern, RuleError, RuleName, Rules, Selection};
 
 use builtin::BuiltIn;
 use core::cell::Cell;
 use regex::{Regex, RegexSet};
 use scan::Scanner;
 use serde_json::{Map, Value};
+use serde_json_path::JsonPath;
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
@@ -68,6 +70,8 @@ pub struct Redactor {
     /// The operator's expressions, their rules' numbers and the group that is the secret.
     patterns: Vec<(Regex, usize, Option<usize>)>,
     set: Option<RegexSet>,
+    /// The operator's paths, with their rules' numbers.
+    paths: Vec<(JsonPath, usize)>,
     /// The markers, by the number of the rule: the built-in ones, then the operator's.
     markers: Vec<String>,
     counts: Vec<Cell<u64>>,
@@ -117,6 +121,19 @@ impl Redactor {
             patterns.push((regex, markers.len(), secret));
             markers.push(marker(pattern.name.as_str()));
         }
+        let mut paths = Vec::new();
+        for path in &rules.paths {
+            let marker = marker(path.name());
+            // Paths without a name have one together.
+            let known = markers[BuiltIn::ALL.len()..]
+                .iter()
+                .position(|m| *m == marker);
+            let rule = known.map_or(markers.len(), |n| n + BuiltIn::ALL.len());
+            if known.is_none() {
+                markers.push(marker);
+            }
+            paths.push((path.path.path().clone(), rule));
+        }
         let (card, phone) = (
             on.contains(&BuiltIn::CreditCard),
             on.contains(&BuiltIn::Phone),
@@ -133,6 +150,7 @@ impl Redactor {
             phone,
             patterns,
             set,
+            paths,
             counts: vec![Cell::new(0); markers.len()],
             counting: Cell::new(true),
             markers,
@@ -143,7 +161,8 @@ impl Redactor {
     /// Whether there is nothing that it could replace.
     #[must_use]
     pub fn is_off(&self) -> bool {
-        self.scanner.is_none() && !self.card && !self.phone && self.patterns.is_empty()
+        let own = self.patterns.is_empty() && self.paths.is_empty();
+        self.scanner.is_none() && !self.card && !self.phone && own
     }
 
     /// What was replaced so far: rules that found something.
@@ -302,13 +321,17 @@ impl Redactor {
             new.push_str(&text[at..m.start]);
             new.push_str(&self.markers[m.rule]);
             at = m.end;
-            if self.counting.get() {
-                let count = &self.counts[m.rule];
-                count.set(count.get() + 1);
-            }
+            self.count(m.rule);
         }
         new.push_str(&text[at..]);
         (!found.is_empty()).then_some(new)
+    }
+
+    fn count(&self, rule: usize) {
+        if self.counting.get() {
+            let count = &self.counts[rule];
+            count.set(count.get() + 1);
+        }
     }
 
     /// Takes markers out of the finds.

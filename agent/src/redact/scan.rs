@@ -25,9 +25,8 @@ enum Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Scanner {
     finder: AhoCorasick,
-    /// By the number of a literal.
-    kinds: Vec<Vec<Kind>>,
-    /// How many there are.
+    /// What each literal may be, as places in `all`.
+    kinds: Vec<Vec<usize>>,
     all: Vec<Kind>,
 }
 
@@ -36,15 +35,16 @@ impl Scanner {
     pub(super) fn new(rules: &[BuiltIn]) -> Option<Self> {
         let on = |rule: BuiltIn| rules.contains(&rule);
         let mut literals: Vec<&'static str> = Vec::new();
-        let mut kinds: Vec<Vec<Kind>> = Vec::new();
+        let mut kinds: Vec<Vec<usize>> = Vec::new();
         let mut all = Vec::new();
         let mut add = |literal: &'static str, kind: Kind| {
+            let place = all.len();
             all.push(kind);
             match literals.iter().position(|l| *l == literal) {
-                Some(at) => kinds[at].push(kind),
+                Some(at) => kinds[at].push(place),
                 None => {
                     literals.push(literal);
-                    kinds.push(vec![kind]);
+                    kinds.push(vec![place]);
                 }
             }
         };
@@ -91,18 +91,17 @@ impl Scanner {
         while let Some(found) = self.finder.find(Input::new(text.text).range(at..)) {
             at = found.end();
             let kinds = self.kinds.get(found.pattern().as_usize());
-            for kind in kinds.into_iter().flatten() {
+            for place in kinds.into_iter().flatten().copied() {
                 if dead.is_empty() {
                     dead = vec![0; self.all.len()];
                 }
-                let slot = self.all.iter().position(|k| k == kind).unwrap_or_default();
-                if dead[slot] > found.start() {
+                if dead[place] > found.start() {
                     continue;
                 }
-                let (rule, outcome) = look(*kind, &text, found.start(), &mut no_end);
+                let (rule, outcome) = look(self.all[place], &text, found.start(), &mut no_end);
                 match outcome {
                     Find::None => {}
-                    Find::Not { until } => dead[slot] = until,
+                    Find::Not { until } => dead[place] = until,
                     Find::Here(range) => {
                         (at, text.floor) = (range.end.max(at), range.end);
                         out.push(Match {

@@ -411,6 +411,7 @@ fn an_operators_expressions() {
             r"pin=(?i)pin:\s*(?P<secret>\d{4})".parse().unwrap(),
             r"line=name: .*".parse().unwrap(),
         ],
+        ..Rules::none()
     };
     let redactor = Redactor::new(&rules).unwrap();
     for (text, want) in [
@@ -500,4 +501,91 @@ fn none_is_none() {
     let redactor = Redactor::none();
     let text = plain("s~k-proj-AbCdEfGhIjKlMnOpQr0123456789 a@example.com 4111111111111111");
     assert!(redactor.is_off() && redactor.text(&text) == text && redactor.counts().is_empty());
+}
+
+fn with_paths(paths: &[&str]) -> Redactor {
+    let rules = Rules {
+        paths: paths.iter().map(|p| p.parse().unwrap()).collect(),
+        ..Rules::none()
+    };
+    Redactor::new(&rules).unwrap()
+}
+
+#[test]
+fn an_operators_paths() {
+    let redactor = with_paths(&["$..password", "who=$.user[?@.age > 17]", "$.list[1:]"]);
+    let mut value = json!({
+        "password": {"a": "b"},
+        "user": [{"age": 17}, {"age": 18, "password": "x"}],
+        "list": [1, {"password": 2}, "3"],
+        "text": "{\"password\": \"x\", \"n\": 1.50}",
+    });
+    redactor.value_document(&mut value);
+    let after = json!({
+        "password": "[redacted:path]",
+        "user": [{"age": 17}, "[redacted:who]"],
+        "list": [1, "[redacted:path]", "[redacted:path]"],
+        "text": "{\"password\":\"[redacted:path]\",\"n\":1.5}",
+    });
+    assert_eq!(value, after);
+    redactor.value_document(&mut value);
+    assert_eq!(value, after);
+    let mut text = "[no JSON, password: x".to_owned();
+    redactor.text_document(&mut text);
+    assert_eq!(text, "[no JSON, password: x");
+    let rules: Vec<_> = redactor.counts().into_iter().map(|c| c.rule).collect();
+    assert_eq!(rules, ["path", "who"]);
+}
+
+#[test]
+fn paths_that_cannot_be() {
+    use super::PathRule;
+    for (text, word) in [
+        ("password", "no JSON path"),
+        ("x=$..[", "no JSON path"),
+        ("X=$.a", "no name for a rule"),
+    ] {
+        let error = text.parse::<PathRule>().unwrap_err().to_string();
+        assert!(error.contains(word), "{text}: {error}");
+    }
+    let rules = Rules {
+        paths: vec!["email=$.a".parse().unwrap()],
+        ..Rules::default()
+    };
+    assert!(Redactor::new(&rules).is_err());
+}
+
+#[test]
+fn rules_in_a_file() {
+    let text = "\
+rules: [keys, email]
+patterns:
+  - name: employee
+    regex: 'E-[0-9]{6}'
+paths:
+  - path: $..password
+  - name: ssn
+    path: $..ssn
+";
+    let rules: Rules = serde_yaml_ng::from_str(text).unwrap();
+    let again = serde_yaml_ng::to_string(&rules).unwrap();
+    assert_eq!(serde_yaml_ng::from_str::<Rules>(&again).unwrap(), rules);
+    assert_eq!(rules.built_in().len(), BuiltIn::ALL.len() - 2);
+    assert_eq!(
+        serde_yaml_ng::from_str::<Rules>("{}").unwrap(),
+        Rules::default()
+    );
+    for (text, words) in [
+        ("rules: [keys, mail]", ["there is no rule `mail`", "line 1"]),
+        (
+            "patterns:\n  - name: x\n    regex: '('",
+            ["no regular expression", "line 2"],
+        ),
+        ("paths:\n  - path: a", ["no JSON path", "line 2"]),
+        ("pattern: []", ["unknown field `pattern`", "line 1"]),
+    ] {
+        let error = serde_yaml_ng::from_str::<Rules>(text).unwrap_err();
+        let error = error.to_string();
+        assert!(words.iter().all(|w| error.contains(w)), "{error}");
+    }
 }

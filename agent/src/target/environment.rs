@@ -35,7 +35,8 @@ impl Environment {
                 named.map(|(_, v)| v.clone()).filter(|v| !v.is_empty())
             });
         out.resource.retain(|(k, _)| k != "service.name");
-        if let Some(value) = get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT") {
+        let capture = get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT");
+        if let Some(value) = capture.filter(|v| !v.trim().is_empty()) {
             match capture_mode(&value) {
                 Some((spans, events)) => {
                     out.content.on_spans = spans;
@@ -82,7 +83,7 @@ impl Environment {
 /// Whether content goes on spans and into events.
 fn capture_mode(value: &str) -> Option<(bool, bool)> {
     Some(match value.trim().to_ascii_uppercase().as_str() {
-        "TRUE" | "1" | "SPAN_ONLY" | "" => (true, false),
+        "TRUE" | "1" | "SPAN_ONLY" => (true, false),
         "FALSE" | "0" | "NO_CONTENT" => (false, false),
         "EVENT_ONLY" => (false, true),
         "SPAN_AND_EVENT" => (true, true),
@@ -170,6 +171,8 @@ mod tests {
             ("span_only", true, false),
             ("EVENT_ONLY", false, true),
             ("SPAN_AND_EVENT", true, true),
+            ("  Span_And_Event ", true, true),
+            ("", true, false),
         ] {
             let e = read(&[(name, value)]);
             assert_eq!(

@@ -20,7 +20,7 @@ pub(super) fn full(set: &mut Set<'_>, call: &ModelCall, policy: &ContentPolicy) 
     messages(set, attr::INPUT_MESSAGES, sent(call), max);
     messages(set, attr::OUTPUT_MESSAGES, &call.response.messages, max);
     definitions(set, tools, true);
-    mcp::content(set, call);
+    mcp::content(set, call, max);
 }
 
 /// How much it is, and which tools are offered.
@@ -49,6 +49,7 @@ pub(super) fn sizes(set: &mut Set<'_>, call: &ModelCall) {
         }
     }
     definitions(set, tools, false);
+    mcp::sizes(set, call);
 }
 
 /// Instructions and tools: of a fetched response they are in the answer.
@@ -66,17 +67,21 @@ fn sent(call: &ModelCall) -> &[Message] {
     }
 }
 
-fn signed(n: u64) -> i64 {
+pub(super) fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Characters of a value: of a text its own, of anything else those of its JSON.
+pub(super) fn json(value: &Value) -> u64 {
+    match value {
+        Value::Null => 0,
+        Value::String(text) => text.chars().count() as u64,
+        other => other.to_string().chars().count() as u64,
+    }
 }
 
 /// Characters of a part's content.
 fn chars(part: &Part) -> u64 {
-    let json = |value: &Value| match value {
-        Value::Null => 0,
-        Value::String(text) => text.chars().count() as u64,
-        other => other.to_string().chars().count() as u64,
-    };
     match part {
         Part::Text(text) | Part::Reasoning(text) | Part::Blob { content: text, .. } => text.chars(),
         Part::ToolCall { arguments, .. } => arguments.as_ref().map_or(0, json),

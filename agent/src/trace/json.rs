@@ -5,24 +5,36 @@ use crate::vocabulary::field::ORIGINAL_LENGTH;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
 
+/// A list, of which each item is cut.
+struct List<'a, T>(&'a [T], usize);
+
+impl<T> Serialize for List<'_, T>
+where
+    for<'a> Cut<'a, T>: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
+        for item in self.0 {
+            seq.serialize_element(&Cut(item, self.1))?;
+        }
+        seq.end()
+    }
+}
+
+/// A list of messages or parts, uncut.
+pub(super) fn value<T>(items: &[T]) -> Value
+where
+    for<'a> Cut<'a, T>: Serialize,
+{
+    // Nothing in here can fail, as below.
+    serde_json::to_value(List(items, usize::MAX)).unwrap_or_default()
+}
+
 /// A list of messages or parts whose texts have at most `max` characters.
 pub(super) fn render<T>(items: &[T], max: usize) -> String
 where
     for<'a> Cut<'a, T>: Serialize,
 {
-    struct List<'a, T>(&'a [T], usize);
-    impl<T> Serialize for List<'_, T>
-    where
-        for<'a> Cut<'a, T>: Serialize,
-    {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
-            for item in self.0 {
-                seq.serialize_element(&Cut(item, self.1))?;
-            }
-            seq.end()
-        }
-    }
     // Nothing in here can fail: keys are texts and numbers are finite.
     serde_json::to_string(&List(items, max)).unwrap_or_else(|_| "[]".to_owned())
 }
@@ -56,7 +68,14 @@ impl Serialize for Cut<'_, Part> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(part, max) = *self;
         if let Part::Other(value) = part {
-            return shortened(value, max).serialize(serializer);
+            let mut cut = 0;
+            let mut short = shortened(value, max, &mut cut);
+            if cut > 0
+                && let Value::Object(map) = &mut short
+            {
+                map.insert(ORIGINAL_LENGTH.to_owned(), cut.into());
+            }
+            return short.serialize(serializer);
         }
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("type", kind(part))?;
@@ -181,14 +200,20 @@ fn put_json<M: SerializeMap>(
     }
 }
 
-/// A value all of whose texts are cut.
-fn shortened(value: &Value, max: usize) -> Value {
+/// A value all of whose texts are cut; `cut` grows by the characters that those had which were.
+fn shortened(value: &Value, max: usize, cut: &mut u64) -> Value {
     match value {
-        Value::String(text) => Value::from(prefix(text, max)),
-        Value::Array(list) => list.iter().map(|v| shortened(v, max)).collect(),
+        Value::String(text) => {
+            let short = prefix(text, max);
+            if short.len() < text.len() {
+                *cut += text.chars().count() as u64;
+            }
+            Value::from(short)
+        }
+        Value::Array(list) => list.iter().map(|v| shortened(v, max, cut)).collect(),
         Value::Object(map) => {
-            let cut = map.iter().map(|(k, v)| (k.clone(), shortened(v, max)));
-            Value::Object(cut.collect())
+            let short = map.iter().map(|(k, v)| (k.clone(), shortened(v, max, cut)));
+            Value::Object(short.collect())
         }
         other => other.clone(),
     }

@@ -1,11 +1,13 @@
 //! Spans of what is asked of MCP servers (semconv 7).
 
 use super::attributes::Set;
+use super::content::{json as chars, signed};
 use super::json::prefix;
 use crate::model::call::{ModelCall, Operation};
 use crate::model::mcp::McpRequest;
+use crate::vocabulary::field::ORIGINAL_LENGTH;
 use crate::vocabulary::{attr, operation};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The span's name: the method and the tool or prompt that it is about.
 pub(super) fn name(asked: &McpRequest) -> String {
@@ -43,26 +45,46 @@ pub(super) fn of_call(set: &mut Set<'_>, call: &ModelCall, asked: &McpRequest) {
     set.add(attr::NETWORK_PROTOCOL_NAME, "http");
 }
 
-/// What a tool was given, and what it gave. What does not fit is left out: half of it is no JSON.
-pub(super) fn content(set: &mut Set<'_>, call: &ModelCall) {
-    let arguments = call
-        .request
-        .mcp
-        .as_deref()
-        .and_then(|m| m.arguments.as_ref());
-    let result = call.response.mcp.as_deref().and_then(|m| m.result.as_ref());
-    for (name, value) in [
-        (attr::TOOL_CALL_ARGUMENTS, arguments),
-        (attr::TOOL_CALL_RESULT, result),
-    ] {
-        let Some(text) = value.map(Value::to_string) else {
+/// What the tool was given, and what it gave.
+fn given_and_got(call: &ModelCall) -> [(Option<&Value>, &'static str, &'static str); 2] {
+    let asked = call.request.mcp.as_deref();
+    let told = call.response.mcp.as_deref();
+    [
+        (
+            asked.and_then(|m| m.arguments.as_ref()),
+            attr::TOOL_CALL_ARGUMENTS,
+            attr::TOOL_CALL_ARGUMENTS_CHARS,
+        ),
+        (
+            told.and_then(|m| m.result.as_ref()),
+            attr::TOOL_CALL_RESULT,
+            attr::TOOL_CALL_RESULT_CHARS,
+        ),
+    ]
+}
+
+/// Both, as JSON. Of what has more than `max` characters the beginning of its JSON is told, as a
+/// text; what does not fit the attribute's limit even so is left out: half of it is no JSON.
+pub(super) fn content(set: &mut Set<'_>, call: &ModelCall, max: usize) {
+    for (value, name, _) in given_and_got(call) {
+        let Some(mut text) = value.map(Value::to_string) else {
             continue;
         };
-        if set
-            .limit
-            .is_none_or(|limit| prefix(&text, limit).len() == text.len())
-        {
+        let start = prefix(&text, max);
+        if start.len() < text.len() {
+            let chars = text.chars().count() as u64;
+            text = json!({"content": start, (ORIGINAL_LENGTH): chars}).to_string();
+        }
+        let limit = set.limit.unwrap_or(usize::MAX);
+        if prefix(&text, limit).len() == text.len() {
             set.add_fitting(name, text);
         }
+    }
+}
+
+/// How much both are.
+pub(super) fn sizes(set: &mut Set<'_>, call: &ModelCall) {
+    for (value, _, name) in given_and_got(call) {
+        set.may(name, value.map(|v| signed(chars(v))));
     }
 }

@@ -1,6 +1,7 @@
 //! Calls, and requests that are none, become spans.
 
 mod attributes;
+mod by_path;
 mod content;
 pub mod held;
 mod http;

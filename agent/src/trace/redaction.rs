@@ -1,6 +1,7 @@
 //! Redaction of a call's content, before it is cut and written as JSON.
 
-use crate::model::call::{Message, ModelCall, Part, Text, ToolDefinition};
+use super::by_path;
+use crate::model::call::{Message, ModelCall, Part, ToolDefinition};
 use crate::model::defect::Defects;
 use crate::model::span::{Attributes, Value};
 use crate::redact::Redactor;
@@ -38,18 +39,33 @@ pub(super) fn content(redactor: &Redactor, call: &mut ModelCall) {
         broken || of.iter().any(|d| call.defects.has(*d))
     };
     let (sent, received) = (any(&REQUEST_CUT), any(&RESPONSE_CUT));
+    if let Some(message) = call.error.as_mut().and_then(|e| e.message.as_mut()) {
+        redactor.redact(message, false);
+    }
     let request = &mut call.request;
+    if redactor.has_paths() {
+        by_path::messages(redactor, &mut request.messages);
+        by_path::parts(redactor, &mut request.system_instructions);
+        by_path::tools(redactor, &mut request.tools);
+    }
     messages(redactor, &mut request.messages, sent);
     parts(redactor, &mut request.system_instructions, sent);
     tools(redactor, &mut request.tools, sent);
     if let Some(arguments) = request.mcp.as_mut().and_then(|m| m.arguments.as_mut()) {
+        redactor.value_document(arguments);
         redactor.json(arguments, sent);
     }
     let response = &mut call.response;
+    if redactor.has_paths() {
+        by_path::messages(redactor, &mut response.messages);
+        by_path::parts(redactor, &mut response.system_instructions);
+        by_path::tools(redactor, &mut response.tools);
+    }
     messages(redactor, &mut response.messages, received);
     parts(redactor, &mut response.system_instructions, received);
     tools(redactor, &mut response.tools, received);
     if let Some(result) = response.mcp.as_mut().and_then(|m| m.result.as_mut()) {
+        redactor.value_document(result);
         redactor.json(result, received);
     }
 }
@@ -67,7 +83,10 @@ fn messages(redactor: &Redactor, messages: &mut [Message], cut: bool) {
 fn parts(redactor: &Redactor, parts: &mut [Part], cut: bool) {
     for part in parts {
         match part {
-            Part::Text(text) | Part::Reasoning(text) => kept(redactor, text, cut),
+            Part::Text(text) | Part::Reasoning(text) => {
+                redactor.text_document(&mut text.kept);
+                redactor.redact(&mut text.kept, cut || text.dropped > 0);
+            }
             Part::ToolCall {
                 id,
                 name,
@@ -78,6 +97,7 @@ fn parts(redactor: &Redactor, parts: &mut [Part], cut: bool) {
                 }
                 redactor.redact(name, false);
                 if let Some(arguments) = arguments {
+                    redactor.value_document(arguments);
                     redactor.json(arguments, cut);
                 }
             }
@@ -85,6 +105,7 @@ fn parts(redactor: &Redactor, parts: &mut [Part], cut: bool) {
                 if let Some(id) = id {
                     redactor.redact(id, false);
                 }
+                redactor.value_document(response);
                 redactor.json(response, cut);
             }
             Part::File { file_id: text, .. } | Part::Uri { uri: text, .. } => {
@@ -95,10 +116,6 @@ fn parts(redactor: &Redactor, parts: &mut [Part], cut: bool) {
             Part::Blob { .. } => {}
         }
     }
-}
-
-fn kept(redactor: &Redactor, text: &mut Text, cut: bool) {
-    redactor.redact(&mut text.kept, cut || text.dropped > 0);
 }
 
 fn tools(redactor: &Redactor, tools: &mut [ToolDefinition], cut: bool) {

@@ -86,19 +86,28 @@ pub(super) fn of_call(at: At, known: &Known, attempted: Attempted, redactor: &Re
     if policy.on_events {
         let mut details = Set::new(policy.max_attribute_chars, redactor);
         content::full(&mut details, &call, policy);
-        events.push(SpanEvent {
-            name: Cow::Borrowed(event::OPERATION_DETAILS),
-            time: offset.wall(call.end),
-            attributes: details.done(),
-        });
+        let mut tell = |name, told: Set<'_>| {
+            events.push(SpanEvent {
+                name: Cow::Borrowed(name),
+                time: offset.wall(call.end),
+                attributes: told.done(),
+            });
+        };
+        tell(event::OPERATION_DETAILS, details);
+        if let Some(error) = &call.error {
+            let mut failure = Set::new(policy.max_attribute_chars, redactor);
+            failure.add(attr::EXCEPTION_TYPE, error.kind.clone());
+            failure.may(attr::EXCEPTION_MESSAGE, error.message.clone());
+            tell(event::OPERATION_EXCEPTION, failure);
+        }
     }
     if policy.on_spans {
         content::full(&mut set, &call, policy);
     }
     let start = offset.wall(call.start);
     let error = call.error.as_ref().map(|e| {
-        let message = e.message.as_deref().filter(|_| policy.on_spans);
-        message.map_or_else(String::new, |m| redactor.text(m).into_owned())
+        let message = e.message.as_ref().filter(|_| policy.on_spans);
+        message.cloned().unwrap_or_default()
     });
     Span {
         trace_id: at.place.trace,

@@ -270,7 +270,7 @@ fn long_texts_are_cut_and_say_how_long_they_were() {
             {"type":"text","content":"abc","genspan.original_length":10},
             {"type":"tool_call","name":"f","arguments":"{\"cit","genspan.original_length":15},
             {"type":"tool_call","id":"i","name":"f","arguments":[1]},
-            {"type":"t","x":["abcde"]},
+            {"type":"t","x":["abcde"],"genspan.original_length":8},
         ])
     );
 }
@@ -483,9 +483,18 @@ fn secrets_are_redacted_wherever_they_stand() {
         assert_eq!(span.error.as_deref(), Some(error.unwrap_or_default()));
         let marked = |text: &str| text.matches("[redacted:").count();
         assert!(marked(&format!("{:?}", span.resource)) == 1);
-        assert_eq!(span.events.len(), usize::from(on_events));
-        for event in &span.events {
-            assert!(marked(&format!("{event:?}")) > 9);
+        let marked: Vec<_> = span
+            .events
+            .iter()
+            .map(|e| marked(&format!("{e:?}")))
+            .collect();
+        if on_events {
+            assert!(
+                marked.len() == 2 && marked[0] > 9 && marked[1] == 2,
+                "{marked:?}"
+            );
+        } else {
+            assert!(marked.is_empty());
         }
         if !on_spans {
             // As long as it was.
@@ -497,10 +506,10 @@ fn secrets_are_redacted_wherever_they_stand() {
         let found: u64 = spans.redacted().iter().map(|r| r.count).sum();
         counts.push(found);
     }
-    // Name, command, model, stop sequence and kind of error; all content; the error's message.
+    // Name, command, model, stop sequence and kind of error; all content; the kind as an event's.
     assert_eq!(counts[3], 5);
-    assert!(counts[1] > 15);
-    assert_eq!([counts[0], counts[2]], [counts[1] + 1; 2]);
+    assert!(counts[0] > 15);
+    assert_eq!([counts[1], counts[2]], [counts[0] + 1; 2]);
 }
 
 #[test]
@@ -530,4 +539,112 @@ fn no_rule_no_redaction() {
     spans.redact(crate::redact::Redactor::none());
     let span = finished(&mut spans, leaky()).remove(0);
     assert!(format!("{span:?}").contains(SECRET) && spans.redacted().is_empty());
+}
+
+#[test]
+fn paths_lead_into_messages_as_they_are_told() {
+    let rules = |paths: &[&str]| crate::redact::Rules {
+        paths: paths.iter().map(|p| p.parse().unwrap()).collect(),
+        ..crate::redact::Rules::none()
+    };
+    let told = |paths: &[&str]| {
+        let mut spans = stage(ContentPolicy::default());
+        spans.redact(crate::redact::Redactor::new(&rules(paths)).unwrap());
+        let mut call = call();
+        call.request.messages[0].parts.push(Part::ToolCallResponse {
+            id: Some("c".to_owned()),
+            response: json!("{\"ssn\":7}"),
+        });
+        call.response.messages[0].parts.push(Part::ToolCall {
+            id: None,
+            name: "f".to_owned(),
+            arguments: Some(json!({"ssn": 7, "city": "Lyon"})),
+        });
+        let span = finished(&mut spans, call).remove(0);
+        [
+            attr::INPUT_MESSAGES,
+            attr::OUTPUT_MESSAGES,
+            attr::TOOL_DEFINITIONS,
+        ]
+        .map(|name| json_of(&span, name))
+    };
+    let [input, output, tools] = told(&["$..ssn", "what=$..description"]);
+    assert_eq!(
+        input[0]["parts"][1]["response"],
+        "{\"ssn\":\"[redacted:path]\"}"
+    );
+    let arguments = json!({"ssn": "[redacted:path]", "city": "Lyon"});
+    assert_eq!(output[0]["parts"][1]["arguments"], arguments);
+    assert_eq!(tools[0]["description"], "[redacted:what]");
+    let [input, output, tools] = told(&["$[?@.role == 'user'].parts[*].content", "$[0].name"]);
+    assert_eq!(input[0]["parts"][0]["content"], "[redacted:path]");
+    assert_eq!(output[0]["parts"][0]["content"], "x".repeat(100));
+    assert_eq!(tools[0]["name"], "[redacted:path]");
+    for whole in ["$", "$[0]", "$[0].parts"] {
+        let [input, output, tools] = told(&[whole]);
+        for list in [input, output] {
+            let parts = list[0]["parts"].as_array().unwrap();
+            assert_eq!(parts[0], json!({"type":"text","content":"[redacted:path]"}));
+            assert!(list[0]["role"].is_string() && !list.to_string().contains("Lyon"));
+        }
+        assert!(tools.is_array());
+    }
+}
+
+#[test]
+fn a_failure_is_an_event_where_events_are_told() {
+    let policy = ContentPolicy {
+        on_spans: false,
+        on_events: true,
+        ..ContentPolicy::default()
+    };
+    let mut failed = call();
+    failed.error = Some(CallError {
+        kind: "rate_limit_exceeded".to_owned(),
+        message: Some("slow down".to_owned()),
+    });
+    let span = one(policy, failed);
+    let names: Vec<&str> = span.events.iter().map(|e| e.name.as_ref()).collect();
+    assert_eq!(names, crate::vocabulary::event::ALL);
+    assert!(span.events.iter().all(|e| e.time == span.end));
+    let said: Vec<_> = span.events[1]
+        .attributes
+        .iter()
+        .map(|(_, v)| v.clone())
+        .collect();
+    let told = ["rate_limit_exceeded", "slow down"].map(Value::from);
+    assert_eq!(said, told);
+    // Not on the span: it may quote what was sent.
+    assert_eq!(span.error.as_deref(), Some(""));
+}
+
+#[test]
+fn what_a_tool_is_given_and_gives_is_cut_and_counted() {
+    let long = || {
+        let mut call = call();
+        call.request.mcp = Some(Box::new(McpRequest {
+            method: "tools/call",
+            arguments: Some(json!({"q": "x".repeat(50)})),
+            ..McpRequest::default()
+        }));
+        call.response.mcp = Some(Box::new(McpResponse {
+            result: Some(json!("y".repeat(9))),
+            ..McpResponse::default()
+        }));
+        call
+    };
+    let policy = |on_spans| ContentPolicy {
+        on_spans,
+        max_message_chars: 20,
+        ..ContentPolicy::default()
+    };
+    let span = one(policy(true), long());
+    let cut = json!({"content": "{\"q\":\"xxxxxxxxxxxxxx", "genspan.original_length": 58});
+    assert_eq!(json_of(&span, attr::TOOL_CALL_ARGUMENTS), cut);
+    assert_eq!(json_of(&span, attr::TOOL_CALL_RESULT), json!("y".repeat(9)));
+    let span = one(policy(false), long());
+    let int = |name| span.attribute(name).cloned();
+    assert_eq!(int(attr::TOOL_CALL_ARGUMENTS), None);
+    assert_eq!(int(attr::TOOL_CALL_ARGUMENTS_CHARS), Some(Value::Int(58)));
+    assert_eq!(int(attr::TOOL_CALL_RESULT_CHARS), Some(Value::Int(9)));
 }

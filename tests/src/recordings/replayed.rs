@@ -107,8 +107,15 @@ pub fn run(
         temp.file("spans.jsonl"),
     );
     std::fs::write(&plan, planned(encodings, recordings).to_string())?;
-    // Of requests that are no calls, and of parents, the recordings say nothing.
-    let quiet = ["--http-spans", "off", "--no-parent-source"];
+    // Of requests that are no calls, and of parents, the recordings say nothing. The peer redacts
+    // nothing, and answers hold links with the key ids of their owners.
+    let quiet = [
+        "--http-spans",
+        "off",
+        "--no-parent-source",
+        "--redact",
+        "none",
+    ];
     let mut command = agent::command(&[&["trace", "--format", "json"], &quiet[..]].concat())?;
     command.arg("--output");
     command.arg(&output).arg("--").arg(python);

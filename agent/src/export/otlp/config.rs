@@ -20,6 +20,8 @@ pub enum Signal {
     Traces,
     /// Metrics.
     Metrics,
+    /// Events, as log records.
+    Logs,
 }
 
 impl Signal {
@@ -40,6 +42,21 @@ impl Signal {
                 prefix: "OTEL_EXPORTER_OTLP_METRICS_",
                 path: "/v1/metrics",
             },
+            Self::Logs => SignalNames {
+                exporter: "OTEL_LOGS_EXPORTER",
+                endpoint: "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+                protocol: "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+                prefix: "OTEL_EXPORTER_OTLP_LOGS_",
+                path: "/v1/logs",
+            },
+        }
+    }
+
+    /// The variable that makes its queue larger.
+    pub(super) const fn queue_variable(self) -> &'static str {
+        match self {
+            Self::Logs => LOG_QUEUE,
+            Self::Traces | Self::Metrics => SPAN_QUEUE,
         }
     }
 
@@ -48,6 +65,7 @@ impl Signal {
         match self {
             Self::Traces => "spans",
             Self::Metrics => "metrics",
+            Self::Logs => "events",
         }
     }
 }
@@ -99,7 +117,9 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// PEM files with a client certificate and its key.
     pub client_identity: Option<(PathBuf, PathBuf)>,
-    /// Spans that may wait.
+    /// Events go along on spans, where nobody takes them as log records.
+    pub span_events: bool,
+    /// Spans that may wait, or those with events.
     pub max_queue: usize,
     /// Bytes (estimated) that waiting spans may hold: content makes spans of any size.
     pub max_queue_bytes: usize,
@@ -131,6 +151,7 @@ impl Config {
             timeout: Duration::from_secs(10),
             ca_file: None,
             client_identity: None,
+            span_events: true,
             max_queue: 2048,
             max_queue_bytes: 64 << 20,
             max_batch: 512,
@@ -167,11 +188,32 @@ impl Config {
         protocol_flag: Option<&str>,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, ConfigError> {
-        let exporters = Env(env, Signal::Metrics).get(Signal::Metrics.names().exporter);
+        Self::resolve_beside(Signal::Metrics, endpoint_flag, protocol_flag, env)
+    }
+
+    /// The same for events, with `OTEL_LOGS_EXPORTER`.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    pub fn resolve_logs(
+        endpoint_flag: Option<&str>,
+        protocol_flag: Option<&str>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<Self>, ConfigError> {
+        Self::resolve_beside(Signal::Logs, endpoint_flag, protocol_flag, env)
+    }
+
+    fn resolve_beside(
+        signal: Signal,
+        endpoint_flag: Option<&str>,
+        protocol_flag: Option<&str>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<Self>, ConfigError> {
+        let exporters = Env(env, signal).get(signal.names().exporter);
         if exporters.is_some_and(|list| list.split(',').all(|e| e.trim() != "otlp")) {
             return Ok(None);
         }
-        Self::resolve_for(Signal::Metrics, endpoint_flag, protocol_flag, env)
+        Self::resolve_for(signal, endpoint_flag, protocol_flag, env)
     }
 
     fn resolve_for(
@@ -261,22 +303,48 @@ impl Config {
             }
             return Ok(());
         }
-        if let Some((name, value)) = env.named("OTEL_BSP_MAX_QUEUE_SIZE") {
+        let [queue, batch, delay, timeout] = match self.signal {
+            Signal::Logs => {
+                self.schedule_delay = LOG_DELAY;
+                [
+                    LOG_QUEUE,
+                    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+                    "OTEL_BLRP_SCHEDULE_DELAY",
+                    "OTEL_BLRP_EXPORT_TIMEOUT",
+                ]
+            }
+            _ => [
+                SPAN_QUEUE,
+                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+                "OTEL_BSP_SCHEDULE_DELAY",
+                "OTEL_BSP_EXPORT_TIMEOUT",
+            ],
+        };
+        if let Some((name, value)) = env.named(queue) {
             self.max_queue = positive(name, &value)?;
         }
-        if let Some((name, value)) = env.named("OTEL_BSP_MAX_EXPORT_BATCH_SIZE") {
+        if let Some((name, value)) = env.named(batch) {
             self.max_batch = positive(name, &value)?;
         }
         self.max_batch = self.max_batch.min(self.max_queue);
-        if let Some((name, value)) = env.named("OTEL_BSP_SCHEDULE_DELAY") {
+        if let Some((name, value)) = env.named(delay) {
             self.schedule_delay = millis(name, &value)?;
         }
-        if let Some((name, value)) = env.named("OTEL_BSP_EXPORT_TIMEOUT") {
+        if let Some((name, value)) = env.named(timeout) {
             self.export_timeout = millis(name, &value)?;
         }
         Ok(())
     }
 }
+
+/// What says how many spans may wait.
+const SPAN_QUEUE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+
+/// What says how many spans with events may wait.
+const LOG_QUEUE: &str = "OTEL_BLRP_MAX_QUEUE_SIZE";
+
+/// Events wait at most this long when nothing is said.
+const LOG_DELAY: Duration = Duration::from_secs(1);
 
 /// How often metrics are sent when nothing is said.
 const METRIC_INTERVAL: Duration = Duration::from_secs(60);

@@ -25,12 +25,13 @@ pub(super) fn resource(resource: &Resource) -> opentelemetry_sdk::Resource {
         .build()
 }
 
-/// A span.
-pub(super) fn span(span: &Span, scope: &InstrumentationScope) -> SpanData {
+/// A span, with its events where they are not told otherwise.
+pub(super) fn span(span: &Span, scope: &InstrumentationScope, with_events: bool) -> SpanData {
     let mut events = SpanEvents::default();
     events.events = span
         .events
         .iter()
+        .filter(|_| with_events)
         .map(|e| Event::new(e.name.clone(), time(e.time), attributes(&e.attributes), 0))
         .collect();
     SpanData {
@@ -63,7 +64,7 @@ pub(super) fn span(span: &Span, scope: &InstrumentationScope) -> SpanData {
     }
 }
 
-fn time(at: WallTime) -> SystemTime {
+pub(super) fn time(at: WallTime) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(at.0)
 }
 

@@ -71,10 +71,11 @@ impl Health {
                 self.endpoint,
             ),
             State::Well | State::Failing => tracing::warn!(
-                "OTLP endpoint {} not reachable: {why}; up to {} spans are kept, further ones \
+                "OTLP endpoint {} not reachable: {why}; up to {} {} are kept, further ones \
                  dropped, until it comes back; is a collector running there?",
                 self.endpoint,
                 self.max_queue,
+                self.signal.what(),
             ),
         }
     }

@@ -91,7 +91,7 @@ impl HttpClient for Http {
 fn answered(status: StatusCode) -> String {
     let hint = match status.as_u16() {
         401 | 403 => " (credentials go into OTEL_EXPORTER_OTLP_HEADERS)",
-        404 | 405 => " (is this the path for traces?)",
+        404 | 405 => " (is this the right path, and does it take this signal?)",
         415 => " (does it take protobuf?)",
         _ => "",
     };

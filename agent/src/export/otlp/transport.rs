@@ -6,18 +6,22 @@
 //! one of its exporters per resource; it costs about a kilobyte, because they share one gRPC
 //! channel or one HTTP client with its kept connection.
 
-use super::config::{Config, ConfigError, Protocol};
+use super::config::{Config, ConfigError, Protocol, Signal};
 use super::convert;
 use super::counters::Counters;
 use super::dial::Dial;
 use super::health::Health;
 use super::http_client::Http;
-use crate::model::span::Resource;
+use super::logs;
+use crate::model::span::{Resource, Span};
+use opentelemetry::InstrumentationScope;
 use opentelemetry_http::HttpClient;
 use opentelemetry_otlp::{
-    Compression, ExporterBuildError, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig,
-    WithTonicConfig,
+    Compression, ExporterBuildError, LogExporter, RetryPolicy, SpanExporter, WithExportConfig,
+    WithHttpConfig, WithTonicConfig,
 };
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{LogBatch, LogExporter as _};
 use opentelemetry_sdk::trace::SpanExporter as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,11 +79,12 @@ fn invalid(config: &Config, error: &dyn std::fmt::Display) -> ConfigError {
 /// Makes and keeps the exporters.
 pub(super) struct Transport {
     shared: Shared,
+    signal: Signal,
     endpoint: String,
     gzip: bool,
     retry: RetryPolicy,
     /// By the resource's address: the `Arc` here keeps that from being used for another one.
-    exporters: Vec<(Arc<Resource>, Arc<SpanExporter>)>,
+    exporters: Vec<(Arc<Resource>, Arc<Sender>)>,
 }
 
 impl Transport {
@@ -94,6 +99,7 @@ impl Transport {
         let jitter = MAX_JITTER.min(config.retry_initial);
         let mut transport = Self {
             shared,
+            signal: config.signal,
             endpoint: config.endpoint.clone(),
             gzip: config.gzip,
             retry: RetryPolicy::recommended()
@@ -116,7 +122,7 @@ impl Transport {
     pub(super) fn exporter(
         &mut self,
         resource: &Arc<Resource>,
-    ) -> Result<Arc<SpanExporter>, ExporterBuildError> {
+    ) -> Result<Arc<Sender>, ExporterBuildError> {
         let known = self
             .exporters
             .iter()
@@ -127,9 +133,7 @@ impl Transport {
                 if self.exporters.len() >= MAX_RESOURCES {
                     self.exporters.remove(0);
                 }
-                let mut exporter = self.build()?;
-                exporter.set_resource(&convert::resource(resource));
-                (Arc::clone(resource), Arc::new(exporter))
+                (Arc::clone(resource), Arc::new(self.build(resource)?))
             }
         };
         let exporter = Arc::clone(&entry.1);
@@ -137,31 +141,82 @@ impl Transport {
         Ok(exporter)
     }
 
-    fn build(&self) -> Result<SpanExporter, ExporterBuildError> {
-        match &self.shared {
-            Shared::Grpc(channel) => {
-                let mut builder = SpanExporter::builder()
-                    .with_tonic()
-                    .with_channel(channel.clone())
-                    .with_timeout(RETRIES_END)
-                    .with_retry_policy(self.retry.clone());
-                if self.gzip {
-                    builder = builder.with_compression(Compression::Gzip);
-                }
-                builder.build()
+    fn build(&self, resource: &Resource) -> Result<Sender, ExporterBuildError> {
+        let resource = convert::resource(resource);
+        Ok(match self.signal {
+            Signal::Logs => {
+                let builder = LogExporter::builder();
+                let mut exporter = match &self.shared {
+                    Shared::Grpc(channel) => self.grpc(builder.with_tonic(), channel).build()?,
+                    Shared::Http(client) => self.http(builder.with_http(), client).build()?,
+                };
+                exporter.set_resource(&resource);
+                Sender::Events(exporter)
             }
-            Shared::Http(client) => {
-                let mut builder = SpanExporter::builder()
-                    .with_http()
-                    .with_shared_http_client(Arc::clone(client))
-                    .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
-                    .with_endpoint(self.endpoint.clone())
-                    .with_timeout(RETRIES_END)
-                    .with_retry_policy(self.retry.clone());
-                if self.gzip {
-                    builder = builder.with_compression(Compression::Gzip);
-                }
-                builder.build()
+            Signal::Traces | Signal::Metrics => {
+                let builder = SpanExporter::builder();
+                let mut exporter = match &self.shared {
+                    Shared::Grpc(channel) => self.grpc(builder.with_tonic(), channel).build()?,
+                    Shared::Http(client) => self.http(builder.with_http(), client).build()?,
+                };
+                exporter.set_resource(&resource);
+                Sender::Spans(exporter)
+            }
+        })
+    }
+
+    fn grpc<B: WithTonicConfig + WithExportConfig>(&self, builder: B, channel: &Channel) -> B {
+        let builder = builder
+            .with_channel(channel.clone())
+            .with_timeout(RETRIES_END)
+            .with_retry_policy(self.retry.clone());
+        match self.gzip {
+            true => builder.with_compression(Compression::Gzip),
+            false => builder,
+        }
+    }
+
+    fn http<B: WithHttpConfig + WithExportConfig>(
+        &self,
+        builder: B,
+        client: &Arc<dyn HttpClient>,
+    ) -> B {
+        let builder = builder
+            .with_shared_http_client(Arc::clone(client))
+            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+            .with_endpoint(self.endpoint.clone())
+            .with_timeout(RETRIES_END)
+            .with_retry_policy(self.retry.clone());
+        match self.gzip {
+            true => builder.with_compression(Compression::Gzip),
+            false => builder,
+        }
+    }
+}
+
+/// The crate's exporter for one resource.
+pub(super) enum Sender {
+    Spans(SpanExporter),
+    Events(LogExporter),
+}
+
+impl Sender {
+    /// Sends spans, or their events; `span_events` says that the former take the latter along.
+    pub(super) async fn send(
+        &self,
+        spans: &[Span],
+        scope: &InstrumentationScope,
+        span_events: bool,
+    ) -> OTelSdkResult {
+        match self {
+            Self::Spans(exporter) => {
+                let spans = spans.iter().map(|s| convert::span(s, scope, span_events));
+                exporter.export(spans.collect()).await
+            }
+            Self::Events(exporter) => {
+                let records = logs::records(spans);
+                let batch: Vec<_> = records.iter().map(|record| (record, scope)).collect();
+                exporter.export(LogBatch::new(&batch)).await
             }
         }
     }

@@ -1,14 +1,12 @@
 //! The exporting thread: collects batches, groups them by process, delivers them.
 
-use super::config::Config;
+use super::config::{Config, Signal};
 use super::convert;
 use super::counters::{Counters, add};
 use super::health::Health;
-use super::transport::Transport;
+use super::transport::{Sender, Transport};
 use crate::model::span::{Resource, Span};
 use opentelemetry::InstrumentationScope;
-use opentelemetry_otlp::SpanExporter;
-use opentelemetry_sdk::trace::SpanExporter as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -169,7 +167,7 @@ impl Worker {
                     }
                     Err(error) => {
                         let counters = &self.shared.counters;
-                        add(&counters.dropped_refused, spans.len() as u64);
+                        add(&counters.dropped_refused, self.delivery.count(&spans));
                         self.delivery.health.failing(&error.to_string());
                     }
                 }
@@ -222,18 +220,14 @@ impl Delivery {
     }
 
     /// Exports one process's spans; the crate beneath retries, this bounds it.
-    async fn deliver(&self, exporter: &SpanExporter, spans: &[Span]) {
-        let count = spans.len() as u64;
+    async fn deliver(&self, exporter: &Sender, spans: &[Span]) {
+        let count = self.count(spans);
         let started = Instant::now();
         let mut exit = self.exit.clone();
         // The wait between two retries is long; at the exit each export is begun afresh.
         let mut exiting = exit.borrow_and_update().is_some();
         'attempt: loop {
-            let data = spans
-                .iter()
-                .map(|s| convert::span(s, &self.scope))
-                .collect();
-            let mut export = pin!(exporter.export(data));
+            let mut export = pin!(exporter.send(spans, &self.scope, self.config.span_events));
             loop {
                 let limit = self.limit(started, *exit.borrow());
                 tokio::select! {
@@ -265,6 +259,15 @@ impl Delivery {
         }
     }
 
+    /// How many items these are.
+    fn count(&self, spans: &[Span]) -> u64 {
+        let count = match self.config.signal {
+            Signal::Logs => spans.iter().map(|s| s.events.len()).sum(),
+            Signal::Traces | Signal::Metrics => spans.len(),
+        };
+        count as u64
+    }
+
     fn limit(&self, started: Instant, exit: Option<Exit>) -> Instant {
         let unreachable = self.health.is_unreachable();
         if let Some(Exit { begun, end }) = exit {
@@ -286,8 +289,10 @@ impl Delivery {
         add(&self.counters.dropped_refused, count);
         let error = error
             .trim_start_matches("Operation failed: ")
-            .trim_start_matches("TonicTracesClient ");
-        tracing::debug!("OTLP: {count} spans dropped: {error}");
+            .trim_start_matches("TonicTracesClient ")
+            .trim_start_matches("TonicLogsClient ");
+        let what = self.config.signal.what();
+        tracing::debug!("OTLP: {count} {what} dropped: {error}");
         if self.config.protocol == super::Protocol::Grpc {
             add(&self.counters.export_errors, 1);
             self.health.failing(error);
@@ -296,7 +301,8 @@ impl Delivery {
 
     fn give_up(&self, count: u64, after: Duration) {
         add(&self.counters.dropped_after_retries, count);
-        tracing::debug!("OTLP: {count} spans dropped after {after:.1?} of retries");
+        let what = self.config.signal.what();
+        tracing::debug!("OTLP: {count} {what} dropped after {after:.1?} of retries");
         if !self.health.is_unreachable() {
             self.health
                 .failing(&format!("no export succeeded within {after:.1?}"));

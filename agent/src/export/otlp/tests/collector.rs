@@ -1,6 +1,12 @@
 //! Stand-ins for a collector: HTTP by hand, gRPC by tonic.
 
 use flate2::read::GzDecoder;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -36,6 +42,19 @@ pub(super) struct Received {
     pub(super) head: String,
     pub(super) request: ExportTraceServiceRequest,
     pub(super) metrics: Option<ExportMetricsServiceRequest>,
+    pub(super) logs: Option<ExportLogsServiceRequest>,
+}
+
+impl Received {
+    fn now(head: String) -> Self {
+        Self {
+            at: Instant::now(),
+            head,
+            request: ExportTraceServiceRequest::default(),
+            metrics: None,
+            logs: None,
+        }
+    }
 }
 
 fn count(received: &[Received]) -> usize {
@@ -118,19 +137,16 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
             GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
             body = plain;
         }
-        let (request, metrics) = if head.starts_with("POST /v1/metrics ") {
-            let metrics = ExportMetricsServiceRequest::decode(&body[..]).unwrap();
-            (ExportTraceServiceRequest::default(), Some(metrics))
+        let mut received = Received::now(head);
+        if received.head.starts_with("POST /v1/metrics ") {
+            received.metrics = Some(ExportMetricsServiceRequest::decode(&body[..]).unwrap());
+        } else if received.head.starts_with("POST /v1/logs ") {
+            received.logs = Some(ExportLogsServiceRequest::decode(&body[..]).unwrap());
         } else {
-            (ExportTraceServiceRequest::decode(&body[..]).unwrap(), None)
-        };
+            received.request = ExportTraceServiceRequest::decode(&body[..]).unwrap();
+        }
         let mut state = state.lock().unwrap();
-        state.received.push(Received {
-            at: Instant::now(),
-            head,
-            request,
-            metrics,
-        });
+        state.received.push(received);
         let answer = state.script.pop_front().unwrap_or(Answer {
             status: "200 OK",
             headers: "",
@@ -162,6 +178,8 @@ impl GrpcCollector {
             .accept_compressed(CompressionEncoding::Gzip);
         let metrics = MetricsServiceServer::new(Service(Arc::clone(&received)))
             .accept_compressed(CompressionEncoding::Gzip);
+        let logs = LogsServiceServer::new(Service(Arc::clone(&received)))
+            .accept_compressed(CompressionEncoding::Gzip);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -169,7 +187,8 @@ impl GrpcCollector {
                 .unwrap();
             let server = tonic::transport::Server::builder()
                 .add_service(service)
-                .add_service(metrics);
+                .add_service(metrics)
+                .add_service(logs);
             let address = ([127, 0, 0, 1], port).into();
             runtime.block_on(server.serve(address)).unwrap();
         });
@@ -197,10 +216,8 @@ impl TraceService for Service {
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
         self.0.lock().unwrap().push(Received {
-            at: Instant::now(),
-            head: format!("{:?}", request.metadata()),
-            request: request.into_inner(),
-            metrics: None,
+            request: request.get_ref().clone(),
+            ..Received::now(format!("{:?}", request.metadata()))
         });
         Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
     }
@@ -213,11 +230,23 @@ impl MetricsService for Service {
         request: tonic::Request<ExportMetricsServiceRequest>,
     ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
         self.0.lock().unwrap().push(Received {
-            at: Instant::now(),
-            head: format!("{:?}", request.metadata()),
-            request: ExportTraceServiceRequest::default(),
-            metrics: Some(request.into_inner()),
+            metrics: Some(request.get_ref().clone()),
+            ..Received::now(format!("{:?}", request.metadata()))
         });
         Ok(tonic::Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Service {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportLogsServiceRequest>,
+    ) -> Result<tonic::Response<ExportLogsServiceResponse>, tonic::Status> {
+        self.0.lock().unwrap().push(Received {
+            logs: Some(request.get_ref().clone()),
+            ..Received::now(format!("{:?}", request.metadata()))
+        });
+        Ok(tonic::Response::new(ExportLogsServiceResponse::default()))
     }
 }
