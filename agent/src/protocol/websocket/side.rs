@@ -316,7 +316,7 @@ impl Side {
             return;
         }
         let length = bytes.len() as u64;
-        open.length += length;
+        open.length = open.length.saturating_add(length);
         if open.text && !open.sealed {
             let room = MAX_MESSAGE_BYTES - self.kept.len();
             if room < bytes.len() {
@@ -332,7 +332,7 @@ impl Side {
         if open.compressed {
             self.break_off();
         } else {
-            open.length += missing;
+            open.length = open.length.saturating_add(missing);
             (open.whole, open.sealed) = (false, true);
         }
     }
@@ -458,7 +458,7 @@ fn whole<'a>(frame: &Frame, input: &'a [u8]) -> Option<&'a [u8]> {
 
 /// Keeps what a message was inflated to.
 fn keep(open: &mut Open, kept: &mut Vec<u8>, bytes: &[u8]) {
-    open.length += bytes.len() as u64;
+    open.length = open.length.saturating_add(bytes.len() as u64);
     if !open.text || open.sealed {
         return;
     }

@@ -159,9 +159,9 @@ impl SocketTask {
     /// Sound of either side.
     pub(super) fn sound(&mut self, message: &Message<'_>) {
         match message.sender {
-            Sender::Client => self.sent += message.length,
+            Sender::Client => self.sent = self.sent.saturating_add(message.length),
             Sender::Server => {
-                self.came += message.length;
+                self.came = self.came.saturating_add(message.length);
                 self.output(message.time);
             }
         }
