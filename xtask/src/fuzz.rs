@@ -52,12 +52,18 @@ pub(crate) fn build() -> Result<()> {
     fuzz().arg("build").logged("fuzz-build")
 }
 
-/// Runs a target for a fixed time; a finding is an error that shows it.
+/// Runs a target for a fixed time; a finding is an error that shows it. It starts the same way each
+/// time: a change is tested, not its luck. Findings are made by long runs, which start anywhere.
 pub(crate) fn run(target: &str, seconds: u32) -> Result<()> {
     fuzz()
         .args(["run", target, "--"])
         .arg(format!("-max_total_time={seconds}"))
-        .args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"])
+        .args([
+            "-seed=1",
+            "-timeout=10",
+            "-rss_limit_mb=2048",
+            "-print_final_stats=1",
+        ])
         .timeout(u64::from(seconds) + 300)
         .logged(&format!("fuzz-{target}"))
         .with_context(|| format!("fuzz target {target} has a finding (kept below fuzz/artifacts)"))
