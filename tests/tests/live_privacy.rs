@@ -113,7 +113,8 @@ fn events_take_the_content_where_the_process_says_so() -> Result<()> {
         let options = ["--otlp-endpoint", &endpoint];
         let agent = Agent::attach(&scene.temp, &[client.pid()], &options)?;
         client.call(&chat(true))?;
-        client.call(
+        // It fails, as it should.
+        client.ask(
             &json!({"do": "chat", "body": {"model": "error-404", "messages": [
             {"role": "user", "content": "a word that stands out: zanzibar"}]}}),
         )?;
