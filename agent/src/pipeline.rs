@@ -3,6 +3,8 @@
 
 mod connection;
 mod counters;
+mod heads;
+mod parents;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,7 +19,10 @@ use crate::provider::{self, Calls};
 use crate::redact::{Redacted, Redactor};
 use crate::stream::{Assembler, Piece};
 use crate::trace::{self, Spans};
+
 use connection::{Connection, wanted_mode};
+use heads::Noting;
+use parents::{Head, Parents};
 
 /// Bounds of what is held of calls under way.
 pub use crate::provider::Limits;
@@ -25,6 +30,7 @@ pub use connection::{
     CopyMode, GRPC_BEFORE_NOTHING, UNWANTED_BEFORE_HEADS, UNWANTED_BEFORE_NOTHING,
 };
 pub use counters::Counters;
+pub use parents::{MAX_WAITING, PATIENCE};
 
 /// Most connections followed at one time; beyond it the one that was silent longest is given up.
 pub const MAX_CONNECTIONS: usize = 32_768;
@@ -38,6 +44,8 @@ pub struct Pipeline {
     connections: BTreeMap<(u32, u64), Connection>,
     ids: ExchangeIds,
     calls: Calls,
+    parents: Parents,
+    heads: Vec<Head>,
     spans: Spans,
     modes: VecDeque<(ConnectionId, CopyMode)>,
     counters: Counters,
@@ -52,6 +60,8 @@ impl Pipeline {
             connections: BTreeMap::new(),
             ids: ExchangeIds::default(),
             calls: Calls::new(limits),
+            parents: Parents::new(seed),
+            heads: Vec::new(),
             spans: Spans::new(seed),
             modes: VecDeque::new(),
             counters: Counters::default(),
@@ -70,12 +80,28 @@ impl Pipeline {
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Data(data) => self.data(data),
+            Event::Context {
+                connection,
+                direction,
+                context,
+                ..
+            } => self
+                .parents
+                .lineage
+                .flows(*connection, *direction, *context),
+            Event::ContextCopied {
+                pid,
+                tid,
+                parent,
+                child,
+                ..
+            } => self.parents.lineage.copied(*pid, *tid, *parent, *child),
             Event::EndOfStream { connection, time } => {
                 self.now = self.now.max(*time);
                 if let Some(c) = self.connections.get_mut(&(connection.pid, connection.ssl))
                     && c.id == *connection
                 {
-                    flush(c, &mut self.ids, &mut self.calls);
+                    flush(c, &mut self.ids, &mut self.calls, &mut self.heads);
                     let sink = self.calls.of_role(c.http.role());
                     c.http.end_of_stream(*time, &mut self.ids, sink);
                 }
@@ -112,6 +138,8 @@ impl Pipeline {
                 self.close_all((*pid, 0)..=(*pid, u64::MAX), *time);
                 self.calls.process_exit(*pid);
                 self.hand_on();
+                self.settle(Some(*pid), true);
+                self.parents.lineage.exited(*pid);
                 self.spans.process_exit(*pid);
             }
             Event::Clock { offset, .. } => self.spans.clock(*offset),
@@ -120,6 +148,8 @@ impl Pipeline {
                 self.flush_waiting(*time);
                 self.give_up_stale(*time);
                 self.calls.tick(*time);
+                self.hand_on();
+                self.settle(None, false);
                 self.spans.tick(*time);
             }
         }
@@ -132,6 +162,7 @@ impl Pipeline {
         self.close_all((0, 0)..=(u32::MAX, u64::MAX), self.now);
         self.calls.flush();
         self.hand_on();
+        self.settle(None, true);
         self.spans.flush();
     }
 
@@ -171,6 +202,8 @@ impl Pipeline {
         for c in self.connections.values() {
             counters::add(&mut sums, c);
         }
+        sums.parents_not_waited_for = self.parents.evicted();
+        sums.contexts_evicted = self.parents.lineage.counters().contexts_evicted;
         (sums, self.calls.counters(), self.spans.counters())
     }
 
@@ -201,11 +234,16 @@ impl Pipeline {
             c.read = Assembler::new();
         }
         let before = c.http.verdict();
-        feed(c, data, &mut self.ids, &mut self.calls);
+        self.parents.lineage.moved(data.connection.pid, data.tid);
+        feed(c, data, &mut self.ids, &mut self.calls, &mut self.heads);
         let now = c.http.verdict();
         self.counters.connections_http2 += u64::from(now != before && now == Verdict::Http2);
         self.counters.connections_websocket +=
             u64::from(now != before && now == Verdict::WebSocket);
+        // Several requests at a time may be answered on one of HTTP/2: in whatever order.
+        let answers = c.http.role() == Role::Server
+            && data.direction == Direction::Write
+            && now != Verdict::Http2;
         if let Some(mode) = wanted_mode(c) {
             c.mode = mode;
             self.modes.push_back((c.id, mode));
@@ -216,6 +254,10 @@ impl Pipeline {
                 (CopyMode::Nothing, _) => self.counters.connections_not_http += 1,
                 (CopyMode::Whole, _) => {}
             }
+        }
+        self.note();
+        if answers && self.parents.lineage.answers(data.connection) {
+            self.settle(Some(data.connection.pid), false);
         }
     }
 
@@ -258,12 +300,13 @@ impl Pipeline {
         let Some(c) = self.connections.get_mut(&key) else {
             return;
         };
-        flush(c, &mut self.ids, &mut self.calls);
+        flush(c, &mut self.ids, &mut self.calls, &mut self.heads);
         let sink = self.calls.of_role(c.http.role());
         c.http.closed(time, &mut self.ids, sink);
         // While its peer is known.
         self.hand_on();
         if let Some(c) = self.connections.remove(&key) {
+            self.parents.lineage.closed(c.id);
             counters::add(&mut self.counters, &c);
             if c.http.role() == Role::Server {
                 self.counters.connections_served += 1;
@@ -283,7 +326,7 @@ impl Pipeline {
             if c.waiting_since()
                 .is_some_and(|since| now.since(since) > GAP_PATIENCE)
             {
-                flush(c, &mut self.ids, &mut self.calls);
+                flush(c, &mut self.ids, &mut self.calls, &mut self.heads);
             }
         }
     }
@@ -294,16 +337,48 @@ impl Pipeline {
         }
     }
 
+    /// Tells of the requests that began.
+    fn note(&mut self) {
+        for head in self.heads.drain(..) {
+            self.parents.begins(&head);
+        }
+    }
+
+    /// Hands on the calls that waited for their parents and need not any longer.
+    fn settle(&mut self, pid: Option<u32>, last: bool) {
+        if !self.parents.are_waited_for() {
+            return;
+        }
+        let calls = &self.calls;
+        let is_call = |id| calls.is_call(id);
+        for call in self.parents.settled(pid, self.now, last, &is_call) {
+            self.spans.call(call);
+        }
+    }
+
     fn hand_on(&mut self) {
-        if self.calls.has_events() {
-            for mut event in self.calls.drain() {
-                if let CallEvent::Finished(call) = &mut event {
+        self.note();
+        if !self.calls.has_events() {
+            return;
+        }
+        let events: Vec<CallEvent> = self.calls.drain().collect();
+        for event in events {
+            let event = match event {
+                CallEvent::Finished(mut call) => {
                     let id = call.connection;
                     let connection = self.connections.get(&(id.pid, id.ssl));
                     let socket = connection.filter(|c| c.id == id).and_then(|c| c.socket);
                     call.peer = socket.and_then(|s| s.peer);
                     call.local = socket.and_then(|s| s.local);
+                    let calls = &self.calls;
+                    let is_call = |id| calls.is_call(id);
+                    self.parents
+                        .finished(call, &is_call)
+                        .map(CallEvent::Finished)
                 }
+                event => Some(event),
+            };
+            if let Some(event) = event {
                 self.spans.call(event);
             }
         }
@@ -311,23 +386,31 @@ impl Pipeline {
 }
 
 /// Hands a record through assembler and protocol.
-fn feed(c: &mut Connection, data: &Data<'_>, ids: &mut ExchangeIds, calls: &mut Calls) {
+fn feed(
+    c: &mut Connection,
+    data: &Data<'_>,
+    ids: &mut ExchangeIds,
+    calls: &mut Calls,
+    heads: &mut Vec<Head>,
+) {
     let direction = data.direction;
     let assembler = match direction {
         Direction::Write => &mut c.write,
         Direction::Read => &mut c.read,
     };
     let http = &mut c.http;
-    assembler.push(data, &mut |piece| hand(http, direction, piece, ids, calls));
+    assembler.push(data, &mut |piece| {
+        hand(http, direction, piece, ids, calls, heads);
+    });
 }
 
 /// Gives up waiting for records that did not come.
-fn flush(c: &mut Connection, ids: &mut ExchangeIds, calls: &mut Calls) {
+fn flush(c: &mut Connection, ids: &mut ExchangeIds, calls: &mut Calls, heads: &mut Vec<Head>) {
     let http = &mut c.http;
     c.write
-        .flush(&mut |piece| hand(http, Direction::Write, piece, ids, calls));
+        .flush(&mut |piece| hand(http, Direction::Write, piece, ids, calls, heads));
     c.read
-        .flush(&mut |piece| hand(http, Direction::Read, piece, ids, calls));
+        .flush(&mut |piece| hand(http, Direction::Read, piece, ids, calls, heads));
 }
 
 fn hand(
@@ -336,8 +419,9 @@ fn hand(
     piece: Piece<'_>,
     ids: &mut ExchangeIds,
     calls: &mut Calls,
+    heads: &mut Vec<Head>,
 ) {
-    let sink = calls.of_role(http.role());
+    let sink = &mut Noting::new(calls, http.role(), heads);
     match piece {
         Piece::Bytes { time, tid, bytes } => http.data(direction, time, tid, bytes, ids, sink),
         Piece::Gap {

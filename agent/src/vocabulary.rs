@@ -172,6 +172,8 @@ pub mod attr {
 
     /// How often the client asked after the task that the call is; ours.
     pub const TASK_POLLS: &str = "genspan.task.polls";
+    /// How the span's parent was found: a value of [`super::parent`]; ours.
+    pub const PARENT_FOUND_BY: &str = "genspan.parent.found_by";
     /// What could not be seen right of the call; ours.
     pub const DEFECTS: &str = "genspan.defects";
     /// Number of messages sent, when their content is not told; ours.
@@ -184,6 +186,21 @@ pub mod attr {
     pub const OUTPUT_MESSAGES_CHARS: &str = "genspan.output.messages.chars";
     /// Characters of instructions, when their content is not told; ours.
     pub const SYSTEM_INSTRUCTIONS_CHARS: &str = "genspan.system_instructions.chars";
+}
+
+/// Values of [`attr::PARENT_FOUND_BY`].
+pub mod parent {
+    use crate::model::call::ParentFound;
+
+    /// What a way is called.
+    #[must_use]
+    pub const fn name(found: ParentFound) -> &'static str {
+        match found {
+            ParentFound::Traceparent => "traceparent",
+            ParentFound::Context => "context",
+            ParentFound::Thread => "thread",
+        }
+    }
 }
 
 /// Values of [`attr::OPERATION_NAME`] (1).

@@ -67,6 +67,11 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
         ),
         ("answers given up: their end was lost", wiring.http1.stale),
         ("calls not followed: too many open", provider.refused),
+        (
+            "calls told without their parent: too many waited",
+            wiring.parents_not_waited_for,
+        ),
+        ("contexts forgotten: too many", wiring.contexts_evicted),
         ("bodies over the limit", provider.bodies_over_limit),
         (
             "retries told as calls: too many waited",

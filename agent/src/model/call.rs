@@ -357,6 +357,28 @@ pub struct RetryHint {
     pub fingerprint: u64,
 }
 
+/// How a span's parent was found, the surest way first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParentFound {
+    /// The call's own `traceparent` names it.
+    Traceparent,
+    /// The Python context in which the call was made was copied for the request.
+    Context,
+    /// The call was made by the thread that was handling the request.
+    Thread,
+}
+
+/// The served request that a call was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallParent {
+    /// Its trace; not zero.
+    pub trace: u128,
+    /// Its span, or the span that its client named, when it gives none itself.
+    pub span: Option<u64>,
+    /// How it was found.
+    pub found: ParentFound,
+}
+
 /// A finished call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelCall {
@@ -400,6 +422,8 @@ pub struct ModelCall {
     pub retry: Option<RetryHint>,
     /// `traceparent` that the request carried, as sent.
     pub traceparent: Option<String>,
+    /// The request that it was made for.
+    pub parent: Option<CallParent>,
     /// What we could not see right.
     pub defects: Defects,
 }

@@ -30,6 +30,10 @@ pub struct Counters {
     pub connections_served: u64,
     /// Exchanges on those.
     pub exchanges_served: u64,
+    /// Calls that were told without a parent because too many waited for theirs.
+    pub parents_not_waited_for: u64,
+    /// Python contexts forgotten because there were too many: calls in them have no parent.
+    pub contexts_evicted: u64,
     /// Sums of the protocol stage over connections that are over.
     pub http1: http1::Counters,
     /// The same for HTTP/2.

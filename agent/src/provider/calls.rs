@@ -80,6 +80,13 @@ impl Calls {
         all
     }
 
+    /// Whether this exchange is under way and known to be a call.
+    #[must_use]
+    pub fn is_call(&self, id: ExchangeId) -> bool {
+        let open = self.open.get(&id);
+        open.is_some_and(|o| o.verdict == Verdict::Call)
+    }
+
     /// How many calls, and connections that carry calls, are under way.
     #[must_use]
     pub fn open_calls(&self) -> usize {
@@ -261,6 +268,7 @@ fn model_call(
         retry,
         polls: 0,
         traceparent: open.traceparent.or(in_message),
+        parent: None,
         defects: outcome.defects,
     }
 }

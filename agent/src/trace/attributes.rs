@@ -1,11 +1,11 @@
 //! The attributes of a call's span other than its content, in a fixed order.
 
-use super::{mcp, redaction};
+use super::{ids, mcp, redaction};
 use crate::model::call::{Api, CallRequest, CallResponse, ModelCall, Operation, Usage};
 use crate::model::exchange::Role;
 use crate::model::span::{Attributes, Value};
 use crate::redact::Redactor;
-use crate::vocabulary::{attr, operation};
+use crate::vocabulary::{attr, operation, parent};
 use core::net::SocketAddr;
 use std::borrow::Cow;
 
@@ -111,6 +111,9 @@ pub(super) fn of_call(
     }
     if resends > 0 {
         set.add(attr::HTTP_RESEND_COUNT, i64::from(resends));
+    }
+    if let Some(found) = ids::found(call) {
+        set.add(attr::PARENT_FOUND_BY, parent::name(found));
     }
     if !call.defects.is_none() {
         let names: Vec<String> = call.defects.names().map(str::to_owned).collect();

@@ -2,7 +2,10 @@
 //! that each capture draws anew, so that two captures do not.
 
 use super::siphash::SipHash;
-use crate::model::call::ModelCall;
+use crate::model::call::{ModelCall, ParentFound};
+use crate::model::event::ConnectionId;
+use crate::model::exchange::ExchangeId;
+use crate::model::time::BootTime;
 
 /// Ids of one span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,26 +18,63 @@ pub struct Ids {
     pub parent: Option<u64>,
 }
 
-/// The ids of a call's span. A `traceparent` that the application sent counts: then the span
-/// belongs to the span that sent it.
+/// The ids of a call's span. A `traceparent` that the application sent counts first: then the span
+/// belongs to the span that sent it. Else it belongs to the request that the call was made for.
 #[must_use]
 pub fn of_call(seed: u128, call: &ModelCall) -> Ids {
+    let ids = of_exchange(
+        seed,
+        call.connection,
+        call.start,
+        call.exchange,
+        call.traceparent.as_deref(),
+    );
+    match call.parent {
+        Some(parent) if ids.parent.is_none() => Ids {
+            trace: parent.trace,
+            parent: parent.span,
+            ..ids
+        },
+        _ => ids,
+    }
+}
+
+/// How the parent in [`of_call`] was found; none when there is none.
+#[must_use]
+pub fn found(call: &ModelCall) -> Option<ParentFound> {
+    let named = call.traceparent.as_deref().and_then(parse_traceparent);
+    match named {
+        Some(_) => Some(ParentFound::Traceparent),
+        None => call.parent.map(|parent| parent.found),
+    }
+}
+
+/// The ids of an exchange's span, which begins at `start`, by itself and the `traceparent` that it
+/// carries.
+#[must_use]
+pub fn of_exchange(
+    seed: u128,
+    connection: ConnectionId,
+    start: BootTime,
+    exchange: ExchangeId,
+    traceparent: Option<&str>,
+) -> Ids {
     let draw = |what: u64| {
         let mut hash = SipHash::new(seed);
         for word in [
             what,
-            u64::from(call.connection.pid),
-            call.connection.ssl,
-            call.connection.generation,
-            call.start.0,
-            call.exchange.0,
+            u64::from(connection.pid),
+            connection.ssl,
+            connection.generation,
+            start.0,
+            exchange.0,
         ] {
             hash.word(word);
         }
         hash.finish()
     };
     let span = draw(0).max(1);
-    if let Some((trace, parent)) = call.traceparent.as_deref().and_then(parse_traceparent) {
+    if let Some((trace, parent)) = traceparent.and_then(parse_traceparent) {
         return Ids {
             trace,
             span,

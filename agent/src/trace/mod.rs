@@ -4,6 +4,7 @@ mod attributes;
 mod content;
 pub mod ids;
 mod json;
+pub mod lineage;
 mod mcp;
 mod redaction;
 pub mod resource;

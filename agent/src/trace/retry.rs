@@ -138,6 +138,7 @@ fn merge(first: ModelCall, mut last: Box<ModelCall>) -> Box<ModelCall> {
     last.tid = first.tid;
     last.start = first.start;
     last.traceparent = first.traceparent.or(last.traceparent);
+    last.parent = first.parent.or(last.parent);
     last.defects.add(first.defects);
     last
 }

@@ -76,6 +76,7 @@ fn call() -> ModelCall {
         polls: 0,
         retry: None,
         traceparent: None,
+        parent: None,
         defects: Defects::NONE,
     }
 }

@@ -77,6 +77,15 @@ pub const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        why: "the recorded request carries a `traceparent`, and the span says that it was used",
+        holds: |d| {
+            let headers = &d.exchange.request_headers;
+            d.ours_only(attr::PARENT_FOUND_BY)
+                && d.ours == Some(&json!("traceparent"))
+                && headers.iter().any(|(name, _)| name == "traceparent")
+        },
+    },
+    Allowed {
         why: "provider by host; the peer always says openai",
         holds: |d| d.both(attr::PROVIDER_NAME) && d.peer == Some(&json!("openai")),
     },

@@ -332,6 +332,7 @@ impl Socket {
             retry: None,
             polls: 0,
             traceparent: self.traceparent.clone(),
+            parent: None,
             defects: turn.defects,
         })
     }
@@ -385,6 +386,7 @@ impl Handshake {
             retry: None,
             polls: 0,
             traceparent: self.traceparent,
+            parent: None,
             defects: defects.without(Defects::SERVER_ENDED),
         }
     }

@@ -31,8 +31,12 @@ pub struct Must {
     pub whole: bool,
 }
 
-/// What a time or a name of a provider is, no recording says.
-const FREE: [&str; 2] = [attr::RESPONSE_TIME_TO_FIRST_CHUNK, attr::PROVIDER_NAME];
+/// What a time or a name of a provider is, no recording says; nor how a parent is found.
+const FREE: [&str; 3] = [
+    attr::RESPONSE_TIME_TO_FIRST_CHUNK,
+    attr::PROVIDER_NAME,
+    attr::PARENT_FOUND_BY,
+];
 
 impl Must {
     /// A call of this operation and model.
