@@ -20,7 +20,7 @@ use crate::trace::{self, Spans};
 use connection::{Connection, wanted_mode};
 
 /// Bounds of what is held of calls under way.
-pub use crate::provider::Limits;
+pub use crate::provider::{HttpSpans, Limits};
 pub use connection::{
     CopyMode, GRPC_BEFORE_NOTHING, UNWANTED_BEFORE_HEADS, UNWANTED_BEFORE_NOTHING,
 };
@@ -31,6 +31,27 @@ pub const MAX_CONNECTIONS: usize = 32_768;
 
 /// How long a record waits for one that should come before it, in nanoseconds.
 pub const GAP_PATIENCE: u64 = 100_000_000;
+
+/// What can be set of the pure core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Bounds of what is held of calls under way.
+    pub limits: Limits,
+    /// Of which processes requests are told that are no model calls.
+    pub http_spans: HttpSpans,
+    /// Spans say how their parent was found.
+    pub parent_source: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            http_spans: HttpSpans::default(),
+            parent_source: true,
+        }
+    }
+}
 
 /// The pure core as a whole.
 pub struct Pipeline {
@@ -45,14 +66,29 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline whose ids are drawn under `seed`.
+    /// A pipeline whose ids are drawn under `seed`, with these bounds and otherwise as it is
+    /// without being told.
     #[must_use]
     pub fn new(seed: u128, limits: Limits) -> Self {
+        let settings = Settings {
+            limits,
+            ..Settings::default()
+        };
+        Self::with(seed, settings)
+    }
+
+    /// A pipeline whose ids are drawn under `seed`.
+    #[must_use]
+    pub fn with(seed: u128, settings: Settings) -> Self {
+        let mut calls = Calls::new(settings.limits);
+        calls.tell_requests(settings.http_spans);
+        let mut spans = Spans::new(seed);
+        spans.tell_source(settings.parent_source);
         Self {
             connections: BTreeMap::new(),
             ids: ExchangeIds::default(),
-            calls: Calls::new(limits),
-            spans: Spans::new(seed),
+            calls,
+            spans,
             modes: VecDeque::new(),
             counters: Counters::default(),
             now: BootTime(0),
@@ -90,6 +126,7 @@ impl Pipeline {
                     && let Some(c) = self.connections.get_mut(&key)
                 {
                     c.told_of(socket);
+                    self.spans.socket(*connection, socket);
                 }
             }
             Event::Closed { connection, time } => {
@@ -105,6 +142,7 @@ impl Pipeline {
             }
             Event::Process { facts, time } => {
                 self.now = self.now.max(*time);
+                self.calls.process(facts);
                 self.spans.process(facts);
             }
             Event::ProcessExit { pid, time } => {
@@ -205,11 +243,11 @@ impl Pipeline {
         if c.http.verdict() == Verdict::Http2 && before != Verdict::Http2 {
             self.counters.connections_http2 += 1;
         }
-        if let Some(mode) = wanted_mode(c) {
+        if let Some(mode) = wanted_mode(c, self.calls.tells_requests(c.id.pid)) {
             c.mode = mode;
             self.modes.push_back((c.id, mode));
             match (mode, c.http.verdict()) {
-                (CopyMode::Heads, _) | (CopyMode::Nothing, Verdict::Http2) => {
+                (CopyMode::Heads | CopyMode::Outline, _) | (CopyMode::Nothing, Verdict::Http2) => {
                     self.counters.connections_without_calls += 1;
                 }
                 (CopyMode::Nothing, _) => self.counters.connections_not_http += 1,
@@ -264,6 +302,7 @@ impl Pipeline {
         self.hand_on();
         if let Some(c) = self.connections.remove(&key) {
             counters::add(&mut self.counters, &c);
+            self.spans.closed(c.id);
             if c.http.role() == Role::Server {
                 self.counters.connections_served += 1;
             }
@@ -296,12 +335,26 @@ impl Pipeline {
     fn hand_on(&mut self) {
         if self.calls.has_events() {
             for mut event in self.calls.drain() {
-                if let CallEvent::Finished(call) = &mut event {
-                    let id = call.connection;
+                let id = match &event {
+                    CallEvent::Finished(call) => Some(call.connection),
+                    CallEvent::Requested(request) => Some(request.begun.connection),
+                    _ => None,
+                };
+                let connection = id.and_then(|id| {
                     let connection = self.connections.get(&(id.pid, id.ssl));
-                    let socket = connection.filter(|c| c.id == id).and_then(|c| c.socket);
-                    call.peer = socket.and_then(|s| s.peer);
-                    call.local = socket.and_then(|s| s.local);
+                    connection.filter(|c| c.id == id)
+                });
+                let socket = connection.and_then(|c| c.socket);
+                let peer = socket.and_then(|s| s.peer);
+                let local = socket.and_then(|s| s.local);
+                match &mut event {
+                    CallEvent::Finished(call) => (call.peer, call.local) = (peer, local),
+                    CallEvent::Requested(request) => {
+                        (request.peer, request.local) = (peer, local);
+                        request.http2 =
+                            connection.is_some_and(|c| c.http.verdict() == Verdict::Http2);
+                    }
+                    _ => {}
                 }
                 self.spans.call(event);
             }
@@ -358,3 +411,7 @@ mod http2_tests;
 #[cfg(test)]
 #[path = "pipeline_socket_tests.rs"]
 mod socket_tests;
+
+#[cfg(test)]
+#[path = "pipeline_plain_tests.rs"]
+mod plain_tests;

@@ -170,6 +170,27 @@ pub mod attr {
     /// How often the client sent the request again (HTTP conventions).
     pub const HTTP_RESEND_COUNT: &str = "http.request.resend_count";
 
+    /// Method of an HTTP request (HTTP conventions, as all of these).
+    pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+    /// The method when it is none of the usual ones.
+    pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
+    /// Status of the response.
+    pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+    /// `http` or `https`.
+    pub const URL_SCHEME: &str = "url.scheme";
+    /// Path of a request that was served.
+    pub const URL_PATH: &str = "url.path";
+    /// Query of a request that was served, without secrets.
+    pub const URL_QUERY: &str = "url.query";
+    /// Address of a request that was made, without secrets.
+    pub const URL_FULL: &str = "url.full";
+    /// What made the request.
+    pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
+    /// Version of the protocol.
+    pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+
+    /// How the span's parent was found; ours.
+    pub const PARENT_SOURCE: &str = "genspan.parent.source";
     /// How often the client asked after the task that the call is; ours.
     pub const TASK_POLLS: &str = "genspan.task.polls";
     /// What could not be seen right of the call; ours.

@@ -14,8 +14,13 @@ pub const MAX_CHUNKS_PER_CALL: u32 = 128;
 /// what stands at the end of a body (`usage`, `model`) is seen all the same.
 pub const TAIL_BYTES: u32 = 4096;
 
-/// How much of a written message is copied in [`crate::map::mode::HEADS`]: a request's head.
+/// How much of a message is copied in [`crate::map::mode::HEADS`] and `OUTLINE`: its head.
 pub const HEAD_BYTES: u32 = 2048;
+
+/// How much of the end of each call is copied in [`crate::map::mode::OUTLINE`] once the head of its
+/// message was: small writes of a chunked body whole, so that its end is seen; and the smallest
+/// tier, so that it costs no more than to say that there was a call.
+pub const OUTLINE_TAIL_BYTES: u32 = 256;
 
 /// Default of how much of one message (bytes in one direction without a byte in the other) is
 /// copied before only tails are.

@@ -82,6 +82,9 @@ pub mod mode {
     pub const HEADS: u32 = 1;
     /// Copy nothing: this is not a protocol that we read.
     pub const NOTHING: u32 = 2;
+    /// Copy the first bytes of each message, both ways, and the last ones of each call: enough to
+    /// see what was asked, what the answer's head says, and when it was over.
+    pub const OUTLINE: u32 = 3;
 }
 
 /// Settings that the agent patches into the programs before they are loaded: the global

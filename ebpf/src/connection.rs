@@ -3,7 +3,9 @@
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use genspan_common::{
     event::{DataHeader, Direction, EventHeader, EventKind, SocketRole, flag},
-    limits::{DATA_TIERS, HEAD_BYTES, MAX_CHUNK, MAX_CHUNKS_PER_CALL, TAIL_BYTES},
+    limits::{
+        DATA_TIERS, HEAD_BYTES, MAX_CHUNK, MAX_CHUNKS_PER_CALL, OUTLINE_TAIL_BYTES, TAIL_BYTES,
+    },
     loss::Loss,
     map::{ConnectionKey, ConnectionState, mode},
 };
@@ -89,7 +91,7 @@ pub fn is_unwanted(key: ConnectionKey, generation: u64) -> bool {
 #[inline(always)]
 pub fn unwanted(key: ConnectionKey, state: &ConnectionState, direction: u32) -> bool {
     match mode_of(key, state.generation) {
-        mode::WHOLE => false,
+        mode::WHOLE | mode::OUTLINE => false,
         mode::HEADS => direction != requests(state),
         _ => true,
     }
@@ -134,9 +136,10 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
         total as u32
     });
 
-    let limit = match mode_of(key, state.generation) {
-        mode::WHOLE => SETTINGS.load().message_bytes,
-        mode::HEADS if direction as u32 == requests(state) => HEAD_BYTES,
+    let (limit, tail) = match mode_of(key, state.generation) {
+        mode::WHOLE => (SETTINGS.load().message_bytes, TAIL_BYTES),
+        mode::HEADS if direction as u32 == requests(state) => (HEAD_BYTES, 0),
+        mode::OUTLINE => (HEAD_BYTES, OUTLINE_TAIL_BYTES),
         _ => {
             state.before[d] |= flag::SKIPPED_BEFORE;
             return;
@@ -162,7 +165,7 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
         header.len = total as u32;
         sent(state, d, &mut header, |h| emit::data(h, from));
     } else {
-        large(state, d, header, from, total, room, limit > HEAD_BYTES);
+        large(state, d, header, from, total, room, tail);
     }
 }
 
@@ -220,7 +223,8 @@ fn sent(
 }
 
 /// A call that is longer than one record or than the message's limit: as much as there is room
-/// for in records of the largest tier, then the tail.
+/// for in records of the largest tier, then the tail,
+/// of which at most `tail` bytes are wanted: none, or a size for which there is a tier.
 ///
 /// Verifier: lengths that are computed from one another in a loop multiply its states past the
 /// limit of a million instructions. So the loop writes full records only, whose size and
@@ -233,7 +237,7 @@ fn large(
     from: u64,
     total: u64,
     room: u64,
-    tail: bool,
+    tail: u32,
 ) {
     const CHUNK: u64 = MAX_CHUNK as u64;
     let start = header.offset;
@@ -263,16 +267,17 @@ fn large(
     if left == 0 {
         return;
     }
-    let keep = if !tail {
-        0
-    } else if left > u64::from(TAIL_BYTES) {
-        u64::from(TAIL_BYTES)
+    let keep = if left > u64::from(tail) {
+        u64::from(tail)
     } else {
         left
     };
     if left > keep {
         state.before[d] |= flag::SKIPPED_BEFORE;
-        lose(Loss::MessageLimitBytes, left - keep);
+        // Of an outline nobody misses it.
+        if tail != OUTLINE_TAIL_BYTES {
+            lose(Loss::MessageLimitBytes, left - keep);
+        }
     }
     if keep == 0 {
         return;
@@ -280,7 +285,13 @@ fn large(
     header.offset = start.wrapping_add(total - keep);
     header.len = keep as u32;
     let at = from.wrapping_add(total - keep);
-    sent(state, d, &mut header, |h| {
-        emit::tier::<{ TAIL_BYTES as usize }>(h, at)
-    });
+    if tail == OUTLINE_TAIL_BYTES {
+        sent(state, d, &mut header, |h| {
+            emit::tier::<{ OUTLINE_TAIL_BYTES as usize }>(h, at)
+        });
+    } else {
+        sent(state, d, &mut header, |h| {
+            emit::tier::<{ TAIL_BYTES as usize }>(h, at)
+        });
+    }
 }

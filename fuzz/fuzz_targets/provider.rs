@@ -191,7 +191,7 @@ fn run(exchanges: &[Exchange<'_>], step: usize) -> Vec<ModelCall> {
         .drain()
         .filter_map(|e| match e {
             CallEvent::Finished(call) => Some(*call),
-            CallEvent::Retrying { .. } => None,
+            _ => None,
         })
         .collect();
     assert!(told.len() <= begun);

@@ -86,9 +86,52 @@ impl Provider {
         Ok(Some(Self { plain, ..provider }))
     }
 
+    /// A gateway to another provider (`python/live/gateway.py`).
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_gateway(
+        temp: &Temp,
+        server: &str,
+        plain: bool,
+        upstream: &Self,
+        passes: bool,
+    ) -> Result<Option<Self>> {
+        let Some(python) = need::environment("servers")? else {
+            return Ok(None);
+        };
+        let program = programs().join("live/gateway.py");
+        let mut options = vec!["--server", server];
+        if plain {
+            options.push("--plain");
+        }
+        let mut command = Command::new(python);
+        command
+            .env("OPENAI_BASE_URL", upstream.url())
+            .env("SSL_CERT_FILE", upstream.authority());
+        if passes {
+            command.env("GATEWAY_PASSES", "1");
+        }
+        let name = format!("gateway-{server}");
+        let mut gateway = Self::run(temp, command, &program, &name, &options)?;
+        gateway.plain = plain;
+        Ok(Some(gateway))
+    }
+
     fn start_with(
         temp: &Temp,
         python: &Path,
+        program: &Path,
+        name: &str,
+        options: &[&str],
+    ) -> Result<Self> {
+        Self::run(temp, Command::new(python), program, name, options)
+    }
+
+    fn run(
+        temp: &Temp,
+        mut command: Command,
         program: &Path,
         name: &str,
         options: &[&str],
@@ -98,7 +141,6 @@ impl Provider {
             // The stand-in makes them when they are not there.
             None => temp.file("certs"),
         };
-        let mut command = Command::new(python);
         command
             .arg(program)
             .arg("--certs")

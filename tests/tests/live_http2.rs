@@ -1,7 +1,7 @@
 //! HTTP/2: many calls at the same time on one connection.
 
 use anyhow::Result;
-use genspan_tests::{Call, Client, Scene, need};
+use genspan_tests::{Agent, Call, Client, Scene, need};
 use serde_json::{Value, json};
 
 /// Calls at the same time, in turns plain and streamed.
@@ -40,6 +40,11 @@ fn connections(client: &mut Client) -> Result<i64> {
     Ok(answer["bytes"].as_i64().unwrap_or_default())
 }
 
+/// The agent, which is to tell of calls alone.
+fn attach(scene: &Scene, client: &Client) -> Result<Agent> {
+    Agent::attach(&scene.temp, &[client.pid()], &["--http-spans", "off"])
+}
+
 fn check(told: Vec<Call>, seen: Vec<Call>, log: &str) {
     for call in &seen {
         assert_eq!((call.input, call.output), (Some(3), Some(24)), "{call:?}");
@@ -58,7 +63,7 @@ fn at_once(arguments: &[&str]) -> Result<()> {
         return Ok(());
     };
     let mut client = scene.client(&python, arguments)?;
-    let agent = scene.attach(&client)?;
+    let agent = attach(&scene, &client)?;
     let mut all = Vec::new();
     for round in 0..3 {
         all.extend(seen(&mut client, &many(round))?);
@@ -155,7 +160,7 @@ fn an_open_connection() -> Result<()> {
     };
     let mut client = scene.client(&python, &["httpx-async-http2"])?;
     client.call(&json!({"do": "embeddings", "body": {"model": "before", "input": "one two"}}))?;
-    let agent = scene.attach(&client)?;
+    let agent = attach(&scene, &client)?;
     let first = seen(&mut client, &many(0))?;
     let second = seen(&mut client, &many(1))?;
     client.call(&json!({"do": "embeddings", "body": {"model": "known", "input": "one two"}}))?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use genspan::vocabulary::attr;
 use genspan_tests::temp::Temp;
-use genspan_tests::{Agent, Call, Client, Provider, Scene, memory, need, programs};
+use genspan_tests::{Agent, Call, Client, Provider, Scene, Span, memory, need, programs};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -150,18 +150,24 @@ fn three_hundred_calls_on_one_connection() -> Result<()> {
 /// call on such a connection is seen all the same.
 #[test]
 fn what_is_no_models_is_muted() -> Result<()> {
+    muted("off", "copy=Heads")?;
+    // Where such requests are told, each of them is, with its answer and its end.
+    muted("on", "copy=Outline")
+}
+
+fn muted(http_spans: &str, mode: &str) -> Result<()> {
     let (Some(scene), Some(python)) = (Scene::new()?, need::environment("clients")?) else {
         return Ok(());
     };
     let recording = scene.temp.file("muted.rec");
     let mut client = scene.client(&python, &["stdlib"])?;
     let name = recording.to_string_lossy().into_owned();
-    let options = ["--debug", "--record", &name];
+    let options = ["--debug", "--record", &name, "--http-spans", http_spans];
     let mut agent = Agent::attach(&scene.temp, &[client.pid()], &options)?;
     let other = |times: usize| json!({"do": "request", "method": "GET", "path": "/other?bytes=100000", "times": times});
     let posted = |zeros: usize| json!({"do": "request", "method": "POST", "path": "/other/echo", "zeros": zeros});
     assert_eq!(client.ask(&other(12))?["bytes"], 100_000);
-    agent.wait_for_log("copy=Heads")?;
+    agent.wait_for_log(mode)?;
     let before = std::fs::metadata(&recording)?.len();
     assert_eq!(client.ask(&other(50))?["bytes"], 100_000);
     assert_eq!(client.ask(&posted(3_000_000))?["bytes"], 3_000_000);
@@ -173,7 +179,18 @@ fn what_is_no_models_is_muted() -> Result<()> {
     let first = client.call(&chat("first"))?;
     let second = client.call(&chat("second"))?;
     let finished = agent.stop()?;
-    let calls = Call::of_spans(&finished.spans);
+    let (calls, others): (Vec<Span>, Vec<Span>) = finished
+        .spans
+        .iter()
+        .cloned()
+        .partition(|span| !span.model().is_empty());
+    let told = if http_spans == "on" { 12 + 50 + 1 } else { 0 };
+    assert_eq!(others.len(), told, "{}", finished.lines);
+    for span in others {
+        assert_eq!(span.number(attr::HTTP_RESPONSE_STATUS_CODE), Some(200));
+        assert!(span.duration() > 0 && span.error().is_empty(), "{}", span.0);
+    }
+    let calls = Call::of_spans(&calls);
     assert_eq!(calls.len(), 2, "{calls:#?}");
     assert_eq!(calls[0].request_model, "first");
     if calls[0].defects.is_empty() {

@@ -48,6 +48,7 @@ Examples:
   genspan trace --pid 4242 --otlp-endpoint http://localhost:4317
 
 The traced processes' own environment is honoured: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+APSARA_APM_APP_TYPE (microservice, app, model),
 OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT (True, False, NO_CONTENT, SPAN_ONLY,
 EVENT_ONLY, SPAN_AND_EVENT), OTEL_INSTRUMENTATION_GENAI_MESSAGE_CONTENT_MAX_LENGTH and
 OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT. Of genspan's own environment: OTEL_EXPORTER_OTLP_*,
@@ -201,6 +202,21 @@ pub(super) struct SharedArgs {
     #[arg(long, value_name = "NAME=REGEX", help_heading = "Content")]
     pub(super) redact_pattern: Vec<Pattern>,
 
+    /// Spans for HTTP requests that are no model calls, made and served: the frame into which
+    /// model calls hang
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Spans"
+    )]
+    pub(super) http_spans: HttpSpans,
+
+    /// Do not say on each span how its parent was found (genspan.parent.source)
+    #[arg(long, help_heading = "Spans")]
+    pub(super) no_parent_source: bool,
+
     /// How much of one message is looked at before its middle is left out: 64K to 64M
     #[arg(long, value_name = "BYTES", default_value = "4M", value_parser = message_size,
           help_heading = "Tuning")]
@@ -223,6 +239,26 @@ pub(super) enum Vocabulary {
     Current,
     /// Both, side by side
     Both,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum HttpSpans {
+    /// For all processes but model servers (vLLM, SGLang; APSARA_APM_APP_TYPE=model)
+    Auto,
+    /// For all processes
+    On,
+    /// For none
+    Off,
+}
+
+impl From<HttpSpans> for crate::pipeline::HttpSpans {
+    fn from(asked: HttpSpans) -> Self {
+        match asked {
+            HttpSpans::Auto => Self::Auto,
+            HttpSpans::On => Self::On,
+            HttpSpans::Off => Self::Off,
+        }
+    }
 }
 
 #[cfg(feature = "prometheus")]

@@ -16,10 +16,10 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let file = File::open(&args.file).with_context(|| format!("cannot open {name}"))?;
     let exporters = sinks::open(&args.shared, Some(format!("genspan replay {name}")))?;
     let mut output = Output::new(exporters);
-    let limits = sinks::limits(&args.shared);
+    let settings = sinks::settings(&args.shared);
     match replay::run(
         BufReader::new(file),
-        limits,
+        settings,
         args.shared.no_content,
         sinks::redactor(&args.shared)?,
         &mut output,

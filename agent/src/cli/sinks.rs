@@ -11,7 +11,7 @@ use crate::export::json::JsonLines;
 use crate::export::metrics::{MetricsExporter, Reader, Source};
 use crate::export::terminal::{Options, Terminal};
 use crate::metrics::Metrics;
-use crate::pipeline::Limits;
+use crate::pipeline::{Limits, Settings};
 use crate::redact::{Redactor, RuleError, Rules};
 use crate::vocabulary::Generation;
 
@@ -160,10 +160,14 @@ pub(super) fn redactor(args: &SharedArgs) -> Result<Redactor, RuleError> {
     })
 }
 
-/// Bounds of the stages, as the command line sets them.
-pub(super) fn limits(args: &SharedArgs) -> Limits {
-    Limits {
-        body_bytes: args.max_message as usize,
-        ..Limits::default()
+/// What the command line sets of the stages.
+pub(super) fn settings(args: &SharedArgs) -> Settings {
+    Settings {
+        limits: Limits {
+            body_bytes: args.max_message as usize,
+            ..Limits::default()
+        },
+        http_spans: args.http_spans.into(),
+        parent_source: !args.no_parent_source,
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         output,
         LiveOptions {
             seed,
-            limits: sinks::limits(&args.shared),
+            settings: sinks::settings(&args.shared),
             content: ContentPolicy::default(),
             forbid_content: args.shared.no_content,
             redactor,

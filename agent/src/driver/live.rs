@@ -19,7 +19,7 @@ use crate::export::{ExportError, Exporter as _, Loss};
 use crate::model::event::{Data, Event};
 use crate::model::process::ContentPolicy;
 use crate::model::time::BootTime;
-use crate::pipeline::{CopyMode, Limits, Pipeline};
+use crate::pipeline::{CopyMode, Pipeline, Settings};
 use crate::probe::attach::{Attachments, TraceError, Traced};
 use crate::probe::kernel::Kernel;
 use crate::redact::Redactor;
@@ -70,8 +70,8 @@ pub enum Ended {
 pub struct LiveOptions {
     /// Seed of the trace ids.
     pub seed: u128,
-    /// Bounds of the provider stage.
-    pub limits: Limits,
+    /// What can be set of the pipeline.
+    pub settings: Settings,
     /// Content settings where a process's environment says nothing.
     pub content: ContentPolicy,
     /// What an operator says of content whatever a process's environment says.
@@ -152,7 +152,7 @@ impl Live {
             kernel,
             attachments: Attachments::new(options.content),
             core: Core {
-                pipeline: Pipeline::new(options.seed, options.limits)
+                pipeline: Pipeline::with(options.seed, options.settings)
                     .with_redactor(options.redactor),
                 recorder: options.recorder,
                 output,
@@ -404,6 +404,7 @@ impl Live {
                 let number = match copy {
                     CopyMode::Whole => mode::WHOLE,
                     CopyMode::Heads => mode::HEADS,
+                    CopyMode::Outline => mode::OUTLINE,
                     CopyMode::Nothing => mode::NOTHING,
                 };
                 tracing::debug!(?connection, ?copy, "copying");

@@ -44,6 +44,10 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
             "retries told as calls: too many waited",
             trace.retries_evicted,
         ),
+        (
+            "spans whose parent was not looked for: too many open",
+            trace.unrelated,
+        ),
         ("processes forgotten: too many", trace.processes_evicted),
     ])
 }

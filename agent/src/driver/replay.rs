@@ -7,7 +7,7 @@ use crate::driver::losses;
 use crate::driver::output::Output;
 use crate::export::{ExportError, Exporter as _};
 use crate::model::event::Event;
-use crate::pipeline::{Limits, Pipeline};
+use crate::pipeline::{Pipeline, Settings};
 use crate::redact::Redactor;
 
 /// Why a replay ended before the recording did.
@@ -28,14 +28,14 @@ pub enum ReplayError {
 /// When the recording cannot be read, or nobody takes the spans.
 pub fn run(
     input: impl BufRead,
-    limits: Limits,
+    settings: Settings,
     forbid_content: bool,
     redactor: Redactor,
     output: &mut Output,
 ) -> Result<(), ReplayError> {
     let mut recording = Recording::open(input)?;
     let seed = recording.header().seed();
-    let mut pipeline = Pipeline::new(seed, limits).with_redactor(redactor);
+    let mut pipeline = Pipeline::with(seed, settings).with_redactor(redactor);
     let mut undecodable = 0;
     while let Some(frame) = recording.next_frame()? {
         match frame {

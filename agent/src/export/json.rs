@@ -78,10 +78,13 @@ struct Line<'a>(&'a Span);
 impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let span = self.0;
-        let mut map = serializer.serialize_map(Some(12))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("trace_id", &Hex128(span.trace_id))?;
         map.serialize_entry("span_id", &Hex64(span.span_id))?;
         map.serialize_entry("parent_span_id", &span.parent_span_id.map(Hex64))?;
+        if let Some(state) = &span.trace_state {
+            map.serialize_entry("trace_state", state)?;
+        }
         map.serialize_entry("name", &span.name)?;
         map.serialize_entry("kind", kind(span.kind))?;
         map.serialize_entry("start_time_unix_nano", &Decimal(span.start.0))?;

@@ -237,6 +237,7 @@ pub(crate) mod test_support {
             trace_id: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c,
             span_id,
             parent_span_id: None,
+            trace_state: None,
             name: "chat gpt-4o".to_owned(),
             kind: SpanKind::Client,
             start: WallTime(START),

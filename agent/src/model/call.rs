@@ -8,6 +8,8 @@ use super::event::ConnectionId;
 use super::exchange::{ExchangeId, Role};
 use super::gaps::ChunkGaps;
 use super::mcp::{McpRequest, McpResponse};
+use super::propagated::Propagated;
+use super::request::{Begun, HttpRequest};
 use super::time::BootTime;
 use serde_json::Value as Json;
 
@@ -394,8 +396,8 @@ pub struct ModelCall {
     pub polls: u32,
     /// Set when the client is known to retry.
     pub retry: Option<RetryHint>,
-    /// `traceparent` that the request carried, as sent.
-    pub traceparent: Option<String>,
+    /// Trace context that the request carried.
+    pub propagated: Option<Propagated>,
     /// What we could not see right.
     pub defects: Defects,
 }
@@ -403,6 +405,9 @@ pub struct ModelCall {
 /// What the provider stage tells, in the order of the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallEvent {
+    /// An exchange began that may be a call, or is to be told as a plain request. What follows is
+    /// its `Over`, and if that says so something that is told of it, before or after.
+    Began(Box<Begun>),
     /// A request is whole that its client calls a retry. What follows is its `Finished`.
     Retrying {
         /// Process.
@@ -418,6 +423,15 @@ pub enum CallEvent {
     },
     /// A call is over.
     Finished(Box<ModelCall>),
+    /// A request that is no call is over.
+    Requested(Box<HttpRequest>),
+    /// An exchange is over on the wire.
+    Over {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// Something was told of it under its own name, or will be.
+        told: bool,
+    },
 }
 
 /// How a call gets on, for views that show it while it runs.

@@ -72,6 +72,8 @@ pub struct ResponseHead {
 pub enum Interest {
     /// Decode the bodies and hand them on.
     Wanted,
+    /// Say when it goes on and ends, but leave the bodies alone.
+    Outline,
     /// Only follow the framing; say nothing more of this exchange.
     Unwanted,
 }
@@ -90,8 +92,9 @@ pub struct SseEvent<'a> {
 }
 
 /// Takes exchanges from the protocol stage, in the order of the wire. Bodies are freed of
-/// transfer and content coding. Every exchange that was begun with a [`Interest::Wanted`] gets
-/// exactly one `response_end`, after which its id is not heard of again. `request_end` comes at
+/// transfer and content coding. Every exchange that was begun with a [`Interest::Wanted`] or an
+/// [`Interest::Outline`] gets exactly one `response_end`, after which its id is not heard of again,
+/// unless its `response_head` was unwanted. `request_end` comes at
 /// most once and may come after the response's parts (a server may answer early).
 ///
 /// An exchange begins with its `request_head`, or with `half_seen`: then nothing of its request

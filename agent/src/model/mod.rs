@@ -7,5 +7,7 @@ pub mod exchange;
 pub mod gaps;
 pub mod mcp;
 pub mod process;
+pub mod propagated;
+pub mod request;
 pub mod span;
 pub mod time;

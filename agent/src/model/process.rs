@@ -19,6 +19,10 @@ pub struct ProcessFacts {
     pub runtime_name: Option<String>,
     /// Language runtime's version, as exactly as it can be seen (`3.11`, `3.12.1`).
     pub runtime_version: Option<String>,
+    /// What kind of application its environment says that it is (`APSARA_APM_APP_TYPE`).
+    pub app_type: Option<AppType>,
+    /// Inode number of its network namespace; zero when that could not be learnt.
+    pub network: u64,
     /// The model server that it is, by its command line: the provider of what it serves (`vllm`,
     /// `sglang`, `ollama`, `llama_cpp`).
     pub model_server: Option<String>,
@@ -30,6 +34,18 @@ pub struct ProcessFacts {
     pub resource: Vec<(String, String)>,
     /// Settings of `design/cli.md` as the process's own environment has them.
     pub content: ContentPolicy,
+}
+
+/// What kind of application a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AppType {
+    /// Anything else that serves HTTP.
+    Microservice,
+    /// One that calls models.
+    App,
+    /// A model server.
+    Model,
 }
 
 /// What may be said of messages' content.

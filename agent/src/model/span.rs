@@ -92,6 +92,8 @@ pub struct Span {
     pub span_id: u64,
     /// Parent's span id.
     pub parent_span_id: Option<u64>,
+    /// `tracestate` of the trace (W3C Trace Context).
+    pub trace_state: Option<String>,
     /// Name.
     pub name: String,
     /// Kind.

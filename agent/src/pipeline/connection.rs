@@ -27,6 +27,8 @@ pub enum CopyMode {
     Whole,
     /// The heads of requests.
     Heads,
+    /// The heads of requests and responses, and when they end.
+    Outline,
     /// Nothing.
     Nothing,
 }
@@ -95,21 +97,23 @@ impl Connection {
     }
 }
 
-/// The mode that a connection should be in, if that is another than it is in.
-pub(super) fn wanted_mode(c: &Connection) -> Option<CopyMode> {
+/// The mode that a connection should be in, if that is another than it is in. `outlined` says that
+/// requests are told that are no model calls: then their answers are needed too, up to their ends.
+pub(super) fn wanted_mode(c: &Connection, outlined: bool) -> Option<CopyMode> {
     let seen = c.http.http1();
     let mode = match c.http.verdict() {
         Verdict::Switched | Verdict::NotHttp => CopyMode::Nothing,
-        Verdict::Http2 => http2_mode(&c.http.http2(), c.mode),
-        Verdict::Http1 if c.mode == CopyMode::Heads => {
-            if seen.wanted > 0 {
-                CopyMode::Whole
+        Verdict::Http2 => http2_mode(&c.http.http2(), c.mode, outlined),
+        Verdict::Http1 if seen.wanted > 0 => match c.mode {
+            CopyMode::Heads | CopyMode::Outline => CopyMode::Whole,
+            mode => mode,
+        },
+        Verdict::Http1 if c.mode == CopyMode::Whole && seen.exchanges >= UNWANTED_BEFORE_HEADS => {
+            if outlined {
+                CopyMode::Outline
             } else {
                 CopyMode::Heads
             }
-        }
-        Verdict::Http1 if seen.wanted == 0 && seen.exchanges >= UNWANTED_BEFORE_HEADS => {
-            CopyMode::Heads
         }
         Verdict::Http1 | Verdict::Undecided => c.mode,
     };
@@ -118,10 +122,11 @@ pub(super) fn wanted_mode(c: &Connection) -> Option<CopyMode> {
 
 /// The mode for a connection that carries HTTP/2. Requests that could not be read count for
 /// neither side: they may have been calls.
-const fn http2_mode(seen: &http2::Counters, mode: CopyMode) -> CopyMode {
+const fn http2_mode(seen: &http2::Counters, mode: CopyMode, outlined: bool) -> CopyMode {
     let only_grpc = seen.grpc == seen.exchanges && seen.grpc >= GRPC_BEFORE_NOTHING;
     let unwanted = seen.wanted == 0 && seen.unknown_heads == 0;
-    if unwanted && (only_grpc || seen.exchanges >= UNWANTED_BEFORE_NOTHING) {
+    let none = seen.exchanges >= UNWANTED_BEFORE_NOTHING && !outlined;
+    if unwanted && (only_grpc || none) {
         CopyMode::Nothing
     } else {
         mode

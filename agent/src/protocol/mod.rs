@@ -3,7 +3,7 @@
 //! [`connection`] finds out what a connection carries; [`http1`] and [`http2`] follow its framing.
 //! [`body`] undoes content codings, [`sse`], [`lines`] and [`aws_frames`] cut bodies that come as
 //! events, [`content`] ties codings and events together for a response. [`headers`] and [`target`]
-//! are where secrets stop. [`json_array`] is for the stage that comes next.
+//! are where secrets stop, [`propagation`] reads trace context. [`json_array`] is for the stage that comes next.
 
 pub mod aws_frames;
 pub mod body;
@@ -15,6 +15,7 @@ pub mod http1;
 pub mod http2;
 pub mod json_array;
 pub mod lines;
+pub mod propagation;
 pub mod sse;
 pub mod target;
 

@@ -2,7 +2,8 @@
 
 use super::hosts;
 use super::limits::{Counters, Limits};
-use super::open::{Begun, Open, Verdict};
+use super::open::{Open, Verdict};
+use super::plain::{End, HttpSpans, OpenPlain, Plain, Told};
 use super::recognise;
 use super::response::{Outcome, Piece};
 use super::tasks::{TaskStep, Tasks};
@@ -12,7 +13,10 @@ use crate::model::event::ConnectionId;
 use crate::model::exchange::{
     ExchangeId, ExchangeSink, Interest, RequestHead, ResponseHead, Role, SseEvent,
 };
+use crate::model::process::ProcessFacts;
+use crate::model::request::Begun;
 use crate::model::time::BootTime;
+use crate::protocol::propagation;
 use std::collections::HashMap;
 
 /// The provider stage.
@@ -22,6 +26,8 @@ pub struct Calls {
     role: Role,
     limits: Limits,
     open: HashMap<ExchangeId, Open>,
+    plain: HashMap<ExchangeId, OpenPlain>,
+    told: Told,
     tasks: Tasks,
     held: usize,
     events: Vec<CallEvent>,
@@ -37,12 +43,30 @@ impl Calls {
             role: Role::Client,
             limits,
             open: HashMap::new(),
+            plain: HashMap::new(),
+            told: Told::new(HttpSpans::Off),
             tasks: Tasks::default(),
             held: 0,
             events: Vec::new(),
             counters: Counters::default(),
             stopping: false,
         }
+    }
+
+    /// Of which processes requests that are no calls are told, from here on; before, of none.
+    pub fn tell_requests(&mut self, of: HttpSpans) {
+        self.told = Told::new(of);
+    }
+
+    /// What is known of a process, from here on.
+    pub fn process(&mut self, facts: &ProcessFacts) {
+        self.told.process(facts);
+    }
+
+    /// Whether requests of a process are told that are no calls.
+    #[must_use]
+    pub fn tells_requests(&self, pid: u32) -> bool {
+        self.told.of(pid)
     }
 
     /// The sink for a connection on which the process has this role.
@@ -96,6 +120,7 @@ impl Calls {
     pub fn process_exit(&mut self, pid: u32) {
         let calls = self.tasks.of_process(pid);
         self.tell(calls);
+        self.told.process_exit(pid);
     }
 
     /// Nothing more will come: all tasks are told as they are.
@@ -110,14 +135,55 @@ impl Calls {
         self.counters
     }
 
-    fn begun(&self, id: ExchangeId, connection: ConnectionId, tid: u32, start: BootTime) -> Begun {
-        Begun {
-            id,
-            connection,
-            role: self.role,
-            tid,
-            start,
+    /// Whether one more exchange may be followed.
+    fn has_room(&mut self) -> bool {
+        let room = self.open.len() + self.plain.len() < self.limits.open_calls;
+        self.counters.refused += u64::from(!room);
+        room
+    }
+
+    /// Follows a request that is no call from the start.
+    fn begin_plain(&mut self, begun: Begun, head: &RequestHead) -> Interest {
+        if !self.has_room() {
+            return Interest::Unwanted;
         }
+        self.events.push(CallEvent::Began(Box::new(begun.clone())));
+        let plain = Plain::new(&begun, head);
+        let open = OpenPlain {
+            plain,
+            status: None,
+            defects: Defects::NONE,
+            begun,
+        };
+        self.plain.insert(open.begun.exchange, open);
+        Interest::Outline
+    }
+
+    /// What was followed as a call, perhaps, is none.
+    fn not_a_call(&mut self, open: Open, status: Option<u16>) -> Option<OpenPlain> {
+        self.held = self.held.saturating_sub(open.held);
+        Some(OpenPlain {
+            plain: open.plain?,
+            status,
+            defects: open.defects,
+            begun: open.begun,
+        })
+    }
+
+    fn finish_plain(&mut self, open: OpenPlain, time: BootTime, defects: Defects) {
+        let exchange = open.begun.exchange;
+        let end = End {
+            time,
+            status: open.status,
+            defects: defects.with(open.defects),
+            stopping: self.stopping,
+        };
+        let request = open.plain.finish(open.begun, end);
+        self.events.push(CallEvent::Requested(Box::new(request)));
+        self.events.push(CallEvent::Over {
+            exchange,
+            told: true,
+        });
     }
 
     /// How many more bytes may be held.
@@ -144,8 +210,17 @@ impl Calls {
         verdict != Verdict::Other
     }
 
-    fn finish(&mut self, mut open: Open, time: BootTime, defects: Defects) {
-        self.held = self.held.saturating_sub(open.held);
+    /// An exchange is over that was followed as a call.
+    fn finish(&mut self, open: Open, time: BootTime, defects: Defects) {
+        let (exchange, half) = (open.begun.exchange, open.half);
+        let told = self.conclude(open, time, defects);
+        if !half {
+            self.events.push(CallEvent::Over { exchange, told });
+        }
+    }
+
+    /// Tells what came of it; gives whether it is told, now or later, under its own name.
+    fn conclude(&mut self, mut open: Open, time: BootTime, defects: Defects) -> bool {
         open.recognise_document();
         let response = std::mem::replace(&mut open.response, super::response::Response::new(0));
         let status = response.status();
@@ -153,11 +228,10 @@ impl Calls {
         let end = response.over().unwrap_or(time);
         let mut outcome = response.finish(&open.route, defects.with(open.defects), self.stopping);
         self.over_limit(outcome.dropped);
-        let pid = open.connection.pid;
-        let role = open.role;
+        let pid = open.begun.connection.pid;
         let step = open.route.found.task.take();
         // Who serves tasks serves each request for itself.
-        let follows = role == Role::Client;
+        let follows = open.begun.role == Role::Client;
         let followed = follows && step.as_ref().is_some_and(|s| self.tasks.knows(pid, s));
         let known = match open.verdict {
             _ if followed => true,
@@ -167,32 +241,42 @@ impl Calls {
             Verdict::Unknown if open.half => false,
             Verdict::Unknown => !outcome.foreign && status.is_some(),
         };
-        if !known {
-            self.counters.not_calls += 1;
-            return;
+        let redirected = known && status.is_some_and(|s| (300..400).contains(&s));
+        if !known || redirected {
+            self.counters.redirects += u64::from(redirected);
+            self.counters.not_calls += u64::from(!known);
+            let plain = self.not_a_call(open, status);
+            let told = plain.is_some();
+            if let Some(plain) = plain {
+                self.finish_plain(plain, time, defects);
+            }
+            return told;
         }
-        if status.is_some_and(|s| (300..400).contains(&s)) {
-            self.counters.redirects += 1;
-            return;
-        }
+        self.held = self.held.saturating_sub(open.held);
         let task = outcome.answer.task.take();
         let mut call = model_call(open, outcome, first_chunk, end);
         match (step, task) {
             (Some(step), task) if followed => {
                 let over = self.tasks.step(&step, task.as_ref(), call);
                 self.tell(over);
+                false
             }
             // Who made the task was not seen.
-            (Some(TaskStep::Cancel(_)), _) | (Some(_), None) => self.counters.not_calls += 1,
+            (Some(TaskStep::Cancel(_)), _) | (Some(_), None) => {
+                self.counters.not_calls += 1;
+                false
+            }
             (step, Some(task)) if follows && !task.over => {
                 call.polls = u32::from(step.is_some());
                 let evicted = self.tasks.hold(task, call);
                 self.counters.tasks_evicted += u64::from(evicted.is_some());
                 self.tell(evicted);
+                true
             }
             (step, _) => {
                 call.polls = u32::from(step.is_some());
                 self.tell([call]);
+                true
             }
         }
     }
@@ -218,12 +302,21 @@ fn model_call(
         fingerprint: open.fingerprint,
     });
     let in_message = open.request.mcp.as_ref();
-    let in_message = in_message.and_then(|m| m.traceparent.clone());
+    let in_message = in_message.and_then(|m| m.traceparent.as_deref());
+    let in_message = in_message.and_then(propagation::of_traceparent);
+    let Begun {
+        exchange,
+        connection,
+        role,
+        tid,
+        start,
+        propagated,
+    } = open.begun;
     ModelCall {
-        exchange: open.id,
-        connection: open.connection,
-        role: open.role,
-        tid: open.tid,
+        exchange,
+        connection,
+        role,
+        tid,
         operation: open.route.found.operation,
         api: open.route.found.api,
         provider: open.route.provider,
@@ -231,7 +324,7 @@ fn model_call(
         server_port: open.route.port,
         peer: None,
         local: None,
-        start: open.start,
+        start,
         first_chunk,
         end,
         request: open.request,
@@ -239,7 +332,7 @@ fn model_call(
         error: outcome.answer.error,
         retry,
         polls: 0,
-        traceparent: open.traceparent.or(in_message),
+        propagated: propagated.or(in_message),
         defects: outcome.defects,
     }
 }
@@ -252,11 +345,17 @@ impl ExchangeSink for Calls {
         tid: u32,
         time: BootTime,
     ) -> Interest {
-        if self.open.len() >= self.limits.open_calls {
-            self.counters.refused += 1;
+        if !self.has_room() {
             return Interest::Unwanted;
         }
-        let begun = self.begun(id, connection, tid, time);
+        let begun = Begun {
+            exchange: id,
+            connection,
+            role: self.role,
+            tid,
+            start: time,
+            propagated: None,
+        };
         let open = Open::half_seen(begun, self.limits.text_bytes);
         self.open.insert(id, open);
         Interest::Wanted
@@ -270,21 +369,28 @@ impl ExchangeSink for Calls {
         time: BootTime,
         head: &RequestHead,
     ) -> Interest {
-        let port = if connection.is_socket() {
-            hosts::PLAIN_PORT
-        } else {
-            hosts::TLS_PORT
-        };
-        let Some(route) = recognise::route(head, port) else {
-            return Interest::Unwanted;
-        };
-        if self.open.len() >= self.limits.open_calls {
-            self.counters.refused += 1;
+        let told = self.told.of(connection.pid);
+        let route = recognise::route(head, hosts::default_port(connection));
+        if route.is_none() && !told {
             return Interest::Unwanted;
         }
-        let text = self.limits.text_bytes;
-        let begun = self.begun(id, connection, tid, time);
-        let open = Open::new(begun, head, route, text);
+        let begun = Begun {
+            exchange: id,
+            connection,
+            role: self.role,
+            tid,
+            start: time,
+            propagated: propagation::read(&head.headers),
+        };
+        let Some(route) = route else {
+            return self.begin_plain(begun, head);
+        };
+        if !self.has_room() {
+            return Interest::Unwanted;
+        }
+        self.events.push(CallEvent::Began(Box::new(begun.clone())));
+        let plain = told.then(|| Plain::new(&begun, head));
+        let open = Open::new(begun, head, route, plain, self.limits.text_bytes);
         self.open.insert(id, open);
         Interest::Wanted
     }
@@ -299,16 +405,40 @@ impl ExchangeSink for Calls {
     }
 
     fn request_end(&mut self, id: ExchangeId, _time: BootTime, defects: Defects) {
-        self.end_request(id, defects);
+        if let Some(plain) = self.plain.get_mut(&id) {
+            plain.defects.add(defects);
+        } else {
+            self.end_request(id, defects);
+        }
     }
 
     fn response_head(&mut self, id: ExchangeId, _time: BootTime, head: &ResponseHead) -> Interest {
+        if let Some(plain) = self.plain.get_mut(&id) {
+            plain.status = Some(head.status);
+            return Interest::Outline;
+        }
         match self.open.get_mut(&id) {
             Some(open) if open.verdict != Verdict::Other => {
                 open.response.head(head);
-                Interest::Wanted
+                return Interest::Wanted;
             }
-            _ => Interest::Unwanted,
+            Some(_) => {}
+            None => return Interest::Unwanted,
+        }
+        self.counters.not_calls += 1;
+        let open = self.open.remove(&id);
+        match open.and_then(|open| self.not_a_call(open, Some(head.status))) {
+            Some(plain) => {
+                self.plain.insert(id, plain);
+                Interest::Outline
+            }
+            None => {
+                self.events.push(CallEvent::Over {
+                    exchange: id,
+                    told: false,
+                });
+                Interest::Unwanted
+            }
         }
     }
 
@@ -341,6 +471,10 @@ impl ExchangeSink for Calls {
     }
 
     fn response_end(&mut self, id: ExchangeId, time: BootTime, defects: Defects) {
+        if let Some(plain) = self.plain.remove(&id) {
+            self.finish_plain(plain, time, defects);
+            return;
+        }
         self.end_request(id, Defects::NONE);
         if let Some(open) = self.open.remove(&id) {
             self.finish(open, time, defects);

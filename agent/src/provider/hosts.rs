@@ -1,5 +1,7 @@
 //! Who is addressed, by the host that the client names.
 
+use crate::model::event::ConnectionId;
+
 /// Known hosts: the host itself or, with a leading dot, anything below it. The first that fits
 /// counts. Values are those of the conventions where they have one.
 const HOSTS: &[(&str, &str)] = &[
@@ -90,6 +92,15 @@ pub(super) const TLS_PORT: u16 = 443;
 
 /// The port of `http` addresses that name none.
 pub(super) const PLAIN_PORT: u16 = 80;
+
+/// The port that is meant on a connection where none is named.
+pub(super) const fn default_port(connection: ConnectionId) -> u16 {
+    if connection.is_socket() {
+        PLAIN_PORT
+    } else {
+        TLS_PORT
+    }
+}
 
 /// Host and port of a `Host` header; `default_port` when it names none.
 pub(super) fn split(authority: &str, default_port: u16) -> (String, u16) {

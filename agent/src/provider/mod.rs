@@ -1,7 +1,8 @@
 //! Exchanges become model calls.
 //!
 //! [`Calls`] takes exchanges from the protocol stage, knows those that are model calls by their
-//! path and payload, and hands on [`CallEvent`](crate::model::call::CallEvent)s.
+//! path and payload, and hands on [`CallEvent`](crate::model::call::CallEvent)s. What is no call is
+//! told as a plain HTTP request, where that is asked for.
 //!
 //! What is particular to a provider is its wire shape, each in a module of its own; the table of
 //! `providers` tells which there are, `docs/adding-a-provider.md` how one is added.
@@ -24,6 +25,7 @@ mod mcp;
 mod ollama;
 mod open;
 mod openai;
+mod plain;
 mod providers;
 mod recognise;
 mod response;
@@ -45,12 +47,14 @@ pub use limits::{
     Counters, Limits, MAX_CHOICES, MAX_ITEMS, MAX_MESSAGES, MAX_NAME_BYTES, MAX_TOOL_CALLS,
     MAX_TOOLS, TAIL_BYTES,
 };
+pub use plain::HttpSpans;
 pub use tasks::{MAX_TASKS, TASK_PATIENCE};
 
+use crate::protocol::propagation;
 use providers::SHAPES;
 
 /// Request headers that this stage reads whatever the provider, in lower case.
-const REQUEST_HEADERS: [&str; 2] = ["traceparent", "x-stainless-retry-count"];
+const REQUEST_HEADERS: [&str; 1] = ["x-stainless-retry-count"];
 
 /// Response headers that this stage reads whatever the provider, in lower case.
 const RESPONSE_HEADERS: [&str; 3] = ["retry-after", "retry-after-ms", "x-should-retry"];
@@ -58,7 +62,9 @@ const RESPONSE_HEADERS: [&str; 3] = ["retry-after", "retry-after-ms", "x-should-
 /// Request headers that this stage reads, in lower case: its own and those of all shapes.
 pub fn request_headers() -> impl Iterator<Item = &'static str> {
     let shapes = SHAPES.iter().flat_map(|s| s.request_headers());
-    REQUEST_HEADERS.into_iter().chain(shapes.copied())
+    let context = propagation::HEADERS.into_iter();
+    let own = REQUEST_HEADERS.into_iter().chain(plain::REQUEST_HEADERS);
+    own.chain(context).chain(shapes.copied())
 }
 
 /// Response headers that this stage reads, in lower case: its own and those of all shapes.

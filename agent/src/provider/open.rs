@@ -3,6 +3,7 @@
 use super::body::Body;
 use super::json;
 use super::limits::Limits;
+use super::plain::Plain;
 use super::recognise::{self, Route};
 use super::response::Response;
 use super::retry;
@@ -10,8 +11,8 @@ use super::shape::Payload;
 use super::text::Room;
 use crate::model::call::{CallEvent, CallProgress, CallRequest};
 use crate::model::defect::Defects;
-use crate::model::event::ConnectionId;
-use crate::model::exchange::{ExchangeId, RequestHead, Role, SseEvent};
+use crate::model::exchange::{RequestHead, Role, SseEvent};
+use crate::model::request::Begun;
 use crate::model::time::BootTime;
 
 /// Whether a request is a model call.
@@ -25,29 +26,16 @@ pub(super) enum Verdict {
     Unknown,
 }
 
-/// Where and when an exchange began.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Begun {
-    pub(super) id: ExchangeId,
-    pub(super) connection: ConnectionId,
-    pub(super) role: Role,
-    pub(super) tid: u32,
-    pub(super) start: BootTime,
-}
-
 /// A call from its request's head to its end.
 #[derive(Debug)]
 pub(super) struct Open {
-    pub(super) id: ExchangeId,
-    pub(super) connection: ConnectionId,
-    pub(super) role: Role,
-    pub(super) tid: u32,
-    pub(super) start: BootTime,
+    pub(super) begun: Begun,
     /// Of a half-seen one what its response said so far.
     pub(super) route: Route,
     /// It was under way when its connection was first seen: nothing is known of its request.
     pub(super) half: bool,
-    pub(super) traceparent: Option<String>,
+    /// What is told of it when it turns out to be no call.
+    pub(super) plain: Option<Plain>,
     pub(super) attempt: Option<u32>,
     target: u64,
     pub(super) fingerprint: u64,
@@ -62,28 +50,23 @@ pub(super) struct Open {
 }
 
 impl Open {
-    pub(super) fn new(begun: Begun, head: &RequestHead, route: Route, text_bytes: usize) -> Self {
-        let Begun {
-            id,
-            connection,
-            role,
-            tid,
-            start,
-        } = begun;
+    pub(super) fn new(
+        begun: Begun,
+        head: &RequestHead,
+        route: Route,
+        plain: Option<Plain>,
+        text_bytes: usize,
+    ) -> Self {
         // To whom a call was sent, its attempts are calls of their own: each was served.
-        let attempt = match role {
+        let attempt = match begun.role {
             Role::Client => retry::attempt(&head.headers),
             Role::Server => None,
         };
         Self {
-            id,
-            connection,
-            role,
-            tid,
-            start,
+            begun,
             route,
             half: false,
-            traceparent: head.headers.get("traceparent").map(str::to_owned),
+            plain,
             attempt,
             target: retry::target(head),
             fingerprint: 0,
@@ -99,22 +82,11 @@ impl Open {
 
     /// A call, if it is one, of which only a later part is seen: its response must tell.
     pub(super) fn half_seen(begun: Begun, text_bytes: usize) -> Self {
-        let Begun {
-            id,
-            connection,
-            role,
-            tid,
-            start,
-        } = begun;
         Self {
-            id,
-            connection,
-            role,
-            tid,
-            start,
+            begun,
             route: Route::unseen(),
             half: true,
-            traceparent: None,
+            plain: None,
             attempt: None,
             target: 0,
             fingerprint: 0,
@@ -243,23 +215,23 @@ impl Open {
     pub(super) fn retrying(&self) -> Option<CallEvent> {
         let attempt = self.attempt.filter(|n| *n > 0)?;
         (self.verdict != Verdict::Other).then_some(CallEvent::Retrying {
-            pid: self.connection.pid,
-            exchange: self.id,
+            pid: self.begun.connection.pid,
+            exchange: self.begun.exchange,
             attempt,
             fingerprint: self.fingerprint,
-            start: self.start,
+            start: self.begun.start,
         })
     }
 
     /// How it gets on.
     pub(super) fn progress(&self, now: BootTime) -> CallProgress {
         CallProgress {
-            exchange: self.id,
-            pid: self.connection.pid,
-            role: self.role,
+            exchange: self.begun.exchange,
+            pid: self.begun.connection.pid,
+            role: self.begun.role,
             operation: self.route.found.operation,
             model: self.request.model.clone(),
-            start: self.start,
+            start: self.begun.start,
             now,
             first_chunk: self.response.first_chunk(),
             chunks: self.response.chunks(),

@@ -139,7 +139,7 @@ impl Scene {
             .drain()
             .filter_map(|e| match e {
                 CallEvent::Finished(call) => Some(*call),
-                CallEvent::Retrying { .. } => None,
+                _ => None,
             })
             .collect()
     }

@@ -1,7 +1,7 @@
 //! What a process's own environment says of how it is to be traced (`genspan trace --help`
 //! lists the variables). Pure: the caller looks the variables up.
 
-use crate::model::process::ContentPolicy;
+use crate::model::process::{AppType, ContentPolicy};
 
 /// Settings from environment variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub struct Environment {
     pub service_name: Option<String>,
     /// The other `OTEL_RESOURCE_ATTRIBUTES`.
     pub resource: Vec<(String, String)>,
+    /// `APSARA_APM_APP_TYPE`.
+    pub app_type: Option<AppType>,
     /// Content settings.
     pub content: ContentPolicy,
     /// Variables whose value could not be used: name and what was expected.
@@ -43,6 +45,18 @@ impl Environment {
                     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
                     "True, False, NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT",
                 )),
+            }
+        }
+        if let Some(value) = get("APSARA_APM_APP_TYPE").filter(|v| !v.trim().is_empty()) {
+            out.app_type = match value.trim().to_ascii_lowercase().as_str() {
+                "microservice" => Some(AppType::Microservice),
+                "app" => Some(AppType::App),
+                "model" => Some(AppType::Model),
+                _ => None,
+            };
+            if out.app_type.is_none() {
+                out.rejected
+                    .push(("APSARA_APM_APP_TYPE", "microservice, app or model"));
             }
         }
         let mut number = |name: &'static str| {
@@ -111,7 +125,7 @@ fn percent_decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::Environment;
-    use crate::model::process::ContentPolicy;
+    use crate::model::process::{AppType, ContentPolicy};
 
     fn read(vars: &[(&str, &str)]) -> Environment {
         let get = |name: &str| {
@@ -164,7 +178,17 @@ mod tests {
                 "{value}"
             );
         }
+        for (value, want) in [
+            ("microservice", Some(AppType::Microservice)),
+            ("App", Some(AppType::App)),
+            ("model", Some(AppType::Model)),
+            ("", None),
+        ] {
+            let e = read(&[("APSARA_APM_APP_TYPE", value)]);
+            assert_eq!((e.app_type, e.rejected.len()), (want, 0), "{value}");
+        }
         let e = read(&[
+            ("APSARA_APM_APP_TYPE", "other"),
             (name, "perhaps"),
             (
                 "OTEL_INSTRUMENTATION_GENAI_MESSAGE_CONTENT_MAX_LENGTH",
@@ -172,7 +196,7 @@ mod tests {
             ),
             ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "100"),
         ]);
-        assert_eq!(e.rejected.len(), 2);
+        assert_eq!(e.rejected.len(), 3);
         assert_eq!(e.content.max_attribute_chars, Some(100));
         assert_eq!(e.content.max_message_chars, 4096);
     }

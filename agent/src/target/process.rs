@@ -215,6 +215,8 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
         executable: executable.to_string_lossy().into_owned(),
         runtime_name: version.is_some().then(|| "cpython".to_owned()),
         runtime_version: version.clone().flatten(),
+        app_type: environment.app_type,
+        network: network_of(&process).unwrap_or_default(),
         model_server: model_server::of(&arguments).map(str::to_owned),
         command: command::without_secrets(&arguments),
         host_name: host_name(),
@@ -231,6 +233,12 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
             .map(|p| std::env::split_paths(&p).collect())
             .unwrap_or_default(),
     })
+}
+
+/// The network namespace of a process.
+fn network_of(process: &Process) -> Option<u64> {
+    let all = process.namespaces().ok()?;
+    all.0.get(OsStr::new("net")).map(|n| n.identifier)
 }
 
 /// The files of which the process has code mapped, each once.

@@ -1,10 +1,13 @@
-//! Calls become spans.
+//! Calls, and requests that are none, become spans.
 
 mod attributes;
 mod content;
+pub mod held;
+mod http;
 pub mod ids;
 mod json;
 mod mcp;
+pub mod parents;
 mod redaction;
 pub mod resource;
 pub mod retry;

@@ -38,7 +38,8 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// A retry began: the attempt before it, if it waits, waits for its end.
+    /// A retry began: the attempt before it, if it waits, waits for its end. Gives which exchange
+    /// that was.
     pub fn began(
         &mut self,
         pid: u32,
@@ -46,7 +47,7 @@ impl Retries {
         attempt: u32,
         fingerprint: u64,
         start: BootTime,
-    ) {
+    ) -> Option<ExchangeId> {
         let found = self.waiting.iter_mut().find(|w| {
             w.by.is_none()
                 && w.call.connection.pid == pid
@@ -54,10 +55,11 @@ impl Retries {
                 && w.fingerprint == fingerprint
                 && start <= w.until
         });
-        if let Some(waiting) = found {
+        found.map(|waiting| {
             waiting.by = Some(exchange);
             waiting.until = start.plus(MAX_UNDER_WAY);
-        }
+            waiting.call.exchange
+        })
     }
 
     /// A call ended: gives those that are now known to be over.
@@ -137,7 +139,7 @@ fn merge(first: ModelCall, mut last: Box<ModelCall>) -> Box<ModelCall> {
     last.connection = first.connection;
     last.tid = first.tid;
     last.start = first.start;
-    last.traceparent = first.traceparent.or(last.traceparent);
+    last.propagated = first.propagated.or(last.propagated);
     last.defects.add(first.defects);
     last
 }

@@ -2,17 +2,18 @@
 
 use super::attributes::{self, Set};
 use super::content;
-use super::ids;
 use super::mcp;
+use super::parents::Place;
 use super::redaction;
 use super::retry::Attempted;
 use super::stage::Known;
 use crate::model::call::{ModelCall, Operation};
 use crate::model::exchange::Role;
+use crate::model::request::Begun;
 use crate::model::span::{Span, SpanEvent, SpanKind};
 use crate::model::time::ClockOffset;
 use crate::redact::Redactor;
-use crate::vocabulary::{event, operation};
+use crate::vocabulary::{attr, event, operation};
 use std::borrow::Cow;
 
 /// The span's name: of a model call the operation and the model, of an agent's run the operation
@@ -29,19 +30,51 @@ fn name(call: &ModelCall) -> String {
     target.map_or_else(|| name.to_owned(), |target| format!("{name} {target}"))
 }
 
+/// Where and when a span is.
+pub(super) struct At {
+    pub(super) place: Place,
+    pub(super) offset: ClockOffset,
+    /// It says how its parent was found.
+    pub(super) tell_source: bool,
+}
+
+impl At {
+    /// Says how the parent was found.
+    pub(super) fn source(&self, set: &mut Set) {
+        if let Some((_, source)) = self.place.parent.filter(|_| self.tell_source) {
+            set.add(attr::PARENT_SOURCE, source.name());
+        }
+    }
+}
+
+/// The beginning of a call.
+pub(super) fn begun(call: &ModelCall) -> Begun {
+    Begun {
+        exchange: call.exchange,
+        connection: call.connection,
+        role: call.role,
+        tid: call.tid,
+        start: call.start,
+        propagated: call.propagated.clone(),
+    }
+}
+
+/// The kind of span of an exchange.
+pub(super) const fn kind(role: Role) -> SpanKind {
+    match role {
+        Role::Client => SpanKind::Client,
+        Role::Server => SpanKind::Server,
+    }
+}
+
 /// Makes the span of a call.
-pub(super) fn of_call(
-    seed: u128,
-    offset: ClockOffset,
-    known: &Known,
-    attempted: Attempted,
-    redactor: &Redactor,
-) -> Span {
+pub(super) fn of_call(at: At, known: &Known, attempted: Attempted, redactor: &Redactor) -> Span {
     let Attempted { mut call, resends } = attempted;
     let policy = &known.content;
-    let ids = ids::of_call(seed, &call);
+    let offset = at.offset;
     let mut set = Set::new(policy.max_attribute_chars, redactor);
     attributes::of_call(&mut set, &call, known.model_server.as_deref(), resends);
+    at.source(&mut set);
     if !policy.on_spans {
         // Of what was said, not of what is told.
         content::sizes(&mut set, &call);
@@ -68,14 +101,13 @@ pub(super) fn of_call(
         message.map_or_else(String::new, |m| redactor.text(m).into_owned())
     });
     Span {
-        trace_id: ids.trace,
-        span_id: ids.span,
-        parent_span_id: ids.parent,
+        trace_id: at.place.trace,
+        span_id: at.place.span,
+        parent_span_id: at.place.parent.map(|(span, _)| span),
+        // Half of it would be another one.
+        trace_state: at.place.state.filter(|s| redactor.text(s) == s.as_str()),
         name: redactor.text(&name(&call)).into_owned(),
-        kind: match call.role {
-            Role::Client => SpanKind::Client,
-            Role::Server => SpanKind::Server,
-        },
+        kind: kind(call.role),
         start,
         end: offset.wall(call.end).max(start),
         error,

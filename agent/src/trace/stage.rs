@@ -1,8 +1,11 @@
 //! The stage: takes calls and what is known of processes, gives spans.
 
+use super::held::{Held, Told};
+use super::parents::Parents;
 use super::retry::{Attempted, Retries};
-use super::{redaction, resource, span};
+use super::{http, redaction, resource, span};
 use crate::model::call::CallEvent;
+use crate::model::event::{ConnectionId, Socket};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Resource, Span};
 use crate::model::time::{BootTime, ClockOffset};
@@ -20,6 +23,8 @@ pub(super) struct Known {
     /// See [`ProcessFacts::model_server`].
     pub(super) model_server: Option<String>,
     pub(super) content: ContentPolicy,
+    /// See [`ProcessFacts::network`].
+    network: u64,
 }
 
 impl Known {
@@ -30,6 +35,7 @@ impl Known {
             resource: Arc::new(resource),
             model_server: facts.model_server.clone(),
             content: facts.content.clone(),
+            network: facts.network,
         }
     }
 
@@ -51,6 +57,8 @@ pub struct Counters {
     pub spans: u64,
     /// Attempts that became spans of their own because too many waited.
     pub retries_evicted: u64,
+    /// Requests whose parent was not looked for because there were too many.
+    pub unrelated: u64,
     /// Processes forgotten because there were too many.
     pub processes_evicted: u64,
 }
@@ -58,11 +66,14 @@ pub struct Counters {
 /// The trace stage.
 #[derive(Debug)]
 pub struct Spans {
-    seed: u128,
     offset: ClockOffset,
     processes: BTreeMap<u32, Known>,
     retries: Retries,
+    parents: Parents,
+    /// Spans say how their parent was found.
+    tell_source: bool,
     over: Vec<Attempted>,
+    held: Held,
     spans: Vec<Span>,
     counters: Counters,
     redactor: Redactor,
@@ -73,11 +84,13 @@ impl Spans {
     #[must_use]
     pub fn new(seed: u128) -> Self {
         Self {
-            seed,
             offset: ClockOffset::default(),
             processes: BTreeMap::new(),
             retries: Retries::default(),
+            parents: Parents::new(seed),
+            tell_source: true,
             over: Vec::new(),
+            held: Held::default(),
             spans: Vec::new(),
             counters: Counters::default(),
             redactor: Redactor::default(),
@@ -101,6 +114,11 @@ impl Spans {
         self.redactor.counts()
     }
 
+    /// Whether spans say how their parent was found; they do unless told otherwise.
+    pub fn tell_source(&mut self, told: bool) {
+        self.tell_source = told;
+    }
+
     /// What the provider stage told.
     pub fn call(&mut self, event: CallEvent) {
         match event {
@@ -110,13 +128,28 @@ impl Spans {
                 attempt,
                 fingerprint,
                 start,
-            } => self
-                .retries
-                .began(pid, exchange, attempt, fingerprint, start),
+            } => {
+                let retries = &mut self.retries;
+                let first = retries.began(pid, exchange, attempt, fingerprint, start);
+                if let Some(first) = first {
+                    self.parents.attempt(exchange, first);
+                }
+            }
             CallEvent::Finished(call) => {
+                let exchange = call.exchange;
                 self.retries.ended(call, &mut self.over);
                 self.emit();
+                // It goes on under the name of the first one.
+                if self.parents.is_attempt(exchange) {
+                    self.parents.forget(exchange);
+                }
             }
+            CallEvent::Began(begun) => {
+                self.parents.began(*begun);
+                self.release();
+            }
+            CallEvent::Over { exchange, told } => self.parents.over(exchange, told),
+            CallEvent::Requested(request) => self.tell(Told::Request(request)),
         }
     }
 
@@ -126,6 +159,22 @@ impl Spans {
             self.retries.tick(now, &mut self.over);
             self.emit();
         }
+        for told in self.held.tick(now) {
+            self.write(told);
+        }
+    }
+
+    /// What is known of the socket of a connection, before its first request or later.
+    pub fn socket(&mut self, connection: ConnectionId, socket: &Socket) {
+        let known = self.processes.get(&connection.pid);
+        let network = known.map_or(0, |known| known.network);
+        self.parents.socket(connection, network, socket);
+        self.release();
+    }
+
+    /// A connection is gone. Call it after its last calls were handed over.
+    pub fn closed(&mut self, connection: ConnectionId) {
+        self.parents.closed(connection);
     }
 
     /// What is known of a process, from here on.
@@ -142,6 +191,10 @@ impl Spans {
     pub fn process_exit(&mut self, pid: u32) {
         self.retries.process_exit(pid, &mut self.over);
         self.emit();
+        for told in self.held.release(|told| told.pid() == pid) {
+            self.write(told);
+        }
+        self.parents.process_exit(pid);
         self.processes.remove(&pid);
     }
 
@@ -154,6 +207,9 @@ impl Spans {
     pub fn flush(&mut self) {
         self.retries.flush(&mut self.over);
         self.emit();
+        for told in self.held.release(|_| true) {
+            self.write(told);
+        }
     }
 
     /// The spans made since the last time.
@@ -172,29 +228,65 @@ impl Spans {
     pub fn counters(&self) -> Counters {
         Counters {
             retries_evicted: self.retries.evicted,
+            unrelated: self.parents.refused,
             ..self.counters
         }
     }
 
     fn emit(&mut self) {
-        for attempted in self.over.drain(..) {
-            let pid = attempted.call.connection.pid;
-            let unknown;
-            let known = match self.processes.get(&pid) {
-                Some(known) => known,
-                None => {
-                    unknown = Known::nothing(pid, &self.redactor);
-                    &unknown
-                }
-            };
-            self.spans.push(span::of_call(
-                self.seed,
-                self.offset,
-                known,
-                attempted,
-                &self.redactor,
-            ));
-            self.counters.spans += 1;
+        for attempted in std::mem::take(&mut self.over) {
+            self.tell(Told::Call(Box::new(attempted)));
         }
+    }
+
+    /// Makes a span, now or when the other end of its connection was seen.
+    fn tell(&mut self, told: Told) {
+        if self.parents.awaits(told.exchange()) {
+            let evicted = self.held.push(told);
+            if let Some(told) = evicted {
+                self.write(told);
+            }
+        } else {
+            self.write(told);
+        }
+    }
+
+    /// Makes the spans of those that need not wait any more.
+    fn release(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let parents = &self.parents;
+        let over = self.held.release(|told| !parents.awaits(told.exchange()));
+        for told in over {
+            self.write(told);
+        }
+    }
+
+    fn write(&mut self, told: Told) {
+        let pid = told.pid();
+        let unknown;
+        let known = match self.processes.get(&pid) {
+            Some(known) => known,
+            None => {
+                unknown = Known::nothing(pid, &self.redactor);
+                &unknown
+            }
+        };
+        let place = match &told {
+            Told::Call(attempted) => self.parents.take(&span::begun(&attempted.call)),
+            Told::Request(request) => self.parents.take(&request.begun),
+        };
+        let at = span::At {
+            place,
+            offset: self.offset,
+            tell_source: self.tell_source,
+        };
+        let redactor = &self.redactor;
+        self.spans.push(match told {
+            Told::Call(attempted) => span::of_call(at, known, *attempted, redactor),
+            Told::Request(request) => http::of_request(at, known, &request, redactor),
+        });
+        self.counters.spans += 1;
     }
 }

@@ -10,6 +10,7 @@ use crate::model::event::ConnectionId;
 use crate::model::exchange::{ExchangeId, Role};
 use crate::model::mcp::{McpRequest, McpResponse};
 use crate::model::process::{ContentPolicy, ProcessFacts};
+use crate::model::propagated::{Format, Propagated};
 use crate::model::span::{Span, Value};
 use crate::model::time::{BootTime, ClockOffset, WallTime};
 use crate::vocabulary::attr;
@@ -75,7 +76,7 @@ fn call() -> ModelCall {
         error: None,
         polls: 0,
         retry: None,
-        traceparent: None,
+        propagated: None,
         defects: Defects::NONE,
     }
 }
@@ -322,7 +323,12 @@ fn ids_are_the_same_again_and_join_a_trace() {
     let c = one(policy(), other);
     assert!(c.trace_id != a.trace_id && c.span_id != a.span_id);
     let mut joined = call();
-    joined.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
+    joined.propagated = Some(Propagated {
+        trace: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c,
+        span: 0xb7ad_6b71_6920_3331,
+        state: Some("a=1".to_owned()),
+        format: Format::Traceparent,
+    });
     let d = one(policy(), joined);
     assert_eq!(d.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
     assert_eq!(d.parent_span_id, Some(0xb7ad_6b71_6920_3331));

@@ -8,6 +8,7 @@ use opentelemetry::trace::{
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value as OtelValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use std::mem::size_of;
+use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
 
 /// The instrumentation scope of all spans.
@@ -38,7 +39,7 @@ pub(super) fn span(span: &Span, scope: &InstrumentationScope) -> SpanData {
             SpanId::from(span.span_id),
             TraceFlags::SAMPLED,
             false,
-            TraceState::NONE,
+            trace_state(span),
         ),
         parent_span_id: span.parent_span_id.map_or(SpanId::INVALID, SpanId::from),
         parent_span_is_remote: false,
@@ -107,4 +108,12 @@ fn attributes_weight(attributes: &Attributes) -> usize {
             text + 64
         })
         .sum()
+}
+
+/// The state of the trace; none when it is not as the specification wants it.
+fn trace_state(span: &Span) -> TraceState {
+    let state = span.trace_state.as_deref();
+    state
+        .and_then(|s| TraceState::from_str(s).ok())
+        .unwrap_or(TraceState::NONE)
 }

@@ -173,6 +173,8 @@ pub(super) fn of_span(span: &Span, zone: Zone) -> Row {
     let answered = string(span, attr::RESPONSE_MODEL);
     // Where no model is asked, a tool is.
     let tool = string(span, attr::TOOL_NAME);
+    // And where none is, a page.
+    let page = string(span, attr::URL_PATH).or(string(span, attr::URL_FULL));
     let total = span.end.0.saturating_sub(span.start.0);
     Row {
         time: format::time_of_day(span.start, zone),
@@ -182,7 +184,7 @@ pub(super) fn of_span(span: &Span, zone: Zone) -> Row {
             || text::clean(&span.name).into_owned(),
             |o| label(o).to_owned(),
         ),
-        model: text::clean(requested.or(answered).or(tool).unwrap_or("-")).into_owned(),
+        model: text::clean(requested.or(answered).or(tool).or(page).unwrap_or("-")).into_owned(),
         tokens_in: tokens(span, attr::USAGE_INPUT_TOKENS),
         tokens_out: tokens(span, attr::USAGE_OUTPUT_TOKENS),
         first: match span.attribute(attr::RESPONSE_TIME_TO_FIRST_CHUNK) {
@@ -230,6 +232,9 @@ fn span_notes(
             Style::Warning
         };
         notes.push((style, text::clean(&reasons.join(", ")).into_owned()));
+    }
+    if let Some(status) = int(span, attr::HTTP_RESPONSE_STATUS_CODE) {
+        notes.push((Style::Plain, status.to_string()));
     }
     if span.kind == SpanKind::Server {
         notes.push((Style::Dim, "served".to_owned()));

@@ -14,6 +14,7 @@ use crate::vocabulary::attr;
 pub(super) struct Summary {
     calls: u64,
     served: u64,
+    requests: u64,
     errors: u64,
     tokens_in: u64,
     tokens_out: u64,
@@ -22,8 +23,13 @@ pub(super) struct Summary {
 
 impl Summary {
     /// What was served counts apart: where both ends are traced, its tokens are those of a call.
+    /// So do requests that are no calls.
     pub(super) fn add(&mut self, span: &Span) {
         self.errors += u64::from(span.error.is_some());
+        if span.attribute(attr::HTTP_REQUEST_METHOD).is_some() {
+            self.requests += 1;
+            return;
+        }
         if span.kind == SpanKind::Server {
             self.served += 1;
             return;
@@ -44,6 +50,10 @@ impl Summary {
         painter.paint(&mut out, Style::Bold, &format::counted(self.calls, "call"));
         if self.served > 0 {
             out.push_str(&format!(" · {} served", format::count(self.served)));
+        }
+        if self.requests > 0 {
+            let requests = format::counted(self.requests, "other request");
+            out.push_str(&format!(" · {requests}"));
         }
         if self.errors > 0 {
             out.push_str(" · ");

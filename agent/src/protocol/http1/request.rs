@@ -224,9 +224,9 @@ impl Http1 {
         let id = ids.next();
         let (begun, tid) = self.request.begun;
         let interest = sink.request_head(id, self.connection, tid, begun, &head);
-        let wanted = interest == Interest::Wanted;
+        let (wanted, bodies) = (interest != Interest::Unwanted, interest == Interest::Wanted);
         self.counters.exchanges += 1;
-        self.counters.wanted += u64::from(wanted);
+        self.counters.wanted += u64::from(bodies);
         let connect = head.method == "CONNECT";
         self.open.push_back(Exchange {
             after_gap: std::mem::take(&mut self.gap_before_request),
@@ -249,7 +249,7 @@ impl Http1 {
         };
         match framing {
             Some(framing) => {
-                self.request.body = wanted.then(|| RequestBody::new(&head));
+                self.request.body = bodies.then(|| RequestBody::new(&head));
                 self.request.state = State::Body(framing);
             }
             None => {

@@ -290,13 +290,16 @@ impl Http1 {
             e.awaits_continue &= head.status != 100;
             return;
         }
-        if e.wanted && sink.response_head(e.id, time, &head) == Interest::Unwanted {
-            e.wanted = false;
-            if !e.request_done {
-                self.request.body = None;
-            }
+        let interest = if e.wanted {
+            sink.response_head(e.id, time, &head)
+        } else {
+            Interest::Unwanted
+        };
+        e.wanted = interest != Interest::Unwanted;
+        let bodies = interest == Interest::Wanted;
+        if !bodies && !e.request_done {
+            self.request.body = None;
         }
-        let wanted = e.wanted;
         let switches = head.status == 101 || e.connect && (200..300).contains(&head.status);
         let bodyless = e.head || matches!(head.status, 204 | 304);
         if lost_request && !e.request_done {
@@ -322,7 +325,7 @@ impl Http1 {
         };
         match framing {
             Some(framing) => {
-                self.response.body = wanted.then(|| ResponseBody::new(&head));
+                self.response.body = bodies.then(|| ResponseBody::new(&head));
                 self.response.state = State::Body(framing);
             }
             None => self.end_response(time, Defects::NONE, true, sink),

@@ -69,15 +69,15 @@ impl Http2 {
         }
         let id = ids.next();
         let interest = sink.request_head(id, self.connection, block.tid, block.time, &head);
-        let wanted = interest == Interest::Wanted;
+        let (wanted, bodies) = (interest != Interest::Unwanted, interest == Interest::Wanted);
         self.counters.exchanges += 1;
-        self.counters.wanted += u64::from(wanted);
+        self.counters.wanted += u64::from(bodies);
         self.counters.grpc += u64::from(grpc);
         self.open(block, Some(id), wanted, sink);
         if let Some(stream) = self.streams.get_mut(&block.stream)
             && wanted
         {
-            stream.request.body = Some(RequestBody::new(&head));
+            stream.request.body = bodies.then(|| RequestBody::new(&head));
             if unknown {
                 stream.request.defects.add(Defects::HEADERS_UNKNOWN);
             }

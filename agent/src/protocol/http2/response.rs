@@ -39,13 +39,16 @@ impl Http2 {
                 Some(head) => {
                     stream.answered = true;
                     if let Some(id) = stream.told() {
-                        if sink.response_head(id, block.time, &head) == Interest::Unwanted {
-                            stream.unwanted();
-                        } else if unknown {
-                            stream.response.defects.add(Defects::HEADERS_UNKNOWN);
-                            stream.start = Some(Start::new(head.headers));
-                        } else {
-                            stream.response.body = Some(ResponseBody::new(&head));
+                        match sink.response_head(id, block.time, &head) {
+                            Interest::Unwanted => stream.unwanted(),
+                            Interest::Outline => stream.request.body = None,
+                            Interest::Wanted if unknown => {
+                                stream.response.defects.add(Defects::HEADERS_UNKNOWN);
+                                stream.start = Some(Start::new(head.headers));
+                            }
+                            Interest::Wanted => {
+                                stream.response.body = Some(ResponseBody::new(&head));
+                            }
                         }
                     }
                 }

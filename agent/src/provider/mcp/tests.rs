@@ -59,10 +59,7 @@ fn a_tool_is_run() {
         assert_eq!(request.protocol_version.as_deref(), Some("2025-06-18"));
         assert_eq!(request.tool.as_deref(), Some("clock"));
         assert_eq!(request.arguments, Some(json!({"tz":"UTC"})));
-        assert_eq!(
-            call.traceparent.as_deref(),
-            Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-        );
+        assert_eq!(call.propagated.map(|p| p.span), Some(0xb7ad_6b71_6920_3331));
         let response = call.response.mcp.as_deref().unwrap();
         assert_eq!(
             response.result,

@@ -1,0 +1,81 @@
+//! Served requests that wait for the other end of their connection: a write is seen when it is
+//! over, and by then a quick server may have answered what was written.
+
+use super::retry::Attempted;
+use crate::model::exchange::ExchangeId;
+use crate::model::request::HttpRequest;
+use crate::model::time::BootTime;
+use std::collections::VecDeque;
+
+/// Most that wait at one time; of more, the one that waited longest waits no longer.
+pub const MAX_HELD: usize = 4096;
+
+/// How long they wait, in nanoseconds; they are looked after at every tick.
+pub const HELD_FOR: u64 = 50_000_000;
+
+/// What becomes a span.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// A call.
+    Call(Box<Attempted>),
+    /// A request that is none.
+    Request(Box<HttpRequest>),
+}
+
+impl Told {
+    pub(super) fn exchange(&self) -> ExchangeId {
+        match self {
+            Self::Call(attempted) => attempted.call.exchange,
+            Self::Request(request) => request.begun.exchange,
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        match self {
+            Self::Call(attempted) => attempted.call.connection.pid,
+            Self::Request(request) => request.begun.connection.pid,
+        }
+    }
+
+    fn end(&self) -> BootTime {
+        match self {
+            Self::Call(attempted) => attempted.call.end,
+            Self::Request(request) => request.end,
+        }
+    }
+}
+
+/// Those that wait, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    all: VecDeque<Told>,
+}
+
+impl Held {
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Has one wait; gives the one that must go for it.
+    pub(super) fn push(&mut self, told: Told) -> Option<Told> {
+        self.all.push_back(told);
+        (self.all.len() > MAX_HELD)
+            .then(|| self.all.pop_front())
+            .flatten()
+    }
+
+    /// Those that wait no longer.
+    pub(super) fn release(&mut self, over: impl Fn(&Told) -> bool) -> Vec<Told> {
+        if !self.all.iter().any(&over) {
+            return Vec::new();
+        }
+        let (out, left) = std::mem::take(&mut self.all).into_iter().partition(over);
+        self.all = left;
+        Vec::from(out)
+    }
+
+    /// Those whose time is over.
+    pub(super) fn tick(&mut self, now: BootTime) -> Vec<Told> {
+        self.release(|told| now.since(told.end()) > HELD_FOR)
+    }
+}

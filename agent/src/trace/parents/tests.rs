@@ -1,0 +1,388 @@
+//! Each rule, what it must not say, and what becomes known late.
+
+use super::*;
+use crate::model::event::SocketRole;
+use crate::model::time::BootTime;
+
+const MS: u64 = 1_000_000;
+
+/// Request `n`, on connection `n` unless told otherwise.
+fn begun(n: u64, role: Role, pid: u32, tid: u32, at: u64) -> Begun {
+    Begun {
+        exchange: ExchangeId(n),
+        connection: ConnectionId {
+            pid,
+            ssl: n,
+            generation: 1,
+        },
+        role,
+        tid,
+        start: BootTime(at * MS),
+        propagated: None,
+    }
+}
+
+fn carrying(mut begun: Begun, span: u64) -> Begun {
+    begun.propagated = Some(Propagated {
+        trace: 0xace,
+        span,
+        state: Some("v=1".to_owned()),
+        format: Format::Traceparent,
+    });
+    begun
+}
+
+fn socket(local: &str, peer: &str) -> Socket {
+    Socket {
+        role: SocketRole::Unknown,
+        local: Some(local.parse().unwrap()),
+        peer: Some(peer.parse().unwrap()),
+    }
+}
+
+const A: &str = "127.0.0.1:5000";
+const B: &str = "127.0.0.1:8000";
+
+fn end(parents: &mut Parents, begun: &Begun) -> Place {
+    parents.over(begun.exchange, true);
+    parents.take(begun)
+}
+
+fn source(place: &Place) -> Option<Source> {
+    place.parent.map(|(_, source)| source)
+}
+
+#[test]
+fn a_request_alone_begins_a_trace_or_joins_the_one_it_carries() {
+    let mut parents = Parents::new(1);
+    let alone = begun(1, Role::Client, 7, 7, 0);
+    parents.began(alone.clone());
+    let place = end(&mut parents, &alone);
+    assert_eq!((place.parent, &place.state), (None, &None));
+    assert!(place.trace != 0 && place.span != 0);
+    for role in [Role::Client, Role::Server] {
+        let joins = carrying(begun(2, role, 7, 7, 0), 0xb0b);
+        parents.began(joins.clone());
+        let place = end(&mut parents, &joins);
+        assert_eq!(place.trace, 0xace);
+        assert_eq!(place.parent, Some((0xb0b, Source::Traceparent)));
+        assert_eq!(place.state.as_deref(), Some("v=1"));
+    }
+}
+
+#[test]
+fn what_a_thread_asks_while_it_serves_belongs_to_what_it_serves() {
+    let mut parents = Parents::new(1);
+    let served = carrying(begun(1, Role::Server, 7, 71, 0), 0xb0b);
+    let asked = begun(2, Role::Client, 7, 71, 1);
+    let other_thread = begun(3, Role::Client, 7, 72, 1);
+    let other_process = begun(4, Role::Client, 8, 71, 1);
+    for b in [&served, &asked, &other_thread, &other_process] {
+        parents.began(b.clone());
+    }
+    let child = end(&mut parents, &asked);
+    assert_eq!(source(&end(&mut parents, &other_thread)), None);
+    assert_eq!(source(&end(&mut parents, &other_process)), None);
+    let place = end(&mut parents, &served);
+    assert_eq!(child.trace, 0xace);
+    assert_eq!(child.parent, Some((place.span, Source::Thread)));
+    assert_eq!(child.state.as_deref(), Some("v=1"));
+    // After it nothing belongs to it.
+    let later = begun(5, Role::Client, 7, 71, 2);
+    parents.began(later.clone());
+    assert_eq!(source(&end(&mut parents, &later)), None);
+}
+
+#[test]
+fn a_child_that_ends_after_its_parent_was_told_has_it_all_the_same() {
+    let mut parents = Parents::new(1);
+    let served = begun(1, Role::Server, 7, 71, 0);
+    let asked = begun(2, Role::Client, 7, 71, 1);
+    parents.began(served.clone());
+    parents.began(asked.clone());
+    let place = end(&mut parents, &served);
+    let child = end(&mut parents, &asked);
+    assert_eq!(child.trace, place.trace);
+    assert_eq!(child.parent, Some((place.span, Source::Thread)));
+}
+
+#[test]
+fn a_thread_that_serves_several_at_a_time_says_nothing_any_more() {
+    let mut parents = Parents::new(1);
+    let one = begun(1, Role::Server, 7, 71, 0);
+    let asked = begun(2, Role::Client, 7, 71, 1);
+    let two = begun(3, Role::Server, 7, 71, 2);
+    let later = begun(4, Role::Client, 7, 71, 3);
+    for b in [&one, &asked, &two, &later] {
+        parents.began(b.clone());
+    }
+    // What it seemed to belong to before that was known does not count either.
+    assert_eq!(source(&end(&mut parents, &asked)), None);
+    assert_eq!(source(&end(&mut parents, &later)), None);
+    end(&mut parents, &one);
+    end(&mut parents, &two);
+    let three = begun(5, Role::Server, 7, 71, 4);
+    let alone = begun(6, Role::Client, 7, 71, 5);
+    parents.began(three);
+    parents.began(alone.clone());
+    assert_eq!(source(&end(&mut parents, &alone)), None);
+    // Until its number is another's.
+    parents.process_exit(7);
+    let four = begun(7, Role::Server, 7, 71, 6);
+    let asked = begun(8, Role::Client, 7, 71, 7);
+    parents.began(four);
+    parents.began(asked.clone());
+    assert_eq!(source(&end(&mut parents, &asked)), Some(Source::Thread));
+}
+
+#[test]
+fn a_context_that_is_passed_on_tells_the_request_among_many() {
+    let mut parents = Parents::new(1);
+    let one = carrying(begun(1, Role::Server, 7, 71, 0), 0xb0b);
+    let two = carrying(begun(2, Role::Server, 7, 71, 1), 0xbad);
+    let passes = carrying(begun(3, Role::Client, 7, 71, 2), 0xbad);
+    let own = carrying(begun(4, Role::Client, 7, 71, 3), 0xcab);
+    for b in [&one, &two, &passes, &own] {
+        parents.began(b.clone());
+    }
+    let passed = end(&mut parents, &passes);
+    let own = end(&mut parents, &own);
+    let two = end(&mut parents, &two);
+    assert_eq!(passed.parent, Some((two.span, Source::PassedOn)));
+    assert_eq!(own.parent, Some((0xcab, Source::Traceparent)));
+    // Two that carry the same say nothing.
+    let again = carrying(begun(5, Role::Server, 7, 71, 4), 0xb0b);
+    let passes = carrying(begun(6, Role::Client, 7, 71, 5), 0xb0b);
+    parents.began(again);
+    parents.began(passes.clone());
+    let place = end(&mut parents, &passes);
+    assert_eq!(place.parent, Some((0xb0b, Source::Traceparent)));
+}
+
+/// The two ends of a request, and the order in which what is known of them comes.
+#[test]
+fn both_ends_of_a_connection_are_one_trace() {
+    let client = begun(1, Role::Client, 7, 7, 1);
+    let server = begun(2, Role::Server, 8, 8, 1);
+    let (c, s) = (client.connection, server.connection);
+    type Step<'a> = Box<dyn Fn(&mut Parents) + 'a>;
+    let steps: [Step<'_>; 4] = [
+        Box::new(|p| p.socket(c, 1, &socket(A, B))),
+        Box::new(|p| p.socket(s, 1, &socket(B, "[::ffff:127.0.0.1]:5000"))),
+        Box::new(|p| p.began(client.clone())),
+        Box::new(|p| p.began(server.clone())),
+    ];
+    let mut orders = vec![vec![]];
+    for _ in 0..steps.len() {
+        let longer = orders.iter().flat_map(|order: &Vec<usize>| {
+            let rest = (0..steps.len()).filter(|i| !order.contains(i));
+            rest.map(|i| [order.clone(), vec![i]].concat())
+        });
+        orders = longer.collect();
+    }
+    assert_eq!(orders.len(), 24);
+    for order in orders {
+        let mut parents = Parents::new(1);
+        for step in &order {
+            steps[*step](&mut parents);
+        }
+        let at_server = end(&mut parents, &server);
+        let at_client = end(&mut parents, &client);
+        assert_eq!(at_server.trace, at_client.trace, "{order:?}");
+        assert_eq!(
+            at_server.parent,
+            Some((at_client.span, Source::Connection)),
+            "{order:?}"
+        );
+        assert_eq!(at_client.parent, None);
+    }
+}
+
+/// The server was done before its client's write was over.
+#[test]
+fn a_quick_server_is_waited_for() {
+    let mut parents = Parents::new(1);
+    let client = begun(1, Role::Client, 7, 7, 1);
+    let server = begun(2, Role::Server, 8, 8, 1);
+    parents.socket(server.connection, 1, &socket(B, A));
+    parents.began(server.clone());
+    parents.over(server.exchange, true);
+    parents.closed(server.connection);
+    assert!(parents.awaits(server.exchange));
+    parents.socket(client.connection, 1, &socket(A, B));
+    parents.began(client.clone());
+    assert!(!parents.awaits(server.exchange));
+    let at_server = parents.take(&server);
+    assert_eq!(source(&at_server), Some(Source::Connection));
+    assert_eq!(at_server.trace, end(&mut parents, &client).trace);
+    // Of other hosts nothing is waited for.
+    let mut parents = Parents::new(1);
+    parents.socket(
+        server.connection,
+        1,
+        &socket("10.0.0.1:80", "10.0.0.2:5000"),
+    );
+    parents.began(server.clone());
+    parents.over(server.exchange, true);
+    assert!(!parents.awaits(server.exchange));
+}
+
+#[test]
+fn through_a_gateway_and_over_two_connections_it_is_one_trace() {
+    let mut parents = Parents::new(1);
+    // Asks a gateway, which asks a model server.
+    let asks = begun(1, Role::Client, 7, 7, 0);
+    let gateway_in = begun(2, Role::Server, 8, 81, 1);
+    let gateway_out = begun(3, Role::Client, 8, 81, 2);
+    // The server's end is seen before the client's, as happens.
+    let serves = begun(4, Role::Server, 9, 9, 2);
+    let c = "127.0.0.1:5001";
+    let d = "127.0.0.1:9000";
+    parents.socket(asks.connection, 1, &socket(A, B));
+    parents.socket(gateway_in.connection, 1, &socket(B, A));
+    parents.socket(serves.connection, 1, &socket(d, c));
+    for b in [&asks, &gateway_in, &serves, &gateway_out] {
+        parents.began(b.clone());
+    }
+    parents.socket(gateway_out.connection, 1, &socket(c, d));
+    let places = [&serves, &gateway_out, &gateway_in, &asks].map(|b| end(&mut parents, b));
+    assert!(places.iter().all(|p| p.trace == places[3].trace));
+    for (place, parent) in places.iter().zip(&places[1..]) {
+        assert_eq!(place.parent.map(|p| p.0), Some(parent.span));
+    }
+    assert_eq!(source(&places[1]), Some(Source::Thread));
+}
+
+#[test]
+fn other_connections_are_no_other_end() {
+    for (network, local, peer, at) in [
+        // Another one's loopback.
+        (2, B, A, 1),
+        (1, B, "127.0.0.1:5001", 1),
+        (1, A, B, 1),
+        // The client's request begins long after: an earlier one's end was missed.
+        (1, B, A, 0),
+    ] {
+        let mut parents = Parents::new(1);
+        let client = begun(1, Role::Client, 7, 7, if at == 0 { 100 } else { 1 });
+        let server = begun(2, Role::Server, 8, 8, at);
+        parents.socket(client.connection, 1, &socket(A, B));
+        parents.socket(server.connection, network, &socket(local, peer));
+        parents.began(server.clone());
+        parents.began(client.clone());
+        assert_eq!(source(&end(&mut parents, &server)), None, "{local} {peer}");
+    }
+    // Several at a time: nothing says which is which.
+    let mut parents = Parents::new(1);
+    let all: Vec<Begun> = (1..5)
+        .map(|n| {
+            let role = if n % 2 == 1 {
+                Role::Client
+            } else {
+                Role::Server
+            };
+            let mut b = begun(n, role, 7 + (n % 2) as u32, 7, n);
+            b.connection.ssl = n % 2;
+            b
+        })
+        .collect();
+    parents.socket(all[0].connection, 1, &socket(A, B));
+    for b in &all {
+        parents.began(b.clone());
+    }
+    parents.socket(all[1].connection, 1, &socket(B, A));
+    for b in &all {
+        assert_eq!(source(&end(&mut parents, b)), None);
+    }
+}
+
+#[test]
+fn attempts_are_one_span_for_those_who_served_them() {
+    let mut parents = Parents::new(1);
+    let first = begun(1, Role::Client, 7, 7, 0);
+    let served = begun(2, Role::Server, 8, 8, 0);
+    let mut again = begun(3, Role::Client, 7, 7, 5);
+    again.connection = first.connection;
+    let mut served_again = begun(4, Role::Server, 8, 8, 5);
+    served_again.connection = served.connection;
+    parents.socket(first.connection, 1, &socket(A, B));
+    parents.socket(served.connection, 1, &socket(B, A));
+    parents.began(first.clone());
+    parents.began(served.clone());
+    let one = end(&mut parents, &served);
+    // It failed, and its span waits for what comes of the next attempt.
+    parents.over(first.exchange, true);
+    parents.began(again.clone());
+    parents.began(served_again.clone());
+    parents.attempt(again.exchange, first.exchange);
+    let two = end(&mut parents, &served_again);
+    parents.over(again.exchange, true);
+    let call = parents.take(&first);
+    parents.forget(again.exchange);
+    for place in [&one, &two] {
+        assert_eq!(place.parent, Some((call.span, Source::Connection)));
+        assert_eq!(place.trace, call.trace);
+    }
+    assert!(parents.nodes.is_empty() && parents.threads.is_empty());
+}
+
+/// A process that serves itself: links that go in a circle end somewhere.
+#[test]
+fn a_circle_has_an_end() {
+    let mut parents = Parents::new(1);
+    let server = begun(1, Role::Server, 7, 7, 1);
+    let client = begun(2, Role::Client, 7, 7, 1);
+    parents.socket(client.connection, 1, &socket(A, B));
+    parents.socket(server.connection, 1, &socket(B, A));
+    parents.began(server.clone());
+    parents.began(client.clone());
+    let at_server = end(&mut parents, &server);
+    let at_client = end(&mut parents, &client);
+    assert_eq!(at_server.trace, at_client.trace);
+    let mut spans = vec![at_server.parent.map(|p| p.0), at_client.parent.map(|p| p.0)];
+    spans.retain(Option::is_some);
+    assert_eq!(spans.len(), 1);
+}
+
+#[test]
+fn a_context_in_the_message_counts_for_both_ends() {
+    let mut parents = Parents::new(1);
+    let client = begun(1, Role::Client, 7, 7, 0);
+    let server = begun(2, Role::Server, 8, 8, 0);
+    parents.socket(client.connection, 1, &socket(A, B));
+    parents.socket(server.connection, 1, &socket(B, A));
+    parents.began(client.clone());
+    parents.began(server.clone());
+    let at_server = end(&mut parents, &carrying(server, 0xb0b));
+    let at_client = end(&mut parents, &carrying(client, 0xb0b));
+    assert_eq!((at_server.trace, at_client.trace), (0xace, 0xace));
+    assert_eq!(at_client.parent, Some((0xb0b, Source::Traceparent)));
+    assert_eq!(at_server.parent, Some((at_client.span, Source::Connection)));
+}
+
+#[test]
+fn nothing_is_kept_of_what_is_over() {
+    let mut parents = Parents::new(1);
+    for n in 0..1000 {
+        let role = if n % 2 == 0 {
+            Role::Client
+        } else {
+            Role::Server
+        };
+        let b = begun(n, role, 7, (n % 3) as u32, n);
+        parents.socket(b.connection, 1, &socket(A, B));
+        parents.began(b.clone());
+        if n % 5 == 0 {
+            parents.over(b.exchange, false);
+        } else {
+            end(&mut parents, &b);
+        }
+        parents.closed(b.connection);
+    }
+    parents.process_exit(7);
+    assert!(parents.nodes.is_empty() && parents.threads.is_empty() && parents.ends.is_empty());
+    for n in 0..=MAX_FOLLOWED as u64 {
+        parents.began(begun(n, Role::Client, 7, 7, 0));
+    }
+    assert_eq!((parents.nodes.len(), parents.refused), (MAX_FOLLOWED, 1));
+}
