@@ -246,8 +246,8 @@ fn a_number_that_is_used_again_is_another_connection() {
         .iter()
         .map(|s| (s.kind, s.error.is_some()))
         .collect();
-    // The first one's answer did not come.
-    assert_eq!(kinds, [(SpanKind::Server, true), (SpanKind::Client, false)]);
+    // The first one's answer did not come, and it was waited for its client's end.
+    assert_eq!(kinds, [(SpanKind::Client, false), (SpanKind::Server, true)]);
 }
 
 /// What the client sends again was served each time.

@@ -6,6 +6,7 @@ use super::retry::{Attempted, Retries};
 use super::{http, redaction, resource, span};
 use crate::model::call::CallEvent;
 use crate::model::event::{ConnectionId, Socket};
+use crate::model::exchange::ExchangeId;
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Resource, Span};
 use crate::model::time::{BootTime, ClockOffset};
@@ -145,8 +146,8 @@ impl Spans {
                 }
             }
             CallEvent::Began(begun) => {
-                self.parents.began(*begun);
-                self.release();
+                let paired = self.parents.began(*begun);
+                self.release(paired);
             }
             CallEvent::Over { exchange, told } => self.parents.over(exchange, told),
             CallEvent::Requested(request) => self.tell(Told::Request(request)),
@@ -168,8 +169,8 @@ impl Spans {
     pub fn socket(&mut self, connection: ConnectionId, socket: &Socket) {
         let known = self.processes.get(&connection.pid);
         let network = known.map_or(0, |known| known.network);
-        self.parents.socket(connection, network, socket);
-        self.release();
+        let paired = self.parents.socket(connection, network, socket);
+        self.release(paired);
     }
 
     /// A connection is gone. Call it after its last calls were handed over.
@@ -251,14 +252,12 @@ impl Spans {
         }
     }
 
-    /// Makes the spans of those that need not wait any more.
-    fn release(&mut self) {
-        if self.held.is_empty() {
+    /// Makes the span of a served request that need not wait any more.
+    fn release(&mut self, paired: Option<ExchangeId>) {
+        let Some(paired) = paired.filter(|_| !self.held.is_empty()) else {
             return;
-        }
-        let parents = &self.parents;
-        let over = self.held.release(|told| !parents.awaits(told.exchange()));
-        for told in over {
+        };
+        for told in self.held.release(|told| told.exchange() == paired) {
             self.write(told);
         }
     }

@@ -129,11 +129,12 @@ impl Parents {
         }
     }
 
-    /// A request began.
-    pub fn began(&mut self, begun: Begun) {
+    /// A request began. Gives the served request of which this showed the other end, as does
+    /// [`Parents::socket`].
+    pub fn began(&mut self, begun: Begun) -> Option<ExchangeId> {
         if self.nodes.len() >= MAX_FOLLOWED {
             self.refused += 1;
-            return;
+            return None;
         }
         let id = begun.exchange;
         let within = match begun.role {
@@ -162,7 +163,7 @@ impl Parents {
             self.depend(id, parent);
         }
         self.ends.began(connection, id);
-        self.pair(connection);
+        self.pair(connection)
     }
 
     /// The served request that a request belongs to which the process makes.
@@ -231,11 +232,15 @@ impl Parents {
     }
 
     /// What is known of the socket of a connection.
-    pub fn socket(&mut self, connection: ConnectionId, network: u64, socket: &Socket) {
-        if let (Some(local), Some(peer)) = (socket.local, socket.peer) {
-            self.ends.between(connection, network, local, peer);
-            self.pair(connection);
-        }
+    pub fn socket(
+        &mut self,
+        connection: ConnectionId,
+        network: u64,
+        socket: &Socket,
+    ) -> Option<ExchangeId> {
+        let (local, peer) = (socket.local?, socket.peer?);
+        self.ends.between(connection, network, local, peer);
+        self.pair(connection)
     }
 
     /// A connection is gone; its requests were over before.
@@ -304,23 +309,19 @@ impl Parents {
         }
     }
 
-    /// Pairs the two ends of the request that is under way on a connection.
-    fn pair(&mut self, connection: ConnectionId) {
-        let Some((one, other)) = self.ends.pair(connection) else {
-            return;
-        };
-        let (Some(a), Some(b)) = (self.nodes.get(&one), self.nodes.get(&other)) else {
-            return;
-        };
+    /// Pairs the two ends of the request that is under way on a connection; gives the server's.
+    fn pair(&mut self, connection: ConnectionId) -> Option<ExchangeId> {
+        let (one, other) = self.ends.pair(connection)?;
+        let (a, b) = (self.nodes.get(&one)?, self.nodes.get(&other)?);
         let (client, server) = match (a.begun.role, b.begun.role) {
             (Role::Client, Role::Server) => (a, b),
             (Role::Server, Role::Client) => (b, a),
-            _ => return,
+            _ => return None,
         };
         let free = client.other_end.is_none() && server.other_end.is_none();
         let settled = server.place.is_some();
         if !free || settled || !ends::may_be_same(client.begun.start, server.begun.start) {
-            return;
+            return None;
         }
         let (client, server) = (client.begun.exchange, server.begun.exchange);
         for (id, end) in [(client, server), (server, client)] {
@@ -329,6 +330,7 @@ impl Parents {
             }
         }
         self.depend(server, client);
+        Some(server)
     }
 
     /// Where a request's span stands, from now on for good.

@@ -165,7 +165,7 @@ fn both_ends_of_a_connection_are_one_trace() {
     let client = begun(1, Role::Client, 7, 7, 1);
     let server = begun(2, Role::Server, 8, 8, 1);
     let (c, s) = (client.connection, server.connection);
-    type Step<'a> = Box<dyn Fn(&mut Parents) + 'a>;
+    type Step<'a> = Box<dyn Fn(&mut Parents) -> Option<ExchangeId> + 'a>;
     let steps: [Step<'_>; 4] = [
         Box::new(|p| p.socket(c, 1, &socket(A, B))),
         Box::new(|p| p.socket(s, 1, &socket(B, "[::ffff:127.0.0.1]:5000"))),
