@@ -93,7 +93,10 @@ pub fn run(
         temp.file("spans.jsonl"),
     );
     std::fs::write(&plan, plan_of(encodings, recordings).to_string())?;
-    let mut command = agent::command(&["trace", "--format", "json", "--output"])?;
+    // Of requests that are no calls, and of parents, the recordings say nothing.
+    let quiet = ["--http-spans", "off", "--no-parent-source"];
+    let mut command = agent::command(&[&["trace", "--format", "json"], &quiet[..]].concat())?;
+    command.arg("--output");
     command.arg(&output).arg("--").arg(python);
     command.args(["-W", "ignore"]);
     command.arg(programs().join("replay/drive.py"));

@@ -35,6 +35,8 @@ impl Stages {
     #[must_use]
     pub fn new() -> Self {
         let mut spans = Spans::new(1);
+        // Of parents the recordings say nothing.
+        spans.tell_source(false);
         // As the peers do: answers hold links with the key ids and signatures of their owners.
         spans.redact(Redactor::none());
         spans.process(&ProcessFacts {
