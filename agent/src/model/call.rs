@@ -81,6 +81,12 @@ pub enum Api {
     OllamaGenerate,
     /// Ollama's `/api/embed` and `/api/embeddings`
     OllamaEmbed,
+    /// SGLang's `/generate`
+    SglangGenerate,
+    /// Text Generation Inference's `/generate` and `/generate_stream`
+    TgiGenerate,
+    /// llama.cpp's `/completion`
+    LlamaCppCompletion,
     /// Dify's `/chat-messages`
     DifyChat,
     /// Dify's `/completion-messages`
