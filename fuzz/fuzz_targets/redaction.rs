@@ -21,17 +21,40 @@ thread_local! {
 
 /// What a fuzzer would need long to find.
 const PIECES: [&str; 24] = [
-    "sk-", "sk-ant-api03-", "AKIA", "eyJhbGciOiJIUzI1", ".eyJzdWIiOiIx", "-----BEGIN PRIVATE KEY-----",
-    "-----END PRIVATE KEY-----", "Bearer ", "://u:", "@", ".com", "4111 1111 ", "1111 1111", "+49",
-    "415-555-0132", "[redacted:", "openai_key]", "\\n", "%20", "\"", "secret_access_key=", "E-123",
-    "name: ", "0123456789abcdefABCDEF0123456789abcdefABCDEF",
+    "sk-",
+    "sk-ant-api03-",
+    "AKIA",
+    "eyJhbGciOiJIUzI1",
+    ".eyJzdWIiOiIx",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----END PRIVATE KEY-----",
+    "Bearer ",
+    "://u:",
+    "@",
+    ".com",
+    "4111 1111 ",
+    "1111 1111",
+    "+49",
+    "415-555-0132",
+    "[redacted:",
+    "openai_key]",
+    "\\n",
+    "%20",
+    "\"",
+    "secret_access_key=",
+    "E-123",
+    "name: ",
+    "0123456789abcdefABCDEF0123456789abcdefABCDEF",
 ];
 
 /// The input with bytes above 0xe0 replaced by pieces.
 fn grown(bytes: &[u8]) -> String {
     let mut text = Vec::new();
     for byte in bytes {
-        match byte.checked_sub(0xe0).and_then(|n| PIECES.get(usize::from(n))) {
+        match byte
+            .checked_sub(0xe0)
+            .and_then(|n| PIECES.get(usize::from(n)))
+        {
             Some(piece) => text.extend_from_slice(piece.as_bytes()),
             None => text.push(*byte),
         }
@@ -68,8 +91,12 @@ fuzz_target!(|input: (&[u8], bool, u16)| {
         let end = end.clone().find(|n| text.is_char_boundary(*n)).unwrap_or(0);
         let mut short = text[..end].to_owned();
         redactor.redact(&mut short, true);
-        let inside = serde_json::json!({"a": [text.as_str(), {text.as_str(): 1}], "b": 4111111111111111u64});
-        for document in [Some(inside), serde_json::from_str::<Value>(&text).ok()].into_iter().flatten() {
+        let inside =
+            serde_json::json!({"a": [text.as_str(), {text.as_str(): 1}], "b": 4111111111111111u64});
+        for document in [Some(inside), serde_json::from_str::<Value>(&text).ok()]
+            .into_iter()
+            .flatten()
+        {
             let mut new = document.clone();
             redactor.json(&mut new, cut);
             assert!(same_shape(&document, &new), "{document} became {new}");
