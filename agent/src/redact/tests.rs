@@ -585,7 +585,10 @@ paths:
         // The parser gives no line for a field of the top level: it names what may stand there.
         (
             "pattern: []",
-            ["unknown field `pattern`", "one of `rules`, `patterns`, `paths`"],
+            [
+                "unknown field `pattern`",
+                "one of `rules`, `patterns`, `paths`",
+            ],
         ),
     ] {
         let error = serde_yaml_ng::from_str::<Rules>(text).unwrap_err();
