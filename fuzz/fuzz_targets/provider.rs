@@ -22,6 +22,11 @@ const TARGETS: &[(&str, &str)] = &[
     ("POST", "/v1/embeddings"),
     ("POST", "/openai/deployments/m/chat/completions"),
     ("POST", "/v1/messages"),
+    ("POST", "/generate"),
+    ("POST", "/generate_stream"),
+    ("POST", "/"),
+    ("POST", "/completion"),
+    ("POST", "/infill"),
     ("POST", "/v1/complete"),
     ("POST", "/publishers/anthropic/models/m:streamRawPredict"),
     ("POST", "/api/v1/services/aigc/text-generation/generation"),
@@ -61,7 +66,6 @@ const TARGETS: &[(&str, &str)] = &[
     ("POST", "/v1/chat-messages"),
     ("POST", "/v1/workflows/run"),
     ("POST", "/mcp"),
-    ("POST", "/generate"),
 ];
 
 const NAMES: &[&str] = &[

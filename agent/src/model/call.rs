@@ -81,6 +81,14 @@ pub enum Api {
     OllamaGenerate,
     /// Ollama's `/api/embed` and `/api/embeddings`
     OllamaEmbed,
+    /// SGLang's `/generate`
+    SglangGenerate,
+    /// Text Generation Inference's `/generate` and `/generate_stream`
+    TgiGenerate,
+    /// Text Generation Inference's `/`, and what imitates it
+    TgiRoot,
+    /// llama.cpp's `/completion` and `/infill`
+    LlamaCppCompletion,
     /// Dify's `/chat-messages`
     DifyChat,
     /// Dify's `/completion-messages`

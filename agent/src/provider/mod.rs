@@ -23,21 +23,25 @@ mod hash;
 mod hosts;
 pub mod json;
 mod limits;
+mod llamacpp;
 mod mcp;
 mod ollama;
 mod open;
 mod openai;
 mod plain;
+mod prompted;
 mod providers;
 mod realtime;
 mod recognise;
 mod response;
 mod retry;
+mod sglang;
 mod shape;
 mod sockets;
 mod target;
 mod tasks;
 mod text;
+mod tgi;
 
 #[cfg(test)]
 mod speed_tests;

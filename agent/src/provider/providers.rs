@@ -2,7 +2,9 @@
 //! themselves apart by their hosts, are in [`super::hosts`].
 
 use super::shape::Shape;
-use super::{anthropic, bedrock, cohere, dashscope, dify, gemini, mcp, ollama, openai};
+use super::{
+    anthropic, bedrock, cohere, dashscope, dify, gemini, llamacpp, mcp, ollama, openai, sglang, tgi,
+};
 
 /// All shapes. When a path fits more than one, the payload decides, and the first one when it
 /// does not.
@@ -17,6 +19,9 @@ use super::{anthropic, bedrock, cohere, dashscope, dify, gemini, mcp, ollama, op
 /// | [`dify`] | chat and completion applications, workflows | document, SSE |
 /// | [`mcp`] | tools and all else of an MCP server | document, SSE |
 /// | [`ollama`] | chat, generate, embeddings | document, lines |
+/// | [`sglang`] | generation (SGLang's own) | document, list, SSE |
+/// | [`tgi`] | generation (Text Generation Inference's own) | document, list, SSE |
+/// | [`llamacpp`] | completion, infill (llama.cpp's own) | document, list, SSE |
 /// | [`gemini`] | contents, embeddings (Gemini API, Vertex AI) | document, SSE, JSON array |
 pub(super) static SHAPES: &[&dyn Shape] = &[
     &openai::OpenAi,
@@ -25,6 +30,9 @@ pub(super) static SHAPES: &[&dyn Shape] = &[
     &bedrock::Bedrock,
     &cohere::Cohere,
     &ollama::Ollama,
+    &sglang::Sglang,
+    &tgi::Tgi,
+    &llamacpp::LlamaCpp,
     &dify::Dify,
     &gemini::Gemini,
     &mcp::Mcp,

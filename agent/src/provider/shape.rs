@@ -115,6 +115,10 @@ pub(super) struct Found {
     pub(super) makes: Option<&'static str>,
     /// Whether each event of a stream has all of the text so far, where that can differ.
     pub(super) cumulative: Option<bool>,
+    /// How many prompts the body has, where an answer does not say that it was the last.
+    pub(super) prompts: Option<usize>,
+    /// How many answers each prompt is to have, where their usage is told answer by answer.
+    pub(super) samples: Option<u32>,
     /// The guardrail that the headers name; counts when the body names none.
     pub(super) guardrail: Option<String>,
     /// Session that a header names.
@@ -140,6 +144,8 @@ impl Found {
             task: None,
             makes: None,
             cumulative: None,
+            prompts: None,
+            samples: None,
             guardrail: None,
             session: None,
             version: None,

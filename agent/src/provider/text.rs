@@ -70,6 +70,11 @@ impl Growing {
         self.text.kept.is_empty() && self.text.dropped == 0
     }
 
+    /// Not all of it was kept.
+    pub(super) fn is_cut(&self) -> bool {
+        self.text.dropped > 0
+    }
+
     /// What was kept.
     pub(super) fn as_str(&self) -> &str {
         &self.text.kept

@@ -337,3 +337,38 @@ fn voyage() {
     assert_eq!(counts(&call), (Some(43), None));
     assert_eq!(call.response.model.as_deref(), Some("r"));
 }
+
+/// vLLM and SGLang: reasoning under either name, and totals that run.
+#[test]
+fn engines_reason_and_count_as_they_go() {
+    for name in ["reasoning", "reasoning_content"] {
+        let chunk = |delta: &str, made: u32| {
+            format!(
+                r#"{{"id":"chatcmpl-x1","object":"chat.completion.chunk","model":"tiny","choices":[{{"index":0,"delta":{{{delta}}},"finish_reason":null}}],"usage":{{"prompt_tokens":9,"completion_tokens":{made},"total_tokens":{}}}}}"#,
+                9 + made
+            )
+        };
+        let all = [
+            chunk(r#""role":"assistant","content":"""#, 0),
+            chunk(&format!(r#""{name}":"Hm""#), 1),
+            chunk(&format!(r#""{name}":", so""#), 2),
+            chunk(r#""content":"Blue""#, 3),
+        ];
+        let list: Vec<&str> = all.iter().map(String::as_str).collect();
+        // Cut after each chunk: the totals so far.
+        for end in 1..=list.len() {
+            let call = stream("localhost:8000", &list[..end]);
+            let usage = call.response.usage;
+            assert_eq!(
+                (usage.input, usage.output),
+                (Some(9), Some(end as i64 - 1)),
+                "{name}"
+            );
+        }
+        let call = stream("localhost:8000", &list);
+        assert_eq!(
+            call.response.messages[0].parts,
+            [Part::Reasoning("Hm, so".into()), Part::Text("Blue".into())]
+        );
+    }
+}

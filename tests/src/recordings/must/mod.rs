@@ -8,6 +8,7 @@ mod dashscope;
 mod gemini;
 mod ollama;
 mod openai;
+mod tgi;
 mod voyage;
 
 use super::Exchange;
@@ -86,13 +87,14 @@ impl Must {
 /// The span of an exchange, if it is a model's.
 #[must_use]
 pub fn of(x: &Exchange) -> Option<Must> {
-    let readers: [fn(&Exchange) -> Option<Must>; 8] = [
+    let readers: [fn(&Exchange) -> Option<Must>; 9] = [
         anthropic::of,
         bedrock::of,
         cohere::of,
         dashscope::of,
         gemini::of,
         ollama::of,
+        tgi::of,
         voyage::of,
         openai::of,
     ];

@@ -1,0 +1,175 @@
+//! Exchanges as llama.cpp's server has them.
+
+use crate::model::call::{Api, ModelCall, Part};
+use crate::model::defect::Defects;
+use crate::provider::testing::{Asked, document, events, post};
+use serde_json::json;
+
+const HOST: &str = "localhost:8080";
+const ASKED: Asked<'_> = post(
+    "/completion",
+    HOST,
+    r#"{"prompt":"Say red","n_predict":8,"temperature":0.5,"top_k":40,"repeat_penalty":1.1,"stop":["x"],"seed":-1,"stream":true}"#,
+);
+
+fn text(call: &ModelCall) -> &str {
+    match call.response.messages[0].parts.first() {
+        Some(Part::Text(text)) => &text.kept,
+        _ => "",
+    }
+}
+
+#[test]
+fn a_request_and_its_answer() {
+    for (end, want) in [
+        (json!({"stop_type":"eos"}), ("eos", "stop")),
+        (json!({"stop_type":"limit"}), ("limit", "length")),
+        (
+            json!({"stopped_word":true,"stopped_eos":false}),
+            ("word", "stop"),
+        ),
+    ] {
+        let mut answer = json!({"content":"Red fox","stop":true,"model":"m.gguf","id_slot":0,
+            "tokens_predicted":3,"tokens_evaluated":6,"prompt":"Say red",
+            "generation_settings":{"temperature":0.5}});
+        answer
+            .as_object_mut()
+            .unwrap()
+            .extend(end.as_object().unwrap().clone());
+        let call = document(&ASKED, 200, &answer.to_string()).unwrap();
+        assert_eq!(
+            (call.api, call.provider),
+            (Api::LlamaCppCompletion, "llama_cpp")
+        );
+        let request = &call.request;
+        assert_eq!(
+            (request.max_tokens, request.seed, request.top_k),
+            (Some(8), None, Some(40))
+        );
+        assert_eq!(request.messages[0].parts, [Part::Text("Say red".into())]);
+        assert_eq!(
+            (text(&call), call.response.model.as_deref()),
+            ("Red fox", Some("m.gguf"))
+        );
+        assert_eq!(call.response.finish_reasons, [want.0]);
+        assert_eq!(
+            call.response.messages[0].finish_reason.as_deref(),
+            Some(want.1)
+        );
+        let usage = call.response.usage;
+        assert_eq!((usage.input, usage.output), (Some(6), Some(3)));
+    }
+}
+
+#[test]
+fn a_stream() {
+    let piece = |text: &str| json!({"content":text,"stop":false,"id_slot":0}).to_string();
+    let last = json!({"content":"","stop":true,"stop_type":"eos","model":"m.gguf",
+        "tokens_predicted":2,"tokens_evaluated":6})
+    .to_string();
+    let all = [piece("Red"), piece(" fox"), last];
+    let list: Vec<_> = all.iter().map(|data| ("", data.as_str(), "")).collect();
+    let call = events(&ASKED, &list, Defects::NONE);
+    assert_eq!((text(&call), call.request.stream), ("Red fox", true));
+    assert_eq!(call.response.finish_reasons, ["eos"]);
+    assert_eq!(call.response.usage.output, Some(2));
+    for end in 1..3 {
+        let cut = events(&ASKED, &list[..end], Defects::RESPONSE_CUT);
+        assert_eq!(text(&cut), ["Red", "Red fox"][end - 1]);
+        assert_eq!(cut.response.usage.output, None);
+    }
+}
+
+/// A list of prompts: answers in a list, or mixed in one stream that is over with the last.
+#[test]
+fn several_prompts() {
+    let asked =
+        |stream: bool| json!({"prompt":["a","b"],"n_predict":8,"stream":stream}).to_string();
+    let one = |index: u32, text: &str, stop: bool, made: u32| {
+        json!({"index":index,"content":text,"stop":stop,"stop_type":if stop {"limit"} else {"none"},
+            "tokens_predicted":made,"tokens_evaluated":3,"timings":{"cache_n":1}})
+    };
+    let answer = json!([one(0, "A", true, 8), one(1, "B", true, 8)]).to_string();
+    let plain = document(&post("/completion", HOST, &asked(false)), 200, &answer).unwrap();
+    let data = [
+        one(1, "B", false, 1),
+        one(0, "A", false, 1),
+        one(0, "", true, 8),
+        one(1, "", true, 8),
+    ]
+    .map(|event| event.to_string());
+    let list: Vec<_> = data.iter().map(|data| ("", data.as_str(), "")).collect();
+    let asked = asked(true);
+    let streaming = post("/completion", HOST, &asked);
+    let streamed = events(&streaming, &list, Defects::NONE);
+    for call in [plain, streamed] {
+        assert_eq!(call.request.messages.len(), 2);
+        let said = call.response.messages.iter().flat_map(|m| m.parts.clone());
+        let said: Vec<Part> = said.collect();
+        assert_eq!(said, [Part::Text("A".into()), Part::Text("B".into())]);
+        assert_eq!(call.response.finish_reasons, ["limit", "limit"]);
+        let usage = call.response.usage;
+        assert_eq!(
+            (usage.input, usage.output, usage.cache_read),
+            (Some(6), Some(16), Some(2))
+        );
+        assert!(call.defects.is_none());
+    }
+    // It is over with the last of them only; counts are totals that run.
+    let cut = events(&streaming, &list[..3], Defects::RESPONSE_CUT);
+    assert!(cut.defects.has(Defects::RESPONSE_CUT));
+    assert_eq!(cut.response.usage.output, Some(9));
+    assert_eq!(cut.response.finish_reasons, ["limit"]);
+    let told = cut.response.messages[1].finish_reason.as_deref();
+    assert_eq!(told, Some("error"));
+    let whole = events(&streaming, &list, Defects::RESPONSE_CUT);
+    assert!(whole.defects.is_none());
+}
+
+/// Code with a hole in it.
+#[test]
+fn infill() {
+    let asked = r#"{"input_prefix":"def f(","input_suffix":"return 1","n_predict":8,"prompt":""}"#;
+    let answer = r#"{"content":"x):","stop":true,"stop_type":"eos"}"#;
+    let call = document(&post("/infill", HOST, asked), 200, answer).unwrap();
+    let said: Vec<_> = call
+        .request
+        .messages
+        .iter()
+        .flat_map(|m| &m.parts)
+        .collect();
+    assert_eq!(
+        said,
+        [&Part::Text("def f(".into()), &Part::Text("return 1".into())]
+    );
+    assert_eq!(text(&call), "x):");
+}
+
+#[test]
+fn failures() {
+    let failed = r#"{"code":500,"message":"no slot","type":"server_error"}"#;
+    let call = events(&ASKED, &[("error", failed, "")], Defects::NONE);
+    assert_eq!(call.error.unwrap().message.as_deref(), Some("no slot"));
+    let refused = r#"{"error":{"code":400,"message":"too long","type":"invalid_request_error"}}"#;
+    let call = document(&ASKED, 400, refused).unwrap();
+    assert_eq!(call.error.unwrap().message.as_deref(), Some("too long"));
+}
+
+#[test]
+fn what_is_no_call() {
+    for (target, body) in [
+        ("/completion", r#"{"input":"x","n_predict":1}"#),
+        ("/completion", r#"{"n_predict":1}"#),
+        // Anybody's.
+        (
+            "/completion",
+            r#"{"prompt":"x","temperature":0.5,"stream":true}"#,
+        ),
+        ("/apps/7/completion", r#"{"prompt":"x","n_predict":1}"#),
+    ] {
+        assert!(
+            document(&post(target, HOST, body), 200, "{}").is_none(),
+            "{body}"
+        );
+    }
+}
