@@ -55,8 +55,15 @@ pub(crate) fn build() -> Result<()> {
 /// Runs a target for a fixed time; a finding is an error that shows it. It starts the same way each
 /// time: a change is tested, not its luck. Findings are made by long runs, which start anywhere.
 pub(crate) fn run(target: &str, seconds: u32) -> Result<()> {
+    // What is found goes to the first directory; the seeds are only read.
+    let corpus = paths::root().join("fuzz/corpus").join(target);
+    fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
+    let seeds = paths::root().join("fuzz/seeds").join(target);
     fuzz()
-        .args(["run", target, "--"])
+        .args(["run", target])
+        .arg(&corpus)
+        .args(seeds.is_dir().then_some(&seeds))
+        .arg("--")
         .arg(format!("-max_total_time={seconds}"))
         .args([
             "-seed=1",
