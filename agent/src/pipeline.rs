@@ -3,6 +3,7 @@
 
 mod connection;
 mod counters;
+mod early;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,6 +19,7 @@ use crate::redact::{Redacted, Redactor};
 use crate::stream::{Assembler, Piece};
 use crate::trace::{self, Spans};
 use connection::{Connection, wanted_mode};
+use early::Waiting;
 
 /// Bounds of what is held of calls under way.
 pub use crate::provider::{HttpSpans, Limits};
@@ -25,6 +27,7 @@ pub use connection::{
     CopyMode, GRPC_BEFORE_NOTHING, UNWANTED_BEFORE_HEADS, UNWANTED_BEFORE_NOTHING,
 };
 pub use counters::Counters;
+pub use early::{EARLY_PATIENCE, MAX_EARLY_BYTES, MAX_EARLY_RECORDS};
 
 /// Most connections followed at one time; beyond it the one that was silent longest is given up.
 pub const MAX_CONNECTIONS: usize = 32_768;
@@ -111,7 +114,13 @@ impl Pipeline {
                 if let Some(c) = self.connections.get_mut(&(connection.pid, connection.ssl))
                     && c.id == *connection
                 {
-                    flush(c, &mut self.ids, &mut self.calls);
+                    let stages = &mut Stages {
+                        ids: &mut self.ids,
+                        calls: &mut self.calls,
+                        modes: &mut self.modes,
+                        counters: &mut self.counters,
+                    };
+                    stages.flush(c);
                     let sink = self.calls.of_role(c.http.role());
                     c.http.end_of_stream(*time, &mut self.ids, sink);
                 }
@@ -228,32 +237,25 @@ impl Pipeline {
             let served = data.direction == Direction::Read && requests;
             c.decide(if served { Role::Server } else { Role::Client });
         }
-        if c.mode == CopyMode::Heads
-            && data.direction == c.requests()
-            && detect::request_line(data.bytes) == Looks::Yes
-        {
-            // The answers before it were not copied: nothing of them is to be waited for.
-            counters::add(&mut self.counters, c);
-            c.http = Protocol::new(c.id, c.http.role());
-            c.write = Assembler::new();
-            c.read = Assembler::new();
-        }
-        let before = c.http.verdict();
-        feed(c, data, &mut self.ids, &mut self.calls);
-        let now = c.http.verdict();
-        self.counters.connections_http2 += u64::from(now != before && now == Verdict::Http2);
-        self.counters.connections_websocket +=
-            u64::from(now != before && now == Verdict::WebSocket);
-        if let Some(mode) = wanted_mode(c, self.calls.tells_requests(c.id.pid)) {
-            c.mode = mode;
-            self.modes.push_back((c.id, mode));
-            match (mode, c.http.verdict()) {
-                (CopyMode::Heads | CopyMode::Outline, _) | (CopyMode::Nothing, Verdict::Http2) => {
-                    self.counters.connections_without_calls += 1;
-                }
-                (CopyMode::Nothing, _) => self.counters.connections_not_http += 1,
-                (CopyMode::Whole, _) => {}
-            }
+        let stages = &mut Stages {
+            ids: &mut self.ids,
+            calls: &mut self.calls,
+            modes: &mut self.modes,
+            counters: &mut self.counters,
+        };
+        if c.http.role() == Role::Server {
+            stages.take(c, data);
+        } else if data.direction == Direction::Write {
+            let (before, after) = c.early.written(data);
+            stages.take_all(c, &before);
+            stages.take(c, data);
+            stages.take_all(c, &after);
+        } else if c.early.waits(data) {
+            let over = c.early.hold(data);
+            stages.counters.records_early += 1;
+            stages.take_all(c, &over);
+        } else {
+            stages.take(c, data);
         }
     }
 
@@ -296,7 +298,13 @@ impl Pipeline {
         let Some(c) = self.connections.get_mut(&key) else {
             return;
         };
-        flush(c, &mut self.ids, &mut self.calls);
+        let stages = &mut Stages {
+            ids: &mut self.ids,
+            calls: &mut self.calls,
+            modes: &mut self.modes,
+            counters: &mut self.counters,
+        };
+        stages.flush(c);
         let sink = self.calls.of_role(c.http.role());
         c.http.closed(time, &mut self.ids, sink);
         // While its peer is known.
@@ -318,11 +326,19 @@ impl Pipeline {
     }
 
     fn flush_waiting(&mut self, now: BootTime) {
+        let stages = &mut Stages {
+            ids: &mut self.ids,
+            calls: &mut self.calls,
+            modes: &mut self.modes,
+            counters: &mut self.counters,
+        };
         for c in self.connections.values_mut() {
+            let over = c.early.due(now);
+            stages.take_all(c, &over);
             if c.waiting_since()
                 .is_some_and(|since| now.since(since) > GAP_PATIENCE)
             {
-                flush(c, &mut self.ids, &mut self.calls);
+                stages.flush(c);
             }
         }
     }
@@ -363,24 +379,78 @@ impl Pipeline {
     }
 }
 
-/// Hands a record through assembler and protocol.
-fn feed(c: &mut Connection, data: &Data<'_>, ids: &mut ExchangeIds, calls: &mut Calls) {
-    let direction = data.direction;
-    let assembler = match direction {
-        Direction::Write => &mut c.write,
-        Direction::Read => &mut c.read,
-    };
-    let http = &mut c.http;
-    assembler.push(data, &mut |piece| hand(http, direction, piece, ids, calls));
+/// The stages behind a connection.
+struct Stages<'a> {
+    ids: &'a mut ExchangeIds,
+    calls: &'a mut Calls,
+    modes: &'a mut VecDeque<(ConnectionId, CopyMode)>,
+    counters: &'a mut Counters,
 }
 
-/// Gives up waiting for records that did not come.
-fn flush(c: &mut Connection, ids: &mut ExchangeIds, calls: &mut Calls) {
-    let http = &mut c.http;
-    c.write
-        .flush(&mut |piece| hand(http, Direction::Write, piece, ids, calls));
-    c.read
-        .flush(&mut |piece| hand(http, Direction::Read, piece, ids, calls));
+impl Stages<'_> {
+    /// Hands a record through assembler and protocol; then says what should be copied, if that
+    /// has changed.
+    fn take(&mut self, c: &mut Connection, data: &Data<'_>) {
+        if c.mode == CopyMode::Heads
+            && data.direction == c.requests()
+            && detect::request_line(data.bytes) == Looks::Yes
+        {
+            // The answers before it were not copied: nothing of them is to be waited for.
+            counters::add(self.counters, c);
+            c.http = Protocol::new(c.id, c.http.role());
+            c.write = Assembler::new();
+            c.read = Assembler::new();
+        }
+        let before = c.http.verdict();
+        self.feed(c, data);
+        let now = c.http.verdict();
+        self.counters.connections_http2 += u64::from(now != before && now == Verdict::Http2);
+        self.counters.connections_websocket +=
+            u64::from(now != before && now == Verdict::WebSocket);
+        if let Some(mode) = wanted_mode(c, self.calls.tells_requests(c.id.pid)) {
+            c.mode = mode;
+            self.modes.push_back((c.id, mode));
+            match (mode, c.http.verdict()) {
+                (CopyMode::Heads | CopyMode::Outline, _) | (CopyMode::Nothing, Verdict::Http2) => {
+                    self.counters.connections_without_calls += 1;
+                }
+                (CopyMode::Nothing, _) => self.counters.connections_not_http += 1,
+                (CopyMode::Whole, _) => {}
+            }
+        }
+    }
+
+    /// The same for records that have waited.
+    fn take_all(&mut self, c: &mut Connection, waiting: &[Waiting]) {
+        for record in waiting {
+            self.take(c, &record.data(c.id));
+        }
+    }
+
+    fn feed(&mut self, c: &mut Connection, data: &Data<'_>) {
+        let direction = data.direction;
+        let assembler = match direction {
+            Direction::Write => &mut c.write,
+            Direction::Read => &mut c.read,
+        };
+        let http = &mut c.http;
+        assembler.push(data, &mut |piece| {
+            hand(http, direction, piece, self.ids, self.calls);
+        });
+    }
+
+    /// Gives up waiting for records that did not come.
+    fn flush(&mut self, c: &mut Connection) {
+        let waiting = c.early.release();
+        self.take_all(c, &waiting);
+        let http = &mut c.http;
+        c.write.flush(&mut |piece| {
+            hand(http, Direction::Write, piece, self.ids, self.calls);
+        });
+        c.read.flush(&mut |piece| {
+            hand(http, Direction::Read, piece, self.ids, self.calls);
+        });
+    }
 }
 
 fn hand(
@@ -404,6 +474,10 @@ fn hand(
 #[cfg(test)]
 #[path = "pipeline_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "pipeline_early_tests.rs"]
+mod early_tests;
 
 #[cfg(test)]
 #[path = "pipeline_http2_tests.rs"]

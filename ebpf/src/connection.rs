@@ -1,6 +1,6 @@
 //! What the kernel remembers of connections, and how bytes that went over one become records.
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use genspan_common::{
     event::{DataHeader, Direction, EventHeader, EventKind, SocketRole, flag},
     limits::{
@@ -45,11 +45,13 @@ pub fn state_of(key: ConnectionKey, time: u64) -> Option<*mut ConnectionState> {
         generation: time,
         ..ConnectionState::default()
     };
-    if CONNECTIONS.insert(key, fresh, 0).is_err() {
+    // Two threads may come at a time, one that writes and one that reads: the first one's stays.
+    let inserted = CONNECTIONS.insert(key, fresh, u64::from(BPF_NOEXIST));
+    let state = CONNECTIONS.get_ptr_mut(key);
+    if inserted.is_err() && state.is_none() {
         lose(Loss::ConnectionTableFull, 1);
-        return None;
     }
-    CONNECTIONS.get_ptr_mut(key)
+    state
 }
 
 /// Whether the agent has said of any connection what it wants.
@@ -118,9 +120,8 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
         return;
     };
     let d = direction as usize & 1;
-    // SAFETY: from a lookup just now. OpenSSL allows one thread at a time in an SSL object, so
-    // nobody else writes this entry. A socket may be read and written by two threads at a time:
-    // each direction has fields of its own, and of the shared ones only the size of the message
+    // SAFETY: from a lookup just now. A socket, and with CPython before 3.13 an SSL object, may be
+    // read and written by two threads at a time: each direction has fields of its own, and of the shared ones only the size of the message
     // can suffer, which is a limit and no position.
     let state = unsafe { &mut *state };
     let offset = state.transferred[d];

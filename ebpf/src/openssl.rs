@@ -9,6 +9,8 @@
 //! Data is taken on return, with the length that was really transferred, so that a retried
 //! partial write is not seen twice.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     EbpfContext as _,
     helpers::{
@@ -96,41 +98,56 @@ pub fn tls_write_return(ctx: RetProbeContext) -> u32 {
     leave(&ctx, Direction::Write)
 }
 
-/// `SSL_read`, entry and return in one: see [`either`].
-#[uprobe]
-pub fn tls_read(ctx: ProbeContext) -> u32 {
-    either(&ctx, Direction::Read, Length::Returned)
+/// A program for a session link. By hand, because aya's `uprobe` macro (aya-ebpf-macros 0.2) lets
+/// every program return 0, and here the value says whether the return is wanted.
+macro_rules! session {
+    ($(#[$docs:meta])* $name:ident, $direction:ident, $length:ident) => {
+        $(#[$docs])*
+        // SAFETY: the names of the object's programs are its own.
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = "uprobe")]
+        pub extern "C" fn $name(ctx: *mut c_void) -> u32 {
+            either(&ProbeContext::new(ctx), Direction::$direction, Length::$length)
+        }
+    };
 }
 
-/// `SSL_read_ex`, entry and return in one.
-#[uprobe]
-pub fn tls_read_ex(ctx: ProbeContext) -> u32 {
-    either(&ctx, Direction::Read, Length::Fourth)
-}
-
-/// `SSL_read_ex` itself, entry and return in one.
-#[uprobe]
-pub fn tls_read_public_ex(ctx: ProbeContext) -> u32 {
-    either(&ctx, Direction::Read, Length::PublicFourth)
-}
-
-/// `SSL_write`, entry and return in one.
-#[uprobe]
-pub fn tls_write(ctx: ProbeContext) -> u32 {
-    either(&ctx, Direction::Write, Length::Returned)
-}
-
-/// `SSL_write_ex`, entry and return in one.
-#[uprobe]
-pub fn tls_write_ex(ctx: ProbeContext) -> u32 {
-    either(&ctx, Direction::Write, Length::Fourth)
-}
-
-/// `ssl_write_internal` since OpenSSL 3.3, entry and return in one.
-#[uprobe]
-pub fn tls_write_ex5(ctx: ProbeContext) -> u32 {
-    either(&ctx, Direction::Write, Length::Fifth)
-}
+session!(
+    /// `SSL_read`, entry and return in one: see [`either`].
+    tls_read,
+    Read,
+    Returned
+);
+session!(
+    /// `SSL_read_ex`, entry and return in one.
+    tls_read_ex,
+    Read,
+    Fourth
+);
+session!(
+    /// `SSL_read_ex` itself, entry and return in one.
+    tls_read_public_ex,
+    Read,
+    PublicFourth
+);
+session!(
+    /// `SSL_write`, entry and return in one.
+    tls_write,
+    Write,
+    Returned
+);
+session!(
+    /// `SSL_write_ex`, entry and return in one.
+    tls_write_ex,
+    Write,
+    Fourth
+);
+session!(
+    /// `ssl_write_internal` since OpenSSL 3.3, entry and return in one.
+    tls_write_ex5,
+    Write,
+    Fifth
+);
 
 /// Both ends of a call, for a session link: the kernel runs the same program at the entry and, if
 /// that gave 0, on return.

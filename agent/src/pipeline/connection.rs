@@ -1,5 +1,6 @@
 //! One connection: its stages, which end the process is, and how much of it should be copied.
 
+use super::early::Early;
 use crate::model::event::{ConnectionId, Direction, Socket, SocketRole};
 use crate::model::time::BootTime;
 use crate::protocol::connection::Connection as Protocol;
@@ -38,6 +39,8 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) write: Assembler,
     pub(super) read: Assembler,
+    /// What was read and may answer what is not told yet.
+    pub(super) early: Early,
     pub(super) http: Protocol,
     /// Which end the process is was concluded: from its socket, or from the first bytes.
     pub(super) decided: bool,
@@ -52,6 +55,7 @@ impl Connection {
             id,
             write: Assembler::new(),
             read: Assembler::new(),
+            early: Early::default(),
             http: Protocol::new(id, Role::Client),
             decided: false,
             socket: None,

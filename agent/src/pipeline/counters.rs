@@ -11,6 +11,8 @@ pub struct Counters {
     pub records: u64,
     /// Payload bytes taken.
     pub bytes: u64,
+    /// Records of answers that waited for what they answer.
+    pub records_early: u64,
     /// Connections first seen.
     pub connections: u64,
     /// Connections given up because there were too many.
