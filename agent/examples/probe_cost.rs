@@ -120,6 +120,7 @@ fn main() -> anyhow::Result<()> {
         ring_bytes: 8 << 20,
         message_bytes: 4 << 20,
         debug: false,
+        python: std::env::var_os("GENSPAN_NO_PYTHON").is_none(),
         perf_probes: std::env::var_os("GENSPAN_PERF_PROBES").is_some(),
     })?;
     let mut target = Target::start(python, program)?;

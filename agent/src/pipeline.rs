@@ -109,6 +109,22 @@ impl Pipeline {
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Data(data) => self.data(data),
+            Event::Context {
+                connection,
+                direction,
+                context,
+                ..
+            } => self
+                .spans
+                .lineage()
+                .flows(*connection, *direction, *context),
+            Event::ContextCopied {
+                pid,
+                tid,
+                parent,
+                child,
+                ..
+            } => self.spans.lineage().copied(*pid, *tid, *parent, *child),
             Event::EndOfStream { connection, time } => {
                 self.now = self.now.max(*time);
                 if let Some(c) = self.connections.get_mut(&(connection.pid, connection.ssl))
@@ -237,6 +253,7 @@ impl Pipeline {
             let served = data.direction == Direction::Read && requests;
             c.decide(if served { Role::Server } else { Role::Client });
         }
+        self.spans.lineage().moved(c.id.pid, data.tid);
         let stages = &mut Stages {
             ids: &mut self.ids,
             calls: &mut self.calls,
@@ -256,6 +273,14 @@ impl Pipeline {
             stages.take_all(c, &over);
         } else {
             stages.take(c, data);
+        }
+        // Of several requests at a time, as over HTTP/2, nobody says which one is answered.
+        if c.http.role() == Role::Server
+            && data.direction == Direction::Write
+            && c.http.verdict() != Verdict::Http2
+        {
+            // Before what the answer ends is told.
+            self.spans.answers(data.connection);
         }
     }
 

@@ -24,6 +24,10 @@ pub enum EventKind {
     LibrariesChanged = 7,
     /// The socket beneath a connection ([`SocketEvent`]).
     Socket = 8,
+    /// In which Python context bytes go over a connection from here on ([`ConnectionContext`]).
+    Context = 9,
+    /// A Python context was copied ([`ContextCopy`]).
+    ContextCopied = 10,
 }
 
 impl EventKind {
@@ -39,6 +43,8 @@ impl EventKind {
             6 => Self::Exit,
             7 => Self::LibrariesChanged,
             8 => Self::Socket,
+            9 => Self::Context,
+            10 => Self::ContextCopied,
             _ => return None,
         })
     }
@@ -180,6 +186,37 @@ pub struct SocketEvent {
     pub peer: [u8; 16],
 }
 
+/// A [`EventKind::Context`] record: right before the data that it is about.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionContext {
+    /// Common part.
+    pub header: EventHeader,
+    /// As in [`crate::map::ConnectionKey::ssl`].
+    pub ssl: u64,
+    /// See [`crate::map::ConnectionState::generation`].
+    pub generation: u64,
+    /// Address of the `PyContext`; zero when the thread runs in none that was entered.
+    pub context: u64,
+    /// [`Direction`] as a number.
+    pub direction: u32,
+    /// Always zero.
+    pub zero: u32,
+}
+
+/// A [`EventKind::ContextCopied`] record: before the copy is used.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextCopy {
+    /// Common part.
+    pub header: EventHeader,
+    /// Address of the `PyContext` that was copied; zero when the thread ran in none that was
+    /// entered.
+    pub parent: u64,
+    /// Address of the copy.
+    pub child: u64,
+}
+
 /// A [`EventKind::Fork`], [`EventKind::Exec`], [`EventKind::Exit`] or
 /// [`EventKind::LibrariesChanged`] record.
 #[repr(C)]
@@ -199,4 +236,6 @@ const _: () = {
     assert!(size_of::<ConnectionEvent>() == 40);
     assert!(size_of::<ProcessEvent>() == 32);
     assert!(size_of::<SocketEvent>() == 88);
+    assert!(size_of::<ConnectionContext>() == 56);
+    assert!(size_of::<ContextCopy>() == 40);
 };

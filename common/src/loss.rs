@@ -29,11 +29,13 @@ pub enum Loss {
     /// Bytes of a socket that were sent or received in a way that is not followed: from a file,
     /// or in more segments than are looked at (counted in bytes).
     UnfollowedBytes = 11,
+    /// The data ring had no room for the record of a copied Python context.
+    ContextsLost = 12,
 }
 
 impl Loss {
     /// How many there are: the length of the kernel's array.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
 
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -49,6 +51,7 @@ impl Loss {
         Self::CallLimitBytes,
         Self::ChildUnreadable,
         Self::UnfollowedBytes,
+        Self::ContextsLost,
     ];
 
     /// The counter's name in `genspan doctor`, logs and metrics.
@@ -67,6 +70,7 @@ impl Loss {
             Self::CallLimitBytes => "call_limit_bytes",
             Self::ChildUnreadable => "child_unreadable",
             Self::UnfollowedBytes => "unfollowed_bytes",
+            Self::ContextsLost => "contexts_lost",
         }
     }
 
@@ -86,6 +90,7 @@ impl Loss {
             Self::CallLimitBytes => "bytes left out: one call over the limit",
             Self::ChildUnreadable => "children not traced: their id not readable",
             Self::UnfollowedBytes => "bytes left out: from a file, or in too many segments",
+            Self::ContextsLost => "parents not found: ring full when a context was copied",
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct ConnectionState {
     pub nature: u32,
     /// [`crate::event::SocketRole`] as a number.
     pub role: u32,
+    /// For each direction, the Python context that the agent was told of last.
+    pub contexts: [u64; 2],
 }
 
 /// Numbers of [`ConnectionState::nature`]: what is known of a connection's socket.
@@ -99,8 +101,9 @@ pub struct Settings {
     pub wake_bytes: u32,
     /// Offset of `tgid` in `task_struct`, from the kernel's BTF.
     pub task_tgid_offset: u32,
-    /// Always zero.
-    pub zero: u32,
+    /// Offset of `thread.fsbase` in `task_struct`, likewise; zero when the state of Python threads
+    /// is not read.
+    pub task_fsbase_offset: u32,
 }
 
 /// What aya needs to pass these through the `bpf` system call.
@@ -120,7 +123,7 @@ mod user {
 
 const _: () = {
     assert!(size_of::<ConnectionKey>() == 8 + 4 + 4);
-    assert!(size_of::<ConnectionState>() == 8 + 2 * 8 + 4 + 4 + 2 * 4 + 4 + 4);
+    assert!(size_of::<ConnectionState>() == 8 + 2 * 8 + 4 + 4 + 2 * 4 + 4 + 4 + 2 * 8);
     assert!(size_of::<ConnectionMode>() == 8 + 4 + 4);
     assert!(size_of::<Settings>() == 4 * 4);
 };

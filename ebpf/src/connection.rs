@@ -13,6 +13,7 @@ use genspan_common::{
 use crate::{
     emit::{self, Failed},
     maps::{CONNECTIONS, MODES, SETTINGS, SWITCHES, lose},
+    python,
 };
 
 /// Index into `SWITCHES` of "there are modes".
@@ -146,6 +147,10 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
             return;
         }
     };
+    if !python::tell_context(key, state, d, time) {
+        state.before[d] |= flag::LOST_BEFORE;
+        return;
+    }
     let mut header = DataHeader {
         header: EventHeader {
             kind: EventKind::Data as u32,

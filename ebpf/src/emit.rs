@@ -8,7 +8,10 @@ use aya_ebpf::{
     maps::RingBuf,
 };
 use genspan_common::{
-    event::{ConnectionEvent, DataHeader, EventHeader, EventKind, ProcessEvent, SocketEvent},
+    event::{
+        ConnectionContext, ConnectionEvent, ContextCopy, DataHeader, EventHeader, EventKind,
+        ProcessEvent, SocketEvent,
+    },
     limits::{DATA_TIERS, MAX_CHUNK},
     loss::Loss,
 };
@@ -177,6 +180,38 @@ pub fn socket(event: SocketEvent) -> bool {
     record.write(event);
     record.submit(wake_flags(size_of::<SocketEvent>() as u64));
     true
+}
+
+/// Flags of a record that need not be looked at before the next one of another kind: it wakes the
+/// agent only when the ring fills.
+#[inline(always)]
+fn quiet_flags(size: u64) -> u64 {
+    let unread = DATA.query(u64::from(BPF_RB_AVAIL_DATA));
+    let step = u64::from(SETTINGS.load().wake_bytes);
+    if unread >= step && (unread ^ (unread - size)) & !(step - 1) != 0 {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        u64::from(BPF_RB_NO_WAKEUP)
+    }
+}
+
+/// Writes a record about the Python context of a connection's next data. Whether there was room.
+#[inline(always)]
+pub fn context(event: ConnectionContext) -> bool {
+    let Some(mut record) = DATA.reserve::<ConnectionContext>(0) else {
+        lose(Loss::RingFull, 1);
+        return false;
+    };
+    record.write(event);
+    record.submit(u64::from(BPF_RB_NO_WAKEUP));
+    true
+}
+
+/// Writes a record about a copied Python context, in order with the data.
+#[inline(always)]
+pub fn context_copy(event: ContextCopy) {
+    let flags = quiet_flags(size_of::<ContextCopy>() as u64);
+    put(&DATA, event, flags, Loss::ContextsLost);
 }
 
 /// Writes a record about the current process; these always wake the agent.

@@ -8,6 +8,7 @@
 //! | `socket_read`, `socket_write`, … and their `_enter` forms, `socket_return`, `socket_close` | uprobes on the C library | `libc.rs` |
 //! | `socket_sent`, `socket_received`, `socket_syscall`, `socket_state` | raw tracepoints, only where asked for or needed | `syscall.rs` |
 //! | `socket_segment`, `socket_segment_raw` | tail calls of those | `segment.rs` |
+//! | `context_copied` | uretprobe on CPython's `PyContext_CopyCurrent` | `python.rs` |
 //! | `libraries_changed` | uprobe on the dynamic linker's `_dl_debug_state` | `linker.rs` |
 //! | `process_fork`, `process_exec`, `process_exit` | raw tracepoints of the scheduler | `process.rs` |
 //!
@@ -24,6 +25,7 @@ mod linker;
 mod maps;
 mod openssl;
 mod process;
+mod python;
 mod segment;
 mod socket;
 mod syscall;

@@ -9,6 +9,7 @@ use genspan_common::{
     limits::{DEFAULT_MESSAGE_BYTES, MAX_CONNECTIONS, MAX_PENDING_CALLS, MAX_PROCESSES},
     loss::Loss,
     map::{ConnectionKey, ConnectionMode, ConnectionState, Settings},
+    python::PythonLayout,
     socket::{NO_CALL, SocketLayout, call},
 };
 
@@ -107,6 +108,11 @@ pub static SEGMENT_TRACEPOINT: ProgramArray = ProgramArray::with_max_entries(1, 
 #[map]
 pub static TRACED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 
+/// What is known of traced processes that are Pythons, by thread group id. Written by the agent, and
+/// for a forked child from its parent's.
+#[map]
+pub static PYTHON: HashMap<u32, PythonLayout> = HashMap::with_max_entries(MAX_PROCESSES, 0);
+
 /// Element 0: the agent sleeps and wants to be woken by the next record. Element 1: `MODES` has
 /// had an entry, so it is worth a look.
 #[map]
@@ -122,7 +128,7 @@ pub static SETTINGS: Global<Settings> = Global::new(Settings {
     message_bytes: DEFAULT_MESSAGE_BYTES,
     wake_bytes: 1 << 20,
     task_tgid_offset: 0,
-    zero: 0,
+    task_fsbase_offset: 0,
 });
 
 /// Patched by the agent before loading.

@@ -16,8 +16,9 @@ use genspan_common::{
 
 use crate::{
     emit,
-    maps::{PENDING, SETTINGS, SOCKET_CALLS, TRACED, lose},
+    maps::{PENDING, PYTHON, SETTINGS, SOCKET_CALLS, TRACED, lose},
     openssl::pending_key,
+    python,
 };
 
 /// The current process and how it is traced, if it is.
@@ -53,6 +54,10 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
         lose(Loss::ProcessTableFull, 1);
         return 0;
     }
+    // A copy of the memory is laid out as the memory is.
+    if let Some(layout) = python::layout(tgid) {
+        let _ = PYTHON.insert(child, layout, 0);
+    }
     debug!(&ctx, "process {} forked {}", tgid, child);
     emit::process(EventKind::Fork, child);
     0
@@ -62,6 +67,7 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     if let Some((tgid, _)) = traced() {
+        let _ = PYTHON.remove(tgid);
         debug!(&ctx, "process {} executes a program", tgid);
         emit::process(EventKind::Exec, 0);
     }

@@ -27,8 +27,22 @@ pub(crate) struct Environment {
     packages: &'static [&'static str],
 }
 
+/// What web applications that call models are made of.
+const WEB_PACKAGES: [&str; 10] = [
+    "fastapi",
+    "uvicorn",
+    "uvicorn-worker",
+    "uvloop",
+    "httptools",
+    "httpx",
+    "aiohttp",
+    "flask",
+    "django",
+    "gunicorn",
+];
+
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 14] = [
+pub(crate) const TESTS: [Environment; 18] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -117,6 +131,11 @@ pub(crate) const TESTS: [Environment; 14] = [
     environment("py311", Python::Version((3, 11)), &["openai"]),
     environment("py312", Python::Version((3, 12)), &["openai"]),
     environment("py313", Python::Version((3, 13)), &["openai"]),
+    // Web applications that call models.
+    environment("web311", Python::Version((3, 11)), &WEB_PACKAGES),
+    environment("web312", Python::Version((3, 12)), &WEB_PACKAGES),
+    environment("web313", Python::Version((3, 13)), &WEB_PACKAGES),
+    environment("web-system", Python::System, &WEB_PACKAGES),
     // The system's: on Debian an executable without symbols.
     environment("system", Python::System, &["openai"]),
 ];

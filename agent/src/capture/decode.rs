@@ -1,8 +1,8 @@
 //! Records of the rings as events: every field checked, nothing trusted, nothing copied.
 
 use genspan_common::event::{
-    ConnectionEvent, DataHeader, Direction, EventHeader, EventKind, ProcessEvent, SocketEvent,
-    SocketRole, family, flag,
+    ConnectionContext, ConnectionEvent, ContextCopy, DataHeader, Direction, EventHeader, EventKind,
+    ProcessEvent, SocketEvent, SocketRole, family, flag,
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
@@ -166,6 +166,31 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                     local: address(kind, record.get(56..72), f.u32(48)),
                     peer: address(kind, record.get(72..88), f.u32(52)),
                 },
+                time,
+            })
+        }
+        Some(EventKind::Context) => {
+            at_least(record, size_of::<ConnectionContext>())?;
+            let number = f.u32(48);
+            Ok(Event::Context {
+                connection: ConnectionId {
+                    pid: head.tgid,
+                    ssl: f.u64(24),
+                    generation: f.u64(32),
+                },
+                direction: Direction::from_u32(number).ok_or(DecodeError::Direction(number))?,
+                tid: head.tid,
+                context: Some(f.u64(40)).filter(|context| *context != 0),
+                time,
+            })
+        }
+        Some(EventKind::ContextCopied) => {
+            at_least(record, size_of::<ContextCopy>())?;
+            Ok(Event::ContextCopied {
+                pid: head.tgid,
+                tid: head.tid,
+                parent: Some(f.u64(24)).filter(|parent| *parent != 0),
+                child: f.u64(32),
                 time,
             })
         }

@@ -227,6 +227,8 @@ impl<W: Write> Recorder<W> {
             // These come from the data ring, as records.
             Event::Data(_)
             | Event::Socket { .. }
+            | Event::Context { .. }
+            | Event::ContextCopied { .. }
             | Event::EndOfStream { .. }
             | Event::Closed { .. } => Ok(()),
         }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::redact::{PathRule, Pattern, Selection};
 
@@ -97,6 +97,11 @@ pub(super) struct TraceArgs {
         help_heading = "Tuning"
     )]
     pub(super) sockets: Sockets,
+
+    /// Do not look into Python interpreters: model calls are then not put below the requests that
+    /// they were made for
+    #[arg(long = "no-python", action = ArgAction::SetFalse, help_heading = "Tuning")]
+    pub(super) python: bool,
 
     #[command(flatten)]
     pub(super) shared: SharedArgs,

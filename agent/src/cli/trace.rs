@@ -36,6 +36,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         debug,
         perf_probes: args.perf_probes,
         sockets: args.sockets.into(),
+        python: args.python,
     })?;
     let seed = seed();
     let recorder = args
@@ -59,6 +60,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             content: ContentPolicy::default(),
             forbid_content: args.shared.no_content,
             redactor,
+            python: args.python,
             command: held.as_ref().map(HeldChild::pid),
             duration: args.duration,
             recorder,

@@ -16,7 +16,7 @@ use crate::driver::memory;
 use crate::driver::output::Output;
 use crate::driver::wait::{self, Signals};
 use crate::export::{ExportError, Exporter as _, Loss};
-use crate::model::event::{Data, Event};
+use crate::model::event::{Data, Event, SocketRole};
 use crate::model::process::ContentPolicy;
 use crate::model::time::BootTime;
 use crate::pipeline::{CopyMode, Pipeline, Settings};
@@ -84,6 +84,8 @@ pub struct LiveOptions {
     pub duration: Option<Duration>,
     /// Where to record to.
     pub recorder: Option<Recorder<BufWriter<File>>>,
+    /// Look at the Python interpreters, for the parents of calls.
+    pub python: bool,
     /// Tell the losses in the log at the end, where no exporter shows them.
     pub tell_losses: bool,
 }
@@ -150,7 +152,7 @@ impl Live {
     pub fn new(kernel: Kernel, signals: Signals, output: Output, options: LiveOptions) -> Self {
         Self {
             kernel,
-            attachments: Attachments::new(options.content),
+            attachments: Attachments::new(options.content, options.python),
             core: Core {
                 pipeline: Pipeline::with(options.seed, options.settings)
                     .with_redactor(options.redactor),
@@ -371,6 +373,7 @@ impl Live {
     /// Takes up to `most` records of the data ring.
     fn data(&mut self, most: usize) -> Result<usize, LiveError> {
         let mut taken = 0;
+        let mut serving = BTreeSet::new();
         while taken < most {
             let Some(record) = self.kernel.data().next() else {
                 break;
@@ -394,10 +397,24 @@ impl Live {
                     self.core.announce(traced)?;
                 }
             }
+            if let Event::Socket {
+                connection, socket, ..
+            } = &event
+                && socket.role == SocketRole::Accepted
+                && self
+                    .attachments
+                    .get(connection.pid)
+                    .is_some_and(|t| t.interpreter.is_open())
+            {
+                serving.insert(connection.pid);
+            }
             if let Some(recorder) = &mut self.core.recorder {
                 recorder.record(&record, &event)?;
             }
             self.core.pipeline.event(&event);
+        }
+        for pid in serving {
+            self.attachments.serves(&mut self.kernel, pid);
         }
         if taken > 0 {
             for (connection, copy) in self.core.pipeline.modes() {

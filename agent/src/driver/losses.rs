@@ -76,6 +76,14 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
             "spans whose parent was not looked for: too many open",
             trace.unrelated,
         ),
+        (
+            "spans told before their parent was known: too many waited, or too long",
+            trace.parents_given_up,
+        ),
+        (
+            "Python contexts forgotten: too many",
+            trace.contexts_evicted,
+        ),
         ("processes forgotten: too many", trace.processes_evicted),
     ])
 }

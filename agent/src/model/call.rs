@@ -421,6 +421,8 @@ pub enum CallEvent {
     /// An exchange began that may be a call, or is to be told as a plain request. What follows is
     /// its `Over`, and if that says so something that is told of it, before or after.
     Began(Box<Begun>),
+    /// A request began that the process serves and of which nothing will be told.
+    Passed(Box<Begun>),
     /// A request is whole that its client calls a retry. What follows is its `Finished`.
     Retrying {
         /// Process.

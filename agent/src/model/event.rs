@@ -74,6 +74,32 @@ pub enum Event<'a> {
         /// When it was seen.
         time: BootTime,
     },
+    /// In which Python context bytes go over a connection from here on, one way.
+    Context {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Which way.
+        direction: Direction,
+        /// Thread that moves them.
+        tid: u32,
+        /// Address of the context; none when the thread runs in none that was entered.
+        context: Option<u64>,
+        /// Time of the first such bytes.
+        time: BootTime,
+    },
+    /// A Python context was copied: who will run in the copy works for who ran in the original.
+    ContextCopied {
+        /// Process.
+        pid: u32,
+        /// Thread that made the copy.
+        tid: u32,
+        /// Address of the original; none when the thread ran in none that was entered.
+        parent: Option<u64>,
+        /// Address of the copy.
+        child: u64,
+        /// When.
+        time: BootTime,
+    },
     /// The peer ended its side of a connection.
     EndOfStream {
         /// Which connection.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{AttachError, Kernel, Probes};
+use crate::probe::python::Interpreter;
 use crate::probe::sockets::Sockets;
+use crate::target::listening;
 use crate::target::process::{self, MappedFile, ProcessError, Target};
 use crate::target::sockets::LibcFinder;
 use crate::target::tls::{self, TlsFile, TlsFinder};
@@ -59,6 +61,8 @@ pub struct Traced {
     pub parent: Option<u32>,
     /// Its plain sockets.
     pub sockets: Sockets,
+    /// Its Python interpreter.
+    pub interpreter: Interpreter,
     linker: Option<Probes>,
 }
 
@@ -103,14 +107,18 @@ pub struct Attachments {
     libcs: LibcFinder,
     traced: HashMap<u32, Traced>,
     defaults: ContentPolicy,
+    /// Whether interpreters are looked at.
+    python: bool,
 }
 
 impl Attachments {
-    /// None yet. `defaults` are the content settings where a process's environment says nothing.
+    /// None yet. `defaults` are the content settings where a process's environment says nothing;
+    /// with `python`, interpreters are looked at for the parents of calls.
     #[must_use]
-    pub fn new(defaults: ContentPolicy) -> Self {
+    pub fn new(defaults: ContentPolicy, python: bool) -> Self {
         Self {
             defaults,
+            python,
             ..Self::default()
         }
     }
@@ -163,6 +171,7 @@ impl Attachments {
             let inherited = parent.map_or_else(Vec::new, |p| self.inherit(kernel, pid, p));
             let parents = parent.and_then(|p| self.traced.get(&p));
             let sockets = parents.map(|p| p.sockets.inherit(kernel, pid, p.target.pid));
+            let interpreter = parents.map(|p| p.interpreter.inherit(kernel, pid, p.target.pid));
             let forked = parent
                 .filter(|_| !inherited.is_empty())
                 .and_then(|p| Some(self.traced.get(&p)?.target.forked(pid)));
@@ -184,6 +193,7 @@ impl Attachments {
                 libraries,
                 parent,
                 sockets: sockets.filter(|_| python).unwrap_or_default(),
+                interpreter: interpreter.filter(|_| python).unwrap_or_default(),
                 linker: None,
             };
             self.traced.insert(pid, traced);
@@ -194,6 +204,10 @@ impl Attachments {
                     self.forget(kernel, pid);
                     return Err(e);
                 }
+            }
+            if self.python && listening::listens(pid) {
+                // Where one asked for this process, nothing is to be missed once it is traced.
+                self.follow(kernel, pid, parent.is_some());
             }
         }
         self.traced.get(&pid).ok_or(TraceError::TooMany(pid))
@@ -304,6 +318,22 @@ impl Attachments {
         foresee(kernel, &mut self.finder, traced)
     }
 
+    /// A traced process serves somebody: for whom it works when it calls a model is followed from
+    /// here on.
+    pub fn serves(&mut self, kernel: &mut Kernel, pid: u32) {
+        if self.python {
+            self.follow(kernel, pid, true);
+        }
+    }
+
+    fn follow(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) {
+        if let Some(traced) = self.traced.get_mut(&pid)
+            && traced.target.python
+        {
+            traced.interpreter.follow(kernel, pid, soon);
+        }
+    }
+
     /// A traced process runs another program now: looks at it anew. Probes that were on the old
     /// program stay where the new one uses the same files, so nothing is missed in between.
     ///
@@ -315,8 +345,12 @@ impl Attachments {
             return Ok(());
         };
         traced.target = process::look(pid, &self.defaults)?;
+        traced.interpreter = Interpreter::default();
         if traced.target.python {
             self.rescan(kernel, pid)?;
+            if self.python && listening::listens(pid) {
+                self.follow(kernel, pid, true);
+            }
         } else {
             // A shell on its way to a Python, most likely: the probes stay, so that nothing of
             // that is missed. What this program itself says is not told.

@@ -16,6 +16,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use genspan_common::loss::Loss;
 use genspan_common::map::{ConnectionKey, ConnectionMode, Settings, traced};
+use genspan_common::python::PythonLayout;
 use genspan_common::socket::SocketLayout;
 use thiserror::Error;
 
@@ -126,6 +127,8 @@ pub struct KernelOptions {
     pub perf_probes: bool,
     /// How plain sockets are read.
     pub sockets: SocketWay,
+    /// Read the state of Python threads: for the parents of calls, functions and call paths.
+    pub python: bool,
 }
 
 /// What holds probes in place: they go with it.
@@ -208,6 +211,7 @@ pub struct Kernel {
     data: RingBuf<MapData>,
     control: RingBuf<MapData>,
     traced: HashMap<MapData, u32, u32>,
+    python: HashMap<MapData, u32, PythonLayout>,
     modes: HashMap<MapData, ConnectionKey, ConnectionMode>,
     switches: Array<MapData, u32>,
     loss: PerCpuArray<MapData, u64>,
@@ -217,7 +221,7 @@ pub struct Kernel {
     warm: Option<Warm>,
 }
 
-const UPROBES: [&str; 10] = [
+const UPROBES: [&str; 11] = [
     "tls_read_enter",
     "tls_read_ex_enter",
     "tls_read_public_ex_enter",
@@ -228,6 +232,7 @@ const UPROBES: [&str; 10] = [
     "tls_write_return",
     "tls_free",
     "libraries_changed",
+    "context_copied",
 ];
 const TRACEPOINTS: [(&str, &str); 3] = [
     ("process_fork", "sched_process_fork"),
@@ -248,7 +253,11 @@ impl Kernel {
             message_bytes: options.message_bytes,
             wake_bytes: options.ring_bytes / 8,
             task_tgid_offset: offsets.of("task_struct", "tgid")?,
-            zero: 0,
+            task_fsbase_offset: if options.python {
+                thread_base(&offsets).unwrap_or(0)
+            } else {
+                0
+            },
         };
         let layout = match options.sockets {
             SocketWay::Off => SocketLayout::default(),
@@ -301,6 +310,7 @@ impl Kernel {
             data: RingBuf::try_from(map("DATA")?)?,
             control: RingBuf::try_from(map("CONTROL")?)?,
             traced: HashMap::try_from(map("TRACED")?)?,
+            python: HashMap::try_from(map("PYTHON")?)?,
             modes: HashMap::try_from(map("MODES")?)?,
             switches: Array::try_from(map("SWITCHES")?)?,
             loss: PerCpuArray::try_from(map("LOSS")?)?,
@@ -365,8 +375,42 @@ impl Kernel {
         (&mut self.ebpf, &mut self.sockets)
     }
 
+    /// Tells the kernel how the Python of a process is laid out, and what is wanted of it.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full.
+    pub fn set_python(&mut self, pid: u32, layout: &PythonLayout) -> Result<(), AttachError> {
+        self.python
+            .insert(pid, layout, 0)
+            .map_err(|source| AttachError::Map { pid, source })
+    }
+
+    /// Tells of the copies of `contextvars` contexts in one process: puts a probe on the return of
+    /// `PyContext_CopyCurrent`. Waits until it is there, or not (`soon`), as for a process that is
+    /// at work already.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, where it is waited for.
+    pub fn attach_contexts(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        offset: u64,
+        soon: bool,
+    ) -> Result<Probes, AttachError> {
+        let program = [("context_copied", offset)];
+        if soon {
+            self.attach_soon(pid, path, &program)
+        } else {
+            self.attach(pid, path, &program)
+        }
+    }
+
     /// Takes that back.
     pub fn forget(&mut self, pid: u32) {
+        let _ = self.python.remove(&pid);
         // Not there: the kernel never knew it, or it is forgotten already.
         let _ = self.traced.remove(&pid);
     }
@@ -538,6 +582,12 @@ impl Kernel {
         }
         sums
     }
+}
+
+/// Offset in `task_struct` of the thread's base, `fsbase` of x86-64.
+fn thread_base(offsets: &Offsets<'_>) -> Result<u32, BtfError> {
+    let thread = offsets.of("task_struct", "thread")?;
+    Ok(thread + offsets.of("thread_struct", "fsbase")?)
 }
 
 /// The programs of a TLS library's probes as perf places them, each with its place.

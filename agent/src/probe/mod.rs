@@ -6,6 +6,7 @@ pub mod elf;
 pub mod kernel;
 mod multi;
 pub mod place;
+pub mod python;
 mod removal;
 pub mod sockets;
 mod warm;

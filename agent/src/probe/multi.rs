@@ -48,7 +48,7 @@ const UPROBE_MULTI: u32 = 48;
 const UPROBE_SESSION: u32 = 57;
 
 /// The programs, and whether each is run on return as well.
-const PROGRAMS: [(&str, bool); 18] = [
+const PROGRAMS: [(&str, bool); 19] = [
     ("tls_read", true),
     ("tls_read_ex", true),
     ("tls_read_public_ex", true),
@@ -57,6 +57,7 @@ const PROGRAMS: [(&str, bool); 18] = [
     ("tls_write_ex5", true),
     ("tls_free", false),
     ("libraries_changed", false),
+    (CONTEXT_COPIED, false),
     ("socket_read", false),
     ("socket_recv", false),
     ("socket_readv", false),
@@ -68,6 +69,11 @@ const PROGRAMS: [(&str, bool); 18] = [
     ("socket_close", false),
     (SEGMENT, false),
 ];
+
+/// The program that is run on return only: of `PyContext_CopyCurrent`.
+const CONTEXT_COPIED: &str = "context_copied";
+/// `BPF_F_UPROBE_MULTI_RETURN`.
+const ON_RETURN: u32 = 1;
 
 /// The program that copies a segment of a call on a socket, by tail calls.
 const SEGMENT: &str = "socket_segment";
@@ -240,6 +246,11 @@ impl MultiProbes {
         path: &Path,
         offsets: &[u64],
     ) -> io::Result<OwnedFd> {
+        let multi_flags = if program == CONTEXT_COPIED {
+            ON_RETURN
+        } else {
+            0
+        };
         let program = self.programs.get(program).ok_or(io::ErrorKind::NotFound)?;
         let path = CString::new(path.as_os_str().as_bytes())?;
         let count = u32::try_from(offsets.len()).map_err(io::Error::other)?;
@@ -253,7 +264,7 @@ impl MultiProbes {
             reference_counters: 0,
             cookies: 0,
             count,
-            multi_flags: 0,
+            multi_flags,
             pid,
             zero: 0,
         };

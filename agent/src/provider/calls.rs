@@ -155,9 +155,6 @@ impl Calls {
 
     /// Follows a request that is no call from the start.
     fn begin_plain(&mut self, begun: Begun, head: &RequestHead) -> Interest {
-        if !self.has_room() {
-            return Interest::Unwanted;
-        }
         self.events.push(CallEvent::Began(Box::new(begun.clone())));
         let plain = Plain::new(&begun, head);
         let open = OpenPlain {
@@ -390,7 +387,7 @@ impl ExchangeSink for Calls {
         let port = hosts::default_port(connection);
         let socket = Sockets::recognises(head);
         let route = recognise::route(head, port);
-        if !socket && route.is_none() && !told {
+        if self.role == Role::Client && !socket && route.is_none() && !told {
             return Interest::Unwanted;
         }
         let begun = Begun {
@@ -401,9 +398,16 @@ impl ExchangeSink for Calls {
             start: time,
             propagated: propagation::read(&head.headers),
         };
+        let wanted = socket || route.is_some() || told;
+        if !wanted || !self.has_room() {
+            if self.role == Role::Server {
+                self.events.push(CallEvent::Passed(Box::new(begun)));
+            }
+            return Interest::Unwanted;
+        }
         if socket {
-            if !self.has_room() {
-                return Interest::Unwanted;
+            if self.role == Role::Server {
+                self.events.push(CallEvent::Passed(Box::new(begun.clone())));
             }
             self.sockets.request(begun, head, port);
             return Interest::Wanted;
@@ -411,9 +415,6 @@ impl ExchangeSink for Calls {
         let Some(route) = route else {
             return self.begin_plain(begun, head);
         };
-        if !self.has_room() {
-            return Interest::Unwanted;
-        }
         self.events.push(CallEvent::Began(Box::new(begun.clone())));
         let plain = told.then(|| Plain::new(&begun, head));
         let open = Open::new(begun, head, route, plain, self.limits.text_bytes);

@@ -203,6 +203,7 @@ fn load() -> Check {
         debug: false,
         perf_probes: false,
         sockets: SocketWay::Auto,
+        python: true,
     };
     match Kernel::load(&options) {
         Ok(_) => Check::good(NAME, "load and attach"),

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod environment;
 pub mod host;
+pub mod listening;
 pub mod model_server;
 pub mod process;
 pub mod python;

@@ -1,5 +1,7 @@
-//! Served requests that wait for the other end of their connection: a write is seen when it is
-//! over, and by then a quick server may have answered what was written.
+//! Spans that wait for their parent. A served request waits for the other end of its connection:
+//! a write is seen when it is over, and by then a quick server may have answered what was written.
+//! One that was made waits, where only that can tell, for the answer of the request that it may have
+//! been made for.
 
 use super::retry::Attempted;
 use crate::model::exchange::ExchangeId;
@@ -10,8 +12,11 @@ use std::collections::VecDeque;
 /// Most that wait at one time; of more, the one that waited longest waits no longer.
 pub const MAX_HELD: usize = 4096;
 
-/// How long they wait, in nanoseconds; they are looked after at every tick.
+/// How long they wait for another end, in nanoseconds; they are looked after at every tick.
 pub const HELD_FOR: u64 = 50_000_000;
+
+/// How long they wait for an answer, in nanoseconds.
+pub const PATIENCE: u64 = 60_000_000_000;
 
 /// What becomes a span.
 #[derive(Debug)]
@@ -74,8 +79,15 @@ impl Held {
         Vec::from(out)
     }
 
-    /// Those whose time is over.
-    pub(super) fn tick(&mut self, now: BootTime) -> Vec<Told> {
-        self.release(|told| now.since(told.end()) > HELD_FOR)
+    /// Those whose time is over; `awaits_answer` tells of which an answer may yet tell.
+    pub(super) fn tick(
+        &mut self,
+        now: BootTime,
+        awaits_answer: impl Fn(ExchangeId) -> bool,
+    ) -> Vec<Told> {
+        self.release(|told| {
+            let waited = now.since(told.end());
+            waited > PATIENCE || waited > HELD_FOR && !awaits_answer(told.exchange())
+        })
     }
 }

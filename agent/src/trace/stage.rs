@@ -2,6 +2,7 @@
 
 use super::held::{Held, Told};
 use super::parents::Parents;
+use super::parents::lineage::Lineage;
 use super::retry::{Attempted, Retries};
 use super::{http, redaction, resource, span};
 use crate::model::call::CallEvent;
@@ -60,6 +61,11 @@ pub struct Counters {
     pub retries_evicted: u64,
     /// Requests whose parent was not looked for because there were too many.
     pub unrelated: u64,
+    /// Spans that were told before their parent was known, because too many waited or they had
+    /// waited too long.
+    pub parents_given_up: u64,
+    /// Python contexts forgotten because there were too many: what is made in them has no parent.
+    pub contexts_evicted: u64,
     /// Processes forgotten because there were too many.
     pub processes_evicted: u64,
 }
@@ -149,7 +155,11 @@ impl Spans {
                 let paired = self.parents.began(*begun);
                 self.release(paired);
             }
-            CallEvent::Over { exchange, told } => self.parents.over(exchange, told),
+            CallEvent::Passed(begun) => self.parents.passed(&begun),
+            CallEvent::Over { exchange, told } => {
+                let known = self.parents.over(exchange, told);
+                self.release_known(known);
+            }
             CallEvent::Requested(request) => self.tell(Told::Request(request)),
         }
     }
@@ -160,9 +170,24 @@ impl Spans {
             self.retries.tick(now, &mut self.over);
             self.emit();
         }
-        for told in self.held.tick(now) {
+        let parents = &self.parents;
+        for told in self.held.tick(now, |id| parents.awaits_answer(id)) {
+            let given_up = self.parents.awaits_answer(told.exchange());
+            self.counters.parents_given_up += u64::from(given_up);
             self.write(told);
         }
+    }
+
+    /// What is told of the contexts of Python processes goes here, in order with the bytes.
+    pub fn lineage(&mut self) -> &mut Lineage {
+        self.parents.lineage()
+    }
+
+    /// Something is written to the client of a served connection, on which requests are answered
+    /// one after the other.
+    pub fn answers(&mut self, connection: ConnectionId) {
+        let known = self.parents.answers(connection);
+        self.release_known(known);
     }
 
     /// What is known of the socket of a connection, before its first request or later.
@@ -175,7 +200,8 @@ impl Spans {
 
     /// A connection is gone. Call it after its last calls were handed over.
     pub fn closed(&mut self, connection: ConnectionId) {
-        self.parents.closed(connection);
+        let known = self.parents.closed(connection);
+        self.release_known(known);
     }
 
     /// What is known of a process, from here on.
@@ -230,6 +256,7 @@ impl Spans {
         Counters {
             retries_evicted: self.retries.evicted,
             unrelated: self.parents.refused,
+            contexts_evicted: self.parents.contexts_evicted(),
             ..self.counters
         }
     }
@@ -245,6 +272,7 @@ impl Spans {
         if self.parents.awaits(told.exchange()) {
             let evicted = self.held.push(told);
             if let Some(told) = evicted {
+                self.counters.parents_given_up += u64::from(self.parents.awaits(told.exchange()));
                 self.write(told);
             }
         } else {
@@ -258,6 +286,17 @@ impl Spans {
             return;
         };
         for told in self.held.release(|told| told.exchange() == paired) {
+            self.write(told);
+        }
+    }
+
+    /// Makes the spans that wait and need not, once something became `known`.
+    fn release_known(&mut self, known: bool) {
+        if !known || self.held.is_empty() {
+            return;
+        }
+        let parents = &self.parents;
+        for told in self.held.release(|told| !parents.awaits(told.exchange())) {
             self.write(told);
         }
     }

@@ -1,12 +1,12 @@
 //! The stage as a whole: calls in, spans out.
 
-use super::Spans;
+use super::{Spans, span};
 use crate::model::call::{
     Api, CallError, CallEvent, CallRequest, CallResponse, Message, ModelCall, Operation, Part,
     RetryHint, Text, ToolDefinition, Usage,
 };
 use crate::model::defect::Defects;
-use crate::model::event::ConnectionId;
+use crate::model::event::{ConnectionId, Direction};
 use crate::model::exchange::{ExchangeId, Role};
 use crate::model::mcp::{McpRequest, McpResponse};
 use crate::model::process::{ContentPolicy, ProcessFacts};
@@ -415,6 +415,42 @@ fn waiting_attempts_are_bounded() {
     }
     assert_eq!(finished(&mut spans, attempt(0, 10, 11, true)).len(), 1);
     assert_eq!(spans.counters().retries_evicted, 1);
+}
+
+/// A request that was made and may belong to one that is not answered yet is told when it is; or
+/// after a while.
+#[test]
+fn a_call_waits_for_the_answer_that_tells_its_parent() {
+    for answered in [true, false] {
+        let mut spans = stage(ContentPolicy::default());
+        let mut served = span::begun(&call());
+        (served.role, served.exchange) = (Role::Server, ExchangeId(1000));
+        served.connection.ssl += 1;
+        spans.lineage().copied(9, 1, Some(0x10), 0x20);
+        spans.call(CallEvent::Began(Box::new(served.clone())));
+        let asked = call();
+        spans
+            .lineage()
+            .flows(asked.connection, Direction::Write, Some(0x20));
+        spans.call(CallEvent::Began(Box::new(span::begun(&asked))));
+        let end = asked.end.0;
+        assert!(finished(&mut spans, asked).is_empty());
+        spans.tick(BootTime(end + 59 * SECOND));
+        assert!(!spans.has_spans());
+        if answered {
+            let way = Direction::Write;
+            spans.lineage().flows(served.connection, way, Some(0x20));
+            spans.answers(served.connection);
+        } else {
+            spans.tick(BootTime(end + 61 * SECOND));
+        }
+        let told: Vec<Span> = spans.drain().collect();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].parent_span_id.is_some(), answered);
+        let source = Some(Value::from("context".to_owned())).filter(|_| answered);
+        assert_eq!(told[0].attribute(attr::PARENT_SOURCE), source.as_ref());
+        assert_eq!(spans.counters().parents_given_up, u64::from(!answered));
+    }
 }
 
 const SECRET: &str = concat!("sk-", "proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789");

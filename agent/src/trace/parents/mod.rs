@@ -8,16 +8,18 @@
 //! | served | the span that the request's headers name | `traceparent`, `b3` |
 //! | made | the served request whose headers it passes on unchanged | `passed_on` |
 //! | made | the span that the request's headers name | `traceparent`, `b3` |
+//! | made | the served request for which the Python context was made that it was made in ([`lineage`]) | `context` |
 //! | made | the served request that its thread is handling, and no other ([`threads`]) | `thread` |
 //!
-//! Where a caller is known exactly (by the context of the program itself), that rule belongs into
-//! [`Parents::enclosing`], before the one of threads.
+//! Where the context says that a request was made for nobody who can be named, the thread is not
+//! asked.
 //!
 //! Who is whose parent may become known after a span began: the other end's first bytes may come
 //! later, or its address may. So links are kept, and what they come to is settled when the first
 //! span that depends on it is told.
 
 mod ends;
+pub mod lineage;
 mod threads;
 
 #[cfg(test)]
@@ -29,12 +31,19 @@ use crate::model::exchange::{ExchangeId, Role};
 use crate::model::propagated::{Format, Propagated};
 use crate::model::request::Begun;
 use ends::Ends;
-use std::collections::HashMap;
+use lineage::{Found, Lineage};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use threads::Threads;
 
 /// Requests under way, or not told yet, that are followed; spans of more have the parent that
 /// their headers name, and no other.
 pub const MAX_FOLLOWED: usize = 65_536;
+
+/// Served requests whose span was told that are remembered, for what is made for them later.
+pub const MAX_PAST: usize = 32_768;
+
+/// How long a chain of links is followed to see whether one of them is not known yet.
+const MAX_CHAIN: usize = 16;
 
 /// How a parent was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +56,8 @@ pub enum Source {
     PassedOn,
     /// The other end of the same connection.
     Connection,
+    /// The Python context that it was made in was made for that request.
+    Context,
     /// The thread was handling that request, and no other.
     Thread,
 }
@@ -60,6 +71,7 @@ impl Source {
             Self::B3 => "b3",
             Self::PassedOn => "passed_on",
             Self::Connection => "connection",
+            Self::Context => "context",
             Self::Thread => "thread",
         }
     }
@@ -101,8 +113,40 @@ struct Node {
     dependents: Vec<ExchangeId>,
     /// Settled: nothing that becomes known later changes it.
     place: Option<Place>,
+    /// No span comes of it: nothing can be its child.
+    untold: bool,
     /// Being settled: one that comes back here goes in a circle.
     settling: bool,
+}
+
+impl Node {
+    /// On what its place depends, and by which rule; by none when they are one span.
+    fn link(&self) -> Option<(ExchangeId, Option<Source>)> {
+        if let Some(first) = self.attempt_of {
+            return Some((first, None));
+        }
+        match self.begun.role {
+            Role::Server => self.other_end.map(|id| (id, Some(Source::Connection))),
+            Role::Client => {
+                // What a message carries is known only after its thread or context was asked.
+                let carries = self.begun.propagated.is_some();
+                let link = self.within;
+                let link = link.filter(|(_, source)| !carries || *source == Source::PassedOn);
+                link.map(|(id, source)| (id, Some(source)))
+            }
+        }
+    }
+}
+
+/// To which served request one that is made belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Enclosing {
+    /// To this one, by this rule.
+    Request(ExchangeId, Source),
+    /// Only an answer that was not given yet can tell.
+    Later,
+    /// To none, as far as can be told.
+    Nobody,
 }
 
 /// The requests that spans may have as parents.
@@ -110,6 +154,11 @@ struct Node {
 pub struct Parents {
     seed: u128,
     nodes: HashMap<ExchangeId, Node>,
+    lineage: Lineage,
+    /// Those of which the lineage may yet say to what they belong, by process.
+    waiting: BTreeSet<(u32, ExchangeId)>,
+    /// Served requests that were told, of processes whose contexts are known.
+    past: BTreeMap<ExchangeId, (u32, Place)>,
     threads: Threads,
     ends: Ends,
     /// Requests that were not followed because there were too many.
@@ -123,6 +172,9 @@ impl Parents {
         Self {
             seed,
             nodes: HashMap::new(),
+            lineage: Lineage::default(),
+            waiting: BTreeSet::new(),
+            past: BTreeMap::new(),
             threads: Threads::default(),
             ends: Ends::default(),
             refused: 0,
@@ -137,15 +189,25 @@ impl Parents {
             return None;
         }
         let id = begun.exchange;
-        let within = match begun.role {
-            Role::Client => self.enclosing(&begun),
+        let mut within = None;
+        match begun.role {
+            Role::Client => {
+                self.lineage.calls(id, begun.connection, begun.tid);
+                match self.enclosing(&begun) {
+                    Enclosing::Request(served, source) => within = Some((served, source)),
+                    Enclosing::Later => {
+                        self.waiting.insert((begun.connection.pid, id));
+                    }
+                    Enclosing::Nobody => {}
+                }
+            }
             Role::Server => {
+                self.lineage.asked(id, begun.connection, begun.tid);
                 if self.threads.serves(&begun) {
                     self.unthread(&begun);
                 }
-                None
             }
-        };
+        }
         let connection = begun.connection;
         self.nodes.insert(
             id,
@@ -156,6 +218,7 @@ impl Parents {
                 attempt_of: None,
                 dependents: Vec::new(),
                 place: None,
+                untold: false,
                 settling: false,
             },
         );
@@ -166,11 +229,18 @@ impl Parents {
         self.pair(connection)
     }
 
+    /// A request began that is served, and of which nothing will be told: what is made for it
+    /// must not be taken for another's.
+    pub fn passed(&mut self, begun: &Begun) {
+        self.lineage
+            .asked(begun.exchange, begun.connection, begun.tid);
+    }
+
     /// The served request that a request belongs to which the process makes.
     ///
-    /// By its thread, unless that serves several requests at a time. Who knows better (the
-    /// program's own context) says so here, before the thread is asked.
-    fn enclosing(&self, begun: &Begun) -> Option<(ExchangeId, Source)> {
+    /// By the context of the program, which knows; where there is none by its thread, unless that
+    /// serves several requests at a time.
+    fn enclosing(&self, begun: &Begun) -> Enclosing {
         let pid = begun.connection.pid;
         if let Some(carried) = &begun.propagated {
             let same = |id: &ExchangeId| {
@@ -179,12 +249,63 @@ impl Parents {
             };
             let mut passing = self.threads.served_by(pid).filter(same);
             return match (passing.next(), passing.next()) {
-                (Some(served), None) => Some((served, Source::PassedOn)),
-                _ => None,
+                (Some(served), None) => Enclosing::Request(served, Source::PassedOn),
+                _ => Enclosing::Nobody,
             };
         }
-        let served = self.threads.handles(pid, begun.tid)?;
-        Some((served, Source::Thread))
+        match self.lineage.of_call(begun.exchange) {
+            Found::Request(served) => Enclosing::Request(served, Source::Context),
+            Found::Later => Enclosing::Later,
+            Found::Nobody => Enclosing::Nobody,
+            Found::Unknown => match self.threads.handles(pid, begun.tid) {
+                Some(served) => Enclosing::Request(served, Source::Thread),
+                None => Enclosing::Nobody,
+            },
+        }
+    }
+
+    /// What is told of the contexts of Python processes goes here, in order with the bytes.
+    pub fn lineage(&mut self) -> &mut Lineage {
+        &mut self.lineage
+    }
+
+    /// Contexts that were forgotten because there were too many.
+    #[must_use]
+    pub const fn contexts_evicted(&self) -> u64 {
+        self.lineage.counters().contexts_evicted
+    }
+
+    /// Something is written to the client of a served connection, on which requests are answered
+    /// one after the other. Gives whether spans need not wait any longer because of it, as do
+    /// [`Parents::over`] and [`Parents::closed`].
+    pub fn answers(&mut self, connection: ConnectionId) -> bool {
+        self.lineage.answers(connection) && self.look(connection.pid)
+    }
+
+    /// Looks again at the requests of a process of which it was not known to what they belong.
+    fn look(&mut self, pid: u32) -> bool {
+        let all = self.waiting.range(every(pid)).copied();
+        let mut any = false;
+        for (_, id) in all.collect::<Vec<_>>() {
+            match self.lineage.of_call(id) {
+                Found::Later => continue,
+                Found::Request(served) => self.belongs(id, served),
+                Found::Nobody | Found::Unknown => {}
+            }
+            self.waiting.remove(&(pid, id));
+            any = true;
+        }
+        any
+    }
+
+    /// It became known to which served request one belongs.
+    fn belongs(&mut self, id: ExchangeId, served: ExchangeId) {
+        if let Some(node) = self.nodes.get_mut(&id)
+            && node.place.is_none()
+        {
+            node.within = Some((served, Source::Context));
+            self.depend(id, served);
+        }
     }
 
     /// A thread turned out to serve several requests at a time: what it made in between may
@@ -200,17 +321,25 @@ impl Parents {
     }
 
     /// A request is over on the wire. `told` says that a span will come of it.
-    pub fn over(&mut self, exchange: ExchangeId, told: bool) {
-        if let Some(node) = self.nodes.get(&exchange) {
+    pub fn over(&mut self, exchange: ExchangeId, told: bool) -> bool {
+        let mut any = false;
+        if let Some(node) = self.nodes.get_mut(&exchange) {
+            node.untold = !told;
             self.threads.over(&node.begun);
-            // A quick server may be done before its client's end is seen.
-            if node.begun.role == Role::Client {
-                self.ends.over(node.begun.connection, exchange);
+            let connection = node.begun.connection;
+            match node.begun.role {
+                // A quick server may be done before its client's end is seen.
+                Role::Client => self.ends.over(connection, exchange),
+                Role::Server => {
+                    self.lineage.over(exchange);
+                    any = self.look(connection.pid);
+                }
             }
         }
         if !told {
             self.forget(exchange);
         }
+        any
     }
 
     /// A request is another attempt of one before it: they are one span.
@@ -244,25 +373,57 @@ impl Parents {
     }
 
     /// A connection is gone; its requests were over before.
-    pub fn closed(&mut self, connection: ConnectionId) {
+    pub fn closed(&mut self, connection: ConnectionId) -> bool {
         self.ends.closed(connection);
+        self.lineage.closed(connection);
+        self.look(connection.pid)
     }
 
     /// A process is gone.
     pub fn process_exit(&mut self, pid: u32) {
         self.threads.process_exit(pid);
+        self.lineage.exited(pid);
+        for waiting in self.waiting.range(every(pid)).copied().collect::<Vec<_>>() {
+            self.waiting.remove(&waiting);
+        }
+        if !self.past.is_empty() {
+            self.past.retain(|_, (of, _)| *of != pid);
+        }
     }
 
-    /// Whether a served request's other end may be seen yet: it is traced, or may be.
+    /// Whether something may yet become known of where a request's span stands.
     #[must_use]
     pub fn awaits(&self, exchange: ExchangeId) -> bool {
         let node = self.nodes.get(&exchange);
-        node.is_some_and(|node| {
+        let end = node.is_some_and(|node| {
             node.begun.role == Role::Server
                 && node.other_end.is_none()
                 && node.place.is_none()
                 && self.ends.is_near(node.begun.connection)
-        })
+        });
+        end || self.awaits_answer(exchange)
+    }
+
+    /// Whether an answer may yet tell: to what it belongs, or that which it belongs to.
+    #[must_use]
+    pub fn awaits_answer(&self, exchange: ExchangeId) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        let mut next = Some(exchange);
+        for _ in 0..MAX_CHAIN {
+            let Some((id, node)) = next.and_then(|id| Some((id, self.nodes.get(&id)?))) else {
+                return false;
+            };
+            if node.place.is_some() {
+                return false;
+            }
+            if self.waiting.contains(&(node.begun.connection.pid, id)) {
+                return true;
+            }
+            next = node.link().map(|(id, _)| id);
+        }
+        false
     }
 
     /// Where the span of a request stands: it is told now.
@@ -298,8 +459,27 @@ impl Parents {
             self.settle(dependent);
         }
         if let Some(node) = self.nodes.remove(&exchange) {
+            let Begun {
+                role, connection, ..
+            } = node.begun;
             self.threads.over(&node.begun);
-            self.ends.over(node.begun.connection, exchange);
+            self.ends.over(connection, exchange);
+            match role {
+                Role::Client => {
+                    self.lineage.told(exchange);
+                    self.waiting.remove(&(connection.pid, exchange));
+                }
+                Role::Server => {
+                    if let Some(place) = node.place.filter(|_| !node.untold)
+                        && self.lineage.follows(connection.pid)
+                    {
+                        if self.past.len() >= MAX_PAST {
+                            self.past.pop_first();
+                        }
+                        self.past.insert(exchange, (connection.pid, place));
+                    }
+                }
+            }
         }
     }
 
@@ -335,28 +515,29 @@ impl Parents {
 
     /// Where a request's span stands, from now on for good.
     fn settle(&mut self, exchange: ExchangeId) -> Option<Place> {
-        let node = self.nodes.get_mut(&exchange)?;
+        let Some(node) = self.nodes.get_mut(&exchange) else {
+            return self.past.get(&exchange).map(|(_, place)| place.clone());
+        };
         if let Some(place) = &node.place {
             return Some(place.clone());
         }
         if std::mem::replace(&mut node.settling, true) {
             return None;
         }
-        let link = match (node.attempt_of, node.begun.role) {
-            (Some(_), _) => None,
-            (None, Role::Server) => node.other_end.map(|id| (id, Source::Connection)),
-            (None, Role::Client) => node.within,
-        };
-        let first = node.attempt_of;
+        let link = node.link();
         let mut place = rooted(self.seed, &node.begun);
-        if let Some(first) = first.and_then(|id| self.settle(id)) {
-            place = first;
-        } else if let Some((id, source)) = link
-            && let Some(parent) = self.settle(id)
+        if let Some((id, source)) = link
+            && let Some(above) = self.settle(id)
         {
-            place.trace = parent.trace;
-            place.parent = Some((parent.span, source));
-            place.state = parent.state;
+            match source {
+                None => place = above,
+                Some(_) if self.nodes.get(&id).is_some_and(|n| n.untold) => {}
+                Some(source) => {
+                    place.trace = above.trace;
+                    place.parent = Some((above.span, source));
+                    place.state = above.state;
+                }
+            }
         }
         if let Some(node) = self.nodes.get_mut(&exchange) {
             node.settling = false;
@@ -364,6 +545,11 @@ impl Parents {
         }
         Some(place)
     }
+}
+
+/// Everything of a process.
+const fn every(pid: u32) -> std::ops::RangeInclusive<(u32, ExchangeId)> {
+    (pid, ExchangeId(0))..=(pid, ExchangeId(u64::MAX))
 }
 
 /// Where a span stands of which only its own request tells.

@@ -1,7 +1,7 @@
 //! Each rule, what it must not say, and what becomes known late.
 
 use super::*;
-use crate::model::event::SocketRole;
+use crate::model::event::{Direction, SocketRole};
 use crate::model::time::BootTime;
 
 const MS: u64 = 1_000_000;
@@ -385,4 +385,158 @@ fn nothing_is_kept_of_what_is_over() {
         parents.began(begun(n, Role::Client, 7, 7, 0));
     }
     assert_eq!((parents.nodes.len(), parents.refused), (MAX_FOLLOWED, 1));
+}
+
+/// An event loop of process 7, thread 71, and what it is seen to do.
+struct Loop {
+    parents: Parents,
+    served: Vec<Begun>,
+}
+
+const READS: u64 = 0x10;
+
+impl Loop {
+    fn new() -> Self {
+        Self {
+            parents: Parents::new(1),
+            served: Vec::new(),
+        }
+    }
+
+    /// A request is read in the loop's context.
+    fn reads(&mut self, n: u64) -> Begun {
+        let served = begun(n, Role::Server, 7, 71, n);
+        self.flows(&served, Direction::Read, READS);
+        self.parents.lineage().moved(7, 71);
+        self.parents.began(served.clone());
+        self.served.push(served.clone());
+        served
+    }
+
+    fn flows(&mut self, of: &Begun, direction: Direction, context: u64) {
+        let context = Some(context).filter(|c| *c != 0);
+        self.parents
+            .lineage()
+            .flows(of.connection, direction, context);
+    }
+
+    fn copies(&mut self, from: u64, to: u64) {
+        self.parents.lineage().copied(7, 71, Some(from), to);
+    }
+
+    /// A request is made in a context, or in none.
+    fn asks(&mut self, n: u64, tid: u32, context: u64) -> Begun {
+        let asked = begun(n, Role::Client, 7, tid, n);
+        self.flows(&asked, Direction::Write, context);
+        self.parents.lineage().moved(7, tid);
+        self.parents.began(asked.clone());
+        asked
+    }
+
+    fn answers(&mut self, served: &Begun, context: u64) -> bool {
+        self.flows(served, Direction::Write, context);
+        self.parents.lineage().moved(7, 71);
+        self.parents.answers(served.connection)
+    }
+}
+
+#[test]
+fn a_context_tells_the_request_among_many() {
+    let mut l = Loop::new();
+    let one = l.reads(1);
+    l.copies(READS, 0x20);
+    let early = l.asks(2, 71, 0x20);
+    // Only an answer proves that contexts are made for requests here.
+    assert!(l.parents.awaits(early.exchange));
+    assert!(l.answers(&one, 0x20));
+    assert!(!l.parents.awaits(early.exchange));
+    let two = l.reads(3);
+    l.copies(READS, 0x30);
+    let three = l.reads(4);
+    l.copies(READS, 0x40);
+    let in_three = l.asks(5, 71, 0x40);
+    // In a thread, with a copy of the copy.
+    l.copies(0x30, 0x31);
+    let in_two = l.asks(6, 72, 0x31);
+    // A thread that no context follows, and the loop itself in none: nobody's, though the
+    // loop's thread alone would say that it handles something.
+    let lost = l.asks(7, 73, 0);
+    let own = l.asks(8, 71, 0);
+    let carries = carrying(l.asks(9, 71, 0x40), 0xb0b);
+    l.answers(&three, 0x40);
+    l.answers(&two, 0x31);
+    let carries = end(&mut l.parents, &carries);
+    assert_eq!(carries.parent, Some((0xb0b, Source::Traceparent)));
+    let places: Vec<Place> = [&early, &in_two, &in_three]
+        .map(|b| end(&mut l.parents, b))
+        .into();
+    for (place, served) in places.iter().zip([&one, &two, &three]) {
+        let above = end(&mut l.parents, served);
+        assert_eq!(place.parent, Some((above.span, Source::Context)));
+        assert_eq!(place.trace, above.trace);
+    }
+    for nobodys in [&lost, &own] {
+        assert_eq!(source(&end(&mut l.parents, nobodys)), None);
+    }
+    // What is made for a request after its span was told: a background task.
+    let late = l.asks(10, 71, 0x30);
+    let late = end(&mut l.parents, &late);
+    assert_eq!(source(&late), Some(Source::Context));
+    assert_eq!(late.trace, places[1].trace);
+    // Of processes that are gone nothing is kept.
+    l.parents.process_exit(7);
+    assert!(l.parents.past.is_empty() && l.parents.waiting.is_empty());
+    assert!(l.parents.nodes.is_empty());
+}
+
+/// A call that waits has others wait that depend on it: its other end, and another attempt.
+#[test]
+fn what_depends_on_a_call_that_waits_does_too() {
+    let mut l = Loop::new();
+    let served = l.reads(1);
+    l.copies(READS, 0x20);
+    let first = l.asks(2, 71, 0x20);
+    let again = l.asks(3, 71, 0x20);
+    l.parents.attempt(again.exchange, first.exchange);
+    let provider = begun(4, Role::Server, 8, 81, 3);
+    l.parents.socket(again.connection, 1, &socket(A, B));
+    l.parents.socket(provider.connection, 1, &socket(B, A));
+    l.parents.began(provider.clone());
+    for b in [&first, &again, &provider] {
+        l.parents.over(b.exchange, true);
+        assert!(l.parents.awaits_answer(b.exchange), "{b:?}");
+    }
+    assert!(l.answers(&served, 0x20));
+    let chain = [&provider, &first, &served].map(|b| {
+        assert!(!l.parents.awaits(b.exchange));
+        l.parents.take(b)
+    });
+    assert_eq!(chain[0].parent.map(|p| p.0), Some(chain[1].span));
+    assert_eq!(chain[1].parent, Some((chain[2].span, Source::Context)));
+    assert_eq!(chain[0].trace, chain[2].trace);
+}
+
+/// What is served and not told is no parent, and its calls are not taken for another's.
+#[test]
+fn what_is_not_told_is_nobodys_parent() {
+    let mut l = Loop::new();
+    let one = l.reads(1);
+    l.copies(READS, 0x20);
+    l.answers(&one, 0x20);
+    // One connection, one context, as in aiohttp's server.
+    let mut passed = begun(2, Role::Server, 7, 71, 2);
+    passed.connection = one.connection;
+    l.parents.lineage().moved(7, 71);
+    l.parents.passed(&passed);
+    let asked = l.asks(3, 71, 0x20);
+    assert!(l.parents.awaits(asked.exchange));
+    l.answers(&passed, 0x20);
+    assert_eq!(source(&end(&mut l.parents, &asked)), None);
+    // One that turned out to be nothing that is told.
+    let untold = l.reads(4);
+    l.copies(READS, 0x40);
+    let asked = l.asks(5, 71, 0x40);
+    l.answers(&untold, 0x40);
+    l.parents.over(untold.exchange, false);
+    assert_eq!(source(&end(&mut l.parents, &asked)), None);
 }

@@ -1,0 +1,128 @@
+//! What is attached to the Python interpreter of a process: the probe that tells of copied
+//! contexts, once the process is seen to serve anybody. A process that only calls pays nothing.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use object::read::ReadCache;
+
+use crate::probe::elf::Image;
+use crate::probe::kernel::{AttachError, Kernel, Probes};
+use crate::target::process::{self, MappedFile};
+use crate::target::python::Python;
+use genspan_common::python::{PythonLayout, wanted};
+
+/// The function that makes a copy of the current context (`Python/context.c`): what
+/// `contextvars.copy_context`, asyncio, uvloop and `asyncio.to_thread` call.
+const COPY: &str = "PyContext_CopyCurrent";
+
+/// How often the interpreter of a process is looked for: it may not be ready yet.
+const MOST_LOOKS: u32 = 8;
+
+/// What is attached to one process's interpreter.
+#[derive(Debug, Default)]
+pub struct Interpreter {
+    layout: Option<PythonLayout>,
+    copies: Option<Copies>,
+    looks: u32,
+}
+
+/// The probe on copied contexts, and where it is.
+#[derive(Debug)]
+struct Copies {
+    reach: PathBuf,
+    offset: u64,
+    _probes: Probes,
+}
+
+impl Interpreter {
+    /// Whether copied contexts are told.
+    #[must_use]
+    pub const fn is_followed(&self) -> bool {
+        self.copies.is_some()
+    }
+
+    /// Whether it is worth another look: contexts are not told yet.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.copies.is_none() && self.looks < MOST_LOOKS
+    }
+
+    /// What a forked child has of its parent's: the probe is placed before the child is looked
+    /// at. The kernel has told itself the layout, unless it learnt the parent's after the fork.
+    pub(super) fn inherit(&self, kernel: &mut Kernel, pid: u32, parent: u32) -> Self {
+        let mut own = Self {
+            layout: self.layout,
+            ..Self::default()
+        };
+        let parents = Path::new("/proc").join(parent.to_string());
+        if let Some(copies) = &self.copies
+            && let Some(layout) = &self.layout
+            && let Ok(rest) = copies.reach.strip_prefix(parents)
+            && kernel.set_python(pid, layout).is_ok()
+        {
+            let reach = Path::new("/proc").join(pid.to_string()).join(rest);
+            let probes = kernel.attach_contexts(pid, &reach, copies.offset, true);
+            own.copies = probes.ok().map(|probes| Copies {
+                reach,
+                offset: copies.offset,
+                _probes: probes,
+            });
+        }
+        own
+    }
+
+    /// Follows the contexts of a process: finds its interpreter, proves its layout, tells the
+    /// kernel and places the probe. Nothing of it is needed for the calls themselves, so what
+    /// fails is told in the log and tried again when there is reason to. Does not wait for the
+    /// probe when it is to be there `soon`.
+    pub(super) fn follow(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) {
+        if !self.is_open() {
+            return;
+        }
+        self.looks += 1;
+        if let Err(why) = self.try_follow(kernel, pid, soon) {
+            tracing::debug!(pid, "contexts are not followed: {why}");
+        }
+    }
+
+    fn try_follow(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) -> Result<(), String> {
+        let python = Python::open(pid).map_err(|e| e.to_string())?;
+        let thread_state = python
+            .fit
+            .thread_state
+            .ok_or("its threads do not tell their state")?;
+        let layout = python.fit.layout.kernel(thread_state);
+        let mut layout = layout.checked().map_err(|e| e.to_string())?;
+        layout.wanted |= wanted::CONTEXT;
+        let files = process::mapped_code(pid).map_err(|e| e.to_string())?;
+        let (file, offset) = files
+            .iter()
+            .filter(|f| f.path == python.file)
+            .find_map(|f| Some((f, offset_of(f)?)))
+            .ok_or_else(|| format!("no {COPY} in {}", python.file.display()))?;
+        kernel.set_python(pid, &layout).map_err(|e| e.to_string())?;
+        let probes = match kernel.attach_contexts(pid, &file.reach, offset, soon) {
+            Ok(probes) => probes,
+            Err(AttachError::Gone(_)) => return Ok(()),
+            Err(e) => return Err(e.to_string()),
+        };
+        tracing::debug!(pid, version = python.version(), "contexts are followed");
+        self.layout = Some(layout);
+        self.copies = Some(Copies {
+            reach: file.reach.clone(),
+            offset,
+            _probes: probes,
+        });
+        Ok(())
+    }
+}
+
+/// Where in this file the function is that copies a context.
+fn offset_of(file: &MappedFile) -> Option<u64> {
+    let opened = File::open(&file.reach).ok()?;
+    let cache = ReadCache::new(opened);
+    let image = Image::parse(&cache).ok()?;
+    let (found, _) = image.functions(&[COPY]);
+    image.file_offset(found.get(COPY)?.address)
+}
