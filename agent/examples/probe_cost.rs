@@ -1,7 +1,8 @@
 //! What a TLS read or write costs the traced thread: bare, with a pair of empty probes at the
-//! same places, and with genspan's; interleaved, in one run. `cargo xtask bench probes` runs it.
+//! same places, with a pair that copies the bytes and does nothing else, and with genspan's;
+//! interleaved, in one run. `cargo xtask bench probes` runs it.
 //!
-//! Arguments: the object with the empty programs, a Python, the program that reads and writes.
+//! Arguments: the object with the programs to measure by, a Python, the program that reads and writes.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -20,8 +21,12 @@ use genspan::target::process::{self, MappedFile};
 use genspan::target::tls::{TlsFile, TlsFinder};
 
 const ROUNDS: usize = 12;
-/// Sizes of what is written and read, in bytes.
-const SIZES: [usize; 3] = [300, 2048, 16_384];
+/// Sizes of what is written and read, in bytes, and the programs that copy as much.
+const SIZES: [(usize, &str); 3] = [
+    (300, "copy_300"),
+    (2048, "copy_2048"),
+    (16_384, "copy_16384"),
+];
 
 /// The program that reads and writes when told to.
 struct Target {
@@ -80,8 +85,9 @@ fn find(pid: u32) -> anyhow::Result<(MappedFile, TlsPlacements)> {
     bail!("no TLS library in process {pid}")
 }
 
-fn empty_pairs(
+fn pairs(
     ebpf: &mut Ebpf,
+    names: [&str; 2],
     pid: u32,
     path: &Path,
     places: &TlsPlacements,
@@ -89,7 +95,7 @@ fn empty_pairs(
     let pid = std::num::NonZeroU32::new(pid).context("pid")?;
     let mut links = Vec::new();
     for place in places.reads.iter().chain(&places.writes) {
-        for name in ["empty_return", "empty_enter"] {
+        for name in names {
             let program: &mut UProbe = ebpf.program_mut(name).context("program")?.try_into()?;
             let at = UProbeAttachLocation::AbsoluteOffset(place.offset);
             let id = program.attach(at, path, UProbeScope::OneProcess(pid))?;
@@ -97,6 +103,12 @@ fn empty_pairs(
         }
     }
     Ok(links)
+}
+
+/// Median of what was added to the bare program in the same round.
+fn added(with: &[f64], bare: &[f64]) -> f64 {
+    let mut added: Vec<f64> = with.iter().zip(bare).map(|(w, b)| w - b).collect();
+    median(&mut added)
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -110,9 +122,13 @@ fn main() -> anyhow::Result<()> {
     let [object, python, program] = args.as_slice() else {
         bail!("usage: probe_cost OBJECT PYTHON PROGRAM");
     };
-    let mut empty = Ebpf::load_file(object)?;
-    for name in ["empty_enter", "empty_return"] {
-        let p: &mut UProbe = empty.program_mut(name).context("program")?.try_into()?;
+    let mut others = Ebpf::load_file(object)?;
+    let copies = SIZES.map(|(_, name)| name);
+    for name in ["empty_enter", "empty_return", "copy_enter"]
+        .into_iter()
+        .chain(copies)
+    {
+        let p: &mut UProbe = others.program_mut(name).context("program")?.try_into()?;
         p.load()?;
     }
     let mut kernel = Kernel::load(&KernelOptions {
@@ -126,30 +142,33 @@ fn main() -> anyhow::Result<()> {
     let mut target = Target::start(python, program)?;
     let pid = target.child.id();
     let (file, places) = find(pid)?;
-    println!("| bytes | bare | empty pair | genspan | empty pair adds | genspan adds | ratio |");
+    println!(
+        "| bytes | bare | empty pair adds | copying pair adds | genspan adds | copying pair | genspan |"
+    );
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    for size in SIZES {
-        let (mut bare, mut with_empty, mut with_genspan) = (vec![], vec![], vec![]);
+    for (size, copy) in SIZES {
+        let (mut bare, mut empty, mut copying, mut genspan) = (vec![], vec![], vec![], vec![]);
         target.measure(size)?;
         for _ in 0..ROUNDS {
             bare.push(target.measure(size)?);
-            let links = empty_pairs(&mut empty, pid, &file.reach, &places)?;
-            with_empty.push(target.measure(size)?);
-            drop(links);
+            for (names, figures) in [
+                (["empty_return", "empty_enter"], &mut empty),
+                ([copy, "copy_enter"], &mut copying),
+            ] {
+                let links = pairs(&mut others, names, pid, &file.reach, &places)?;
+                figures.push(target.measure(size)?);
+                drop(links);
+            }
             let probes: Probes = kernel.attach_tls(pid, &file.reach, &places)?;
-            with_genspan.push(draining(&mut kernel, &mut target, size)?);
+            genspan.push(draining(&mut kernel, &mut target, size)?);
             probes.remove();
         }
-        let (b, e, g) = (
-            median(&mut bare),
-            median(&mut with_empty),
-            median(&mut with_genspan),
-        );
+        let [e, c, g] = [&empty, &copying, &genspan].map(|figures| added(figures, &bare));
         println!(
-            "| {size} | {b:.0} ns | {e:.0} ns | {g:.0} ns | {:.0} ns | {:.0} ns | {:.2} |",
-            e - b,
-            g - b,
-            (g - b) / (e - b)
+            "| {size} | {:.0} ns | {e:.0} ns | {c:.0} ns | {g:.0} ns | x{:.2} | x{:.2} |",
+            median(&mut bare),
+            c / e,
+            g / e
         );
     }
     let lost: u64 = kernel.losses().iter().take(2).sum();

@@ -96,9 +96,6 @@ pub mod mode {
 pub struct Settings {
     /// Bytes of one message that are copied before only tails are.
     pub message_bytes: u32,
-    /// The agent is woken whenever the unread bytes in the data ring pass a multiple of this; a
-    /// power of two.
-    pub wake_bytes: u32,
     /// Offset of `tgid` in `task_struct`, from the kernel's BTF.
     pub task_tgid_offset: u32,
     /// Offset of `thread.fsbase` in `task_struct`, likewise; zero when the state of Python threads
@@ -125,5 +122,5 @@ const _: () = {
     assert!(size_of::<ConnectionKey>() == 8 + 4 + 4);
     assert!(size_of::<ConnectionState>() == 8 + 2 * 8 + 4 + 4 + 2 * 4 + 4 + 4 + 2 * 8);
     assert!(size_of::<ConnectionMode>() == 8 + 4 + 4);
-    assert!(size_of::<Settings>() == 4 * 4);
+    assert!(size_of::<Settings>() == 3 * 4);
 };

@@ -260,7 +260,7 @@ fn large(
         }
         header.offset = start.wrapping_add(i * CHUNK);
         let at = from.wrapping_add(i * CHUNK);
-        sent(state, d, &mut header, |h| emit::full(h, at, i == 0));
+        sent(state, d, &mut header, |h| emit::full(h, at));
     }
     let rest = done & (CHUNK - 1);
     if rest != 0 {

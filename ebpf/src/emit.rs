@@ -3,7 +3,7 @@
 use core::{arch::asm, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE},
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, generated::bpf_probe_read_user},
     maps::RingBuf,
 };
@@ -16,7 +16,7 @@ use genspan_common::{
     loss::Loss,
 };
 
-use crate::maps::{CONTROL, DATA, SETTINGS, SWITCHES, lose};
+use crate::maps::{CONTROL, DATA, SWITCHES, lose};
 
 /// Index into `SWITCHES` of "wake me".
 const WAKE: u32 = 0;
@@ -31,17 +31,11 @@ pub enum Failed {
     Unreadable,
 }
 
-/// Whether this record, of `size` bytes, should wake the agent. It polls while there is traffic,
-/// so most records need not pay for a wake-up (an interrupt to oneself, 2 us in a virtual
-/// machine): only the first after it went to sleep, and those with which the unread bytes pass
-/// another multiple of `wake_bytes`, a power of two.
+/// Whether a record should wake the agent: only the first after it went to sleep. While there is
+/// traffic it polls, so the others need not pay for a wake-up (an interrupt to oneself, 2 us in a
+/// virtual machine), nor for a look at how much is unread (a cache line of the agent's processor).
 #[inline(always)]
-fn wake_flags(size: u64) -> u64 {
-    let unread = DATA.query(u64::from(BPF_RB_AVAIL_DATA));
-    let step = u64::from(SETTINGS.load().wake_bytes);
-    if unread >= step && (unread ^ (unread - size)) & !(step - 1) != 0 {
-        return u64::from(BPF_RB_FORCE_WAKEUP);
-    }
+fn wake_flags() -> u64 {
     if let Some(wake) = SWITCHES.get_ptr_mut(WAKE) {
         // SAFETY: a slot of a one-page array; two CPUs may both see it set and both wake, which
         // harms nobody.
@@ -99,14 +93,14 @@ pub fn tier<const N: usize>(header: &DataHeader, from: u64) -> Result<(), Failed
         record.discard(u64::from(BPF_RB_NO_WAKEUP));
         return Err(Failed::Unreadable);
     }
-    record.submit(wake_flags((HEADER + N) as u64));
+    record.submit(wake_flags());
     Ok(())
 }
 
 /// Writes one data record of exactly [`MAX_CHUNK`] payload bytes: constant sizes throughout, for
 /// the loop over a large call.
 #[inline(always)]
-pub fn full(header: &DataHeader, from: u64, wake: bool) -> Result<(), Failed> {
+pub fn full(header: &DataHeader, from: u64) -> Result<(), Failed> {
     let Some(mut record) = DATA.reserve_bytes(HEADER + MAX_CHUNK, 0) else {
         return Err(Failed::Full);
     };
@@ -121,11 +115,7 @@ pub fn full(header: &DataHeader, from: u64, wake: bool) -> Result<(), Failed> {
         record.discard(u64::from(BPF_RB_NO_WAKEUP));
         return Err(Failed::Unreadable);
     }
-    record.submit(u64::from(if wake {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    }));
+    record.submit(wake_flags());
     Ok(())
 }
 
@@ -162,12 +152,7 @@ pub fn connection(kind: EventKind, ssl: u64, generation: u64) {
         ssl,
         generation,
     };
-    put(
-        &DATA,
-        event,
-        wake_flags(size_of::<ConnectionEvent>() as u64),
-        Loss::RingFull,
-    );
+    put(&DATA, event, wake_flags(), Loss::RingFull);
 }
 
 /// Writes a record about a connection's socket, in order with its data.
@@ -178,7 +163,7 @@ pub fn socket(event: SocketEvent) -> bool {
         return false;
     };
     record.write(event);
-    record.submit(wake_flags(size_of::<SocketEvent>() as u64));
+    record.submit(wake_flags());
     true
 }
 
@@ -187,7 +172,8 @@ pub fn socket(event: SocketEvent) -> bool {
 #[inline(always)]
 fn quiet_flags(size: u64) -> u64 {
     let unread = DATA.query(u64::from(BPF_RB_AVAIL_DATA));
-    let step = u64::from(SETTINGS.load().wake_bytes);
+    // A power of two, as the ring's size is.
+    let step = DATA.query(u64::from(BPF_RB_RING_SIZE)) / 8;
     if unread >= step && (unread ^ (unread - size)) & !(step - 1) != 0 {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {

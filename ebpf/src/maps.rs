@@ -126,7 +126,6 @@ pub static LOSS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss::COUNT as
 #[unsafe(no_mangle)]
 pub static SETTINGS: Global<Settings> = Global::new(Settings {
     message_bytes: DEFAULT_MESSAGE_BYTES,
-    wake_bytes: 1 << 20,
     task_tgid_offset: 0,
     task_fsbase_offset: 0,
 });

@@ -251,7 +251,6 @@ impl Kernel {
         let offsets = Offsets::read(&btf)?;
         let settings = Settings {
             message_bytes: options.message_bytes,
-            wake_bytes: options.ring_bytes / 8,
             task_tgid_offset: offsets.of("task_struct", "tgid")?,
             task_fsbase_offset: if options.python {
                 thread_base(&offsets).unwrap_or(0)

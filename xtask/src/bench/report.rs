@@ -26,8 +26,10 @@ const PARTS: [(&str, &str, &str); 3] = [
         "One TLS read or write",
         "CPU time of the traced thread, per call, in a program that does nothing else: bare; with a \
          pair of empty probes at the places that genspan uses (instructions that the kernel \
-         emulates); with genspan's. Interleaved in one run, medians. Wanted: at most 1.5 times the \
-         empty pair. Again: `cargo xtask bench probes`.",
+         emulates); with a pair that copies the bytes and does nothing else, not even tell anybody, \
+         below which nothing can be that takes them along; with genspan's. Interleaved in one run, \
+         medians of what was added in a round. The last columns are multiples of the empty pair. \
+         Wanted: at most x1.5. Again: `cargo xtask bench probes`.",
     ),
     (
         "overhead",
