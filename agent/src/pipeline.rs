@@ -13,7 +13,7 @@ use crate::model::span::Span;
 use crate::model::time::BootTime;
 use crate::protocol::connection::Connection as Protocol;
 use crate::protocol::detect::{self, Looks, Verdict};
-use crate::protocol::{ExchangeIds, Role};
+use crate::protocol::{ExchangeIds, Role, http2};
 use crate::provider::{self, Calls};
 use crate::redact::{Redacted, Redactor};
 use crate::stream::{Assembler, Piece};
@@ -247,10 +247,14 @@ impl Pipeline {
         };
         c.last = data.time;
         if !c.decided {
-            // A client does not read requests.
-            let requests = detect::request_line(data.bytes) == Looks::Yes
-                || detect::http2_preface(data.bytes) == Looks::Yes;
-            let served = data.direction == Direction::Read && requests;
+            // A client does not read requests; a server of HTTP/2 may speak before it read one.
+            let served = match data.direction {
+                Direction::Read => {
+                    detect::request_line(data.bytes) == Looks::Yes
+                        || detect::http2_preface(data.bytes) == Looks::Yes
+                }
+                Direction::Write => http2::is_server_preface(data.bytes),
+            };
             c.decide(if served { Role::Server } else { Role::Client });
         }
         self.spans.lineage().moved(c.id.pid, data.tid);

@@ -124,6 +124,48 @@ fn calls_at_the_same_time_keep_their_answers() {
 }
 
 /// Modes asked for after so many exchanges like this.
+/// A server's settings may go out before its client's preface was read.
+#[test]
+fn a_server_may_speak_first() {
+    for acknowledges in [false, true] {
+        let mut wire = Wire::new();
+        wire.send(Direction::Write, &frame(4, 0, 0, &[0, 3, 0, 0, 0, 100]));
+        wire.send(Direction::Read, &preface());
+        if acknowledges {
+            wire.send(Direction::Write, &frame(4, 1, 0, b""));
+        }
+        for n in 0..20 {
+            let stream = 2 * n + 1;
+            let head = request(stream, "/v1/chat/completions", "application/json");
+            wire.send(Direction::Read, &head);
+            let body = br#"{"model":"m","messages":[{"role":"user","content":"q"}]}"#;
+            wire.send(Direction::Read, &frame(0, 1, stream, body));
+        }
+        for n in 0..20 {
+            wire.send(Direction::Write, &frame(1, 4, 2 * n + 1, &[0x88]));
+            let answer = br#"{"object":"chat.completion","id":"c","model":"a"}"#;
+            wire.send(Direction::Write, &frame(0, 1, 2 * n + 1, answer));
+        }
+        let (wiring, provider, _) = wire.pipeline.counters();
+        assert_eq!((wiring.exchanges_served, provider.calls), (20, 20));
+        assert_eq!(
+            (wiring.http2.half_seen, wiring.http2.malformed_heads),
+            (0, 0)
+        );
+        wire.pipeline.finish();
+        let kinds = wire.pipeline.spans().map(|span| span.kind);
+        assert!(
+            kinds
+                .into_iter()
+                .all(|kind| kind == crate::model::span::SpanKind::Server)
+        );
+    }
+    // Those of a client in mid-connection acknowledge.
+    let mut wire = Wire::new();
+    wire.send(Direction::Write, &frame(4, 1, 0, b""));
+    assert_eq!(wire.pipeline.counters().0.connections_served, 0);
+}
+
 fn modes(count: u64, path: &str, content_type: &str) -> Vec<CopyMode> {
     let mut wire = Wire::new();
     wire.send(Direction::Write, &preface());

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use genspan::vocabulary::attr;
-use genspan_tests::{Agent, Call, Scene, Span, need};
+use genspan_tests::{Agent, Call, Client, Scene, Span, Temp, need};
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Servers, as `python/live/served.py` names them.
 const SERVERS: [&str; 4] = ["uvicorn", "uvloop", "hypercorn", "gunicorn"];
@@ -77,4 +78,49 @@ fn plain() -> Result<()> {
 #[test]
 fn tls() -> Result<()> {
     SERVERS.iter().try_for_each(|server| serves(server, false))
+}
+
+/// Calls of a client that is no Python, at the same time on one connection of HTTP/2: they are seen
+/// where they are served.
+fn asked_by_node(plain: bool) -> Result<()> {
+    const AT_ONCE: usize = 32;
+    let (Some(scene), Some(node)) = (Scene::served("hypercorn", plain)?, need::command("node")?)
+    else {
+        return Ok(());
+    };
+    let agent = Agent::attach(&scene.temp, &[scene.provider.pid()], &[])?;
+    let mut command = scene.command(node);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("node/http2_client.mjs"));
+    let mut client = Client::start(&mut command, &scene.next_log())?;
+    let mut seen = Vec::new();
+    for round in 0..2 {
+        let step = json!({"at_once": AT_ONCE, "body": {
+            "model": format!("m-{round}-{}", "{}"),
+            "messages": [{"role": "user", "content": format!("marker {round} {}", "{}")}],
+            "metadata": {"answer": format!("of {round} {}", "{}"), "chunks": "12",
+                "delay_ms": "2", "first_delay_ms": "20"}}});
+        let answer = client.ask(&step)?;
+        let answers = answer.as_array().cloned().unwrap_or_default();
+        assert_eq!(answers.len(), AT_ONCE, "{}", client.0.complaints());
+        for answer in &answers {
+            seen.push(Call::of_answer(answer)?);
+        }
+    }
+    // What is no Python is refused, with the reason.
+    let pid = client.pid().to_string();
+    let refused = genspan_tests::agent::run(&Temp::new()?, &["trace", "--pid", &pid])?;
+    assert_eq!(refused.code, 1, "{}", refused.log);
+    assert!(refused.log.contains("is not Python"), "{}", refused.log);
+    agent.wait_for_spans(seen.len())?;
+    let finished = agent.stop()?;
+    let told = Call::sorted(Call::of_spans(&finished.spans));
+    assert_eq!(told, Call::sorted(seen), "plain {plain}: {}", finished.log);
+    let kinds = finished.spans.iter().map(Span::kind);
+    assert!(kinds.into_iter().all(|kind| kind == "SERVER"));
+    Ok(())
+}
+
+#[test]
+fn http2_of_node() -> Result<()> {
+    [false, true].into_iter().try_for_each(asked_by_node)
 }

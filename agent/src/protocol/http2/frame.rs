@@ -3,7 +3,7 @@
 use crate::protocol::detect::{HTTP2_PREFACE, Looks};
 
 /// Octets of a frame's head.
-const HEAD_BYTES: usize = 9;
+pub(super) const HEAD_BYTES: usize = 9;
 
 /// Largest frame until its receiver says otherwise (RFC 9113, section 4.2).
 pub(super) const DEFAULT_MAX_FRAME: u32 = 1 << 14;

@@ -679,6 +679,13 @@ pub fn may_be_settings(bytes: &[u8]) -> bool {
     frame::may_be_settings(bytes)
 }
 
+/// Whether these bytes are the first of a server, most likely: those of a client are its preface, and
+/// what it says of settings later is nearly always an acknowledgement.
+#[must_use]
+pub fn is_server_preface(bytes: &[u8]) -> bool {
+    bytes.len() >= frame::HEAD_BYTES && frame::may_be_settings(bytes)
+}
+
 fn way(role: Role, direction: Direction) -> Way {
     match (role, direction) {
         (Role::Client, Direction::Write) | (Role::Server, Direction::Read) => Way::Request,
