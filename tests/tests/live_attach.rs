@@ -474,6 +474,32 @@ fn a_target_in_its_own_namespaces() -> Result<()> {
     Ok(())
 }
 
+/// Children that are gone before they can be looked at, by `fork` and by `exec`, are no trouble and
+/// say nothing; what the program itself asks afterwards is seen.
+#[test]
+fn short_lived_children() -> Result<()> {
+    let Some(scene) = Scene::new()? else {
+        return Ok(());
+    };
+    let Some(mut agent) = started(&scene)? else {
+        return Ok(());
+    };
+    agent.process.tell(r#"{"do": "children", "count": 60}"#)?;
+    assert_eq!(agent.process.line_within(Duration::from_secs(60))?, "60");
+    agent.process.tell(&chat("after").to_string())?;
+    let seen = Call::of_answer(&serde_json::from_str(&agent.process.line()?)?)?;
+    agent.process.tell(r#"{"do": "exit", "code": 0}"#)?;
+    let finished = agent.wait()?;
+    assert_eq!(Call::of_spans(&finished.spans), [seen]);
+    let warnings: Vec<&str> = finished
+        .log
+        .lines()
+        .filter(|l| l.contains("WARN"))
+        .collect();
+    assert!(warnings.is_empty(), "{warnings:#?}");
+    Ok(())
+}
+
 fn only_child(process: &Process) -> Result<u32> {
     let pid = process.pid();
     wait_for("a child", || {

@@ -29,6 +29,7 @@ use aya_obj::{EbpfSectionKind, Object};
 use thiserror::Error;
 
 use super::kernel::Link;
+use crate::target::process;
 
 /// First kernel with sessions. A pair of links in place of one would not do: the second at a
 /// place is taken up only when the grace period of the first is over.
@@ -210,10 +211,11 @@ impl MultiProbes {
                 let link = this.attach(program, pid, &path, &offsets);
                 this.asked.fetch_sub(1, Ordering::Relaxed);
                 match &link {
-                    Err(e) if e.raw_os_error() != Some(libc::ESRCH) => {
-                        tracing::warn!(pid, "no {program} on {}: {e}", path.display());
+                    Err(e) if is_gone(pid, &path, e) => {
+                        tracing::debug!(pid, "no {program} on {}: gone: {e}", path.display());
                     }
-                    _ => {}
+                    Err(e) => tracing::warn!(pid, "no {program} on {}: {e}", path.display()),
+                    Ok(_) => {}
                 }
                 link.ok()
             }
@@ -306,6 +308,15 @@ struct LinkCreate {
     multi_flags: u32,
     pid: u32,
     zero: u32,
+}
+
+/// Whether what was to be probed is not there any more: short-lived children come and go, and what
+/// the kernel says of one depends on how far it had got (`ENOENT` for the way through its root, once
+/// that is given back). The same goes for a mapping that an `exec` did away with.
+fn is_gone(pid: u32, path: &Path, error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ESRCH)
+        || !process::runs(pid)
+        || std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
 /// `bpf_attr` for `BPF_MAP_UPDATE_ELEM`.
@@ -417,4 +428,41 @@ fn kernel_version() -> Option<(u32, u32)> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is gone is no warning; what is there and refuses is one.
+    #[test]
+    fn what_is_gone() -> io::Result<()> {
+        let here = Path::new("/proc/self/exe");
+        let refused = io::Error::from_raw_os_error(libc::EINVAL);
+        let own = std::process::id();
+        assert!(!is_gone(own, here, &refused));
+        assert!(is_gone(
+            own,
+            here,
+            &io::Error::from_raw_os_error(libc::ESRCH)
+        ));
+        assert!(is_gone(
+            own,
+            Path::new("/proc/self/map_files/0-1"),
+            &refused
+        ));
+        // One that ended, and that nobody has waited for yet, and then one that is no more.
+        let mut child = std::process::Command::new("true").spawn()?;
+        let pid = child.id();
+        for _ in 0..2000 {
+            if !process::runs(pid) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(is_gone(pid, here, &refused));
+        child.wait()?;
+        assert!(is_gone(pid, here, &refused));
+        Ok(())
+    }
 }

@@ -461,6 +461,10 @@ impl Sockets {
             }
         }
         if !self.are_read() {
+            // Of one that is gone no file can be read, which says nothing of its C library.
+            if !process::runs(target.pid) {
+                return Err(AttachError::Gone(target.pid));
+            }
             self.fall_back(kernel, target.pid);
         }
         Ok(())

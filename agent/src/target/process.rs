@@ -21,8 +21,8 @@ pub enum ProcessError {
     /// It ended while we looked.
     #[error("process {0} ended while it was looked at")]
     Gone(u32),
-    /// It has no program: a kernel thread or a zombie.
-    #[error("process {0} runs no program (a kernel thread, or ended already)")]
+    /// It has no program: a kernel thread.
+    #[error("process {0} runs no program: it is a kernel thread")]
     NoProgram(u32),
     /// Not Python.
     #[error(
@@ -145,11 +145,16 @@ pub fn other_threads(pid: u32) -> bool {
     })
 }
 
-/// Whether the process runs.
+/// `PF_EXITING`, `PF_KTHREAD` (`include/linux/sched.h`): flags of a task in `/proc/PID/stat`.
+const EXITING: u32 = 0x0000_0004;
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
+/// Whether the process runs. One that is on its way out does not: its memory and its root are
+/// given back before it is called a zombie.
 #[must_use]
 pub fn runs(pid: u32) -> bool {
     let stat = open(pid).and_then(|p| p.stat().map_err(wrap(pid)));
-    stat.is_ok_and(|s| !matches!(s.state, 'Z' | 'X'))
+    stat.is_ok_and(|s| !matches!(s.state, 'Z' | 'X') && s.flags & EXITING == 0)
 }
 
 /// Whether this is the process that started then, not another with its number, and it runs.
@@ -192,7 +197,11 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> {
     let process = open(pid)?;
     let executable = process.exe().map_err(|e| match e {
-        ProcError::NotFound(_) if process.is_alive() => ProcessError::NoProgram(pid),
+        // One that ends has none any more, either.
+        ProcError::NotFound(_) => match process.stat() {
+            Ok(stat) if stat.flags & KERNEL_THREAD != 0 => ProcessError::NoProgram(pid),
+            _ => ProcessError::Gone(pid),
+        },
         e => wrap(pid)(e),
     })?;
     let start_ticks = process.stat().map_err(wrap(pid))?.starttime;

@@ -15,6 +15,7 @@ the client saw. With --late nothing that has to do with TLS is imported before t
         "mixed": true                               of these, every second one streamed
     {"do": "request", "method": "GET", "path": "/other"}
     {"do": "run", "command": [...]}                 another program, until it ends
+    {"do": "children", "count": 60}                 so many children that do nothing and end
     {"do": "exec", "command": [...]}                another program in place of this one
     {"do": "exit", "code": 3}
 """
@@ -134,12 +135,32 @@ def aside(step):
 
         done = subprocess.run(step["command"], stdout=subprocess.PIPE, check=True)
         return json.loads(done.stdout)
+    if step["do"] == "children":
+        return children(step["count"])
     if step["do"] == "exec":
         sys.stdout.flush()
         os.execv(step["command"][0], step["command"])
     if step["do"] == "exit":
         sys.exit(step.get("code", 0))
     return None
+
+
+def children(count):
+    """In turns forks that end, forks that execute a program, and Pythons."""
+    import subprocess
+
+    python = [sys.executable, "-S", "-E", "-c", "pass"]
+    for number in range(count):
+        if number % 3 == 0:
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+        else:
+            # `preexec_fn` makes it a fork and not a `vfork`.
+            command = ["true"] if number % 3 == 1 else python
+            subprocess.run(command, check=True, preexec_fn=os.getpid)
+    return count
 
 
 def failure(error):
