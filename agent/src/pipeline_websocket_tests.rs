@@ -4,6 +4,13 @@ use super::*;
 use crate::model::event::Data;
 use crate::vocabulary::attr;
 
+/// One that a server of the process accepted.
+const SERVED: ConnectionId = ConnectionId {
+    pid: 7,
+    ssl: 0x80,
+    generation: 1,
+};
+
 const ID: ConnectionId = ConnectionId {
     pid: 7,
     ssl: 0x70,
@@ -15,6 +22,9 @@ struct Wire {
     offsets: [u64; 2],
     time: u64,
 }
+
+const CREATED: &str = r#"{"type":"response.created","response":{"id":"resp_1"}}"#;
+const DONE: &str = r#"{"type":"response.done","response":{"id":"resp_1","status":"completed"}}"#;
 
 impl Wire {
     fn new() -> Self {
@@ -39,6 +49,21 @@ impl Wire {
             bytes,
         }));
         *offset += bytes.len() as u64;
+    }
+
+    /// The first bytes of a connection that the process accepted, in one direction.
+    fn served(&mut self, direction: Direction, text: &str) {
+        self.time += 1_000_000;
+        self.pipeline.event(&Event::Data(Data {
+            connection: SERVED,
+            direction,
+            tid: 7,
+            time: BootTime(self.time),
+            offset: 0,
+            lost_before: false,
+            skipped_before: false,
+            bytes: text.as_bytes(),
+        }));
     }
 
     fn opened(path: &str) -> Self {
@@ -188,4 +213,119 @@ fn served() {
     assert_eq!(spans.len(), 1);
     assert_eq!(spans[0].kind, crate::model::span::SpanKind::Server);
     assert_eq!(spans[0].name, "chat m");
+}
+
+/// What a thread asks over a WebSocket while it serves a request belongs to that request.
+#[test]
+fn a_call_within_a_request() {
+    let mut wire = Wire::opened("/v1/realtime?model=gpt-realtime");
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
+    wire.served(
+        Direction::Read,
+        &format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    );
+    wire.says(r#"{"type":"response.create"}"#);
+    wire.hears(CREATED);
+    wire.hears(DONE);
+    wire.served(
+        Direction::Write,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    );
+    // Out of it, nothing.
+    wire.says(r#"{"type":"response.create"}"#);
+    wire.hears(CREATED);
+    wire.hears(DONE);
+    wire.pipeline.finish();
+    let spans: Vec<_> = wire.pipeline.spans().collect();
+    let [within, outer, alone] = spans.as_slice() else {
+        panic!("{spans:?}");
+    };
+    assert_eq!(outer.name, "chat m");
+    assert_eq!(within.name, "chat gpt-realtime");
+    assert_eq!(within.parent_span_id, Some(outer.span_id));
+    assert_eq!(within.trace_id, outer.trace_id);
+    assert_eq!(alone.parent_span_id, None);
+    assert_ne!(alone.trace_id, outer.trace_id);
+}
+
+/// Both ends of a connection are seen: the response that one serves is the one that the other asks.
+#[test]
+fn both_ends() {
+    let mut wire = Wire::opened("/v1/realtime?model=gpt-realtime");
+    let other = ConnectionId {
+        pid: 8,
+        ssl: 0x90,
+        generation: 1,
+    };
+    let mut offsets = [0; 2];
+    let mut at_other = |wire: &mut Wire, direction: Direction, bytes: &[u8]| {
+        wire.time += 1000;
+        wire.pipeline.event(&Event::Data(Data {
+            connection: other,
+            direction,
+            tid: 8,
+            time: BootTime(wire.time),
+            offset: offsets[direction as usize],
+            lost_before: false,
+            skipped_before: false,
+            bytes,
+        }));
+        offsets[direction as usize] += bytes.len() as u64;
+    };
+    at_other(
+        &mut wire,
+        Direction::Read,
+        b"GET /v1/realtime?model=gpt-realtime HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
+    );
+    at_other(
+        &mut wire,
+        Direction::Write,
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+    );
+    let ends = ["127.0.0.1:8000", "127.0.0.1:4242"].map(|a| a.parse().ok());
+    for (connection, local, peer) in [(ID, ends[1], ends[0]), (other, ends[0], ends[1])] {
+        wire.time += 1000;
+        let time = BootTime(wire.time);
+        let role = crate::model::event::SocketRole::Unknown;
+        let socket = crate::model::event::Socket { role, local, peer };
+        wire.pipeline.event(&Event::Socket {
+            connection,
+            socket,
+            time,
+        });
+    }
+    let masked = |text: &str| {
+        let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+        frame.extend(text.bytes());
+        frame
+    };
+    let plain = |text: &str| {
+        let mut frame = vec![0x81, text.len() as u8];
+        frame.extend(text.bytes());
+        frame
+    };
+    for _ in 0..2 {
+        wire.says(r#"{"type":"response.create"}"#);
+        at_other(
+            &mut wire,
+            Direction::Read,
+            &masked(r#"{"type":"response.create"}"#),
+        );
+        for text in [CREATED, DONE] {
+            at_other(&mut wire, Direction::Write, &plain(text));
+            wire.hears(text);
+        }
+    }
+    wire.pipeline.finish();
+    let spans: Vec<_> = wire.pipeline.spans().collect();
+    assert_eq!(spans.len(), 4);
+    let of = |pid: u32| spans.iter().filter(move |s| s.pid == pid);
+    for (client, server) in of(7).zip(of(8)) {
+        assert_eq!(server.parent_span_id, Some(client.span_id));
+        assert_eq!(server.trace_id, client.trace_id);
+        assert_eq!(client.parent_span_id, None);
+    }
 }

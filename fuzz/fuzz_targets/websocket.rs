@@ -1,10 +1,11 @@
 //! Frames, messages, gaps and ends in both directions, after a handshake or without one: nothing
 //! panics, every WebSocket is closed exactly once, what is told of a message is bounded, memory
 //! stays bounded, the same messages come however the bytes are split, and the provider stage holds
-//! nothing when it is over.
+//! nothing when it is over: what began is over too.
 #![no_main]
 
 use arbitrary::Arbitrary;
+use genspan::model::call::CallEvent;
 use genspan::model::defect::Defects;
 use genspan::model::event::{ConnectionId, Direction};
 use genspan::model::exchange::{
@@ -18,6 +19,7 @@ use genspan::protocol::{ExchangeIds, Role};
 use genspan::provider::{Calls, Limits};
 use genspan::stream::GapReason;
 use libfuzzer_sys::fuzz_target;
+use std::collections::HashSet;
 
 #[derive(Arbitrary, Clone, Debug)]
 enum Step<'a> {
@@ -332,7 +334,17 @@ fn run(server: bool, start: Start, path: bool, steps: &[Step<'_>], size: usize) 
     connection.closed(BootTime(now + 1), &mut ids, &mut sink);
     assert!(!sink.open);
     assert_eq!(sink.calls.open_calls(), 0);
-    sink.calls.drain().for_each(drop);
+    let mut begun = HashSet::new();
+    for event in sink.calls.drain() {
+        match event {
+            CallEvent::Began(call) => assert!(begun.insert(call.exchange)),
+            CallEvent::Over { exchange, .. } => {
+                begun.remove(&exchange);
+            }
+            _ => {}
+        }
+    }
+    assert!(begun.is_empty());
     sink
 }
 

@@ -202,7 +202,10 @@ impl Calls {
     /// What came of something that happened on a WebSocket.
     fn of_socket(&mut self, outcome: sockets::Outcome) {
         self.held = self.held.saturating_add_signed(outcome.held);
-        self.tell(outcome.calls);
+        for event in outcome.events {
+            self.counters.calls += u64::from(matches!(event, CallEvent::Finished(_)));
+            self.events.push(event);
+        }
     }
 
     fn over_limit(&mut self, dropped: u64) {
@@ -409,6 +412,7 @@ impl ExchangeSink for Calls {
             if self.role == Role::Server {
                 self.events.push(CallEvent::Passed(Box::new(begun.clone())));
             }
+            self.events.push(CallEvent::Began(Box::new(begun.clone())));
             self.sockets.request(begun, head, port);
             return Interest::Wanted;
         }
@@ -505,7 +509,10 @@ impl ExchangeSink for Calls {
 
     fn response_end(&mut self, id: ExchangeId, time: BootTime, defects: Defects) {
         if let Some(refused) = self.sockets.end(id, time, defects) {
+            // One that is accepted is no call: those come over what it opens.
+            let told = refused.is_some();
             self.tell(refused);
+            self.events.push(CallEvent::Over { exchange: id, told });
             return;
         }
         if let Some(plain) = self.plain.remove(&id) {
@@ -556,7 +563,8 @@ impl WebSocketSink for Calls {
     }
 
     fn socket_gap(&mut self, id: ExchangeId, sender: Sender) {
-        self.sockets.gap(id, sender);
+        let outcome = self.sockets.gap(id, sender, self.left());
+        self.of_socket(outcome);
     }
 
     fn socket_closed(&mut self, id: ExchangeId, time: BootTime, ending: Ending) {

@@ -9,6 +9,7 @@ use crate::model::exchange::{
 };
 use crate::model::time::BootTime;
 use crate::model::websocket::{Ending, Message, Payload, Sender, WebSocketSink as _};
+use std::collections::BTreeSet;
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,8 @@ pub(super) const fn post<'a>(target: &'a str, host: &'a str, body: &'a str) -> A
 pub(super) struct Scene {
     pub(super) calls: Calls,
     next: u64,
+    /// Exchanges that were told to begin, and not yet that they are over.
+    begun: BTreeSet<ExchangeId>,
     /// Bodies are handed over in pieces of so many bytes.
     pub(super) step: usize,
 }
@@ -49,6 +52,7 @@ impl Default for Scene {
         Self {
             calls: Calls::new(Limits::default()),
             next: 0,
+            begun: BTreeSet::new(),
             step: usize::MAX,
         }
     }
@@ -134,15 +138,20 @@ impl Scene {
         self.drain()
     }
 
-    /// The calls that are over.
+    /// The calls that are over. Whatever began is over once, and only once.
     pub(super) fn drain(&mut self) -> Vec<ModelCall> {
-        self.calls
-            .drain()
-            .filter_map(|e| match e {
-                CallEvent::Finished(call) => Some(*call),
-                _ => None,
-            })
-            .collect()
+        let mut over = Vec::new();
+        for event in self.calls.drain() {
+            match event {
+                CallEvent::Began(begun) => assert!(self.begun.insert(begun.exchange)),
+                CallEvent::Over { exchange, .. } => {
+                    self.begun.remove(&exchange);
+                }
+                CallEvent::Finished(call) => over.push(*call),
+                _ => {}
+            }
+        }
+        over
     }
 
     /// A whole exchange with a document as its answer.
@@ -298,6 +307,8 @@ impl Socket {
         self.scene.calls.socket_closed(self.id, time, ending);
         assert_eq!(self.scene.calls.held(), 0);
         assert_eq!(self.scene.calls.open_calls(), 0);
-        self.scene.drain()
+        let calls = self.scene.drain();
+        assert!(self.scene.begun.is_empty(), "{:?}", self.scene.begun);
+        calls
     }
 }

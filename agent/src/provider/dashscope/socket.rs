@@ -12,7 +12,7 @@ use crate::model::time::BootTime;
 use crate::model::websocket::{Ending, Message, Payload, Sender};
 use crate::provider::json::{self, Object, field};
 use crate::provider::sockets::{
-    Found, MAX_TURNS, Output, Session, SocketShape, UnderWay, Unheard, failure,
+    Begin, Found, MAX_TURNS, Output, Session, SocketShape, UnderWay, Unheard, failure,
 };
 use crate::provider::target::Target;
 
@@ -109,6 +109,7 @@ impl InferenceSession {
                     let streaming = field::str(&header, "streaming");
                     let task = SocketTask::run(id, streaming, payload, message, room);
                     self.open(task, message.time, out);
+                    out.began(Begin::with(message));
                 }
                 Some("continue-task") => {
                     if let Some(task) = self.task(id) {
@@ -132,12 +133,12 @@ impl InferenceSession {
                     Some("task-finished") => {
                         let mut task = self.tasks.remove(at);
                         task.result(payload, message, out.left);
-                        out.turns.push(task.over(message.time, None));
+                        out.over(task.over(message.time, None));
                     }
                     Some("task-failed") => {
                         let mut task = self.tasks.remove(at);
                         task.failed(&header);
-                        out.turns.push(task.over(message.time, None));
+                        out.over(task.over(message.time, None));
                     }
                     _ => {}
                 }
@@ -153,7 +154,7 @@ impl InferenceSession {
         if self.tasks.len() >= MAX_TURNS {
             let mut oldest = self.tasks.remove(0);
             oldest.defects.add(Defects::RESPONSE_CUT);
-            out.turns.push(oldest.over(time, None));
+            out.over(oldest.over(time, None));
         }
         self.tasks.push(task);
     }
@@ -173,7 +174,7 @@ impl Session for InferenceSession {
         }
     }
 
-    fn gap(&mut self, sender: Sender) {
+    fn gap(&mut self, sender: Sender, _: &mut Output<'_>) {
         let defect = self.unheard.gap(sender);
         self.missed.add(defect);
         for task in &mut self.tasks {
@@ -187,7 +188,7 @@ impl Session for InferenceSession {
             if !task.is_answered() {
                 task.defects.add(Defects::RESPONSE_CUT);
             }
-            out.turns.push(task.over(time, failure.clone()));
+            out.over(task.over(time, failure.clone()));
         }
     }
 

@@ -6,23 +6,14 @@ use super::input::{Item, sized, tool_call};
 use super::session::Asked;
 use crate::model::call::{Api, CallError, CallRequest, Operation, Part};
 use crate::model::defect::Defects;
-use crate::model::exchange::ExchangeId;
 use crate::model::gaps::ChunkGaps;
 use crate::model::time::BootTime;
 use crate::provider::content::AUDIO;
 use crate::provider::json::{Object, field};
 use crate::provider::limits::MAX_ITEMS;
-use crate::provider::sockets::Turn;
+use crate::provider::sockets::{Begin, Turn};
 use crate::provider::text::{Growing, Room};
 use serde_json::Value;
-
-/// What a call begins with: a message, and when.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Begin {
-    pub(super) id: ExchangeId,
-    pub(super) tid: u32,
-    pub(super) time: BootTime,
-}
 
 /// An item of the answer, merged from its deltas.
 #[derive(Debug, Default)]

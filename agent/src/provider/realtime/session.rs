@@ -1,6 +1,6 @@
 //! A connection: its settings, what was said and not answered yet, and the responses under way.
 
-use super::answering::{Answering, Begin};
+use super::answering::Answering;
 use super::config::{self, Config};
 use super::error;
 use super::event::{self, Event, Read};
@@ -11,7 +11,9 @@ use crate::model::time::BootTime;
 use crate::model::websocket::{Ending, Message, Payload, Sender};
 use crate::provider::json::{self, Object, field};
 use crate::provider::limits::MAX_MESSAGES;
-use crate::provider::sockets::{Found, MAX_TURNS, Output, Session, UnderWay, Unheard, failure};
+use crate::provider::sockets::{
+    Begin, Found, MAX_TURNS, Output, Session, UnderWay, Unheard, failure,
+};
 use crate::provider::text::{Growing, Room};
 use std::collections::VecDeque;
 
@@ -94,7 +96,8 @@ impl RealtimeSession {
         Room(self.text_bytes.saturating_sub(held).min(left))
     }
 
-    fn of_client(&mut self, event: &Event<'_>, message: &Message<'_>, left: usize) {
+    fn of_client(&mut self, event: &Event<'_>, message: &Message<'_>, out: &mut Output<'_>) {
+        let left = out.left;
         let Some(kind) = event.kind.as_deref() else {
             return;
         };
@@ -115,7 +118,9 @@ impl RealtimeSession {
                 self.written.push(text, &mut room);
             }
             "input_text_buffer.clear" => self.written = Growing::default(),
-            "input_text_buffer.commit" | "session.finish" => self.take_up_text(begin(message)),
+            "input_text_buffer.commit" | "session.finish" => {
+                self.take_up_text(Begin::with(message));
+            }
             "conversation.item.create" => {
                 let item = whole(message).and_then(|mut r| field::take_object(&mut r, "item"));
                 let mut room = self.room(left);
@@ -123,16 +128,16 @@ impl RealtimeSession {
                     self.said(item);
                 }
             }
-            "response.create" => self.ask(event, message, left),
+            "response.create" => self.ask(event, message, out),
             _ => {}
         }
     }
 
-    fn ask(&mut self, event: &Event<'_>, message: &Message<'_>, left: usize) {
+    fn ask(&mut self, event: &Event<'_>, message: &Message<'_>, out: &mut Output<'_>) {
         let mut response = whole(message)
             .and_then(|mut root| field::take_object(&mut root, "response"))
             .unwrap_or_default();
-        let mut room = self.room(left);
+        let mut room = self.room(out.left);
         let input = match config::input_of(&mut response) {
             Some(list) => list
                 .into_iter()
@@ -145,7 +150,7 @@ impl RealtimeSession {
             None => self.input.drain(..).collect(),
         };
         let asked = Asked {
-            begin: begin(message),
+            begin: Begin::with(message),
             event_id: event.event_id.as_deref().map(str::to_owned),
             response,
             input,
@@ -161,9 +166,12 @@ impl RealtimeSession {
                 answering.asked(asked, config, model, text_bytes);
             }
         } else {
-            if self.asked.len() >= MAX_TURNS {
-                self.asked.pop_front();
+            if self.asked.len() >= MAX_TURNS
+                && let Some(oldest) = self.asked.pop_front()
+            {
+                out.abandoned(oldest.begin.id);
             }
+            out.began(asked.begin);
             self.asked.push_back(asked);
         }
     }
@@ -195,9 +203,9 @@ impl RealtimeSession {
                 let pictures = std::mem::take(&mut self.pictures);
                 let item = Item::spoken(id, std::mem::take(&mut self.sound), &pictures);
                 self.said(item);
-                self.heard = Some(begin(message));
+                self.heard = Some(Begin::with(message));
             }
-            "input_text_buffer.committed" => self.take_up_text(begin(message)),
+            "input_text_buffer.committed" => self.take_up_text(Begin::with(message)),
             "conversation.item.input_audio_transcription.completed" => {
                 if let (Some(id), Some(text)) = (&event.item_id, &event.transcript) {
                     let mut room = self.room(out.left);
@@ -258,7 +266,8 @@ impl RealtimeSession {
         let (begin, input, mut told, defects) = match self.asked.pop_front() {
             Some(asked) => (asked.begin, asked.input, asked.response, asked.defects),
             None => {
-                let heard = self.heard.take().unwrap_or_else(|| begin(message));
+                let heard = self.heard.take().unwrap_or_else(|| Begin::with(message));
+                out.began(heard);
                 let input = self.input.drain(..).collect();
                 let defects = std::mem::take(&mut self.missed);
                 (heard, input, Object::new(), defects)
@@ -280,7 +289,7 @@ impl RealtimeSession {
         if self.open.len() >= MAX_TURNS {
             let mut oldest = self.open.remove(0);
             oldest.defects.add(Defects::RESPONSE_CUT);
-            out.turns.push(oldest.over(time, None, None));
+            out.over(oldest.over(time, None, None));
         }
         self.open.push(answering);
     }
@@ -314,7 +323,7 @@ impl RealtimeSession {
     fn half(&self, id: &str, message: &Message<'_>, left: usize) -> Answering {
         let request = self.config.clone().request(self.model.clone());
         let room = self.text_bytes.min(left);
-        let mut half = Answering::new(begin(message), request, room);
+        let mut half = Answering::new(Begin::with(message), request, room);
         half.id = Some(id.to_owned());
         half.half = true;
         half.defects = self.missed;
@@ -359,7 +368,7 @@ impl RealtimeSession {
         if turn.response.conversation_id.is_none() && turn.response.stored_status.is_none() {
             turn.response.conversation_id.clone_from(&self.conversation);
         }
-        out.turns.push(turn);
+        out.over(turn);
     }
 
     /// An error: of a response that was asked for, or of something else.
@@ -379,8 +388,7 @@ impl RealtimeSession {
         match at.and_then(|at| self.asked.remove(at)) {
             Some(asked) => {
                 let answering = self.unanswered(asked);
-                out.turns
-                    .push(answering.over(message.time, None, Some(error)));
+                out.over(answering.over(message.time, None, Some(error)));
             }
             None => self.error = Some(error),
         }
@@ -395,14 +403,6 @@ impl RealtimeSession {
         answering.input = asked.input;
         answering.defects = asked.defects;
         answering
-    }
-}
-
-fn begin(message: &Message<'_>) -> Begin {
-    Begin {
-        id: message.id,
-        tid: message.tid,
-        time: message.begun,
     }
 }
 
@@ -437,12 +437,12 @@ impl Session for RealtimeSession {
             }
         };
         match message.sender {
-            Sender::Client => self.of_client(&event, message, out.left),
+            Sender::Client => self.of_client(&event, message, out),
             Sender::Server => self.of_server(&event, message, out),
         }
     }
 
-    fn gap(&mut self, sender: Sender) {
+    fn gap(&mut self, sender: Sender, out: &mut Output<'_>) {
         let defect = self.unheard.gap(sender);
         self.missed.add(defect);
         // What was to come may be among it.
@@ -455,7 +455,9 @@ impl Session for RealtimeSession {
         }
         // Which of those asked for the next response answers is not known any more.
         if sender == Sender::Server && !self.asked.is_empty() {
-            self.asked.clear();
+            for asked in self.asked.drain(..) {
+                out.abandoned(asked.begin.id);
+            }
             if defect == Defects::RESPONSE_GAP {
                 self.missed.add(Defects::REQUEST_GAP);
             }
@@ -472,7 +474,7 @@ impl Session for RealtimeSession {
         let unanswered: Vec<_> = asked.into_iter().map(|a| self.unanswered(a)).collect();
         for mut answering in self.open.drain(..).chain(unanswered) {
             answering.defects.add(Defects::RESPONSE_CUT);
-            out.turns.push(answering.over(time, None, failure.clone()));
+            out.over(answering.over(time, None, failure.clone()));
         }
     }
 
@@ -484,15 +486,23 @@ impl Session for RealtimeSession {
     }
 
     fn under_way(&self) -> Vec<UnderWay<'_>> {
+        let asked = self.asked.iter().map(|asked| UnderWay {
+            id: asked.begin.id,
+            operation: Operation::Chat,
+            model: self.model.as_deref(),
+            start: asked.begin.time,
+            first_chunk: None,
+            chunks: 0,
+        });
         let open = self.open.iter().filter(|a| !a.half);
-        open.map(|a| UnderWay {
+        let open = open.map(|a| UnderWay {
             id: a.begin.id,
             operation: Operation::Chat,
             model: a.request.model.as_deref(),
             start: a.begin.time,
             first_chunk: a.first_output,
             chunks: a.chunks,
-        })
-        .collect()
+        });
+        open.chain(asked).collect()
     }
 }

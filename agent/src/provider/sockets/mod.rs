@@ -3,7 +3,8 @@
 //!
 //! A message is no exchange. One connection carries many calls, which may overlap, and either side
 //! may begin one. So a shape gives a [`Session`] for each connection, which takes the messages of
-//! both sides in the order of the wire and tells the calls that are over as [`Turn`]s.
+//! both sides in the order of the wire and tells which calls begin, and those that are over as
+//! [`Turn`]s.
 
 mod stage;
 
@@ -71,9 +72,54 @@ pub(super) struct Found {
 /// Where a session tells its calls, and what it may keep.
 #[derive(Debug)]
 pub(super) struct Output<'a> {
-    pub(super) turns: &'a mut Vec<Turn>,
+    told: &'a mut Vec<Told>,
     /// Bytes of text that may still be kept, of all calls of all connections.
     pub(super) left: usize,
+}
+
+impl Output<'_> {
+    /// A call begins. It is over some time, or abandoned.
+    pub(super) fn began(&mut self, begin: Begin) {
+        self.told.push(Told::Began(begin));
+    }
+
+    /// A call is over, whether its beginning was told or not.
+    pub(super) fn over(&mut self, turn: Turn) {
+        self.told.push(Told::Over(Box::new(turn)));
+    }
+
+    /// Of a call whose beginning was told nothing more will be known.
+    pub(super) fn abandoned(&mut self, id: ExchangeId) {
+        self.told.push(Told::Abandoned(id));
+    }
+}
+
+/// What a session tells.
+#[derive(Debug)]
+enum Told {
+    Began(Begin),
+    Over(Box<Turn>),
+    Abandoned(ExchangeId),
+}
+
+/// What a call begins with: a message, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    pub(super) id: ExchangeId,
+    /// Thread that moved it.
+    pub(super) tid: u32,
+    pub(super) time: BootTime,
+}
+
+impl Begin {
+    /// With this message.
+    pub(super) const fn with(message: &Message<'_>) -> Self {
+        Self {
+            id: message.id,
+            tid: message.tid,
+            time: message.begun,
+        }
+    }
 }
 
 /// A call that is over.
@@ -111,7 +157,7 @@ pub(super) trait Session: fmt::Debug + Send {
     fn message(&mut self, message: &Message<'_>, out: &mut Output<'_>);
 
     /// Messages of a side are missing.
-    fn gap(&mut self, sender: Sender);
+    fn gap(&mut self, sender: Sender, out: &mut Output<'_>);
 
     /// The connection is over; `stopping` says that it is our sight that ends.
     fn ended(&mut self, time: BootTime, ending: Ending, stopping: bool, out: &mut Output<'_>);

@@ -1,7 +1,7 @@
 //! The stage's part for WebSockets: handshakes, and the connections that they open.
 
-use super::{Found, Output, Route, Session, Turn, UnderWay, by_message, route};
-use crate::model::call::{CallProgress, CallRequest, CallResponse, ModelCall};
+use super::{Found, Output, Route, Session, Told, Turn, UnderWay, by_message, route};
+use crate::model::call::{CallEvent, CallProgress, CallRequest, CallResponse, ModelCall};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::{ExchangeId, RequestHead, ResponseHead, Role};
@@ -54,13 +54,13 @@ pub(in crate::provider) struct Sockets {
     /// The handshake that was accepted last: its WebSocket opens next, or never.
     accepted: Option<(ExchangeId, Handshake)>,
     open: HashMap<ExchangeId, Socket>,
-    turns: Vec<Turn>,
+    told: Vec<Told>,
 }
 
-/// What came of something: calls that are over, and by how much more or less is held.
+/// What came of something: calls that begin or are over, and by how much more or less is held.
 #[derive(Debug, Default)]
 pub(in crate::provider) struct Outcome {
-    pub(in crate::provider) calls: Vec<ModelCall>,
+    pub(in crate::provider) events: Vec<CallEvent>,
     pub(in crate::provider) held: isize,
     /// The WebSocket is of no interest.
     pub(in crate::provider) unwanted: bool,
@@ -197,10 +197,13 @@ impl Sockets {
     }
 
     /// Messages are missing.
-    pub(in crate::provider) fn gap(&mut self, id: ExchangeId, sender: Sender) {
-        if let Some(session) = self.open.get_mut(&id).and_then(|s| s.session.as_mut()) {
-            session.gap(sender);
-        }
+    pub(in crate::provider) fn gap(
+        &mut self,
+        id: ExchangeId,
+        sender: Sender,
+        left: usize,
+    ) -> Outcome {
+        self.act(id, left, |session, out| session.gap(sender, out))
     }
 
     /// A WebSocket is over.
@@ -245,15 +248,18 @@ impl Sockets {
             return Outcome::default();
         };
         let mut out = Output {
-            turns: &mut self.turns,
+            told: &mut self.told,
             left,
         };
         act(session.as_mut(), &mut out);
         let before = std::mem::replace(&mut socket.held, session.held());
         let held = signed(socket.held) - signed(before);
-        let calls = self.turns.drain(..).filter_map(|t| socket.call(t));
+        let mut events = Vec::new();
+        for told in self.told.drain(..) {
+            socket.tell(told, &mut events);
+        }
         Outcome {
-            calls: calls.collect(),
+            events,
             held,
             unwanted: false,
         }
@@ -302,6 +308,31 @@ impl Socket {
         }
         *foreign += 1;
         *foreign < MAX_FOREIGN
+    }
+
+    /// What a session tells, as the events of a call that is made by a request.
+    fn tell(&self, told: Told, events: &mut Vec<CallEvent>) {
+        match told {
+            Told::Began(begin) => events.push(CallEvent::Began(Box::new(Begun {
+                exchange: begin.id,
+                connection: self.connection,
+                role: self.role,
+                tid: begin.tid,
+                start: begin.time,
+                propagated: self.propagated.clone(),
+            }))),
+            Told::Over(turn) => {
+                let exchange = turn.id;
+                let call = self.call(*turn);
+                let told = call.is_some();
+                events.extend(call.map(|call| CallEvent::Finished(Box::new(call))));
+                events.push(CallEvent::Over { exchange, told });
+            }
+            Told::Abandoned(exchange) => events.push(CallEvent::Over {
+                exchange,
+                told: false,
+            }),
+        }
     }
 
     fn call(&self, turn: Turn) -> Option<ModelCall> {
