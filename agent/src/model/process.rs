@@ -56,6 +56,8 @@ pub struct ContentPolicy {
     pub on_spans: bool,
     /// Content goes into events.
     pub on_events: bool,
+    /// Whether there are events at all; unless it is said, where content goes into them.
+    pub emit_events: Option<bool>,
     /// Characters (Unicode scalar values) to which each text of a message is cut.
     pub max_message_chars: usize,
     /// Characters to which every string attribute is cut; structured ones stay valid JSON.
@@ -67,8 +69,17 @@ impl Default for ContentPolicy {
         Self {
             on_spans: true,
             on_events: false,
+            emit_events: None,
             max_message_chars: 4096,
             max_attribute_chars: None,
         }
+    }
+}
+
+impl ContentPolicy {
+    /// Whether calls are told as events too.
+    #[must_use]
+    pub fn emits_events(&self) -> bool {
+        self.emit_events.unwrap_or(self.on_events)
     }
 }

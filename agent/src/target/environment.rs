@@ -18,6 +18,9 @@ pub struct Environment {
     pub rejected: Vec<(&'static str, &'static str)>,
 }
 
+/// Whether there are events, whatever is said of content.
+const EMIT_EVENT: &str = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT";
+
 impl Environment {
     /// Reads the variables through `get`. What is not set keeps the value of `defaults`.
     pub fn read(get: impl Fn(&str) -> Option<String>, defaults: &ContentPolicy) -> Self {
@@ -47,6 +50,16 @@ impl Environment {
                     "True, False, NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT",
                 )),
             }
+        }
+        if let Some(value) = get(EMIT_EVENT).filter(|v| !v.trim().is_empty()) {
+            out.content.emit_events = match value.trim().to_ascii_lowercase().as_str() {
+                "true" | "1" => Some(true),
+                "false" | "0" => Some(false),
+                _ => {
+                    out.rejected.push((EMIT_EVENT, "true or false"));
+                    None
+                }
+            };
         }
         if let Some(value) = get("APSARA_APM_APP_TYPE").filter(|v| !v.trim().is_empty()) {
             out.app_type = match value.trim().to_ascii_lowercase().as_str() {
@@ -125,7 +138,7 @@ fn percent_decode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Environment;
+    use super::{EMIT_EVENT, Environment};
     use crate::model::process::{AppType, ContentPolicy};
 
     fn read(vars: &[(&str, &str)]) -> Environment {
@@ -181,6 +194,23 @@ mod tests {
                 "{value}"
             );
         }
+        for (value, want) in [
+            ("true", Some(true)),
+            (" False ", Some(false)),
+            ("1", Some(true)),
+            ("", None),
+        ] {
+            let e = read(&[(EMIT_EVENT, value), (name, "EVENT_ONLY")]);
+            assert_eq!(
+                (e.content.emit_events, e.rejected.len()),
+                (want, 0),
+                "{value}"
+            );
+            assert_eq!(e.content.emits_events(), want.unwrap_or(true));
+        }
+        let e = read(&[(EMIT_EVENT, "perhaps")]);
+        assert_eq!(e.rejected, [(EMIT_EVENT, "true or false")]);
+        assert!(!e.content.emits_events());
         for (value, want) in [
             ("microservice", Some(AppType::Microservice)),
             ("App", Some(AppType::App)),

@@ -83,9 +83,11 @@ pub(super) fn of_call(at: At, known: &Known, attempted: Attempted, redactor: &Re
         redaction::content(redactor, &mut call);
     }
     let mut events = Vec::new();
-    if policy.on_events {
+    if policy.emits_events() {
         let mut details = Set::new(policy.max_attribute_chars, redactor);
-        content::full(&mut details, &call, policy);
+        if policy.on_events {
+            content::full(&mut details, &call, policy);
+        }
         let mut tell = |name, told: Set<'_>| {
             events.push(SpanEvent {
                 name: Cow::Borrowed(name),
@@ -97,7 +99,9 @@ pub(super) fn of_call(at: At, known: &Known, attempted: Attempted, redactor: &Re
         if let Some(error) = &call.error {
             let mut failure = Set::new(policy.max_attribute_chars, redactor);
             failure.add(attr::EXCEPTION_TYPE, error.kind.clone());
-            failure.may(attr::EXCEPTION_MESSAGE, error.message.clone());
+            // It may quote what was sent.
+            let message = error.message.as_ref().filter(|_| policy.on_events);
+            failure.may(attr::EXCEPTION_MESSAGE, message.cloned());
             tell(event::OPERATION_EXCEPTION, failure);
         }
     }

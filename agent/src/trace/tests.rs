@@ -654,6 +654,41 @@ fn a_failure_is_an_event_where_events_are_told() {
     assert_eq!(span.error.as_deref(), Some(""));
 }
 
+/// Whether there are events may be said apart from where content goes.
+#[test]
+fn events_without_content_and_none_with_it() {
+    let mut failed = call();
+    failed.error = Some(CallError {
+        kind: "rate_limit_exceeded".to_owned(),
+        message: Some("slow down".to_owned()),
+    });
+    for (on_spans, on_events, emit_events, want) in [
+        (true, false, None, 0),
+        (true, false, Some(true), 2),
+        (false, false, Some(true), 2),
+        (true, true, Some(true), 2),
+        (true, true, Some(false), 0),
+        (false, true, Some(false), 0),
+    ] {
+        let policy = ContentPolicy {
+            on_spans,
+            on_events,
+            emit_events,
+            ..ContentPolicy::default()
+        };
+        let span = one(policy, failed.clone());
+        assert_eq!(span.events.len(), want);
+        let told = format!("{:?}", span.events);
+        assert_eq!(told.contains("slow down"), want > 0 && on_events, "{told}");
+        let messages = told.contains(attr::INPUT_MESSAGES);
+        assert_eq!(messages, want > 0 && on_events, "{told}");
+        assert_eq!(told.contains("rate_limit_exceeded"), want > 0, "{told}");
+        // The span is as it would be without.
+        let content = span.attribute(attr::INPUT_MESSAGES).is_some();
+        assert_eq!(content, on_spans);
+    }
+}
+
 #[test]
 fn what_a_tool_is_given_and_gives_is_cut_and_counted() {
     let long = || {
