@@ -1,5 +1,5 @@
 //! The pure pipeline on records as the kernel writes them: decoding, reassembly, HTTP/1, HTTP/2 and
-//! WebSocket, SSE, provider, spans. One core. `cargo xtask bench pipeline` runs it.
+//! WebSocket, event streams, lines of JSON and Amazon's frames, provider, spans. One core. `cargo xtask bench pipeline` runs it.
 
 #![allow(missing_docs, reason = "criterion's macros make items without")]
 
@@ -115,6 +115,106 @@ fn streamed() -> Exchange {
     }
     records.push((Direction::Read, b"0\r\n\r\n".to_vec()));
     Exchange { records }
+}
+
+/// A streamed call whose answer comes in parts of another form than events of a stream: as many as
+/// the other has.
+fn parted(path: &str, body: &str, kind: &str, parts: &[Vec<u8>]) -> Exchange {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut records = vec![
+        (Direction::Write, request.into_bytes()),
+        (Direction::Read, head.into_bytes()),
+    ];
+    for part in parts {
+        let size = format!("{:x}\r\n", part.len());
+        let chunk = [size.as_bytes(), part, b"\r\n"].concat();
+        records.push((Direction::Read, chunk));
+    }
+    records.push((Direction::Read, b"0\r\n\r\n".to_vec()));
+    Exchange { records }
+}
+
+/// A text of as many bytes as the question of the others has.
+fn weather() -> String {
+    let text = "Tell me about the weather in Hangzhou. ".repeat(64);
+    text[..REQUEST_BODY - 64].to_owned()
+}
+
+/// A chat of Ollama's, which streams lines of JSON.
+fn lines() -> Exchange {
+    let line = |text: &str, end: &str| {
+        format!(
+            r#"{{"model":"llama3.2","created_at":"2026-11-23T08:00:00.000000Z","message":{{"role":"assistant","content":"{text}"}},{end}}}"#
+        ) + "\n"
+    };
+    let mut parts = vec![line(" sunny", r#""done":false"#).into_bytes(); CHUNKS + 3];
+    let end = r#""done":true,"done_reason":"stop","prompt_eval_count":100,"eval_count":80"#;
+    parts.push(line("", end).into_bytes());
+    let body = format!(
+        r#"{{"model":"llama3.2","messages":[{{"role":"user","content":"{}"}}]}}"#,
+        weather()
+    );
+    parted("/api/chat", &body, "application/x-ndjson", &parts)
+}
+
+/// A message of Amazon's event streams.
+fn amazon_frame(name: &str, payload: &str) -> Vec<u8> {
+    let mut headers = Vec::new();
+    for (key, value) in [
+        (":event-type", name),
+        (":content-type", "application/json"),
+        (":message-type", "event"),
+    ] {
+        headers.push(key.len() as u8);
+        headers.extend(key.bytes());
+        headers.push(7);
+        headers.extend((value.len() as u16).to_be_bytes());
+        headers.extend(value.bytes());
+    }
+    let crc = |bytes: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        crc.sum().to_be_bytes()
+    };
+    let total = 12 + headers.len() + payload.len() + 4;
+    let mut frame = (total as u32).to_be_bytes().to_vec();
+    frame.extend((headers.len() as u32).to_be_bytes());
+    frame.extend(crc(&frame));
+    frame.extend(headers);
+    frame.extend(payload.bytes());
+    frame.extend(crc(&frame));
+    frame
+}
+
+/// A call of Bedrock's converse, which streams Amazon's frames.
+fn amazon() -> Exchange {
+    let delta = amazon_frame(
+        "contentBlockDelta",
+        r#"{"contentBlockIndex":0,"delta":{"text":" sunny"},"p":"abcdefghijklmnopqrstuvwxyzABCDEFGH"}"#,
+    );
+    let mut parts = vec![amazon_frame("messageStart", r#"{"role":"assistant"}"#)];
+    parts.extend(std::iter::repeat_n(delta, CHUNKS));
+    for (name, payload) in [
+        ("contentBlockStop", r#"{"contentBlockIndex":0}"#),
+        ("messageStop", r#"{"stopReason":"end_turn"}"#),
+        (
+            "metadata",
+            r#"{"metrics":{"latencyMs":412},"usage":{"inputTokens":100,"outputTokens":80,"totalTokens":180}}"#,
+        ),
+    ] {
+        parts.push(amazon_frame(name, payload));
+    }
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":[{{"text":"{}"}}]}}]}}"#,
+        weather()
+    );
+    let path = "/model/anthropic.claude-3-haiku/converse-stream";
+    parted(path, &body, "application/vnd.amazon.eventstream", &parts)
 }
 
 /// A frame of HTTP/2; its stream is set each time that it is sent.
@@ -455,6 +555,13 @@ fn calls(c: &mut Criterion) {
     let mut feed = Feed::new(streamed());
     group.throughput(Throughput::Elements(CHUNKS as u64 + 4));
     group.bench_function("streamed_chunk", |b| b.iter(|| assert_eq!(feed.once(), 1)));
+    for (name, exchange) in [
+        ("streamed_chunk_lines", lines()),
+        ("streamed_chunk_amazon", amazon()),
+    ] {
+        let mut feed = Feed::new(exchange);
+        group.bench_function(name, |b| b.iter(|| assert_eq!(feed.once(), 1)));
+    }
     let mut feed = Feed::http2(false);
     group.throughput(Throughput::Elements(1));
     group.bench_function("plain_call_http2", |b| {
