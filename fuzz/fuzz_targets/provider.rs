@@ -1,5 +1,6 @@
-//! Requests and answers of any bytes on the path of every shape: never a panic, at most one call
-//! for an exchange, the same call however its bodies are split, and nothing left over.
+//! Requests and answers, of any bytes or nearly as they should be, on the path of every shape: never
+//! a panic, at most one call for an exchange, the same call however its bodies are split, and nothing
+//! left over.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -12,6 +13,7 @@ use genspan::model::exchange::{
 use genspan::model::time::BootTime;
 use genspan::provider::{Calls, Limits};
 use libfuzzer_sys::fuzz_target;
+use std::borrow::Cow;
 
 /// Method and path, by the shapes of the table.
 const TARGETS: &[(&str, &str)] = &[
@@ -83,11 +85,88 @@ const COMMENTS: &[&str] = &["", "HTTP_STATUS/200", "HTTP_STATUS/400", "exception
 
 const STATUSES: &[u16] = &[200, 201, 302, 400, 429, 500];
 
+/// What requests, answers and events of shapes are like that are told by their members, which no
+/// fuzzer finds by luck.
+const KNOWN: &[(&str, &str)] = &[
+    (r#"{"text":"a","sampling_params":{"n":2},"rid":""#, r#""}"#),
+    (
+        r#"{"text":["a","b"],"stream":true,"sampling_params":{"stop":""#,
+        r#""}}"#,
+    ),
+    (
+        r#"{"meta_info":{"id":"r1","finish_reason":null,"prompt_tokens":3,"completion_tokens":1},"text":""#,
+        r#""}"#,
+    ),
+    (
+        r#"{"index":1,"meta_info":{"id":"r1","finish_reason":{"type":"stop"},"completion_tokens":2},"text":""#,
+        r#""}"#,
+    ),
+    (r#"[{"text":"a","meta_info":{"id":""#, r#""}}]"#),
+    (
+        r#"{"prompt":["a","b"],"n_predict":4,"stream":true,"x":""#,
+        r#""}"#,
+    ),
+    (r#"{"input_prefix":"a","input_suffix":""#, r#""}"#),
+    (
+        r#"{"stop":false,"index":1,"id_slot":0,"tokens_predicted":1,"content":""#,
+        r#""}"#,
+    ),
+    (
+        r#"{"stop":true,"stop_type":"eos","tokens_evaluated":3,"content":""#,
+        r#""}"#,
+    ),
+    (
+        r#"[{"stop":true,"timings":{"cache_n":1},"content":""#,
+        r#""}]"#,
+    ),
+    (
+        r#"{"parameters":{"max_new_tokens":4},"stream":true,"inputs":""#,
+        r#""}"#,
+    ),
+    (
+        r#"{"token":{"id":1,"logprob":-0.1,"special":false,"text":""#,
+        r#""}}"#,
+    ),
+    (
+        r#"{"token":{"text":"a","logprob":0},"details":{"finish_reason":"length","generated_tokens":2},"generated_text":""#,
+        r#""}"#,
+    ),
+    (r#"[{"generated_text":""#, r#""}]"#),
+    (
+        r#"{"model":"m","stream":true,"messages":[{"role":"user","content":""#,
+        r#""}]}"#,
+    ),
+    (
+        r#"{"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":""#,
+        r#""}}]}"#,
+    ),
+];
+
+/// A body, or the data of an event.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Bytes<'a> {
+    Any(&'a [u8]),
+    /// One of those that are known, with something of the fuzzer's in it.
+    Known(u8, &'a str),
+}
+
+impl<'a> Bytes<'a> {
+    fn get(self) -> Cow<'a, [u8]> {
+        match self {
+            Self::Any(bytes) => Cow::Borrowed(bytes),
+            Self::Known(which, text) => {
+                let (before, after) = KNOWN[usize::from(which) % KNOWN.len()];
+                Cow::Owned(format!("{before}{text}{after}").into_bytes())
+            }
+        }
+    }
+}
+
 #[derive(Arbitrary, Clone, Debug)]
 enum Answer<'a> {
     None,
-    Document(&'a [u8]),
-    Events(Vec<(u8, u8, &'a [u8])>),
+    Document(Bytes<'a>),
+    Events(Vec<(u8, u8, Bytes<'a>)>),
 }
 
 #[derive(Arbitrary, Clone, Debug)]
@@ -98,7 +177,7 @@ struct Exchange<'a> {
     query: &'a str,
     sse: bool,
     half: bool,
-    asked: &'a [u8],
+    asked: Bytes<'a>,
     missing: u16,
     status: u8,
     answer: Answer<'a>,
@@ -138,7 +217,7 @@ fn feed(calls: &mut Calls, id: ExchangeId, x: &Exchange<'_>, step: usize) -> boo
     }
     let at = BootTime(id.0 + 1);
     if !x.half {
-        for piece in x.asked.chunks(step) {
+        for piece in x.asked.get().chunks(step) {
             calls.request_body(id, 0, piece);
         }
         if x.missing > 0 {
@@ -154,7 +233,7 @@ fn feed(calls: &mut Calls, id: ExchangeId, x: &Exchange<'_>, step: usize) -> boo
         match &x.answer {
             Answer::None => {}
             Answer::Document(bytes) => {
-                for piece in bytes.chunks(step) {
+                for piece in bytes.get().chunks(step) {
                     calls.response_body(id, at, 0, piece);
                 }
             }
@@ -162,7 +241,7 @@ fn feed(calls: &mut Calls, id: ExchangeId, x: &Exchange<'_>, step: usize) -> boo
                 for (name, comment, data) in events {
                     let event = SseEvent {
                         event: NAMES[usize::from(*name) % NAMES.len()],
-                        data,
+                        data: &data.get(),
                         comment: COMMENTS[usize::from(*comment) % COMMENTS.len()],
                     };
                     calls.response_event(id, at, event);
