@@ -237,7 +237,7 @@ impl Live {
     ///
     /// When a recording cannot be written or nobody takes the spans.
     pub fn run(&mut self) -> Result<Ended, LiveError> {
-        memory::forget_start();
+        memory::forget_start(crate::probe::kernel::object());
         let ended = self.follow()?;
         // What the kernel still holds.
         self.data(usize::MAX)?;

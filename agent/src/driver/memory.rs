@@ -2,9 +2,11 @@
 
 use procfs::process::{MMPermissions, MMapPath, Process};
 
-/// Gives back the pages of code that only the start needed: argument parsing, ELF and BTF
-/// reading, loading. They stay in the page cache and come again when they are needed.
-pub fn forget_start() {
+/// Gives back the pages that only the start needed: code of argument parsing, ELF and BTF reading,
+/// loading, and `object`, which was loaded. They stay in the page cache and come again when they
+/// are needed.
+pub fn forget_start(object: &'static [u8]) {
+    forget_bytes(object);
     let Ok(process) = Process::myself() else {
         return;
     };
@@ -30,5 +32,28 @@ pub fn forget_start() {
                 )
             };
         }
+    }
+}
+
+/// Gives back the whole pages of bytes that are part of the executable.
+fn forget_bytes(bytes: &'static [u8]) {
+    // SAFETY: no preconditions.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let Ok(page) = usize::try_from(page) else {
+        return;
+    };
+    let at = bytes.as_ptr().addr();
+    let first = at.next_multiple_of(page);
+    let end = (at + bytes.len()) / page * page;
+    if first < end {
+        // SAFETY: these pages hold nothing but constant bytes without pointers, so the system never
+        // wrote to them; what is dropped is read from the file again on the next access.
+        unsafe {
+            libc::madvise(
+                std::ptr::without_provenance_mut(first),
+                end - first,
+                libc::MADV_DONTNEED,
+            )
+        };
     }
 }

@@ -30,6 +30,12 @@ use crate::model::event::ConnectionId;
 /// The object that `cargo xtask build-ebpf` made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GENSPAN_BPF_OBJECT"));
 
+/// The object, as it is part of the executable. It is read when it is loaded and not after that.
+#[must_use]
+pub fn object() -> &'static [u8] {
+    OBJECT
+}
+
 /// Where the kernel keeps its type information.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
