@@ -175,7 +175,21 @@ impl Pipeline {
                 self.close_all((*pid, 0)..=(*pid, u64::MAX), *time);
                 self.calls.process_exit(*pid);
                 self.hand_on();
+                self.spans.functions_exit(*pid, *time);
                 self.spans.process_exit(*pid);
+            }
+            Event::Function { facts, .. } => self.spans.function(facts),
+            Event::FunctionBegan { call, depth } => {
+                self.now = self.now.max(call.began);
+                let id = self.ids.next();
+                self.spans.function_began(id, *call, *depth);
+            }
+            Event::FunctionArgument {
+                call, index, value, ..
+            } => self.spans.function_argument(*call, *index, value),
+            Event::FunctionEnded { call, how, time } => {
+                self.now = self.now.max(*time);
+                self.spans.function_ended(*call, how, *time);
             }
             Event::Clock { offset, .. } => self.spans.clock(*offset),
             Event::Tick { time } => {
@@ -195,6 +209,7 @@ impl Pipeline {
         self.close_all((0, 0)..=(u32::MAX, u64::MAX), self.now);
         self.calls.flush();
         self.hand_on();
+        self.spans.functions_stop(self.now);
         self.spans.flush();
     }
 

@@ -189,6 +189,15 @@ pub mod attr {
     /// Version of the protocol.
     pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
 
+    /// A function's name, with its module.
+    pub const CODE_FUNCTION_NAME: &str = "code.function.name";
+    /// The file it is defined in.
+    pub const CODE_FILE_PATH: &str = "code.file.path";
+    /// The line it begins at.
+    pub const CODE_LINE_NUMBER: &str = "code.line.number";
+    /// What the name of a function's argument has before it; ours.
+    pub const FUNCTION_ARGUMENT: &str = "genspan.function.argument.";
+
     /// How the span's parent was found; ours.
     pub const PARENT_SOURCE: &str = "genspan.parent.source";
     /// How often the client asked after the task that the call is; ours.

@@ -28,6 +28,12 @@ pub enum EventKind {
     Context = 9,
     /// A Python context was copied ([`ContextCopy`]).
     ContextCopied = 10,
+    /// A watched Python function begins ([`crate::function::FunctionBegan`]).
+    FunctionBegan = 16,
+    /// An argument of it ([`crate::function::FunctionArgument`]).
+    FunctionArgument = 17,
+    /// It is over ([`crate::function::FunctionEnded`]).
+    FunctionEnded = 18,
 }
 
 impl EventKind {
@@ -45,6 +51,9 @@ impl EventKind {
             8 => Self::Socket,
             9 => Self::Context,
             10 => Self::ContextCopied,
+            16 => Self::FunctionBegan,
+            17 => Self::FunctionArgument,
+            18 => Self::FunctionEnded,
             _ => return None,
         })
     }

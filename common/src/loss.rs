@@ -31,11 +31,18 @@ pub enum Loss {
     UnfollowedBytes = 11,
     /// The data ring had no room for the record of a copied Python context.
     ContextsLost = 12,
+    /// Calls of watched functions, or arguments or ends of them, for which the data ring had no
+    /// room.
+    FunctionRingFull = 13,
+    /// Calls of watched functions within too many others, or in too many threads.
+    FunctionsUnfollowed = 14,
+    /// Arguments of watched functions that could not be read.
+    ArgumentUnreadable = 15,
 }
 
 impl Loss {
     /// How many there are: the length of the kernel's array.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 16;
 
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -52,6 +59,9 @@ impl Loss {
         Self::ChildUnreadable,
         Self::UnfollowedBytes,
         Self::ContextsLost,
+        Self::FunctionRingFull,
+        Self::FunctionsUnfollowed,
+        Self::ArgumentUnreadable,
     ];
 
     /// The counter's name in `genspan doctor`, logs and metrics.
@@ -71,6 +81,9 @@ impl Loss {
             Self::ChildUnreadable => "child_unreadable",
             Self::UnfollowedBytes => "unfollowed_bytes",
             Self::ContextsLost => "contexts_lost",
+            Self::FunctionRingFull => "function_ring_full",
+            Self::FunctionsUnfollowed => "functions_unfollowed",
+            Self::ArgumentUnreadable => "argument_unreadable",
         }
     }
 
@@ -91,6 +104,13 @@ impl Loss {
             Self::ChildUnreadable => "children not traced: their id not readable",
             Self::UnfollowedBytes => "bytes left out: from a file, or in too many segments",
             Self::ContextsLost => "parents not found: ring full when a context was copied",
+            Self::FunctionRingFull => {
+                "function calls, ends and arguments lost: ring full (a larger --ring-size helps)"
+            }
+            Self::FunctionsUnfollowed => {
+                "function calls not followed: too deep, or too many threads"
+            }
+            Self::ArgumentUnreadable => "arguments of functions left out: memory not readable",
         }
     }
 }

@@ -35,7 +35,7 @@ pub enum Failed {
 /// traffic it polls, so the others need not pay for a wake-up (an interrupt to oneself, 2 us in a
 /// virtual machine), nor for a look at how much is unread (a cache line of the agent's processor).
 #[inline(always)]
-fn wake_flags() -> u64 {
+pub fn wake_flags() -> u64 {
     if let Some(wake) = SWITCHES.get_ptr_mut(WAKE) {
         // SAFETY: a slot of a one-page array; two CPUs may both see it set and both wake, which
         // harms nobody.

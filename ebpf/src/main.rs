@@ -10,6 +10,9 @@
 //! | `socket_segment`, `socket_segment_raw` | tail calls of those | `segment.rs` |
 //! | `context_copied` | uretprobe on CPython's `PyContext_CopyCurrent` | `python.rs` |
 //! | `libraries_changed` | uprobe on the dynamic linker's `_dl_debug_state` | `linker.rs` |
+//! | `function_watched` | hardware watchpoints on chosen Python functions | `function.rs` |
+//! | `function_raised` | uprobe on CPython's `PyTraceBack_Here`, to 3.11 | `function.rs` |
+//! | `function_fork`, `function_exec`, `function_exit` | raw tracepoints of the scheduler, only where functions are watched | `function.rs` |
 //! | `process_fork`, `process_exec`, `process_exit` | raw tracepoints of the scheduler | `process.rs` |
 //!
 //! All uprobes are attached per process, so nobody else runs into a breakpoint; the tracepoints
@@ -18,8 +21,10 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod argument;
 mod connection;
 mod emit;
+mod function;
 mod libc;
 mod linker;
 mod maps;

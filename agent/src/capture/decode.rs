@@ -22,6 +22,9 @@ pub enum DecodeError {
     /// A direction that does not exist.
     #[error("record with direction {0}")]
     Direction(u32),
+    /// A tag or a number in a record that does not exist, or does not fit its value.
+    #[error("record with the tag {0}")]
+    Tag(u32),
     /// More payload announced than there is.
     #[error("record announces {announced} bytes of payload and has {there}")]
     Payload {
@@ -57,17 +60,17 @@ pub enum ProcessChangeKind {
 }
 
 /// Reads fixed-size integers off a record.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {
-    fn u32(&self, at: usize) -> u32 {
+    pub(super) fn u32(&self, at: usize) -> u32 {
         self.0
             .get(at..at + 4)
             .and_then(|b| b.try_into().ok())
             .map_or(0, u32::from_ne_bytes)
     }
 
-    fn u64(&self, at: usize) -> u64 {
+    pub(super) fn u64(&self, at: usize) -> u64 {
         self.0
             .get(at..at + 8)
             .and_then(|b| b.try_into().ok())
@@ -86,7 +89,7 @@ fn header(record: &[u8]) -> EventHeader {
     }
 }
 
-fn at_least(record: &[u8], size: usize) -> Result<(), DecodeError> {
+pub(super) fn at_least(record: &[u8], size: usize) -> Result<(), DecodeError> {
     if record.len() < size {
         Err(DecodeError::Short(record.len()))
     } else {
@@ -194,6 +197,11 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 time,
             })
         }
+        Some(
+            kind @ (EventKind::FunctionBegan
+            | EventKind::FunctionArgument
+            | EventKind::FunctionEnded),
+        ) => super::function::event(kind, head, record),
         _ => Err(DecodeError::Kind(head.kind)),
     }
 }

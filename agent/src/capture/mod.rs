@@ -1,5 +1,6 @@
 //! Bytes from the kernel or from a recording, and the events in them.
 
 pub mod decode;
+pub mod function;
 pub mod record;
 pub mod scrub;

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::decode::{self, DecodeError};
+use super::function;
 use super::scrub::Scrubber;
 use crate::model::event::Event;
+use crate::model::function::FunctionFacts;
 use crate::model::process::ProcessFacts;
 use crate::model::time::{BootTime, ClockOffset};
 
@@ -31,6 +33,7 @@ const KIND_PROCESS: u8 = 2;
 const KIND_EXIT: u8 = 3;
 const KIND_CLOCK: u8 = 4;
 const KIND_TICK: u8 = 5;
+const KIND_FUNCTION: u8 = 6;
 
 /// Why a recording cannot be written or read.
 #[derive(Debug, Error)]
@@ -101,6 +104,12 @@ impl Header {
 struct ProcessFrame {
     time: u64,
     facts: ProcessFacts,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FunctionFrame {
+    time: u64,
+    facts: FunctionFacts,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -185,6 +194,11 @@ impl<W: Write> Recorder<W> {
                 copy.extend_from_slice(record);
                 self.scrubber.closed(*connection);
             }
+            Event::FunctionArgument { .. } => {
+                // What follows is what was in the ring before.
+                let end = function::payload_range(record).map_or(0, |payload| payload.end);
+                copy.extend_from_slice(record.get(..end).unwrap_or(record));
+            }
             _ => copy.extend_from_slice(record),
         }
         let done = self.frame(KIND_DATA, &copy);
@@ -224,13 +238,23 @@ impl<W: Write> Recorder<W> {
                 },
             ),
             Event::Tick { time } => self.frame(KIND_TICK, &time.0.to_le_bytes()),
+            Event::Function { facts, time } => self.json(
+                KIND_FUNCTION,
+                &FunctionFrame {
+                    time: time.0,
+                    facts: (**facts).clone(),
+                },
+            ),
             // These come from the data ring, as records.
             Event::Data(_)
             | Event::Socket { .. }
             | Event::Context { .. }
             | Event::ContextCopied { .. }
             | Event::EndOfStream { .. }
-            | Event::Closed { .. } => Ok(()),
+            | Event::Closed { .. }
+            | Event::FunctionBegan { .. }
+            | Event::FunctionArgument { .. }
+            | Event::FunctionEnded { .. } => Ok(()),
         }
     }
 
@@ -318,6 +342,13 @@ impl<R: BufRead> Recording<R> {
             KIND_PROCESS => {
                 let f: ProcessFrame = self.json()?;
                 Event::Process {
+                    facts: Box::new(f.facts),
+                    time: BootTime(f.time),
+                }
+            }
+            KIND_FUNCTION => {
+                let f: FunctionFrame = self.json()?;
+                Event::Function {
                     facts: Box::new(f.facts),
                     time: BootTime(f.time),
                 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::python::wanted::{BadWanted, Wanted};
 use crate::redact::{PathRule, Pattern, Selection};
 
 /// Traces the calls that Python processes make to language models, from the kernel: no change
@@ -45,6 +46,7 @@ Examples:
   genspan trace --pid 4242 -v                      with the messages
   genspan trace -- python app.py                   from the first instruction
   genspan trace --pid 4242 --format json > spans.jsonl
+  genspan trace --pid 4242 --function 'app:answer(question)'
   genspan trace --pid 4242 --otlp-endpoint http://localhost:4317
 
 The traced processes' own environment is honoured: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
@@ -67,6 +69,12 @@ pub(super) struct TraceArgs {
     /// Command to start and trace
     #[arg(last = true, value_name = "COMMAND", id = "exec")]
     pub(super) exec: Vec<OsString>,
+
+    /// A span for every call of this Python function, as in app:answer or pkg.mod:Class.method;
+    /// with arguments to tell behind it, as in `app:answer(question, user)`. May be given more
+    /// than once, the most important first: the processor has room for two in a process
+    #[arg(long, value_name = "MODULE:NAME", value_parser = function)]
+    pub(super) function: Vec<Wanted>,
 
     /// Stop after this long: 30, 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -284,6 +292,10 @@ fn prometheus_address(text: &str) -> Result<std::net::SocketAddr, String> {
     let text = text.replacen("localhost:", "127.0.0.1:", 1);
     text.parse()
         .map_err(|_| "expected something like 9464 or 127.0.0.1:9464".to_owned())
+}
+
+fn function(text: &str) -> Result<Wanted, String> {
+    text.parse().map_err(|e: BadWanted| e.to_string())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -37,6 +37,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         perf_probes: args.perf_probes,
         sockets: args.sockets.into(),
         python: args.python,
+        functions: !args.function.is_empty(),
     })?;
     let seed = seed();
     let recorder = args
@@ -64,6 +65,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             command: held.as_ref().map(HeldChild::pid),
             duration: args.duration,
             recorder,
+            functions: args.function.clone(),
             tell_losses: !sinks::is_pretty(&args.shared),
         },
     );

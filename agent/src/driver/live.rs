@@ -10,20 +10,24 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::capture::decode::{self, ProcessChange, ProcessChangeKind};
+use crate::capture::function;
 use crate::capture::record::{RecordError, Recorder};
+use crate::driver::functions::Functions;
 use crate::driver::losses;
 use crate::driver::memory;
 use crate::driver::output::Output;
 use crate::driver::wait::{self, Signals};
 use crate::export::{ExportError, Exporter as _, Loss};
 use crate::model::event::{Data, Event, SocketRole};
+use crate::model::function::FunctionFacts;
 use crate::model::process::ContentPolicy;
 use crate::model::time::BootTime;
 use crate::pipeline::{CopyMode, Pipeline, Settings};
 use crate::probe::attach::{Attachments, TraceError, Traced};
 use crate::probe::kernel::Kernel;
+use crate::python::wanted::Wanted;
 use crate::redact::Redactor;
-use crate::target::process;
+use crate::target::process::{self, Target};
 use genspan_common::map::mode;
 
 /// How often the rings are looked at while there is traffic.
@@ -86,6 +90,8 @@ pub struct LiveOptions {
     pub recorder: Option<Recorder<BufWriter<File>>>,
     /// Look at the Python interpreters, for the parents of calls.
     pub python: bool,
+    /// The functions that are watched.
+    pub functions: Vec<Wanted>,
     /// Tell the losses in the log at the end, where no exporter shows them.
     pub tell_losses: bool,
 }
@@ -95,6 +101,7 @@ pub struct Live {
     kernel: Kernel,
     attachments: Attachments,
     core: Core,
+    functions: Functions,
     signals: Signals,
     duration: Option<Duration>,
     /// Processes whose leader ended while threads still ran.
@@ -126,14 +133,14 @@ impl Core {
         Ok(())
     }
 
-    fn announce(&mut self, traced: &Traced) -> Result<(), LiveError> {
-        let mut facts = Box::new(traced.target.facts.clone());
+    fn announce(&mut self, target: &Target) -> Result<(), LiveError> {
+        let mut facts = Box::new(target.facts.clone());
         if self.forbid_content {
             facts.content.on_spans = false;
             facts.content.on_events = false;
         }
         self.announced.insert(facts.pid);
-        for (name, expected) in &traced.target.rejected {
+        for (name, expected) in &target.rejected {
             tracing::warn!(
                 pid = facts.pid,
                 "{name} in the environment of the process is not used: expected {expected}"
@@ -161,6 +168,7 @@ impl Live {
                 forbid_content: options.forbid_content,
                 announced: HashSet::new(),
             },
+            functions: Functions::new(options.functions),
             signals,
             duration: options.duration,
             lingering: BTreeSet::new(),
@@ -193,9 +201,13 @@ impl Live {
             }
         }
         self.tell_attached(pid);
+        self.watch(pid);
         for child in process::descendants(pid) {
             match self.attachments.add(&mut self.kernel, child, Some(pid)) {
-                Ok(_) => self.tell_attached(child),
+                Ok(_) => {
+                    self.tell_attached(child);
+                    self.watch(child);
+                }
                 Err(e) => tracing::debug!("{e}"),
             }
         }
@@ -206,6 +218,27 @@ impl Live {
     #[must_use]
     pub fn traced(&self, pid: u32) -> Option<&Traced> {
         self.attachments.get(pid)
+    }
+
+    /// Looks for the functions that are to be watched in a process, and tells of those found.
+    fn watch(&mut self, pid: u32) {
+        if self.attachments.get(pid).is_some_and(|t| t.target.python) {
+            let found = self.functions.add(&mut self.kernel, pid);
+            self.tell_functions(found);
+        }
+    }
+
+    /// Functions are told of before their calls: what is in the ring comes after it.
+    fn tell_functions(&mut self, found: Vec<FunctionFacts>) {
+        for facts in found {
+            let event = Event::Function {
+                facts: Box::new(facts),
+                time: wait::boot_time(),
+            };
+            if let Err(error) = self.core.event(&event) {
+                tracing::error!("{error}");
+            }
+        }
     }
 
     fn tell_attached(&mut self, pid: u32) {
@@ -239,7 +272,8 @@ impl Live {
     pub fn run(&mut self) -> Result<Ended, LiveError> {
         memory::forget_start(crate::probe::kernel::object());
         let ended = self.follow()?;
-        // What the kernel still holds.
+        // What the kernel still holds, and no more: functions may be called faster than we read.
+        self.functions.release();
         self.data(usize::MAX)?;
         self.core.pipeline.finish();
         self.core.output.spans(&mut self.core.pipeline)?;
@@ -303,6 +337,8 @@ impl Live {
                 self.clock()?;
             }
             if timers.tick.due(now) {
+                let found = self.functions.tick(&mut self.kernel);
+                self.tell_functions(found);
                 self.core.event(&Event::Tick {
                     time: wait::boot_time(),
                 })?;
@@ -387,14 +423,28 @@ impl Live {
                     continue;
                 }
             };
-            if let Event::Data(Data { connection, .. }) | Event::Socket { connection, .. } = &event
-                && let Some(traced) = self.attachments.get(connection.pid)
-            {
-                if !traced.target.python {
-                    continue;
+            let pid = match &event {
+                Event::Data(Data { connection, .. }) | Event::Socket { connection, .. } => {
+                    Some(connection.pid)
                 }
-                if !self.core.announced.contains(&connection.pid) {
-                    self.core.announce(traced)?;
+                Event::FunctionBegan { call, .. } => Some(call.pid),
+                _ => None,
+            };
+            if let Some(pid) = pid {
+                if let Some(traced) = self.attachments.get(pid) {
+                    if !traced.target.python {
+                        continue;
+                    }
+                    if !self.core.announced.contains(&pid) {
+                        self.core.announce(&traced.target)?;
+                    }
+                } else if !self.core.announced.contains(&pid)
+                    && let Event::FunctionBegan { .. } = &event
+                    && let Ok(root) = function::root(&record)
+                    && let Some(traced) = self.attachments.get(root)
+                {
+                    // It was not looked at yet, or ended before: it is what it was forked from.
+                    self.core.announce(&traced.target.forked(pid))?;
                 }
             }
             if let Event::Socket {
@@ -460,6 +510,7 @@ impl Live {
         let pid = change.pid;
         let result = match change.kind {
             ProcessChangeKind::Forked(child) => {
+                self.functions.forked(child, pid);
                 let added = self
                     .attachments
                     .add(&mut self.kernel, child, Some(pid))
@@ -477,9 +528,11 @@ impl Live {
                     && self.core.announced.remove(&pid)
                     && let Some(traced) = self.attachments.get(pid)
                 {
-                    self.core.announce(traced)?;
+                    self.core.announce(&traced.target)?;
                 }
                 self.tell_attached(pid);
+                self.functions.forget(&mut self.kernel, pid);
+                self.watch(pid);
                 done
             }
             ProcessChangeKind::LibrariesChanged => {
@@ -513,6 +566,7 @@ impl Live {
         self.told.retain(|(told, _)| *told != pid);
         // What it did comes before its end.
         self.data(usize::MAX)?;
+        self.functions.forget(&mut self.kernel, pid);
         if self.attachments.forget(&mut self.kernel, pid).is_some() {
             tracing::debug!("process {pid} ended");
         }

@@ -85,6 +85,10 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
             trace.contexts_evicted,
         ),
         ("processes forgotten: too many", trace.processes_evicted),
+        (
+            "function calls not followed: too many open",
+            trace.functions_refused,
+        ),
     ])
 }
 

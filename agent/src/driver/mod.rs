@@ -4,6 +4,8 @@
 #[cfg(feature = "kernel")]
 pub mod child;
 #[cfg(feature = "kernel")]
+pub mod functions;
+#[cfg(feature = "kernel")]
 pub mod live;
 pub mod losses;
 #[cfg(feature = "kernel")]

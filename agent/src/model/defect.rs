@@ -51,6 +51,14 @@ defects! {
     SERVER_ENDED = 15, "server_ended";
     /// Some headers refer to others that were sent before we attached, or that were missed.
     HEADERS_UNKNOWN = 16, "headers_unknown";
+    /// A function was found to be over: it ended at some time before.
+    END_LATE = 24, "end_late";
+    /// The end of a function was lost: it ended at some time before another event.
+    END_LOST = 25, "end_lost";
+    /// The thread, or the program, ended before the function did.
+    THREAD_ENDED = 26, "thread_ended";
+    /// The function was under way when the process ended, or tracing did.
+    UNFINISHED = 27, "unfinished";
 }
 
 impl Defects {

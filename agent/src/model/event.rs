@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use super::function::{Argument, FunctionCall, FunctionEnd, FunctionFacts};
 use super::process::ProcessFacts;
 use super::time::{BootTime, ClockOffset};
 pub use genspan_common::event::{Direction, SocketRole};
@@ -126,6 +127,40 @@ pub enum Event<'a> {
         /// Process id.
         pid: u32,
         /// When.
+        time: BootTime,
+    },
+    /// What is known of a watched function, before its first call.
+    Function {
+        /// The facts.
+        facts: Box<FunctionFacts>,
+        /// When they were gathered.
+        time: BootTime,
+    },
+    /// A watched function begins.
+    FunctionBegan {
+        /// Its call.
+        call: FunctionCall,
+        /// How many watched calls of the same thread are around it.
+        depth: u32,
+    },
+    /// An argument of a call that began just now.
+    FunctionArgument {
+        /// The call.
+        call: FunctionCall,
+        /// Which argument, of those that are told.
+        index: u32,
+        /// Its value.
+        value: Argument<'a>,
+        /// When it was read.
+        time: BootTime,
+    },
+    /// A call is over.
+    FunctionEnded {
+        /// The call.
+        call: FunctionCall,
+        /// How it ended.
+        how: FunctionEnd<'a>,
+        /// When it was seen to be over.
         time: BootTime,
     },
     /// The offset of wall time to boot time from here on.

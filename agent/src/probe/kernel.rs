@@ -14,6 +14,8 @@ use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
+use genspan_common::function::{MAX_CALLING_THREADS, MAX_WATCHES};
+use genspan_common::limits::MAX_PROCESSES;
 use genspan_common::loss::Loss;
 use genspan_common::map::{ConnectionKey, ConnectionMode, Settings, traced};
 use genspan_common::python::PythonLayout;
@@ -21,6 +23,7 @@ use genspan_common::socket::SocketLayout;
 use thiserror::Error;
 
 use super::btf::{BtfError, Offsets};
+use super::functions;
 use super::multi::MultiProbes;
 use super::place::{Form, Placement};
 use super::sockets::{self, SocketState, SocketWay};
@@ -135,6 +138,8 @@ pub struct KernelOptions {
     pub sockets: SocketWay,
     /// Read the state of Python threads: for the parents of calls, functions and call paths.
     pub python: bool,
+    /// Python functions are to be watched.
+    pub functions: bool,
 }
 
 /// What holds probes in place: they go with it.
@@ -212,7 +217,7 @@ pub struct TlsPlacements {
 
 /// The loaded programs.
 pub struct Kernel {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     pub(super) sockets: SocketState,
     data: RingBuf<MapData>,
     control: RingBuf<MapData>,
@@ -227,7 +232,7 @@ pub struct Kernel {
     warm: Option<Warm>,
 }
 
-const UPROBES: [&str; 11] = [
+const UPROBES: [&str; 12] = [
     "tls_read_enter",
     "tls_read_ex_enter",
     "tls_read_public_ex_enter",
@@ -239,6 +244,7 @@ const UPROBES: [&str; 11] = [
     "tls_free",
     "libraries_changed",
     "context_copied",
+    "function_raised",
 ];
 const TRACEPOINTS: [(&str, &str); 3] = [
     ("process_fork", "sched_process_fork"),
@@ -268,11 +274,24 @@ impl Kernel {
             SocketWay::Off => SocketLayout::default(),
             _ => sockets::layout(&offsets)?,
         };
+        let fsbase = if options.functions {
+            thread_base(&offsets)?
+        } else {
+            0
+        };
         drop(offsets);
         drop(btf);
         raise_memlock();
         let log_level: u8 = if options.debug { 4 } else { 0 };
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if options.functions {
+            loader
+                .map_max_entries("WATCHED", MAX_PROCESSES)
+                .map_max_entries("WATCHES", MAX_WATCHES)
+                .map_max_entries("OPEN_CALLS", MAX_CALLING_THREADS);
+        }
+        let mut ebpf = loader
+            .override_global("TASK_FSBASE", &fsbase, true)
             .override_global("SETTINGS", &settings, true)
             .override_global("LAYOUT", &layout, true)
             .override_global(aya_log::LEVEL, &log_level, false)
@@ -301,6 +320,9 @@ impl Kernel {
                 .ok_or(LoadError::Missing(name))?;
             program.load().map_err(|e| refused(name, e))?;
             program.attach(tracepoint).map_err(|e| refused(name, e))?;
+        }
+        if options.functions {
+            functions::load(&mut ebpf)?;
         }
         let sockets = sockets::load(&mut ebpf, options.sockets, multi.is_some())?;
         let logger = if options.debug {

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod btf;
 pub mod elf;
+pub mod functions;
 pub mod kernel;
 mod multi;
 pub mod place;

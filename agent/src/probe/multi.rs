@@ -49,7 +49,7 @@ const UPROBE_MULTI: u32 = 48;
 const UPROBE_SESSION: u32 = 57;
 
 /// The programs, and whether each is run on return as well.
-const PROGRAMS: [(&str, bool); 19] = [
+const PROGRAMS: [(&str, bool); 20] = [
     ("tls_read", true),
     ("tls_read_ex", true),
     ("tls_read_public_ex", true),
@@ -59,6 +59,7 @@ const PROGRAMS: [(&str, bool); 19] = [
     ("tls_free", false),
     ("libraries_changed", false),
     (CONTEXT_COPIED, false),
+    ("function_raised", false),
     ("socket_read", false),
     ("socket_recv", false),
     ("socket_readv", false),

@@ -28,3 +28,4 @@ pub mod runtime;
 pub mod text;
 pub mod value;
 pub mod version;
+pub mod wanted;

@@ -28,6 +28,13 @@ const SECRET_WORDS: [&str; 7] = [
     "auth",
 ];
 
+/// Whether what has this name is a secret, most likely.
+#[must_use]
+pub fn names_secret(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| lower.contains(word))
+}
+
 /// What stands for a secret.
 const HIDDEN: &str = "***";
 

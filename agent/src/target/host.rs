@@ -204,6 +204,7 @@ fn load() -> Check {
         perf_probes: false,
         sockets: SocketWay::Auto,
         python: true,
+        functions: false,
     };
     match Kernel::load(&options) {
         Ok(_) => Check::good(NAME, "load and attach"),

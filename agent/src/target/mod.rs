@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod environment;
+pub mod functions;
 pub mod host;
 pub mod listening;
 pub mod model_server;

@@ -145,6 +145,16 @@ pub fn other_threads(pid: u32) -> bool {
     })
 }
 
+/// The threads of a process; none when it is gone.
+#[must_use]
+pub fn threads(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let names = tasks.into_iter().flatten().flatten();
+    names
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
 /// `PF_EXITING`, `PF_KTHREAD` (`include/linux/sched.h`): flags of a task in `/proc/PID/stat`.
 const EXITING: u32 = 0x0000_0004;
 const KERNEL_THREAD: u32 = 0x0020_0000;

@@ -49,6 +49,12 @@ impl<'a> Set<'a> {
         self.all.push((Cow::Borrowed(name), value.into()));
     }
 
+    /// Sets an attribute whose name is not one of ours alone, and whose value was redacted and
+    /// made to fit.
+    pub(super) fn add_named(&mut self, name: String, value: Value) {
+        self.all.push((Cow::Owned(name), value));
+    }
+
     /// Sets an attribute when there is a value.
     pub(super) fn may<V: Into<Value>>(&mut self, name: &'static str, value: Option<V>) {
         if let Some(value) = value {

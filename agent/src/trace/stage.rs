@@ -1,5 +1,6 @@
 //! The stage: takes calls and what is known of processes, gives spans.
 
+use super::function::{self, Functions, Over};
 use super::held::{Held, Told};
 use super::parents::Parents;
 use super::parents::lineage::Lineage;
@@ -8,6 +9,7 @@ use super::{http, redaction, resource, span};
 use crate::model::call::CallEvent;
 use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::ExchangeId;
+use crate::model::function::{Argument, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Resource, Span};
 use crate::model::time::{BootTime, ClockOffset};
@@ -68,6 +70,8 @@ pub struct Counters {
     pub contexts_evicted: u64,
     /// Processes forgotten because there were too many.
     pub processes_evicted: u64,
+    /// Calls of functions that were not followed because there were too many.
+    pub functions_refused: u64,
 }
 
 /// The trace stage.
@@ -77,6 +81,7 @@ pub struct Spans {
     processes: BTreeMap<u32, Known>,
     retries: Retries,
     parents: Parents,
+    functions: Functions,
     /// Spans say how their parent was found.
     tell_source: bool,
     over: Vec<Attempted>,
@@ -95,6 +100,7 @@ impl Spans {
             processes: BTreeMap::new(),
             retries: Retries::default(),
             parents: Parents::new(seed),
+            functions: Functions::default(),
             tell_source: true,
             over: Vec::new(),
             held: Held::default(),
@@ -225,6 +231,69 @@ impl Spans {
         self.processes.remove(&pid);
     }
 
+    /// What is known of a function that is watched.
+    pub fn function(&mut self, facts: &FunctionFacts) {
+        self.functions.know(facts);
+    }
+
+    /// A function begins.
+    pub fn function_began(&mut self, id: ExchangeId, call: FunctionCall, depth: u32) {
+        for over in self.functions.lost(call, depth) {
+            self.write_function(over);
+        }
+        if let Some(begun) = self.functions.began(id, call) {
+            self.parents.called(begun);
+        }
+    }
+
+    /// An argument of a function that began just now.
+    pub fn function_argument(&mut self, call: FunctionCall, index: u32, value: &Argument<'_>) {
+        self.functions.argument(call, index, value);
+    }
+
+    /// A function is over.
+    pub fn function_ended(&mut self, call: FunctionCall, how: &FunctionEnd<'_>, time: BootTime) {
+        for over in self.functions.ended(call, how, time) {
+            self.write_function(over);
+        }
+    }
+
+    /// A process is gone: its functions do not end any more.
+    pub fn functions_exit(&mut self, pid: u32, time: BootTime) {
+        for over in self.functions.stop(Some(pid), time) {
+            self.write_function(over);
+        }
+    }
+
+    /// Nothing more will come of functions.
+    pub fn functions_stop(&mut self, time: BootTime) {
+        for over in self.functions.stop(None, time) {
+            self.write_function(over);
+        }
+    }
+
+    fn write_function(&mut self, over: Over) {
+        let place = self.parents.take(&over.begun);
+        let at = span::At {
+            place,
+            offset: self.offset,
+            tell_source: self.tell_source,
+        };
+        let pid = over.begun.connection.pid;
+        let unknown;
+        let known = match self.processes.get(&pid) {
+            Some(known) => known,
+            None => {
+                unknown = Known::nothing(pid, &self.redactor);
+                &unknown
+            }
+        };
+        let facts = self.functions.facts(over.function);
+        let span = function::of_function(at, known, facts, over, &self.redactor);
+        self.spans.push(span);
+        self.counters.spans += 1;
+    }
+
     /// The offset of wall time from here on.
     pub fn clock(&mut self, offset: ClockOffset) {
         self.offset = offset;
@@ -257,6 +326,7 @@ impl Spans {
             retries_evicted: self.retries.evicted,
             unrelated: self.parents.refused,
             contexts_evicted: self.parents.contexts_evicted(),
+            functions_refused: self.functions.refused,
             ..self.counters
         }
     }

@@ -167,6 +167,9 @@ fn notes(out: &mut String, row: &Row, layout: &Layout, painter: Painter) {
     }
 }
 
+/// A function's operation.
+const FUNCTION: &str = "function";
+
 /// What a finished span has to say.
 pub(super) fn of_span(span: &Span, zone: Zone) -> Row {
     let requested = string(span, attr::REQUEST_MODEL);
@@ -175,16 +178,30 @@ pub(super) fn of_span(span: &Span, zone: Zone) -> Row {
     let tool = string(span, attr::TOOL_NAME);
     // And where none is, a page.
     let page = string(span, attr::URL_PATH).or(string(span, attr::URL_FULL));
+    // And where none is, a function runs.
+    let function = string(span, attr::CODE_FUNCTION_NAME);
+    let own = span.kind == SpanKind::Internal && function.is_some();
     let total = span.end.0.saturating_sub(span.start.0);
     Row {
         time: format::time_of_day(span.start, zone),
         process: process_name(span),
         pid: Some(span.pid),
         operation: string(span, attr::OPERATION_NAME).map_or_else(
-            || text::clean(&span.name).into_owned(),
+            || match own {
+                true => FUNCTION.to_owned(),
+                false => text::clean(&span.name).into_owned(),
+            },
             |o| label(o).to_owned(),
         ),
-        model: text::clean(requested.or(answered).or(tool).or(page).unwrap_or("-")).into_owned(),
+        model: text::clean(
+            requested
+                .or(answered)
+                .or(tool)
+                .or(page)
+                .or(function.filter(|_| own))
+                .unwrap_or("-"),
+        )
+        .into_owned(),
         tokens_in: tokens(span, attr::USAGE_INPUT_TOKENS),
         tokens_out: tokens(span, attr::USAGE_OUTPUT_TOKENS),
         first: match span.attribute(attr::RESPONSE_TIME_TO_FIRST_CHUNK) {

@@ -8,8 +8,10 @@
 //! | served | the span that the request's headers name | `traceparent`, `b3` |
 //! | made | the served request whose headers it passes on unchanged | `passed_on` |
 //! | made | the span that the request's headers name | `traceparent`, `b3` |
+//! | made | the innermost function that its thread is in, unless the request that the next rules tell began within that ([`calls`]) | `function` |
 //! | made | the served request for which the Python context was made that it was made in ([`lineage`]) | `context` |
-//! | made | the served request that its thread is handling, and no other ([`threads`]) | `thread` |
+//! | made, or a function's call | the served request that its thread is handling, and no other ([`threads`]) | `thread` |
+//! | a function's call | the innermost one around it; else the request to which something belongs that was made in it | `function`, `context` |
 //!
 //! Where the context says that a request was made for nobody who can be named, the thread is not
 //! asked.
@@ -18,6 +20,7 @@
 //! later, or its address may. So links are kept, and what they come to is settled when the first
 //! span that depends on it is told.
 
+mod calls;
 mod ends;
 pub mod lineage;
 mod threads;
@@ -30,6 +33,8 @@ use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::{ExchangeId, Role};
 use crate::model::propagated::{Format, Propagated};
 use crate::model::request::Begun;
+use crate::model::time::BootTime;
+use calls::Calls;
 use ends::Ends;
 use lineage::{Found, Lineage};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -60,6 +65,8 @@ pub enum Source {
     Context,
     /// The thread was handling that request, and no other.
     Thread,
+    /// The thread was in that function.
+    Function,
 }
 
 impl Source {
@@ -73,6 +80,7 @@ impl Source {
             Self::Connection => "connection",
             Self::Context => "context",
             Self::Thread => "thread",
+            Self::Function => "function",
         }
     }
 }
@@ -160,6 +168,7 @@ pub struct Parents {
     /// Served requests that were told, of processes whose contexts are known.
     past: BTreeMap<ExchangeId, (u32, Place)>,
     threads: Threads,
+    calls: Calls,
     ends: Ends,
     /// Requests that were not followed because there were too many.
     pub refused: u64,
@@ -176,6 +185,7 @@ impl Parents {
             waiting: BTreeSet::new(),
             past: BTreeMap::new(),
             threads: Threads::default(),
+            calls: Calls::default(),
             ends: Ends::default(),
             refused: 0,
         }
@@ -196,7 +206,10 @@ impl Parents {
                 match self.enclosing(&begun) {
                     Enclosing::Request(served, source) => within = Some((served, source)),
                     Enclosing::Later => {
-                        self.waiting.insert((begun.connection.pid, id));
+                        let pid = begun.connection.pid;
+                        self.waiting.insert((pid, id));
+                        let function = self.calls.innermost(pid, begun.tid);
+                        within = function.map(|function| (function, Source::Function));
                     }
                     Enclosing::Nobody => {}
                 }
@@ -209,21 +222,14 @@ impl Parents {
             }
         }
         let connection = begun.connection;
-        self.nodes.insert(
-            id,
-            Node {
-                begun,
-                other_end: None,
-                within,
-                attempt_of: None,
-                dependents: Vec::new(),
-                place: None,
-                untold: false,
-                settling: false,
-            },
-        );
+        self.insert(begun, within);
         if let Some((parent, _)) = within {
             self.depend(id, parent);
+        }
+        if let Some((function, Source::Function)) = within
+            && let Found::Request(served) = self.lineage.of_call(id)
+        {
+            self.adopt(function, served);
         }
         self.ends.began(connection, id);
         self.pair(connection)
@@ -253,12 +259,21 @@ impl Parents {
                 _ => Enclosing::Nobody,
             };
         }
+        let function = self.calls.innermost(pid, begun.tid);
         match self.lineage.of_call(begun.exchange) {
-            Found::Request(served) => Enclosing::Request(served, Source::Context),
+            Found::Request(served) => match function {
+                Some(function) if !self.is_later(served, function) => {
+                    Enclosing::Request(function, Source::Function)
+                }
+                _ => Enclosing::Request(served, Source::Context),
+            },
             Found::Later => Enclosing::Later,
-            Found::Nobody => Enclosing::Nobody,
-            Found::Unknown => match self.threads.handles(pid, begun.tid) {
-                Some(served) => Enclosing::Request(served, Source::Thread),
+            Found::Nobody => match function {
+                Some(function) => Enclosing::Request(function, Source::Function),
+                None => Enclosing::Nobody,
+            },
+            Found::Unknown => match self.around(begun) {
+                Some((id, source)) => Enclosing::Request(id, source),
                 None => Enclosing::Nobody,
             },
         }
@@ -300,11 +315,99 @@ impl Parents {
 
     /// It became known to which served request one belongs.
     fn belongs(&mut self, id: ExchangeId, served: ExchangeId) {
-        if let Some(node) = self.nodes.get_mut(&id)
-            && node.place.is_none()
+        let Some(node) = self.nodes.get(&id).filter(|node| node.place.is_none()) else {
+            return;
+        };
+        if let Some((function, Source::Function)) = node.within
+            && !self.is_later(served, function)
         {
-            node.within = Some((served, Source::Context));
-            self.depend(id, served);
+            self.adopt(function, served);
+            return;
+        }
+        self.put(id, served, Source::Context);
+    }
+
+    /// What a thread was doing when something began on it. A function that it is in is certain,
+    /// whatever else the thread serves; but a request that it began to handle within that function
+    /// is nearer.
+    fn around(&self, begun: &Begun) -> Option<(ExchangeId, Source)> {
+        let (pid, tid) = (begun.connection.pid, begun.tid);
+        let function = self.calls.innermost(pid, tid);
+        let served = self.threads.handles(pid, tid);
+        let served = served.filter(|id| function.is_none_or(|f| self.is_later(*id, f)));
+        let function = function.map(|id| (id, Source::Function));
+        served.map(|id| (id, Source::Thread)).or(function)
+    }
+
+    /// A function begins. It is named as an exchange is, so that either may be within the other.
+    pub fn called(&mut self, begun: Begun) {
+        if self.nodes.len() >= MAX_FOLLOWED {
+            self.refused += 1;
+            return;
+        }
+        let id = begun.exchange;
+        let within = self.around(&begun);
+        self.calls.began(&begun);
+        self.insert(begun, within);
+        if let Some((parent, _)) = within {
+            self.depend(id, parent);
+        }
+    }
+
+    fn insert(&mut self, begun: Begun, within: Option<(ExchangeId, Source)>) {
+        self.nodes.insert(
+            begun.exchange,
+            Node {
+                begun,
+                other_end: None,
+                within,
+                attempt_of: None,
+                dependents: Vec::new(),
+                place: None,
+                untold: false,
+                settling: false,
+            },
+        );
+    }
+
+    fn start(&self, id: ExchangeId) -> Option<BootTime> {
+        self.nodes.get(&id).map(|node| node.begun.start)
+    }
+
+    /// Whether a request began within a function that is under way.
+    fn is_later(&self, served: ExchangeId, function: ExchangeId) -> bool {
+        self.start(served) > self.start(function)
+    }
+
+    fn put(&mut self, id: ExchangeId, within: ExchangeId, source: Source) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.within = Some((within, source));
+            self.depend(id, within);
+        }
+    }
+
+    /// What was made in a function belongs to a request: so does the function, and what is around
+    /// it, as far as it began within that request and was not told yet.
+    fn adopt(&mut self, function: ExchangeId, served: ExchangeId) {
+        let Some(start) = self.start(served) else {
+            return;
+        };
+        let mut at = function;
+        for _ in 0..MAX_CHAIN {
+            let Some(node) = self.nodes.get(&at) else {
+                return;
+            };
+            if node.place.is_some() || node.begun.start < start {
+                return;
+            }
+            match node.within {
+                Some((outer, Source::Function)) if self.start(outer) >= Some(start) => at = outer,
+                None | Some((_, Source::Function)) => {
+                    self.put(at, served, Source::Context);
+                    return;
+                }
+                Some(_) => return,
+            }
         }
     }
 
@@ -463,6 +566,7 @@ impl Parents {
                 role, connection, ..
             } = node.begun;
             self.threads.over(&node.begun);
+            self.calls.over(&node.begun);
             self.ends.over(connection, exchange);
             match role {
                 Role::Client => {

@@ -540,3 +540,84 @@ fn what_is_not_told_is_nobodys_parent() {
     l.parents.over(untold.exchange, false);
     assert_eq!(source(&end(&mut l.parents, &asked)), None);
 }
+
+#[test]
+fn what_is_asked_within_a_function_belongs_to_it() {
+    let mut parents = Parents::new(1);
+    let request = begun(1, Role::Server, 7, 71, 0);
+    let function = begun(2, Role::Client, 7, 71, 1);
+    let asked = begun(3, Role::Client, 7, 71, 2);
+    parents.began(request.clone());
+    parents.called(function.clone());
+    parents.began(asked.clone());
+    let elsewhere = begun(4, Role::Client, 7, 72, 2);
+    parents.began(elsewhere.clone());
+    let below = end(&mut parents, &asked);
+    assert_eq!(source(&end(&mut parents, &elsewhere)), None);
+    let between = parents.take(&function);
+    assert_eq!(below.parent, Some((between.span, Source::Function)));
+    // After it the request is what the thread handles.
+    let after = begun(5, Role::Client, 7, 71, 3);
+    parents.began(after.clone());
+    let after = end(&mut parents, &after);
+    let above = end(&mut parents, &request);
+    assert_eq!(between.parent, Some((above.span, Source::Thread)));
+    assert_eq!(after.parent, Some((above.span, Source::Thread)));
+    assert_eq!((below.trace, between.trace), (above.trace, above.trace));
+    assert!(parents.nodes.is_empty() && parents.threads.is_empty());
+}
+
+#[test]
+fn a_request_that_began_within_a_function_is_nearer() {
+    let mut parents = Parents::new(1);
+    let forever = begun(1, Role::Client, 7, 71, 0);
+    let request = begun(2, Role::Server, 7, 71, 1);
+    let asked = begun(3, Role::Client, 7, 71, 2);
+    parents.called(forever.clone());
+    for b in [&request, &asked] {
+        parents.began(b.clone());
+    }
+    let below = end(&mut parents, &asked);
+    let between = end(&mut parents, &request);
+    assert_eq!(below.parent, Some((between.span, Source::Thread)));
+    // A server's request is nobody's child for the loop that it came to.
+    assert_eq!(between.parent, None);
+    // Of several at a time nothing is said by the thread, but the function is certain.
+    let first = begun(4, Role::Server, 7, 71, 3);
+    let second = begun(5, Role::Server, 7, 71, 4);
+    let asked = begun(6, Role::Client, 7, 71, 5);
+    for b in [&first, &second, &asked] {
+        parents.began(b.clone());
+    }
+    let below = end(&mut parents, &asked);
+    let loops = parents.take(&forever);
+    assert_eq!(below.parent, Some((loops.span, Source::Function)));
+}
+
+/// Where no thread tells, what a function made does.
+#[test]
+fn a_function_belongs_to_the_request_that_something_in_it_was_made_for() {
+    let mut l = Loop::new();
+    let one = l.reads(1);
+    l.copies(READS, 0x20);
+    l.answers(&one, 0x20);
+    let two = l.reads(3);
+    l.copies(READS, 0x30);
+    l.copies(0x30, 0x31);
+    // In a pool.
+    let outer = begun(4, Role::Client, 7, 72, 4);
+    let inner = begun(5, Role::Client, 7, 72, 5);
+    let alone = begun(6, Role::Client, 7, 73, 6);
+    for function in [&outer, &inner, &alone] {
+        l.parents.called(function.clone());
+    }
+    let asked = l.asks(7, 72, 0x31);
+    l.answers(&two, 0x30);
+    let asked = end(&mut l.parents, &asked);
+    let [inner, outer, alone] = [&inner, &outer, &alone].map(|f| l.parents.take(f));
+    let two = end(&mut l.parents, &two);
+    assert_eq!(asked.parent, Some((inner.span, Source::Function)));
+    assert_eq!(inner.parent, Some((outer.span, Source::Function)));
+    assert_eq!(outer.parent, Some((two.span, Source::Context)));
+    assert_eq!((asked.trace, alone.parent), (two.trace, None));
+}

@@ -1,0 +1,173 @@
+//! Watchpoints on Python functions: the programs behind them, and the tables that say what they
+//! are for.
+//!
+//! A watchpoint is a perf event of one thread (`PERF_TYPE_BREAKPOINT`, `perf_event_open(2)`), which
+//! the threads and processes that it starts inherit. The processor has four for each thread.
+
+use aya::Ebpf;
+use aya::maps::{HashMap, MapError};
+use aya::programs::perf_event::{
+    BreakpointConfig, PerfBreakpointLength, PerfBreakpointType, PerfEvent, PerfEventConfig,
+    PerfEventLink, PerfEventScope, SamplePolicy,
+};
+use aya::programs::{ProgramError, RawTracePoint};
+use genspan_common::function::{Watch, WatchKey, WatchedProcess, what};
+
+use super::kernel::{AttachError, Kernel, LoadError, Probes, refused};
+use std::io;
+use std::path::Path;
+
+/// The program behind every watchpoint.
+const WATCHED: &str = "function_watched";
+/// The tracepoints that follow processes and threads.
+const TRACEPOINTS: [(&str, &str); 3] = [
+    ("function_fork", "sched_process_fork"),
+    ("function_exec", "sched_process_exec"),
+    ("function_exit", "sched_process_exit"),
+];
+
+/// Loads the programs.
+pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let program: &mut PerfEvent = ebpf
+        .program_mut(WATCHED)
+        .and_then(|p| p.try_into().ok())
+        .ok_or(LoadError::Missing(WATCHED))?;
+    program.load().map_err(|e| refused(WATCHED, e))?;
+    for (name, tracepoint) in TRACEPOINTS {
+        let program: &mut RawTracePoint = ebpf
+            .program_mut(name)
+            .and_then(|p| p.try_into().ok())
+            .ok_or(LoadError::Missing(name))?;
+        program.load().map_err(|e| refused(name, e))?;
+        program.attach(tracepoint).map_err(|e| refused(name, e))?;
+    }
+    Ok(())
+}
+
+/// A watchpoint of one thread and of those that it starts; removed when this is dropped.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held to be dropped")]
+pub struct Watchpoint(PerfEventLink);
+
+/// Why a thread has no watchpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum NoWatchpoint {
+    /// The thread has ended.
+    #[error("the thread ended")]
+    Gone,
+    /// All are taken: by us, or by a debugger.
+    #[error("no watchpoint is left: the processor has four for each thread, a function takes two")]
+    NoneLeft,
+    /// The kernel refused.
+    #[error("the kernel refused a watchpoint: {0}")]
+    Refused(#[source] ProgramError),
+}
+
+impl From<ProgramError> for NoWatchpoint {
+    fn from(error: ProgramError) -> Self {
+        let code = match &error {
+            ProgramError::SyscallError(e) => e.io_error.raw_os_error(),
+            _ => None,
+        };
+        match code {
+            Some(libc::ESRCH) => Self::Gone,
+            Some(libc::ENOSPC) => Self::NoneLeft,
+            _ => Self::Refused(error),
+        }
+    }
+}
+
+impl Kernel {
+    /// Tells the programs how a process is laid out in which functions are to be watched.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full.
+    pub fn watch_process(&mut self, pid: u32, process: WatchedProcess) -> Result<(), MapError> {
+        let map = self.function_map("WATCHED")?;
+        HashMap::<_, u32, WatchedProcess>::try_from(map)?.insert(pid, process, 0)
+    }
+
+    /// Tells them what an address of a process, and of those forked from it, is watched for.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full.
+    pub fn watch_address(&mut self, key: WatchKey, watch: Watch) -> Result<(), MapError> {
+        let map = self.function_map("WATCHES")?;
+        HashMap::<_, WatchKey, Watch>::try_from(map)?.insert(key, watch, 0)
+    }
+
+    /// Takes both back.
+    pub fn unwatch(&mut self, pid: u32, keys: &[WatchKey]) {
+        // Not there: the programs forgot it before.
+        if let Ok(map) = self.function_map("WATCHED")
+            && let Ok(mut map) = HashMap::<_, u32, WatchedProcess>::try_from(map)
+        {
+            let _ = map.remove(&pid);
+        }
+        if let Ok(map) = self.function_map("WATCHES")
+            && let Ok(mut map) = HashMap::<_, WatchKey, Watch>::try_from(map)
+        {
+            for key in keys {
+                let _ = map.remove(key);
+            }
+        }
+    }
+
+    fn function_map(&mut self, name: &'static str) -> Result<&mut aya::maps::Map, MapError> {
+        self.ebpf
+            .map_mut(name)
+            .ok_or_else(|| MapError::IoError(io::Error::other(name)))
+    }
+
+    /// Sets a watchpoint on a thread: on the byte that is read when a function begins, or on the
+    /// word that is written when a frame of it comes or goes.
+    ///
+    /// # Errors
+    ///
+    /// When the thread ended, or has none left.
+    pub fn watch_thread(
+        &mut self,
+        tid: u32,
+        address: u64,
+        what: u32,
+    ) -> Result<Watchpoint, NoWatchpoint> {
+        let (kind, length) = if what == what::ENTRY {
+            // The processor has none for reads alone.
+            (PerfBreakpointType::ReadWrite, PerfBreakpointLength::Len1)
+        } else {
+            (PerfBreakpointType::Write, PerfBreakpointLength::Len8)
+        };
+        let program: &mut PerfEvent = self
+            .ebpf
+            .program_mut(WATCHED)
+            .and_then(|p| p.try_into().ok())
+            .ok_or(ProgramError::UnexpectedProgramType)?;
+        let config = PerfEventConfig::Breakpoint(BreakpointConfig::Data {
+            r#type: kind,
+            address,
+            length,
+        });
+        let scope = PerfEventScope::OneProcess {
+            pid: tid,
+            cpu: None,
+        };
+        let id = program.attach(config, scope, SamplePolicy::Period(1), true)?;
+        Ok(Watchpoint(program.take_link(id)?))
+    }
+
+    /// Puts the probe on a process that tells when an exception passes a frame.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn attach_traceback(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        offset: u64,
+    ) -> Result<Probes, AttachError> {
+        self.attach(pid, path, &[("function_raised", offset)])
+    }
+}

@@ -1,0 +1,198 @@
+//! What is needed to watch a Python function of a process: where its code is, where its arguments
+//! are, and how the process's threads and values are laid out.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use genspan_common::function::{
+    ArgumentSlot, KnownObjects, MAX_ARGUMENTS, WatchedProcess, exception,
+};
+use genspan_common::python::{BadLayout, NONE};
+use object::read::ReadCache;
+use thiserror::Error;
+
+use super::process::mapped_code;
+use super::python::Python;
+use crate::probe::elf::Image;
+use crate::python::code::{Code, flag};
+use crate::python::find::NotFound;
+use crate::python::layout::IntLayout;
+use crate::python::reader::ReadError;
+use crate::python::version::Version;
+use crate::python::wanted::Wanted;
+
+/// What runs for every frame that an exception passes.
+const TRACEBACK: &str = "PyTraceBack_Here";
+
+/// In 3.11, in a `_PyInterpreterFrame`: `stacktop` (`Include/internal/pycore_frame.h`).
+const STACKTOP_3_11: u32 = 64;
+
+/// From this reference count on an object lives for ever and is not counted: below the least that
+/// any version from 3.12 on has for it (`_Py_IMMORTAL_MINIMUM_REFCNT` of 3.14, `1 << 30`).
+const IMMORTAL: i32 = 1 << 29;
+
+/// Why a function is not watched.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CannotWatch {
+    /// It was not found.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    /// It does not run from its beginning to its end in one go.
+    #[error("`{name}` is {what}: only plain functions are watched")]
+    NotPlain {
+        /// Its name.
+        name: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// It is part of the interpreter.
+    #[error(
+        "`{0}` is frozen into the interpreter: its calls are not counted, so it is not watched"
+    )]
+    Immortal(String),
+    /// The process's memory did not say.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The kernel cannot find a thread's state.
+    #[error("the threads of this Python do not lead to their state: no functions are watched")]
+    NoThreadState,
+    /// The layout is not one that the programs take.
+    #[error("the layout of this Python is not one for the kernel: {0}")]
+    Layout(BadLayout),
+    /// There is no `None` and the like.
+    #[error("`builtins` of this Python has no `{0}`")]
+    NoBuiltin(&'static str),
+}
+
+impl CannotWatch {
+    /// Whether it may be there later: its module is not loaded yet, or not to its end.
+    #[must_use]
+    pub const fn may_come(&self) -> bool {
+        matches!(self, Self::NotFound(_) | Self::Read(_))
+    }
+}
+
+/// A function that can be watched.
+#[derive(Clone, Debug)]
+pub struct Watchable {
+    /// Its code.
+    pub code: Code,
+    /// The arguments that are told, with their places.
+    pub arguments: Vec<(String, ArgumentSlot)>,
+    /// Names that were asked for and are no arguments of it.
+    pub unknown: Vec<String>,
+}
+
+/// Finds a function, and what of it is wanted.
+///
+/// # Errors
+///
+/// Why it is not watched.
+pub fn find(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWatch> {
+    let code = python.find(&wanted.name)?;
+    let what = [
+        (flag::ASYNC_GENERATOR, "an asynchronous generator"),
+        (flag::COROUTINE, "a coroutine function (async def)"),
+        (flag::GENERATOR, "a generator function"),
+    ];
+    if let Some((_, what)) = what.iter().find(|(flag, _)| code.flags & flag != 0) {
+        let name = wanted.name.to_string();
+        return Err(CannotWatch::NotPlain { name, what });
+    }
+    let counted = python.fit.layout.version >= Version::V3_12;
+    let count = python.reader().int(code.address)?;
+    if counted && !(0..IMMORTAL).contains(&count) {
+        return Err(CannotWatch::Immortal(wanted.name.to_string()));
+    }
+    let mut arguments = Vec::new();
+    let mut unknown = Vec::new();
+    for name in &wanted.arguments {
+        match code.arguments.iter().find(|a| a.name == *name) {
+            Some(found) => {
+                let slot = ArgumentSlot {
+                    slot: found.slot,
+                    cell: found.cell.unwrap_or(NONE),
+                };
+                arguments.push((name.clone(), slot));
+            }
+            None => unknown.push(name.clone()),
+        }
+    }
+    arguments.truncate(MAX_ARGUMENTS);
+    Ok(Watchable {
+        code,
+        arguments,
+        unknown,
+    })
+}
+
+/// What the kernel is told of a process.
+///
+/// # Errors
+///
+/// When something of it cannot be told.
+pub fn process(python: &Python, pid: u32) -> Result<WatchedProcess, CannotWatch> {
+    let layout = &python.fit.layout;
+    let thread_state = python.fit.thread_state.ok_or(CannotWatch::NoThreadState)?;
+    let kernel = layout.kernel(thread_state).checked();
+    let version = layout.version;
+    // `curexc_type` (to 3.11) and `current_exception` of `PyThreadState` (`Include/cpython/
+    // pystate.h`): before `exc_info`, `dict` and `gilstate_counter`, and `thread_id` after them.
+    let (tstate_exception, exception) = match version {
+        Version::V3_8 | Version::V3_9 | Version::V3_10 => (88, exception::CLASS),
+        Version::V3_11 => (96, exception::CLASS),
+        Version::V3_12 => (96, exception::OBJECT),
+        Version::V3_13 | Version::V3_14 => (112, exception::OBJECT),
+    };
+    Ok(WatchedProcess {
+        root: pid,
+        tstate_exception,
+        exception,
+        frame_stacktop: if version == Version::V3_11 {
+            STACKTOP_3_11
+        } else {
+            NONE
+        },
+        text_compact: u32::try_from(layout.text.compact).unwrap_or(NONE),
+        int_tagged: u32::from(layout.int == IntLayout::Tagged),
+        objects: objects(python)?,
+        python: kernel.map_err(CannotWatch::Layout)?,
+    })
+}
+
+fn objects(python: &Python) -> Result<KnownObjects, CannotWatch> {
+    let reader = python.reader();
+    let builtins = reader
+        .module(python.fit.main.address, "builtins")?
+        .ok_or(CannotWatch::NoBuiltin("builtins"))?;
+    let dict = reader.module_dict(builtins)?;
+    let of = |name: &'static str| {
+        reader
+            .dict_get(dict, name)?
+            .ok_or(CannotWatch::NoBuiltin(name))
+    };
+    Ok(KnownObjects {
+        text: of("str")?,
+        int: of("int")?,
+        float: of("float")?,
+        boolean: of("bool")?,
+        truth: of("True")?,
+        none: of("None")?,
+    })
+}
+
+/// Where a probe tells that an exception passes a frame, for versions where a frame that one
+/// leaves lives on: the file as we reach it, and the offset in it.
+#[must_use]
+pub fn traceback_hook(python: &Python, pid: u32) -> Option<(PathBuf, u64)> {
+    if python.fit.layout.version >= Version::V3_12 {
+        return None;
+    }
+    let files = mapped_code(pid).ok()?;
+    let file = files.into_iter().find(|file| file.path == python.file)?;
+    let cache = ReadCache::new(File::open(&file.reach).ok()?);
+    let image = Image::parse(&cache).ok()?;
+    let (found, _) = image.functions(&[TRACEBACK]);
+    let offset = image.file_offset(found.get(TRACEBACK)?.address)?;
+    Some((file.reach, offset))
+}

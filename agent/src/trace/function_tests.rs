@@ -1,0 +1,196 @@
+//! Functions become spans whatever was lost of them, and are the parents of what is within them.
+
+use super::*;
+use crate::model::function::FunctionEnd::{Late, Raised, Returned, ThreadEnded};
+use crate::model::process::ProcessFacts;
+use crate::trace::Spans;
+
+const MS: u64 = 1_000_000;
+
+fn call(function: u32, tid: u32, at: u64) -> FunctionCall {
+    FunctionCall {
+        pid: 7,
+        tid,
+        function,
+        began: BootTime(at * MS),
+    }
+}
+
+/// Two functions, of which the first tells two arguments.
+fn stage(content: bool) -> Spans {
+    let mut spans = Spans::new(1);
+    let mut facts = ProcessFacts {
+        pid: 7,
+        ..ProcessFacts::default()
+    };
+    facts.content.on_spans = content;
+    facts.content.max_message_chars = 8;
+    spans.process(&facts);
+    for (id, name) in [(1, "outer"), (2, "Class.inner")] {
+        spans.function(&FunctionFacts {
+            id,
+            module: "app.core".into(),
+            name: name.into(),
+            file: "/srv/app/core.py".into(),
+            line: 12,
+            arguments: vec!["text".into(), "count".into()],
+        });
+    }
+    spans
+}
+
+fn drained(spans: &mut Spans) -> Vec<Span> {
+    spans.drain().collect()
+}
+
+fn defects(span: &Span) -> Option<Value> {
+    span.attribute(attr::DEFECTS).cloned()
+}
+
+#[test]
+fn a_function_within_another_is_its_child() {
+    let mut spans = stage(true);
+    let (outer, inner) = (call(1, 70, 10), call(2, 70, 20));
+    spans.function_began(ExchangeId(1), outer, 0);
+    spans.function_began(ExchangeId(2), inner, 1);
+    spans.function_ended(inner, &Raised(b"ValueError"), BootTime(30 * MS));
+    // Another thread's is nobody's child.
+    spans.function_began(ExchangeId(3), call(2, 71, 32), 0);
+    spans.function_ended(call(2, 71, 32), &Returned, BootTime(33 * MS));
+    spans.function_ended(outer, &Returned, BootTime(40 * MS));
+    let all = drained(&mut spans);
+    let [inner, other, outer] = all.as_slice() else {
+        panic!("{all:?}");
+    };
+    assert_eq!(
+        (inner.name.as_str(), inner.kind),
+        ("Class.inner", SpanKind::Internal)
+    );
+    assert_eq!(inner.end.0 - inner.start.0, 10 * MS);
+    assert_eq!(inner.parent_span_id, Some(outer.span_id));
+    assert_eq!(inner.trace_id, outer.trace_id);
+    assert_eq!((&inner.error, &outer.error), (&Some(String::new()), &None));
+    let text = |span: &Span, name: &str| span.attribute(name).cloned();
+    assert_eq!(text(inner, attr::ERROR_TYPE), Some("ValueError".into()));
+    assert_eq!(text(inner, attr::PARENT_SOURCE), Some("function".into()));
+    let name = Some("app.core.Class.inner".into());
+    assert_eq!(text(inner, attr::CODE_FUNCTION_NAME), name);
+    assert_eq!(
+        text(inner, attr::CODE_FILE_PATH),
+        Some("/srv/app/core.py".into())
+    );
+    assert_eq!(text(inner, attr::CODE_LINE_NUMBER), Some(12_i64.into()));
+    assert_eq!((other.parent_span_id, outer.parent_span_id), (None, None));
+    assert_ne!(other.trace_id, outer.trace_id);
+}
+
+#[test]
+fn what_is_lost_is_said() {
+    let mut spans = stage(true);
+    let defect = |name: &str| Some(Value::StrList(vec![name.to_owned()]));
+    // The end of one within it, then of itself: shown by the depth of the next.
+    spans.function_began(ExchangeId(1), call(1, 70, 10), 0);
+    spans.function_began(ExchangeId(2), call(2, 70, 20), 1);
+    spans.function_ended(call(1, 70, 10), &Late, BootTime(30 * MS));
+    let all = drained(&mut spans);
+    assert_eq!(
+        (defects(&all[0]), defects(&all[1])),
+        (defect("end_lost"), defect("end_late"))
+    );
+    spans.function_began(ExchangeId(3), call(1, 70, 40), 0);
+    spans.function_began(ExchangeId(4), call(1, 70, 50), 0);
+    let all = drained(&mut spans);
+    assert_eq!((all.len(), defects(&all[0])), (1, defect("end_lost")));
+    assert_eq!(all[0].end.0 - all[0].start.0, 10 * MS);
+    // An end without a beginning is nothing.
+    spans.function_ended(call(2, 70, 55), &Returned, BootTime(56 * MS));
+    spans.function_ended(call(2, 99, 55), &Returned, BootTime(56 * MS));
+    assert!(drained(&mut spans).is_empty());
+    spans.function_ended(call(1, 70, 50), &ThreadEnded, BootTime(60 * MS));
+    assert_eq!(defects(&drained(&mut spans)[0]), defect("thread_ended"));
+    // The process ends, or the tracing of it.
+    for pid in [Some(7), None] {
+        spans.function_began(ExchangeId(5), call(1, 70, 70), 0);
+        spans.function_began(ExchangeId(6), call(2, 70, 71), 1);
+        match pid {
+            Some(pid) => spans.functions_exit(pid, BootTime(80 * MS)),
+            None => spans.functions_stop(BootTime(80 * MS)),
+        }
+        let all = drained(&mut spans);
+        assert_eq!(all.len(), 2);
+        assert!(all.iter().all(|span| defects(span) == defect("unfinished")));
+        assert_eq!(all[0].parent_span_id, Some(all[1].span_id));
+    }
+    assert_eq!(spans.counters().functions_refused, 0);
+}
+
+#[test]
+fn arguments_are_content() {
+    for content in [true, false] {
+        let mut spans = stage(content);
+        let one = call(1, 70, 10);
+        spans.function_began(ExchangeId(1), one, 0);
+        let text = Argument::Text {
+            bytes: b"s\xfc\xdf and long",
+            width: 1,
+            characters: 900,
+        };
+        spans.function_argument(one, 0, &text);
+        spans.function_argument(one, 1, &Argument::Int(-3));
+        // Of no argument, and of no call.
+        spans.function_argument(one, 2, &Argument::Int(4));
+        spans.function_argument(call(1, 70, 11), 1, &Argument::Int(5));
+        spans.function_ended(one, &Returned, BootTime(30 * MS));
+        let all = drained(&mut spans);
+        let told: Vec<_> = all[0]
+            .attributes
+            .iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix(attr::FUNCTION_ARGUMENT)?, value)))
+            .collect();
+        let text = Value::from("süß and ".to_owned());
+        let wanted = [("text", &text), ("count", &Value::Int(-3))];
+        assert_eq!(told, if content { &wanted[..] } else { &[] });
+    }
+}
+
+#[test]
+fn secrets_in_arguments_are_redacted_before_they_are_cut() {
+    let policy = ContentPolicy::default();
+    let key = "Authorization: Bearer abcdef0123456789.xyz";
+    let shown = fitting(key, 0, &policy, &Redactor::default());
+    assert!(
+        !shown.contains("0123456789") && shown.contains("[redacted:"),
+        "{shown}"
+    );
+    assert_eq!(fitting("plain", 3, &policy, &Redactor::none()), "plain…");
+}
+
+#[test]
+fn characters_of_every_width() {
+    assert_eq!(characters_of(b"gr\xfc\xdfe", 1), "grüße");
+    assert_eq!(characters_of(&[0x60, 0x4f, 0x7d, 0x59], 2), "你好");
+    assert_eq!(characters_of(&[0x00, 0xd8], 2), "\u{fffd}");
+    assert_eq!(characters_of(&[0x80, 0xf9, 0x01, 0, 7], 4), "🦀");
+    assert_eq!(characters_of(b"", 4), "");
+    let values = [
+        (Argument::None, "None"),
+        (Argument::Float(f64::NAN), "nan"),
+        (Argument::Float(f64::NEG_INFINITY), "-inf"),
+        (Argument::Other(b"Thing"), "<Thing>"),
+    ];
+    for (value, wanted) in values {
+        assert_eq!(told(&value), Told::Value(Value::from(wanted.to_owned())));
+    }
+}
+
+#[test]
+fn there_is_room_for_so_many() {
+    let mut functions = Functions::default();
+    for n in 0..=MAX_OPEN {
+        let tid = u32::try_from(n).unwrap();
+        functions.began(ExchangeId(n as u64), call(1, tid, 1));
+    }
+    assert_eq!((functions.refused, functions.count), (1, MAX_OPEN));
+    assert_eq!(functions.stop(None, BootTime(2)).len(), MAX_OPEN);
+    assert_eq!(functions.count, 0);
+}

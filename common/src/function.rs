@@ -1,0 +1,224 @@
+//! Calls of chosen Python functions: what the agent tells the programs of them, and what the
+//! programs tell the agent.
+
+use crate::event::EventHeader;
+use crate::python::PythonLayout;
+
+/// Most arguments of a function that are told.
+pub const MAX_ARGUMENTS: usize = 8;
+/// Most bytes of a text that are copied.
+pub const TEXT_BYTES: usize = 1024;
+/// Most bytes of a type's name that are copied, with its end.
+pub const TYPE_NAME_BYTES: usize = 64;
+/// Most watched calls of one thread that are followed within each other; a power of two.
+pub const MAX_NESTED: usize = 16;
+/// Most watchpoints that the programs know, of all processes.
+pub const MAX_WATCHES: u32 = 4096;
+/// Most threads with watched calls under way.
+pub const MAX_CALLING_THREADS: u32 = 4096;
+
+/// Key of the table of watchpoints.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WatchKey {
+    /// The address that is watched.
+    pub address: u64,
+    /// See [`WatchedProcess::root`].
+    pub root: u32,
+    /// Always zero: keeps the key free of padding.
+    pub zero: u32,
+}
+
+/// Numbers of [`Watch::what`].
+pub mod what {
+    /// The first bytecode of a function is read: it begins.
+    pub const ENTRY: u32 = 1;
+    /// The reference count of its code object is written: a frame of it was made, or is gone.
+    pub const COUNT: u32 = 2;
+}
+
+/// Where in a frame an argument is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArgumentSlot {
+    /// The word of the frame's locals.
+    pub slot: u32,
+    /// To 3.10: the word that has a cell with it instead, when that one is null; else
+    /// [`crate::python::NONE`].
+    pub cell: u32,
+}
+
+/// What a watchpoint is for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The code object.
+    pub code: u64,
+    /// The agent's number of the function.
+    pub function: u32,
+    /// [`what`] number.
+    pub what: u32,
+    /// How many arguments are wanted.
+    pub arguments: u32,
+    /// Always zero.
+    pub zero: u32,
+    /// Where they are.
+    pub slots: [ArgumentSlot; MAX_ARGUMENTS],
+}
+
+/// Addresses of objects of a process by which values are told apart.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownObjects {
+    /// The type `str`.
+    pub text: u64,
+    /// The type `int`.
+    pub int: u64,
+    /// The type `float`.
+    pub float: u64,
+    /// The type `bool`.
+    pub boolean: u64,
+    /// `True`.
+    pub truth: u64,
+    /// `None`.
+    pub none: u64,
+}
+
+/// Numbers of [`WatchedProcess::exception`].
+pub mod exception {
+    /// To 3.11: `curexc_type`, the class.
+    pub const CLASS: u32 = 1;
+    /// From 3.12 on: `current_exception`, the exception.
+    pub const OBJECT: u32 = 2;
+}
+
+/// A process in which functions are watched: value of a table by thread group id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchedProcess {
+    /// The process whose watchpoints it has: itself, or the one from which it was forked, which
+    /// has its objects at the same addresses.
+    pub root: u32,
+    /// In `PyThreadState`: the exception that is being raised.
+    pub tstate_exception: u32,
+    /// [`exception`] number: what is there.
+    pub exception: u32,
+    /// In 3.11, in a frame: `stacktop`, an `int`, by which a frame that is being cleared is told
+    /// from one that runs; else [`crate::python::NONE`].
+    pub frame_stacktop: u32,
+    /// In a compact string that is not ASCII: its characters.
+    pub text_compact: u32,
+    /// Not zero from 3.12 on: an `int` has `lv_tag`, not `ob_size`.
+    pub int_tagged: u32,
+    /// Objects that values are compared with.
+    pub objects: KnownObjects,
+    /// Where things are.
+    pub python: PythonLayout,
+}
+
+/// A function begins.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionBegan {
+    /// Common part. Its thread and its time name the call from here on.
+    pub header: EventHeader,
+    /// The agent's number of the function.
+    pub function: u32,
+    /// How many watched calls of this thread are around it.
+    pub depth: u32,
+    /// See [`WatchedProcess::root`]: what a forked child is of which nothing else is known yet.
+    pub root: u32,
+    /// Always zero.
+    pub zero: u32,
+}
+
+/// Numbers of [`FunctionEnded::how`].
+pub mod how {
+    /// It returned.
+    pub const RETURNED: u32 = 0;
+    /// It raised an exception, whose class's name follows.
+    pub const RAISED: u32 = 1;
+    /// It was over already: when is not known.
+    pub const LATE: u32 = 2;
+    /// Its thread ended.
+    pub const THREAD_ENDED: u32 = 3;
+}
+
+/// A function that was told to begin is over.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionEnded {
+    /// Common part.
+    pub header: EventHeader,
+    /// When it began.
+    pub began: u64,
+    /// The agent's number of the function.
+    pub function: u32,
+    /// [`how`] number.
+    pub how: u32,
+    /// `tp_name` of the exception's class, ended by a zero byte; empty when there is none.
+    pub exception: [u8; TYPE_NAME_BYTES],
+}
+
+/// Numbers of [`FunctionArgument::tag`]: what an argument is.
+pub mod tag {
+    /// `None`.
+    pub const NONE: u32 = 0;
+    /// A `bool`: the word is 0 or 1.
+    pub const BOOL: u32 = 1;
+    /// An `int` of up to 60 bits: the word is its magnitude.
+    pub const INT: u32 = 2;
+    /// The same, negative.
+    pub const NEGATIVE: u32 = 3;
+    /// A `float`: the word is its bits.
+    pub const FLOAT: u32 = 4;
+    /// A `str`: the word is the width of a character in bytes; the bytes follow.
+    pub const TEXT: u32 = 5;
+    /// Anything else: its type's name follows, ended by a zero byte.
+    pub const OTHER: u32 = 6;
+}
+
+/// An argument of a function that was just told to begin; `bytes` bytes follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionArgument {
+    /// Common part.
+    pub header: EventHeader,
+    /// When the call began.
+    pub began: u64,
+    /// The agent's number of the function.
+    pub function: u32,
+    /// Which of the arguments that are wanted it is.
+    pub index: u32,
+    /// [`tag`] number.
+    pub tag: u32,
+    /// Bytes that follow and count.
+    pub bytes: u32,
+    /// Depends on the tag.
+    pub word: u64,
+    /// Characters that a text has in all.
+    pub characters: u64,
+}
+
+/// What aya needs to pass these through the `bpf` system call.
+#[cfg(feature = "user")]
+mod user {
+    use super::{Watch, WatchKey, WatchedProcess};
+
+    // SAFETY: integers only, `repr(C)`, no padding: sizes are checked below.
+    unsafe impl aya::Pod for WatchKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Watch {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for WatchedProcess {}
+}
+
+const _: () = {
+    assert!(size_of::<WatchKey>() == 16);
+    assert!(size_of::<Watch>() == 24 + 8 * MAX_ARGUMENTS);
+    assert!(size_of::<WatchedProcess>() == 6 * 4 + 6 * 8 + size_of::<PythonLayout>());
+    assert!(size_of::<FunctionBegan>() == 40);
+    assert!(size_of::<FunctionEnded>() == 40 + TYPE_NAME_BYTES);
+    assert!(size_of::<FunctionArgument>() == 64);
+    assert!(MAX_NESTED.is_power_of_two());
+};

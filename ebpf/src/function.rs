@@ -1,0 +1,517 @@
+//! Calls of chosen Python functions, from hardware watchpoints on their code objects.
+//!
+//! Two watchpoints see all of a function. The first bytecode is read when it begins, and then its
+//! arguments are in its frame. The reference count of the code object is written when a frame of it
+//! is made and when it is gone, in whatever way it goes: that tells when to look whether the calls
+//! that were told to begin are still under way. Whether one is, is never taken from the hit but
+//! from the thread's own frames, so that anything else that touches a code object does no harm.
+//!
+//! Up to 3.11 a frame that an exception leaves lives on in its traceback. There a probe on
+//! `PyTraceBack_Here`, which runs for every frame that an exception passes, is when to look.
+
+use core::ptr;
+
+use aya_ebpf::{
+    Global,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user,
+        bpf_probe_read_user_str_bytes,
+    },
+    macros::{map, perf_event, raw_tracepoint, uprobe},
+    maps::{Array, HashMap},
+    programs::{PerfEventContext, ProbeContext, RawTracePointContext},
+};
+use genspan_common::{
+    event::EventKind,
+    function::{
+        FunctionBegan, FunctionEnded, MAX_ARGUMENTS, MAX_NESTED, TYPE_NAME_BYTES, Watch, WatchKey,
+        WatchedProcess, exception, how, what,
+    },
+    loss::Loss,
+    python::{NONE, PythonLayout, frames},
+};
+
+use crate::{
+    argument, emit,
+    maps::{DATA, SETTINGS, lose},
+};
+
+/// Frames that are looked at to find a caller among them.
+const MAX_WALKED: u32 = 48;
+
+/// In every object: its type. In a type: `tp_name`.
+pub const TYPE: u64 = 8;
+const TYPE_NAME: u64 = 24;
+
+/// A call that was told to begin.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct OpenCall {
+    frame: u64,
+    /// The frame of its caller: what the thread runs again when it is over.
+    previous: u64,
+    /// Boot nanoseconds.
+    began: u64,
+    function: u32,
+    zero: u32,
+}
+
+/// Those of a thread, the outermost first.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OpenCalls {
+    depth: u32,
+    /// Not zero when a count was written, and that was no end, since the last one began: then a
+    /// frame at an address that is known already is a new one.
+    pushed: u32,
+    calls: [OpenCall; MAX_NESTED],
+}
+
+/// Processes in which functions are watched, by thread group id. The agent sets the sizes of
+/// these tables when it loads them, if it watches any.
+#[map]
+static WATCHED: HashMap<u32, WatchedProcess> = HashMap::with_max_entries(1, 0);
+
+/// What the watchpoints are for.
+#[map]
+static WATCHES: HashMap<WatchKey, Watch> = HashMap::with_max_entries(1, 0);
+
+/// Calls under way, by thread.
+#[map]
+static OPEN_CALLS: HashMap<u32, OpenCalls> = HashMap::with_max_entries(1, 0);
+
+/// What an entry of that begins as: too large for the programs' stack.
+#[map]
+static NO_CALLS: Array<OpenCalls> = Array::with_max_entries(1, 0);
+
+/// Offset of `thread.fsbase` in `task_struct`. Patched by the agent before loading.
+#[unsafe(no_mangle)]
+static TASK_FSBASE: Global<u32> = Global::new(0);
+
+/// A value in the traced process.
+#[inline(always)]
+pub fn user<T>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}
+
+/// What is known of a process, if functions are watched in it.
+#[inline(always)]
+fn watched(tgid: u32) -> Option<&'static WatchedProcess> {
+    // SAFETY: from a lookup just now; an entry is written once, before its watchpoints are set.
+    WATCHED.get_ptr(tgid).map(|process| unsafe { &*process })
+}
+
+/// The `PyThreadState` of the current thread; none in a thread that runs no Python.
+#[inline(always)]
+fn thread_state(python: &PythonLayout) -> Option<u64> {
+    // SAFETY: no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    let base = task.wrapping_add(u64::from(TASK_FSBASE.load()));
+    // SAFETY: the helper checks the address.
+    let base: u64 = unsafe { bpf_probe_read_kernel(base as *const u64) }.ok()?;
+    let slot = base.wrapping_add(i64::from(python.thread_state) as u64);
+    user::<u64>(slot).filter(|state| *state != 0)
+}
+
+/// The frame that a thread runs; zero when it runs none.
+#[inline(always)]
+fn current_frame(python: &PythonLayout, state: u64) -> Option<u64> {
+    let frame: u64 = user(state.wrapping_add(u64::from(python.tstate_frame)))?;
+    if python.frames == frames::CFRAME {
+        return user(frame.wrapping_add(u64::from(python.cframe_frame)));
+    }
+    Some(frame)
+}
+
+/// Whether this is a frame of the function before its first instruction.
+#[inline(always)]
+fn is_entered(python: &PythonLayout, watch: &Watch, frame: u64, entry: u64) -> bool {
+    if frame == 0 || frame & 7 != 0 {
+        return false;
+    }
+    let code = user::<u64>(frame.wrapping_add(u64::from(python.frame_code)));
+    if !matches!(code, Some(code) if code & !u64::from(python.tag) == watch.code) {
+        return false;
+    }
+    let at = frame.wrapping_add(u64::from(python.frame_instruction));
+    if python.frames == frames::OBJECT {
+        // It may be stored before the instruction is fetched, or after.
+        return matches!(user::<i32>(at), Some(-1 | 0));
+    }
+    let before = entry.wrapping_sub(u64::from(python.entry_before));
+    matches!(user::<u64>(at), Some(instruction) if instruction == before)
+}
+
+/// A watchpoint was hit.
+#[perf_event]
+pub fn function_watched(ctx: PerfEventContext) -> u32 {
+    let id = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((id >> 32) as u32, id as u32);
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    // SAFETY: the context is the kernel's.
+    let address = unsafe { (*ctx.ctx).addr };
+    let key = WatchKey {
+        address,
+        root: process.root,
+        zero: 0,
+    };
+    let Some(watch) = WATCHES.get_ptr(key) else {
+        return 0;
+    };
+    // SAFETY: as in `watched`.
+    let watch = unsafe { &*watch };
+    let Some(state) = thread_state(&process.python) else {
+        return 0;
+    };
+    let Some(current) = current_frame(&process.python, state) else {
+        return 0;
+    };
+    if watch.what == what::COUNT {
+        look(process, tid, state, current, true);
+        return 0;
+    }
+    if is_entered(&process.python, watch, current, address) {
+        begin(process, watch, tid, current);
+        return 0;
+    }
+    if process.python.frames == frames::OBJECT {
+        return 0;
+    }
+    // Some builds fetch the first instruction before they tell the thread of the new frame: then
+    // it is in a register.
+    // SAFETY: the context is the kernel's.
+    let regs = unsafe { &(*ctx.ctx).regs };
+    let registers = [
+        regs.r12, regs.rbx, regs.rbp, regs.r13, regs.r14, regs.r15, regs.rax, regs.rcx, regs.rdx,
+        regs.rsi, regs.rdi, regs.r8, regs.r9, regs.r10, regs.r11,
+    ];
+    for frame in registers {
+        if is_entered(&process.python, watch, frame, address) {
+            begin(process, watch, tid, frame);
+            return 0;
+        }
+    }
+    0
+}
+
+/// `PyTraceBack_Here(frame)`: an exception passes a frame (`Python/traceback.c`).
+#[uprobe]
+pub fn function_raised(_: ProbeContext) -> u32 {
+    let id = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((id >> 32) as u32, id as u32);
+    let open = OPEN_CALLS.get_ptr(tid);
+    // SAFETY: from a lookup just now.
+    if !open.is_some_and(|open| unsafe { (*open).depth } != 0) {
+        return 0;
+    }
+    if let Some(process) = watched(tgid)
+        && let Some(state) = thread_state(&process.python)
+        && let Some(current) = current_frame(&process.python, state)
+    {
+        look(process, tid, state, current, false);
+    }
+    0
+}
+
+/// Tells the end of those calls that are over, as the thread's frame says.
+#[inline(always)]
+fn look(process: &WatchedProcess, tid: u32, state: u64, current: u64, counted: bool) {
+    let Some(open) = OPEN_CALLS.get_ptr_mut(tid) else {
+        return;
+    };
+    // SAFETY: from a lookup just now; only this thread uses this key, and it is here now.
+    let open = unsafe { &mut *open };
+    let mut ended = false;
+    for _ in 0..MAX_NESTED {
+        let depth = open.depth;
+        if depth == 0 {
+            break;
+        }
+        let call = innermost(open, depth);
+        let over = current == call.previous
+            || (current == call.frame && is_cleared(process.frame_stacktop, current));
+        if !over {
+            break;
+        }
+        end(process, state, call);
+        open.depth = depth - 1;
+        ended = true;
+    }
+    if counted {
+        open.pushed = u32::from(!ended);
+    }
+}
+
+/// In 3.11 a frame is the current one until it was cleared. While it runs, it has no `stacktop`.
+#[inline(always)]
+fn is_cleared(stacktop: u32, frame: u64) -> bool {
+    stacktop != NONE
+        && matches!(user::<i32>(frame.wrapping_add(u64::from(stacktop))), Some(top) if top >= 0)
+}
+
+/// The innermost of so many calls, which are not none.
+///
+/// Verifier: a reference, and no `Option` of a call: LLVM copies what is not there.
+#[inline(always)]
+fn innermost(open: &OpenCalls, depth: u32) -> &OpenCall {
+    // The mask bounds the index.
+    let index = depth.wrapping_sub(1) as usize & (MAX_NESTED - 1);
+    // SAFETY: masked to the length of the array, a power of two.
+    unsafe { &*open.calls.as_ptr().add(index) }
+}
+
+/// A call of a function begins in this frame.
+#[inline(always)]
+fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64) {
+    let python = &process.python;
+    let at = frame.wrapping_add(u64::from(python.frame_previous));
+    let Some(previous) = user::<u64>(at) else {
+        return;
+    };
+    let Some(open) = open_calls(tid) else {
+        lose(Loss::FunctionsUnfollowed, 1);
+        return;
+    };
+    // SAFETY: as in `look`.
+    let open = unsafe { &mut *open };
+    if is_open(open, frame) {
+        if open.pushed == 0 {
+            // The same bytecode once more: it is specialised, or was interrupted.
+            return;
+        }
+        // Its end was not seen.
+        for _ in 0..MAX_NESTED {
+            let depth = open.depth;
+            if depth == 0 {
+                break;
+            }
+            let call = innermost(open, depth);
+            let found = call.frame == frame;
+            over(call, how::LATE);
+            open.depth = depth - 1;
+            if found {
+                break;
+            }
+        }
+    } else {
+        let depth = open.depth;
+        if depth != 0 {
+            let call = innermost(open, depth);
+            if is_no_caller(python, previous, call.frame) {
+                over(call, how::LATE);
+                open.depth = depth - 1;
+            }
+        }
+    }
+    open.pushed = 0;
+    let depth = open.depth as usize;
+    if depth >= MAX_NESTED {
+        lose(Loss::FunctionsUnfollowed, 1);
+        return;
+    }
+    let header = emit::header(EventKind::FunctionBegan);
+    let began = FunctionBegan {
+        header,
+        function: watch.function,
+        depth: depth as u32,
+        root: process.root,
+        zero: 0,
+    };
+    let Some(mut record) = DATA.reserve::<FunctionBegan>(0) else {
+        lose(Loss::FunctionRingFull, 1);
+        return;
+    };
+    record.write(began);
+    record.submit(emit::wake_flags());
+    let call = OpenCall {
+        frame,
+        previous,
+        began: header.time,
+        function: watch.function,
+        zero: 0,
+    };
+    // SAFETY: masked to the length of the array, a power of two.
+    unsafe { *open.calls.as_mut_ptr().add(depth & (MAX_NESTED - 1)) = call };
+    open.depth = depth as u32 + 1;
+    for index in 0..MAX_ARGUMENTS {
+        if index as u32 >= watch.arguments {
+            break;
+        }
+        argument::tell(process, watch, frame, header.time, index);
+    }
+}
+
+/// The calls of this thread that are under way.
+#[inline(always)]
+fn open_calls(tid: u32) -> Option<*mut OpenCalls> {
+    if let Some(open) = OPEN_CALLS.get_ptr_mut(tid) {
+        return Some(open);
+    }
+    // SAFETY: from a lookup just now; nobody writes to it.
+    let none = unsafe { &*NO_CALLS.get_ptr(0)? };
+    OPEN_CALLS.insert(tid, none, 0).ok()?;
+    OPEN_CALLS.get_ptr_mut(tid)
+}
+
+#[inline(always)]
+fn is_open(open: &OpenCalls, frame: u64) -> bool {
+    let mut found = false;
+    for index in 0..MAX_NESTED {
+        found |= (index as u32) < open.depth && open.calls[index].frame == frame;
+    }
+    found
+}
+
+/// Whether a frame is not among those from `from` on for sure: all of them were looked at.
+#[inline(always)]
+fn is_no_caller(python: &PythonLayout, from: u64, frame: u64) -> bool {
+    let mut at = from;
+    for _ in 0..MAX_WALKED {
+        if at == frame {
+            return false;
+        }
+        if at == 0 {
+            return true;
+        }
+        match user::<u64>(at.wrapping_add(u64::from(python.frame_previous))) {
+            Some(next) => at = next,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// Tells that a call is over, by an exception if the thread has one.
+#[inline(always)]
+fn end(process: &WatchedProcess, state: u64, call: &OpenCall) {
+    let Some(mut record) = DATA.reserve::<FunctionEnded>(0) else {
+        lose(Loss::FunctionRingFull, 1);
+        return;
+    };
+    let at = record.as_mut_ptr();
+    let class = raised(process, state);
+    let how = match class {
+        Some(_) => how::RAISED,
+        None => how::RETURNED,
+    };
+    // SAFETY: the record is of this type's size and alignment; every byte of it is written.
+    unsafe {
+        ptr::addr_of_mut!((*at).header).write(emit::header(EventKind::FunctionEnded));
+        ptr::addr_of_mut!((*at).began).write(call.began);
+        ptr::addr_of_mut!((*at).function).write(call.function);
+        ptr::addr_of_mut!((*at).how).write(how);
+        ptr::addr_of_mut!((*at).exception).write([0; TYPE_NAME_BYTES]);
+        if let Some(class) = class {
+            name_of(class, &mut (*at).exception);
+        }
+    }
+    record.submit(emit::wake_flags());
+}
+
+/// The class of the exception that the thread is raising.
+#[inline(always)]
+fn raised(process: &WatchedProcess, state: u64) -> Option<u64> {
+    let at = state.wrapping_add(u64::from(process.tstate_exception));
+    let object = user::<u64>(at).filter(|object| *object != 0)?;
+    if process.exception == exception::CLASS {
+        return Some(object);
+    }
+    user(object.wrapping_add(TYPE))
+}
+
+/// `tp_name` of a type; empty when it cannot be read.
+#[inline(always)]
+pub fn name_of(class: u64, into: &mut [u8; TYPE_NAME_BYTES]) -> u32 {
+    let Some(name) = user::<u64>(class.wrapping_add(TYPE_NAME)) else {
+        return 0;
+    };
+    // SAFETY: the helper checks the address and keeps to the buffer.
+    unsafe { bpf_probe_read_user_str_bytes(name as *const u8, into) }
+        .map_or(0, |name| name.len() as u32)
+}
+
+/// `sched_process_fork(parent, child)`: a child has its parent's watchpoints, and its objects.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn function_fork(ctx: RawTracePointContext) -> i32 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    let task: *const u8 = ctx.arg(1);
+    // SAFETY: the helper checks the address; the offset is that of a `u32` in `task_struct`.
+    let child = unsafe {
+        bpf_probe_read_kernel(
+            task.add(SETTINGS.load().task_tgid_offset as usize)
+                .cast::<u32>(),
+        )
+    };
+    match child {
+        Ok(child) if child != tgid => {
+            if WATCHED.insert(child, process, 0).is_err() {
+                lose(Loss::ProcessTableFull, 1);
+            }
+        }
+        _ => {}
+    }
+    0
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: nothing is where it was.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn function_exec(_: RawTracePointContext) -> i32 {
+    let id = bpf_get_current_pid_tgid();
+    if WATCHED.get_ptr((id >> 32) as u32).is_some() {
+        let _ = WATCHED.remove((id >> 32) as u32);
+        abandon(id as u32);
+    }
+    0
+}
+
+/// `sched_process_exit(task)`: runs in every thread that ends.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn function_exit(_: RawTracePointContext) -> i32 {
+    let id = bpf_get_current_pid_tgid();
+    if WATCHED.get_ptr((id >> 32) as u32).is_some() {
+        abandon(id as u32);
+    }
+    0
+}
+
+/// Tells the end of all calls of a thread that ends, the innermost first.
+#[inline(always)]
+fn abandon(tid: u32) {
+    let Some(open) = OPEN_CALLS.get_ptr_mut(tid) else {
+        return;
+    };
+    // SAFETY: as in `look`.
+    let open = unsafe { &mut *open };
+    for _ in 0..MAX_NESTED {
+        let depth = open.depth;
+        if depth == 0 {
+            break;
+        }
+        over(innermost(open, depth), how::THREAD_ENDED);
+        open.depth = depth - 1;
+    }
+    let _ = OPEN_CALLS.remove(tid);
+}
+
+/// A record of an end of which the thread says nothing.
+#[inline(always)]
+fn over(call: &OpenCall, how: u32) {
+    let Some(mut record) = DATA.reserve::<FunctionEnded>(0) else {
+        lose(Loss::FunctionRingFull, 1);
+        return;
+    };
+    record.write(FunctionEnded {
+        header: emit::header(EventKind::FunctionEnded),
+        began: call.began,
+        function: call.function,
+        how,
+        exception: [0; TYPE_NAME_BYTES],
+    });
+    record.submit(emit::wake_flags());
+}

@@ -1,0 +1,422 @@
+//! Chosen Python functions, seen from outside: every call of them, with its beginning, its end and
+//! its parent, is what the program itself has a record of.
+
+use anyhow::{Context as _, Result};
+use genspan::vocabulary::attr;
+use genspan_tests::kernel::Objects;
+use genspan_tests::{Agent, Client, Finished, Process, Scene, Span, Temp, agent, memory, need};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// What is watched, the number of a call with it.
+const HANDLE: &str = "__main__:Service.handle(number, text, share, flag, nothing, then, absent)";
+const INNER: &str = "__main__:inner(number)";
+
+/// How far wall time may be off boot time between two measurements of it, in nanoseconds.
+const CLOCK: u64 = 2_000_000;
+
+/// What an argument is told as.
+fn argument(span: &Span, name: &str) -> Value {
+    let name = format!("{}{name}", attr::FUNCTION_ARGUMENT);
+    span.attribute(&name).clone()
+}
+
+fn of_python(python: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.arg(genspan_tests::programs().join("live/functions.py"));
+    command
+}
+
+fn program(command: &mut Command, temp: &Temp) -> Result<Process> {
+    let mut process = Process::start(command, &temp.file("program.err"))?;
+    anyhow::ensure!(process.line()? == "ready", "{}", process.complaints());
+    Ok(process)
+}
+
+/// The agent, when it watches both.
+fn watch(temp: &Temp, pid: u32, options: &[&str]) -> Result<Agent> {
+    let mut all = vec!["--function", HANDLE, "--function", INNER];
+    all.extend_from_slice(options);
+    let list = pid.to_string();
+    let mut agent = Agent::start(temp, &all, &["--pid", &list])?;
+    for name in ["__main__:Service.handle", "__main__:inner"] {
+        agent.wait_for_log(&format!("watching {name} (pid {pid})"))?;
+    }
+    Ok(agent)
+}
+
+/// Has the program do something; gives its record.
+fn ask(process: &mut Process, word: &str) -> Result<Vec<Value>> {
+    process.tell(word)?;
+    let line = process.line()?;
+    let all: Vec<Value> = serde_json::from_str(&line).with_context(|| line.clone())?;
+    Ok(all)
+}
+
+/// Holds spans against a program's own record.
+fn compare(truth: &[Value], spans: &[Span], what: &str) {
+    let mut by_number: BTreeMap<u64, Vec<&Span>> = BTreeMap::new();
+    for span in spans {
+        let number = argument(span, "number").as_u64();
+        assert!(number.is_some(), "{what}: {}", span.0);
+        by_number.entry(number.unwrap_or(0)).or_default().push(span);
+    }
+    let mut wrong = Vec::new();
+    for told in truth {
+        let number = told["number"].as_u64().unwrap_or(0);
+        let found = by_number.remove(&number).unwrap_or_default();
+        let [span] = found.as_slice() else {
+            wrong.push(format!("{} spans of {told}", found.len()));
+            continue;
+        };
+        let name = match told["name"].as_str() {
+            Some("handle") => "Service.handle",
+            Some(name) => name,
+            None => "",
+        };
+        let parent = told["around"].as_u64().and_then(|around| {
+            let around = Some(&Value::from(around));
+            spans
+                .iter()
+                .find(|s| Some(&argument(s, "number")) == around)
+                .map(|s| s.0["span_id"].clone())
+        });
+        let error = told["error"].as_str().unwrap_or_default();
+        let failed = span.0["status"]["code"] == "ERROR";
+        let (start, end) = (span.start(), span.start() + span.duration());
+        let in_time = match (told["start"].as_u64(), told["end"].as_u64()) {
+            (Some(from), Some(to)) => start + CLOCK >= from && end <= to + CLOCK,
+            _ => true,
+        };
+        let right = span.name() == name
+            && span.kind() == "INTERNAL"
+            && span.0["parent_span_id"] == parent.clone().unwrap_or(Value::Null)
+            && (span.error(), failed) == (error, !error.is_empty())
+            && (span.defects().is_empty()
+                || (told["kept"] == true && span.defects() == ["end_late"]))
+            && in_time;
+        if !right {
+            wrong.push(format!("{told} was told as {}, parent {parent:?}", span.0));
+        }
+    }
+    for (number, spans) in by_number {
+        wrong.push(format!("{} spans of no call {number}", spans.len()));
+    }
+    let some: Vec<_> = wrong.iter().take(5).cloned().collect();
+    assert!(
+        wrong.is_empty(),
+        "{what}: {} wrong: {}",
+        wrong.len(),
+        some.join("\n")
+    );
+}
+
+/// What the arguments of the calls in `plain` are told as.
+fn check_arguments(spans: &[Span]) {
+    let handled: Vec<_> = spans
+        .iter()
+        .filter(|s| s.name() == "Service.handle")
+        .collect();
+    let all = |name: &str| -> Vec<Value> { handled.iter().map(|s| argument(s, name)).collect() };
+    let cut = format!("{}…", "a".repeat(1024));
+    assert_eq!(
+        Value::from(all("text")),
+        serde_json::json!(["grüße, 你好 🦀", cut, 5, "None"])
+    );
+    assert_eq!(
+        Value::from(all("share")),
+        serde_json::json!([0.25, 1.5, -7, "<int>"])
+    );
+    assert_eq!(
+        Value::from(all("flag")),
+        serde_json::json!([true, false, true, "<Odd>"])
+    );
+    assert_eq!(
+        Value::from(all("nothing")),
+        serde_json::json!(["None", "None", 1_099_511_627_776_u64, ""])
+    );
+    assert_eq!(all("then")[1], "<tuple>");
+    for span in handled {
+        assert_eq!(
+            span.text(attr::CODE_FUNCTION_NAME),
+            "__main__.Service.handle"
+        );
+        let file = span.text(attr::CODE_FILE_PATH);
+        assert!(
+            file.ends_with("functions.py") || file == "<string>",
+            "{file}"
+        );
+        assert!(span.number(attr::CODE_LINE_NUMBER) > Some(20));
+    }
+}
+
+/// All steps with one Python; the recording gives the same spans.
+fn every_call(command: &mut Command) -> Result<()> {
+    let temp = Temp::new()?;
+    let mut program = program(command, &temp)?;
+    let recording = temp.file("recording");
+    let path = recording.to_string_lossy().into_owned();
+    let agent = watch(&temp, program.pid(), &["--record", &path])?;
+    let mut truth: Vec<Vec<Value>> = Vec::new();
+    let steps = [
+        "plain",
+        "errors",
+        "nested",
+        "called_from_c",
+        "looked_at",
+        "threads",
+        "forks",
+    ];
+    for step in steps {
+        truth.push(ask(&mut program, step)?);
+    }
+    let Finished {
+        spans, log, lines, ..
+    } = agent.stop()?;
+    assert!(!log.contains("lost:"), "{log}");
+    assert!(
+        log.contains("`__main__:Service.handle` has no argument `absent`"),
+        "{log}"
+    );
+    let mut left = spans;
+    for (step, truth) in steps.into_iter().zip(&truth) {
+        let numbers: Vec<_> = truth.iter().map(|t| t["number"].clone()).collect();
+        let (own, rest) = left
+            .into_iter()
+            .partition(|s| numbers.contains(&argument(s, "number")));
+        left = rest;
+        let what = format!("{step} of {command:?}");
+        compare(truth, &own, &what);
+        if step == "plain" {
+            check_arguments(&own);
+        }
+    }
+    assert!(left.is_empty(), "spans of no call: {:?}", left.first());
+    let replayed = agent::run(
+        &temp,
+        &["replay", &path, "--format", "json", "--output", &{
+            temp.file("replayed").to_string_lossy().into_owned()
+        }],
+    )?;
+    assert_eq!(replayed.code, 0, "{}", replayed.log);
+    assert_eq!(std::fs::read_to_string(temp.file("replayed"))?, lines);
+    Ok(())
+}
+
+fn with_python(python: Option<PathBuf>) -> Result<()> {
+    match (need::root()?, python) {
+        (Some(()), Some(python)) => every_call(&mut of_python(&python)),
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn python_38() -> Result<()> {
+    with_python(need::python(8)?)
+}
+
+#[test]
+fn python_39() -> Result<()> {
+    with_python(need::python(9)?)
+}
+
+#[test]
+fn python_310() -> Result<()> {
+    with_python(need::python(10)?)
+}
+
+#[test]
+fn python_311() -> Result<()> {
+    with_python(need::python(11)?)
+}
+
+#[test]
+fn python_312() -> Result<()> {
+    with_python(need::python(12)?)
+}
+
+#[test]
+fn python_313() -> Result<()> {
+    with_python(need::python(13)?)
+}
+
+/// Debian's, in a root directory of its own.
+#[test]
+fn python_314() -> Result<()> {
+    let (Some(()), Some(root)) = (need::root()?, need::debian_python(14)?) else {
+        return Ok(());
+    };
+    let source = std::fs::read_to_string(genspan_tests::programs().join("live/functions.py"))?;
+    let mut command = Command::new("chroot");
+    every_call(
+        command
+            .arg(root)
+            .args(["/usr/bin/python3.14", "-c", &source]),
+    )
+}
+
+/// Debian's: static, stripped, with link-time optimisation.
+#[test]
+fn of_the_system() -> Result<()> {
+    with_python(need::system_python()?)
+}
+
+/// A function whose module comes later, in a program that the agent starts; and functions that
+/// are not watched, with the reason.
+#[test]
+fn late_and_never() -> Result<()> {
+    let (Some(()), Some(python)) = (need::root()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let temp = Temp::new()?;
+    let command = of_python(&python);
+    let options = [
+        "--function",
+        "functions_late:added(number)",
+        "--function",
+        "__main__:nowhere",
+        "--function",
+        "concurrent.futures._base:as_completed",
+        "--function",
+        "__main__:call(function, api_key)",
+        "--function",
+        "__main__:fail",
+    ];
+    let mut agent = Agent::run(&temp, &options, &command)?;
+    anyhow::ensure!(agent.process.line()? == "ready", "{}", agent.log());
+    agent.wait_for_log("watching __main__:fail (pid")?;
+    agent.process.tell("late")?;
+    agent.wait_for_log("watching functions_late:added (pid")?;
+    agent.process.tell("")?;
+    let truth: Vec<Value> = serde_json::from_str(&agent.process.line()?)?;
+    for said in [
+        "waiting for functions_late:added: the module `functions_late` is not loaded",
+        "waiting for __main__:nowhere: `__main__` has no `nowhere`",
+        "`concurrent.futures._base:as_completed` is a generator function: only plain functions",
+        "the argument `api_key` of `__main__:call` is not told",
+        "`__main__:fail` is watched no more: `functions_late:added` comes before it",
+    ] {
+        agent.wait_for_log(said)?;
+    }
+    agent.process.close();
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    let (added, others): (Vec<_>, Vec<_>) = finished
+        .spans
+        .into_iter()
+        .partition(|span| span.name() == "added");
+    assert_eq!(added.len(), truth.len());
+    assert_eq!(truth.len(), 10);
+    let outer: Vec<_> = others.iter().filter(|span| span.name() == "call").collect();
+    for span in &added {
+        // Called by the other one that is watched.
+        let parent = outer
+            .iter()
+            .find(|o| o.0["span_id"] == span.0["parent_span_id"]);
+        let parent = parent.context("no parent")?;
+        assert_eq!(argument(parent, "function"), "<function>");
+        assert_eq!(span.text(attr::PARENT_SOURCE), "function");
+    }
+    Ok(())
+}
+
+/// From the request that is served, over the function that handles it, to the model call.
+#[test]
+fn from_request_to_model_call() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let mut command = scene.live(&python, "function_tree.py");
+    let mut server = Client::start(&mut command, &scene.next_log())?;
+    let list = server.pid().to_string();
+    let options = ["--function", "__main__:answer(question)"];
+    let mut agent = Agent::start(&scene.temp, &options, &["--pid", &list])?;
+    agent.wait_for_log("watching __main__:answer (pid")?;
+    for question in ["one", "two", "three"] {
+        server.0.tell(question)?;
+        server.0.line()?;
+    }
+    let finished = agent.stop()?;
+    let of_kind = |kind: &str, name: &str| -> Vec<&Span> {
+        let all = finished.spans.iter();
+        all.filter(|s| s.kind() == kind && s.name().starts_with(name))
+            .collect()
+    };
+    let functions = of_kind("INTERNAL", "answer");
+    let calls = of_kind("CLIENT", "chat");
+    let requests = of_kind("SERVER", "POST");
+    assert_eq!(
+        (functions.len(), calls.len(), requests.len()),
+        (3, 3, 3),
+        "{}",
+        finished.lines
+    );
+    for (function, question) in functions.iter().zip(["one", "two", "three"]) {
+        assert_eq!(argument(function, "question"), question);
+        let of_parent = |s: &&&Span| s.0["span_id"] == function.0["parent_span_id"];
+        assert_eq!(
+            requests.iter().filter(of_parent).count(),
+            1,
+            "{}",
+            finished.lines
+        );
+        let of_child = |s: &&&Span| s.0["parent_span_id"] == function.0["span_id"];
+        let below: Vec<_> = calls.iter().filter(of_child).collect();
+        let [call] = below.as_slice() else {
+            panic!("{} calls below {}", below.len(), function.0);
+        };
+        assert_eq!(call.0["trace_id"], function.0["trace_id"]);
+        assert_eq!(call.text(attr::PARENT_SOURCE), "function");
+        assert_eq!(call.texts(attr::INPUT_MESSAGES), [question]);
+    }
+    Ok(())
+}
+
+/// The agent is killed in a storm of calls: the program does not notice, and nothing is left.
+#[test]
+fn killed_in_a_storm() -> Result<()> {
+    let pythons = [
+        (need::python(11)?, 3),
+        (need::python(13)?, 1),
+        (need::python(9)?, 1),
+    ];
+    for (python, rounds) in pythons {
+        let (Some(()), Some(python)) = (need::root()?, python) else {
+            return Ok(());
+        };
+        let place = Temp::new()?;
+        let mut storm = program(&mut of_python(&python), &place)?;
+        storm.tell("storm")?;
+        let mut count = 0;
+        for round in 0..rounds {
+            let temp = Temp::new()?;
+            let mut agent = watch(&temp, storm.pid(), &[])?;
+            agent.wait_for_spans(200)?;
+            std::thread::sleep(Duration::from_millis(round * 37 % 100));
+            let held = Objects::of(agent.process.pid())?;
+            assert!(held.programs.len() > 5, "{held:?}");
+            agent.process.signal(Signal::SIGKILL)?;
+            assert_eq!(agent.process.wait()?, 128 + 9);
+            genspan_tests::wait_for("the kernel to free the agent's objects", || {
+                held.still_there().ok().filter(Objects::is_empty)
+            })?;
+            let changed = memory::changed_code(storm.pid())?;
+            assert!(changed.is_empty(), "breakpoints left: {changed:x?}");
+            storm.tell("")?;
+            let counts: Value = serde_json::from_str(&storm.line()?)?;
+            assert_eq!(counts["wrong"], 0, "{counts}");
+            let calls = counts["calls"].as_u64().unwrap_or(0);
+            assert!(calls > count, "{counts}");
+            count = calls;
+        }
+        // All watchpoints are free again.
+        let temp = Temp::new()?;
+        let finished = watch(&temp, storm.pid(), &[])?.stop()?;
+        assert!(!finished.log.contains("no watchpoint"), "{}", finished.log);
+    }
+    Ok(())
+}
