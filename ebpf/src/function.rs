@@ -15,7 +15,7 @@ use aya_ebpf::{
     Global,
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user,
-        bpf_probe_read_user_str_bytes,
+        bpf_probe_read_user_str_bytes, generated::bpf_probe_read_user as read_user,
     },
     macros::{map, perf_event, raw_tracepoint, uprobe},
     maps::{Array, HashMap},
@@ -93,6 +93,19 @@ static TASK_FSBASE: Global<u32> = Global::new(0);
 pub fn user<T>(address: u64) -> Option<T> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}
+
+/// A word in the traced process; zero when it cannot be read.
+///
+/// Verifier: within a loop this, and no `Option`: LLVM saves what that does not hold, and registers
+/// that were never written must not be saved.
+#[inline(always)]
+fn word(address: u64) -> u64 {
+    let mut word = 0;
+    // SAFETY: the helper checks the address, writes as many bytes as a word has, and clears it when
+    // it cannot read.
+    unsafe { read_user((&raw mut word).cast(), 8, address as *const _) };
+    word
 }
 
 /// What is known of a process, if functions are watched in it.
@@ -248,8 +261,15 @@ fn look(process: &WatchedProcess, tid: u32, state: u64, current: u64, counted: b
 /// In 3.11 a frame is the current one until it was cleared. While it runs, it has no `stacktop`.
 #[inline(always)]
 fn is_cleared(stacktop: u32, frame: u64) -> bool {
-    stacktop != NONE
-        && matches!(user::<i32>(frame.wrapping_add(u64::from(stacktop))), Some(top) if top >= 0)
+    if stacktop == NONE {
+        return false;
+    }
+    // What cannot be read is no sign of it: the highest bit is that of a negative number.
+    let at = frame.wrapping_add(u64::from(stacktop));
+    let mut top: u32 = 1 << 31;
+    // SAFETY: the helper checks the address, and writes as many bytes as `top` has.
+    let read = unsafe { read_user((&raw mut top).cast(), 4, at as *const _) };
+    read == 0 && top >> 31 == 0
 }
 
 /// The innermost of so many calls, which are not none.
@@ -393,9 +413,10 @@ fn end(process: &WatchedProcess, state: u64, call: &OpenCall) {
     };
     let at = record.as_mut_ptr();
     let class = raised(process, state);
-    let how = match class {
-        Some(_) => how::RAISED,
-        None => how::RETURNED,
+    let how = if class == 0 {
+        how::RETURNED
+    } else {
+        how::RAISED
     };
     // SAFETY: the record is of this type's size and alignment; every byte of it is written.
     unsafe {
@@ -404,22 +425,21 @@ fn end(process: &WatchedProcess, state: u64, call: &OpenCall) {
         ptr::addr_of_mut!((*at).function).write(call.function);
         ptr::addr_of_mut!((*at).how).write(how);
         ptr::addr_of_mut!((*at).exception).write([0; TYPE_NAME_BYTES]);
-        if let Some(class) = class {
+        if class != 0 {
             name_of(class, &mut (*at).exception);
         }
     }
     record.submit(emit::wake_flags());
 }
 
-/// The class of the exception that the thread is raising.
+/// The class of the exception that the thread is raising; zero when it raises none.
 #[inline(always)]
-fn raised(process: &WatchedProcess, state: u64) -> Option<u64> {
-    let at = state.wrapping_add(u64::from(process.tstate_exception));
-    let object = user::<u64>(at).filter(|object| *object != 0)?;
-    if process.exception == exception::CLASS {
-        return Some(object);
+fn raised(process: &WatchedProcess, state: u64) -> u64 {
+    let object = word(state.wrapping_add(u64::from(process.tstate_exception)));
+    if object == 0 || process.exception == exception::CLASS {
+        return object;
     }
-    user(object.wrapping_add(TYPE))
+    word(object.wrapping_add(TYPE))
 }
 
 /// `tp_name` of a type; empty when it cannot be read.

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use super::btf::{BtfError, Offsets};
 use super::functions;
-use super::multi::MultiProbes;
+use super::multi::{FUNCTION_RAISED, MultiProbes};
 use super::place::{Form, Placement};
 use super::sockets::{self, SocketState, SocketWay};
 use super::warm::Warm;
@@ -244,7 +244,7 @@ const UPROBES: [&str; 12] = [
     "tls_free",
     "libraries_changed",
     "context_copied",
-    "function_raised",
+    FUNCTION_RAISED,
 ];
 const TRACEPOINTS: [(&str, &str); 3] = [
     ("process_fork", "sched_process_fork"),
@@ -302,13 +302,14 @@ impl Kernel {
             None
         } else {
             let sockets = matches!(options.sockets, SocketWay::Auto | SocketWay::Libc);
-            MultiProbes::load(OBJECT, &ebpf, sockets)
+            MultiProbes::load(OBJECT, &ebpf, sockets, options.functions)
                 .inspect_err(|e| tracing::debug!("no multi-uprobes: {e}"))
                 .ok()
                 .map(Arc::new)
         };
         if multi.is_none() {
-            for name in UPROBES {
+            let wanted = |name: &&str| options.functions || **name != *FUNCTION_RAISED;
+            for name in UPROBES.into_iter().filter(wanted) {
                 let program = uprobe(&mut ebpf, name)?;
                 program.load().map_err(|e| refused(name, e))?;
             }

@@ -59,7 +59,7 @@ const PROGRAMS: [(&str, bool); 20] = [
     ("tls_free", false),
     ("libraries_changed", false),
     (CONTEXT_COPIED, false),
-    ("function_raised", false),
+    (FUNCTION_RAISED, false),
     ("socket_read", false),
     ("socket_recv", false),
     ("socket_readv", false),
@@ -74,6 +74,8 @@ const PROGRAMS: [(&str, bool); 20] = [
 
 /// The program that is run on return only: of `PyContext_CopyCurrent`.
 const CONTEXT_COPIED: &str = "context_copied";
+/// The program that tells of exceptions: only where functions are watched.
+pub(super) const FUNCTION_RAISED: &str = "function_raised";
 /// `BPF_F_UPROBE_MULTI_RETURN`.
 const ON_RETURN: u32 = 1;
 
@@ -130,12 +132,17 @@ pub(super) struct MultiProbes {
 
 impl MultiProbes {
     /// Loads the uprobe programs of `object`, which `ebpf` was made of, for the maps of `ebpf`;
-    /// those for sockets only when they are wanted.
+    /// those for sockets and for functions only when they are wanted.
     ///
     /// # Errors
     ///
     /// When this kernel cannot; perf's uprobes are the other way.
-    pub(super) fn load(object: &[u8], ebpf: &Ebpf, sockets: bool) -> Result<Self, MultiError> {
+    pub(super) fn load(
+        object: &[u8],
+        ebpf: &Ebpf,
+        sockets: bool,
+        functions: bool,
+    ) -> Result<Self, MultiError> {
         if kernel_version().is_none_or(|v| v < FIRST_KERNEL) {
             return Err(MultiError::OldKernel);
         }
@@ -163,7 +170,9 @@ impl MultiProbes {
         object.relocate_maps(joined, &text)?;
         object.relocate_calls(&text)?;
         let mut programs = HashMap::new();
-        let wanted = |name: &str| sockets || !name.starts_with("socket_");
+        let wanted = |name: &str| {
+            (sockets || !name.starts_with("socket_")) && (functions || name != FUNCTION_RAISED)
+        };
         for (name, session) in PROGRAMS.into_iter().filter(|(name, _)| wanted(name)) {
             let program = object.programs.get(name).ok_or(MultiError::Missing(name))?;
             let function = object
