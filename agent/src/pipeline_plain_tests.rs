@@ -243,3 +243,32 @@ fn no_call_after_all() {
         assert!(run(off, &facts(), SocketRole::Accepted, [&post, answer]).is_empty());
     }
 }
+
+/// We stop between the head and the body of what may be a call.
+#[test]
+fn undecided_when_we_stop() {
+    for (path, told) in [("/v1/chat/completions", 0), ("/items", 1)] {
+        let mut pipeline = Pipeline::with(1, Settings::default());
+        pipeline.event(&Event::Process {
+            facts: Box::new(facts()),
+            time: BootTime(1),
+        });
+        let head = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 20\r\n\r\n");
+        pipeline.event(&Event::Data(Data {
+            connection: ConnectionId {
+                pid: PID,
+                ssl: 42,
+                generation: 5,
+            },
+            direction: Direction::Write,
+            tid: PID,
+            time: BootTime(10),
+            offset: 0,
+            lost_before: false,
+            skipped_before: false,
+            bytes: head.as_bytes(),
+        }));
+        pipeline.finish();
+        assert_eq!(pipeline.spans().count(), told, "{path}");
+    }
+}

@@ -262,7 +262,9 @@ impl Calls {
         if !known || redirected {
             self.counters.redirects += u64::from(redirected);
             self.counters.not_calls += u64::from(!known);
-            let plain = self.not_a_call(open, status);
+            // Seen so little of that it may be a call yet, had we looked on: neither is told.
+            let undecided = self.stopping && open.verdict == Verdict::Unknown && status.is_none();
+            let plain = self.not_a_call(open, status).filter(|_| !undecided);
             let told = plain.is_some();
             if let Some(plain) = plain {
                 self.finish_plain(plain, time, defects);
