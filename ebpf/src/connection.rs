@@ -147,7 +147,7 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
             return;
         }
     };
-    if !python::tell_context(key, state, d, time) {
+    if !python::tell_context(&key, state, d, time) {
         state.before[d] |= flag::LOST_BEFORE;
         return;
     }

@@ -88,9 +88,12 @@ pub fn context_copied(ctx: RetProbeContext) -> u32 {
 /// last time: of what is written, and of the requests that a server reads. False when it could not
 /// be told: then the bytes must not be either, because the agent would take them for bytes of the
 /// context before.
-#[inline(always)]
+///
+/// Verifier: inline, each way through it would be followed through all that comes after it, which
+/// made loading a program five times as long.
+#[inline(never)]
 pub fn tell_context(
-    key: ConnectionKey,
+    key: &ConnectionKey,
     state: &mut ConnectionState,
     direction: usize,
     time: u64,

@@ -16,11 +16,11 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData};
@@ -72,6 +72,10 @@ const PROGRAMS: [(&str, bool); 20] = [
     (SEGMENT, false),
 ];
 
+/// Sessions that are loaded at the start, for the places that most libraries have. The kernel takes
+/// a tenth of a second and more to verify each, so the others wait until a library needs them.
+const AT_START: [&str; 2] = ["tls_read_ex", "tls_write_ex"];
+
 /// The program that is run on return only: of `PyContext_CopyCurrent`.
 const CONTEXT_COPIED: &str = "context_copied";
 /// The program that tells of exceptions: only where functions are watched.
@@ -115,11 +119,35 @@ pub(super) enum MultiError {
     },
 }
 
-/// A loaded program.
+/// A program, loaded or to be loaded when it is first used.
 #[derive(Debug)]
 struct Program {
-    fd: OwnedFd,
+    name: &'static str,
+    fd: OnceLock<OwnedFd>,
     attach_type: u32,
+    license: CString,
+    /// For the maps of the object, which stay open as long as this.
+    instructions: Vec<bpf_insn>,
+}
+
+impl Program {
+    /// The loaded program.
+    fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        if self.fd.get().is_none() {
+            let fd = load(
+                self.name,
+                self.attach_type,
+                &self.license,
+                &self.instructions,
+            )?;
+            // Another thread may have been faster: then this one's goes.
+            let _ = self.fd.set(fd);
+        }
+        self.fd
+            .get()
+            .map(AsFd::as_fd)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
 }
 
 /// The object's uprobe programs, loaded for multi-uprobe links.
@@ -184,13 +212,20 @@ impl MultiProbes {
             } else {
                 UPROBE_MULTI
             };
-            let fd = load(name, attach_type, &program.license, &function.instructions).map_err(
-                |source| MultiError::Refused {
+            let program = Program {
+                name,
+                fd: OnceLock::new(),
+                attach_type,
+                license: program.license.clone(),
+                instructions: function.instructions.clone(),
+            };
+            if !session || AT_START.contains(&name) {
+                program.fd().map_err(|source| MultiError::Refused {
                     program: name,
                     source,
-                },
-            )?;
-            programs.insert(name, Program { fd, attach_type });
+                })?;
+            }
+            programs.insert(name, program);
         }
         if let (Some(table), Some(segment)) = (table, programs.get(SEGMENT)) {
             chain(table, segment).map_err(|source| MultiError::Refused {
@@ -267,7 +302,7 @@ impl MultiProbes {
         let path = CString::new(path.as_os_str().as_bytes())?;
         let count = u32::try_from(offsets.len()).map_err(io::Error::other)?;
         let attributes = LinkCreate {
-            program: program.fd.as_raw_fd(),
+            program: program.fd()?.as_raw_fd(),
             target: 0,
             attach_type: program.attach_type,
             flags: 0,
@@ -341,7 +376,7 @@ struct MapUpdate {
 
 /// Makes a program the first of a table of programs.
 fn chain(table: RawFd, program: &Program) -> io::Result<()> {
-    let (key, value) = (0u32, program.fd.as_raw_fd());
+    let (key, value) = (0u32, program.fd()?.as_raw_fd());
     let attributes = MapUpdate {
         map: table,
         zero: 0,
