@@ -4,7 +4,6 @@
 use anyhow::{Context as _, Result, ensure};
 use genspan::vocabulary::attr;
 use genspan_tests::{Agent, Finished, Process, Scene, Span, agent, need};
-use nix::sys::signal::Signal;
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -127,8 +126,6 @@ struct Case {
     routes: &'static [Route],
     /// Its provider speaks without TLS.
     plain: bool,
-    /// The agent starts it, instead of attaching to it.
-    started: bool,
 }
 
 impl Case {
@@ -142,7 +139,6 @@ impl Case {
             command,
             routes,
             plain: false,
-            started: false,
         }
     }
 
@@ -164,22 +160,14 @@ impl Case {
         let recording = scene.temp.file("parents.rec");
         let recording = recording.to_string_lossy();
         let options = ["--debug", "--record", &recording];
-        let mut server = None;
-        let (mut agent, line) = if self.started {
-            let mut agent = Agent::run(&scene.temp, &options, &command)?;
-            let line = agent.process.line()?;
-            (agent, line)
-        } else {
-            let server = server.insert(Process::start(&mut command, &scene.next_log())?);
-            let line = server.line()?;
-            // Until it has its workers.
-            client(line.trim().parse()?, &[(0, self.routes[0])])?;
-            let mut agent = Agent::attach(&scene.temp, &[server.pid()], &options)?;
-            for worker in children(server.pid())? {
-                agent.wait_attached(worker)?;
-            }
-            (agent, line)
-        };
+        let mut server = Process::start(&mut command, &scene.next_log())?;
+        let line = server.line()?;
+        // Until it has its workers.
+        client(line.trim().parse()?, &[(0, self.routes[0])])?;
+        let mut agent = Agent::attach(&scene.temp, &[server.pid()], &options)?;
+        for worker in children(server.pid())? {
+            agent.wait_attached(worker)?;
+        }
         let port: u16 = line.trim().parse()?;
         let expected: HashMap<u32, Route> = (0..CLIENTS)
             .flat_map(|client| asks(client, self.routes))
@@ -198,13 +186,7 @@ impl Case {
         }
         let calls: usize = expected.values().map(|(_, calls)| calls.len()).sum();
         let came = agent.wait_for_spans(expected.len() + calls);
-        let finished = if self.started {
-            // The command is told to end, and the agent ends with it.
-            agent.process.signal(Signal::SIGTERM)?;
-            agent.wait()?
-        } else {
-            agent.stop()?
-        };
+        let finished = agent.stop()?;
         ensure!(finished.code == 0, "{}", finished.log);
         self.compare(&expected, &finished)?;
         came?;
@@ -302,13 +284,6 @@ fn fastapi_on_the_systems_python() -> Result<()> {
 }
 
 /// Several processes, which are forked while they are traced.
-#[test]
-fn fastapi_in_workers_of_gunicorn() -> Result<()> {
-    let mut case = Case::new("web312", &["web_app.py", "gunicorn"], FASTAPI);
-    case.started = true;
-    case.run()
-}
-
 #[test]
 fn aiohttp_server() -> Result<()> {
     Case::new("web312", &["web_aiohttp.py"], AIOHTTP).run()

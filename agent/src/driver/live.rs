@@ -205,6 +205,7 @@ impl Live {
         for child in process::descendants(pid) {
             match self.attachments.add(&mut self.kernel, child, Some(pid)) {
                 Ok(_) => {
+                    self.attachments.follow_listening(&mut self.kernel, child);
                     self.tell_attached(child);
                     self.watch(child);
                 }

@@ -205,9 +205,11 @@ impl Attachments {
                     return Err(e);
                 }
             }
-            if self.python && listening::listens(pid) {
-                // Where one asked for this process, nothing is to be missed once it is traced.
-                self.follow(kernel, pid, parent.is_some());
+            // Where one asked for this process, nothing is to be missed once it is traced. A forked
+            // one is followed when it serves: looking at its interpreter takes long, and the first
+            // call of the next one that is forked comes soon.
+            if parent.is_none() {
+                self.follow_listening(kernel, pid);
             }
         }
         self.traced.get(&pid).ok_or(TraceError::TooMany(pid))
@@ -316,6 +318,13 @@ impl Attachments {
             .sockets
             .rescan(kernel, &mut self.libcs, &traced.target, &files)?;
         foresee(kernel, &mut self.finder, traced)
+    }
+
+    /// Follows for whom a process works if it listens already: for one that was there before us.
+    pub fn follow_listening(&mut self, kernel: &mut Kernel, pid: u32) {
+        if self.python && listening::listens(pid) {
+            self.follow(kernel, pid, false);
+        }
     }
 
     /// A traced process serves somebody: for whom it works when it calls a model is followed from
