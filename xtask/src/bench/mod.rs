@@ -1,5 +1,6 @@
 //! Measurements. Each leaves a table below `target/bench`, from which `docs/benchmarks.md` is made.
 
+mod contexts;
 mod overhead;
 mod report;
 
@@ -26,6 +27,9 @@ enum What {
     },
     /// What one TLS read or write costs the traced thread, against empty probes (root).
     Probes,
+    /// What it costs a FastAPI application that its Python contexts are followed (root; needs the
+    /// environments of the live tests).
+    Contexts,
     /// What tracing costs a program, side by side with the in-process peers (root; needs the lab).
     Overhead(overhead::Options),
     /// Makes docs/benchmarks.md anew from what was measured last.
@@ -38,10 +42,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => {
             pipeline(&[])?;
             probes()?;
+            contexts::run()?;
             overhead::run(&overhead::Options::default())?;
         }
         Some(What::Pipeline { args }) => pipeline(args)?,
         Some(What::Probes) => probes()?,
+        Some(What::Contexts) => contexts::run()?,
         Some(What::Overhead(options)) => overhead::run(options)?,
         Some(What::Report) => {}
     }

@@ -12,7 +12,7 @@ pub(super) fn dir() -> PathBuf {
 }
 
 /// Parts of the document: file, heading, what the table says.
-const PARTS: [(&str, &str, &str); 3] = [
+const PARTS: [(&str, &str, &str); 4] = [
     (
         "pipeline",
         "The pure pipeline",
@@ -28,6 +28,15 @@ const PARTS: [(&str, &str, &str); 3] = [
          pair of empty probes at the places that genspan uses (instructions that the kernel \
          emulates); with genspan's. Interleaved in one run, medians. Wanted: at most 1.5 times the \
          empty pair. Again: `cargo xtask bench probes`.",
+    ),
+    (
+        "contexts",
+        "Following Python contexts",
+        "CPU time of the event loop's thread of a FastAPI application (uvicorn, httptools, Python \
+         3.12) that calls a model over TLS once for each request, per request: not traced; traced \
+         without looking at contexts; traced. Eight clients, 480 requests a round, four rounds, \
+         interleaved, medians; what is added is the median of the differences within a round. \
+         Again: `cargo xtask bench contexts`.",
     ),
     (
         "overhead",
