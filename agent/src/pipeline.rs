@@ -127,18 +127,13 @@ impl Pipeline {
             } => self.spans.lineage().copied(*pid, *tid, *parent, *child),
             Event::EndOfStream { connection, time } => {
                 self.now = self.now.max(*time);
-                if let Some(c) = self.connections.get_mut(&(connection.pid, connection.ssl))
+                let (connections, mut stages) = self.split();
+                if let Some(c) = connections.get_mut(&(connection.pid, connection.ssl))
                     && c.id == *connection
                 {
-                    let stages = &mut Stages {
-                        ids: &mut self.ids,
-                        calls: &mut self.calls,
-                        modes: &mut self.modes,
-                        counters: &mut self.counters,
-                    };
                     stages.flush(c);
-                    let sink = self.calls.of_role(c.http.role());
-                    c.http.end_of_stream(*time, &mut self.ids, sink);
+                    let sink = stages.calls.of_role(c.http.role());
+                    c.http.end_of_stream(*time, stages.ids, sink);
                 }
             }
             Event::Socket {
@@ -256,8 +251,12 @@ impl Pipeline {
         self.counters.records += 1;
         self.counters.bytes += data.bytes.len() as u64;
         self.now = self.now.max(data.time);
-        let key = self.current(data.connection, data.time);
-        let Some(c) = key.and_then(|key| self.connections.get_mut(&key)) else {
+        let Some(key) = self.current(data.connection, data.time) else {
+            return;
+        };
+        self.spans.lineage().moved(data.connection.pid, data.tid);
+        let (connections, mut stages) = self.split();
+        let Some(c) = connections.get_mut(&key) else {
             return;
         };
         c.last = data.time;
@@ -272,13 +271,6 @@ impl Pipeline {
             };
             c.decide(if served { Role::Server } else { Role::Client });
         }
-        self.spans.lineage().moved(c.id.pid, data.tid);
-        let stages = &mut Stages {
-            ids: &mut self.ids,
-            calls: &mut self.calls,
-            modes: &mut self.modes,
-            counters: &mut self.counters,
-        };
         if c.http.role() == Role::Server {
             stages.take(c, data);
         } else if data.direction == Direction::Write {
@@ -301,6 +293,17 @@ impl Pipeline {
             // Before what the answer ends is told.
             self.spans.answers(data.connection);
         }
+    }
+
+    /// The connections, and the stages behind them.
+    fn split(&mut self) -> (&mut BTreeMap<(u32, u64), Connection>, Stages<'_>) {
+        let stages = Stages {
+            ids: &mut self.ids,
+            calls: &mut self.calls,
+            modes: &mut self.modes,
+            counters: &mut self.counters,
+        };
+        (&mut self.connections, stages)
     }
 
     /// Makes sure that the connection with this id is there, and gives its key; none when it is
@@ -339,18 +342,13 @@ impl Pipeline {
     }
 
     fn close(&mut self, key: (u32, u64), time: BootTime) {
-        let Some(c) = self.connections.get_mut(&key) else {
+        let (connections, mut stages) = self.split();
+        let Some(c) = connections.get_mut(&key) else {
             return;
         };
-        let stages = &mut Stages {
-            ids: &mut self.ids,
-            calls: &mut self.calls,
-            modes: &mut self.modes,
-            counters: &mut self.counters,
-        };
         stages.flush(c);
-        let sink = self.calls.of_role(c.http.role());
-        c.http.closed(time, &mut self.ids, sink);
+        let sink = stages.calls.of_role(c.http.role());
+        c.http.closed(time, stages.ids, sink);
         // While its peer is known.
         self.hand_on();
         if let Some(c) = self.connections.remove(&key) {
@@ -370,13 +368,8 @@ impl Pipeline {
     }
 
     fn flush_waiting(&mut self, now: BootTime) {
-        let stages = &mut Stages {
-            ids: &mut self.ids,
-            calls: &mut self.calls,
-            modes: &mut self.modes,
-            counters: &mut self.counters,
-        };
-        for c in self.connections.values_mut() {
+        let (connections, mut stages) = self.split();
+        for c in connections.values_mut() {
             let over = c.early.due(now);
             stages.take_all(c, &over);
             if c.waiting_since()

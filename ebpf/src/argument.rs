@@ -15,8 +15,9 @@ use genspan_common::{
 
 use crate::{
     emit,
-    function::{TYPE, name_of, user},
+    function::{TYPE, name_of},
     maps::{DATA, lose},
+    python::user,
 };
 
 /// In a cell and a float: the value. In an `int` and a `str`: the size.

@@ -122,8 +122,8 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
     };
     let d = direction as usize & 1;
     // SAFETY: from a lookup just now. A socket, and with CPython before 3.13 an SSL object, may be
-    // read and written by two threads at a time: each direction has fields of its own, and of the shared ones only the size of the message
-    // can suffer, which is a limit and no position.
+    // read and written by two threads at a time: each direction has fields of its own, and of the
+    // shared ones only the size of the message can suffer, which is a limit and no position.
     let state = unsafe { &mut *state };
     let offset = state.transferred[d];
     state.transferred[d] = offset.wrapping_add(total);

@@ -12,10 +12,9 @@
 use core::ptr;
 
 use aya_ebpf::{
-    Global,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user,
-        bpf_probe_read_user_str_bytes, generated::bpf_probe_read_user as read_user,
+        bpf_get_current_pid_tgid, bpf_probe_read_kernel, bpf_probe_read_user_str_bytes,
+        generated::bpf_probe_read_user as read_user,
     },
     macros::{map, perf_event, raw_tracepoint, uprobe},
     maps::{Array, HashMap},
@@ -34,6 +33,7 @@ use genspan_common::{
 use crate::{
     argument, emit,
     maps::{DATA, SETTINGS, lose},
+    python::{thread_state, user},
 };
 
 /// Frames that are looked at to find a caller among them.
@@ -84,17 +84,6 @@ static OPEN_CALLS: HashMap<u32, OpenCalls> = HashMap::with_max_entries(1, 0);
 #[map]
 static NO_CALLS: Array<OpenCalls> = Array::with_max_entries(1, 0);
 
-/// Offset of `thread.fsbase` in `task_struct`. Patched by the agent before loading.
-#[unsafe(no_mangle)]
-static TASK_FSBASE: Global<u32> = Global::new(0);
-
-/// A value in the traced process.
-#[inline(always)]
-pub fn user<T>(address: u64) -> Option<T> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(address as *const T) }.ok()
-}
-
 /// A word in the traced process; zero when it cannot be read.
 ///
 /// Verifier: within a loop this, and no `Option`: LLVM saves what that does not hold, and registers
@@ -113,18 +102,6 @@ fn word(address: u64) -> u64 {
 fn watched(tgid: u32) -> Option<&'static WatchedProcess> {
     // SAFETY: from a lookup just now; an entry is written once, before its watchpoints are set.
     WATCHED.get_ptr(tgid).map(|process| unsafe { &*process })
-}
-
-/// The `PyThreadState` of the current thread; none in a thread that runs no Python.
-#[inline(always)]
-fn thread_state(python: &PythonLayout) -> Option<u64> {
-    // SAFETY: no preconditions.
-    let task = unsafe { bpf_get_current_task() };
-    let base = task.wrapping_add(u64::from(TASK_FSBASE.load()));
-    // SAFETY: the helper checks the address.
-    let base: u64 = unsafe { bpf_probe_read_kernel(base as *const u64) }.ok()?;
-    let slot = base.wrapping_add(i64::from(python.thread_state) as u64);
-    user::<u64>(slot).filter(|state| *state != 0)
 }
 
 /// The frame that a thread runs; zero when it runs none.

@@ -24,7 +24,7 @@ use crate::{
 
 /// A value in the traced process.
 #[inline(always)]
-fn user<T>(address: u64) -> Option<T> {
+pub fn user<T>(address: u64) -> Option<T> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_user(address as *const T) }.ok()
 }

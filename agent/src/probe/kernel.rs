@@ -264,20 +264,15 @@ impl Kernel {
         let settings = Settings {
             message_bytes: options.message_bytes,
             task_tgid_offset: offsets.of("task_struct", "tgid")?,
-            task_fsbase_offset: if options.python {
-                thread_base(&offsets).unwrap_or(0)
-            } else {
-                0
+            task_fsbase_offset: match (options.functions, options.python) {
+                (true, _) => thread_base(&offsets)?,
+                (false, true) => thread_base(&offsets).unwrap_or(0),
+                (false, false) => 0,
             },
         };
         let layout = match options.sockets {
             SocketWay::Off => SocketLayout::default(),
             _ => sockets::layout(&offsets)?,
-        };
-        let fsbase = if options.functions {
-            thread_base(&offsets)?
-        } else {
-            0
         };
         drop(offsets);
         drop(btf);
@@ -291,7 +286,6 @@ impl Kernel {
                 .map_max_entries("OPEN_CALLS", MAX_CALLING_THREADS);
         }
         let mut ebpf = loader
-            .override_global("TASK_FSBASE", &fsbase, true)
             .override_global("SETTINGS", &settings, true)
             .override_global("LAYOUT", &layout, true)
             .override_global(aya_log::LEVEL, &log_level, false)
