@@ -113,18 +113,29 @@ impl Pipeline {
                 connection,
                 direction,
                 context,
+                copies_lost,
                 ..
-            } => self
-                .spans
-                .lineage()
-                .flows(*connection, *direction, *context),
+            } => {
+                let lineage = self.spans.lineage();
+                if *copies_lost {
+                    lineage.lost_copies();
+                }
+                lineage.flows(*connection, *direction, *context);
+            }
             Event::ContextCopied {
                 pid,
                 tid,
                 parent,
                 child,
+                copies_lost,
                 ..
-            } => self.spans.lineage().copied(*pid, *tid, *parent, *child),
+            } => {
+                let lineage = self.spans.lineage();
+                if *copies_lost {
+                    lineage.lost_copies();
+                }
+                lineage.copied(*pid, *tid, *parent, *child);
+            }
             Event::EndOfStream { connection, time } => {
                 self.now = self.now.max(*time);
                 let (connections, mut stages) = self.split();
@@ -285,10 +296,11 @@ impl Pipeline {
         } else {
             stages.take(c, data);
         }
-        // Of several requests at a time, as over HTTP/2, nobody says which one is answered.
+        // Only of these it is known which request is answered: of several at a time, as over
+        // HTTP/2, nobody says, and a WebSocket answers when it likes.
         if c.http.role() == Role::Server
             && data.direction == Direction::Write
-            && c.http.verdict() != Verdict::Http2
+            && matches!(c.http.verdict(), Verdict::Http1 | Verdict::Switched)
         {
             // Before what the answer ends is told.
             self.spans.answers(data.connection);

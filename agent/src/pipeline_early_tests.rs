@@ -115,7 +115,7 @@ fn an_answer_whose_request_nobody_saw() {
 fn what_waits_is_bounded() {
     let mut pipeline = Pipeline::new(1, Limits::default());
     let mut all = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".to_vec();
-    let mut offset = 0;
+    let (mut offset, mut most) = (0, 0);
     for n in 0..10_000 {
         pipeline.event(&Event::Data(Data {
             connection: ID,
@@ -131,7 +131,10 @@ fn what_waits_is_bounded() {
         all = vec![b'x'; 1 << (n % 16)];
         for c in pipeline.connections.values() {
             assert!(c.early.held_bytes() <= MAX_EARLY_BYTES);
+            assert!(c.early.len() <= MAX_EARLY_RECORDS);
+            most = most.max(c.early.len());
         }
     }
+    assert_eq!(most, MAX_EARLY_RECORDS);
     assert!(pipeline.counters().0.stream.bytes > 0);
 }

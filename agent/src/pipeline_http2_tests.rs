@@ -123,7 +123,6 @@ fn calls_at_the_same_time_keep_their_answers() {
     assert_eq!(wire.pipeline.modes().count(), 0);
 }
 
-/// Modes asked for after so many exchanges like this.
 /// A server's settings may go out before its client's preface was read.
 #[test]
 fn a_server_may_speak_first() {
@@ -153,12 +152,8 @@ fn a_server_may_speak_first() {
             (0, 0)
         );
         wire.pipeline.finish();
-        let kinds = wire.pipeline.spans().map(|span| span.kind);
-        assert!(
-            kinds
-                .into_iter()
-                .all(|kind| kind == crate::model::span::SpanKind::Server)
-        );
+        let kinds: Vec<_> = wire.pipeline.spans().map(|span| span.kind).collect();
+        assert_eq!(kinds, [crate::model::span::SpanKind::Server; 20]);
     }
     // Those of a client in mid-connection acknowledge.
     let mut wire = Wire::new();
@@ -166,6 +161,7 @@ fn a_server_may_speak_first() {
     assert_eq!(wire.pipeline.counters().0.connections_served, 0);
 }
 
+/// Modes asked for after so many exchanges like this.
 fn modes(count: u64, path: &str, content_type: &str) -> Vec<CopyMode> {
     let mut wire = Wire::new();
     wire.send(Direction::Write, &preface());

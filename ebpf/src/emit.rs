@@ -10,7 +10,7 @@ use aya_ebpf::{
 use genspan_common::{
     event::{
         ConnectionContext, ConnectionEvent, ContextCopy, DataHeader, EventHeader, EventKind,
-        ProcessEvent, SocketEvent,
+        ProcessEvent, SocketEvent, flag,
     },
     limits::{DATA_TIERS, MAX_CHUNK},
     loss::Loss,
@@ -20,6 +20,8 @@ use crate::maps::{CONTROL, DATA, SWITCHES, lose};
 
 /// Index into `SWITCHES` of "wake me".
 const WAKE: u32 = 0;
+/// Index into `SWITCHES` of "copied contexts could not be told".
+const COPIES_LOST: u32 = 2;
 
 const HEADER: usize = size_of::<DataHeader>();
 
@@ -181,13 +183,35 @@ fn quiet_flags(size: u64) -> u64 {
     }
 }
 
+/// Whether copied contexts could not be told since a record said so last: then an address that is
+/// known may stand for another context.
+#[inline(always)]
+pub fn copies_lost() -> bool {
+    matches!(SWITCHES.get(COPIES_LOST), Some(&lost) if lost != 0)
+}
+
+/// Sets, or takes back, that copied contexts could not be told.
+#[inline(always)]
+fn set_copies_lost(lost: bool) {
+    if let Some(switch) = SWITCHES.get_ptr_mut(COPIES_LOST) {
+        // SAFETY: a slot of a one-page array. Of two CPUs at a time one may take back what the other
+        // has set; that one's next loss sets it again.
+        unsafe { ptr::write_volatile(switch, u32::from(lost)) };
+    }
+}
+
 /// Writes a record about the Python context of a connection's next data. Whether there was room.
 #[inline(always)]
-pub fn context(event: ConnectionContext) -> bool {
+pub fn context(mut event: ConnectionContext) -> bool {
+    let lost = copies_lost();
     let Some(mut record) = DATA.reserve::<ConnectionContext>(0) else {
         lose(Loss::RingFull, 1);
         return false;
     };
+    if lost {
+        event.header.flags = flag::LOST_BEFORE;
+        set_copies_lost(false);
+    }
     record.write(event);
     record.submit(u64::from(BPF_RB_NO_WAKEUP));
     true
@@ -195,9 +219,20 @@ pub fn context(event: ConnectionContext) -> bool {
 
 /// Writes a record about a copied Python context, in order with the data.
 #[inline(always)]
-pub fn context_copy(event: ContextCopy) {
+pub fn context_copy(mut event: ContextCopy) {
     let flags = quiet_flags(size_of::<ContextCopy>() as u64);
-    put(&DATA, event, flags, Loss::ContextsLost);
+    let lost = copies_lost();
+    let Some(mut record) = DATA.reserve::<ContextCopy>(0) else {
+        lose(Loss::ContextsLost, 1);
+        set_copies_lost(true);
+        return;
+    };
+    if lost {
+        event.header.flags = flag::LOST_BEFORE;
+        set_copies_lost(false);
+    }
+    record.write(event);
+    record.submit(flags);
 }
 
 /// Writes a record about the current process; these always wake the agent.

@@ -283,7 +283,6 @@ fn fastapi_on_the_systems_python() -> Result<()> {
     fastapi("web-system", &["web_app.py", "asyncio", "http=httptools"])
 }
 
-/// Several processes, which are forked while they are traced.
 #[test]
 fn aiohttp_server() -> Result<()> {
     Case::new("web312", &["web_aiohttp.py"], AIOHTTP).run()

@@ -184,6 +184,7 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 direction: Direction::from_u32(number).ok_or(DecodeError::Direction(number))?,
                 tid: head.tid,
                 context: Some(f.u64(40)).filter(|context| *context != 0),
+                copies_lost: head.flags & flag::LOST_BEFORE != 0,
                 time,
             })
         }
@@ -194,6 +195,7 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 tid: head.tid,
                 parent: Some(f.u64(24)).filter(|parent| *parent != 0),
                 child: f.u64(32),
+                copies_lost: head.flags & flag::LOST_BEFORE != 0,
                 time,
             })
         }

@@ -85,6 +85,8 @@ pub enum Event<'a> {
         tid: u32,
         /// Address of the context; none when the thread runs in none that was entered.
         context: Option<u64>,
+        /// Copies were lost before: which context an address stands for is not known any more.
+        copies_lost: bool,
         /// Time of the first such bytes.
         time: BootTime,
     },
@@ -98,6 +100,8 @@ pub enum Event<'a> {
         parent: Option<u64>,
         /// Address of the copy.
         child: u64,
+        /// As in [`Event::Context`].
+        copies_lost: bool,
         /// When.
         time: BootTime,
     },

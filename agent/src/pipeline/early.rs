@@ -11,7 +11,7 @@ use crate::model::time::BootTime;
 use std::collections::VecDeque;
 
 /// How long what was read waits for a write, in nanoseconds: as long as a thread that is ready to
-/// run may have to wait for a processor.
+/// run may have to wait for a processor. It is looked after when more is read, and at every tick.
 pub const EARLY_PATIENCE: u64 = 20_000_000;
 
 /// Most records that wait on one connection.
@@ -113,6 +113,12 @@ impl Early {
     #[cfg(test)]
     pub(super) const fn held_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Records that wait now.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// All that waits.

@@ -411,9 +411,6 @@ impl ExchangeSink for Calls {
             return Interest::Unwanted;
         }
         if socket {
-            if self.role == Role::Server {
-                self.events.push(CallEvent::Passed(Box::new(begun.clone())));
-            }
             self.events.push(CallEvent::Began(Box::new(begun.clone())));
             self.sockets.request(begun, head, port);
             return Interest::Wanted;

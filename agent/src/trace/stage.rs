@@ -355,7 +355,10 @@ impl Spans {
         let Some(paired) = paired.filter(|_| !self.held.is_empty()) else {
             return;
         };
-        for told in self.held.release(|told| told.exchange() == paired) {
+        // Its client may wait for an answer yet.
+        let parents = &self.parents;
+        let free = |told: &Told| told.exchange() == paired && !parents.awaits(paired);
+        for told in self.held.release(free) {
             self.write(told);
         }
     }

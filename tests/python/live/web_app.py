@@ -1,11 +1,10 @@
 """A FastAPI application that calls a model for each request, in the ways that applications do.
 
     web_app.py LOOP [uvicorn's options]
-    web_app.py gunicorn
 
-serves on a free port of loopback, prints it, and ends with its standard input; under gunicorn in two
-processes, which end when told to. Each path calls the model with the request's `id` in the prompt. `/executor` and `/pool` do so in threads that no
-context follows.
+serves on a free port of loopback, prints it, and ends with its standard input. Each path calls the
+model with the request's `id` in the prompt. `/executor` and `/pool` do so in threads that no context
+follows.
 """
 
 import asyncio
@@ -104,8 +103,6 @@ async def executor(id: str):
 
 def main():
     loop, *options = sys.argv[1:]
-    if loop == "gunicorn":
-        web_calls.gunicorn("web_app:app", "--workers=2", "-k", "uvicorn_worker.UvicornWorker")
     options = dict(o.split("=") for o in options)
     listener = web_calls.listening()
     config = uvicorn.Config(app, loop=loop, log_level="warning", **options)

@@ -80,6 +80,9 @@ struct Thread {
     request: Option<ExchangeId>,
     /// That request, until something else happens: in which context it was read, if in any.
     fresh: Option<Option<u64>>,
+    /// It read the heads of several requests at once: whose copies it makes until it moves bytes
+    /// again cannot be told.
+    several: bool,
     /// It runs an event loop that serves: it reads requests in contexts, or is in one right after.
     loops: bool,
 }
@@ -119,8 +122,9 @@ pub enum Found {
 /// What was seen, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Contexts forgotten because there were too many.
-    pub contexts_evicted: u64,
+    /// Contexts, requests, calls, connections, threads and processes forgotten because there were
+    /// too many.
+    pub evicted: u64,
     /// Requests whose answer came from another context than that born for them.
     pub births_contradicted: u64,
 }
@@ -164,11 +168,11 @@ impl Lineage {
     /// A context was copied.
     pub fn copied(&mut self, pid: u32, tid: u32, parent: Option<u64>, child: u64) {
         self.now += 1;
-        bounded(&mut self.processes, pid).followed = true;
+        bounded(&mut self.processes, pid, &mut self.counters.evicted).followed = true;
         let parent = parent.map(|address| self.context(pid, address));
         let serial = self.add(pid, child, parent, true);
         let now = self.now;
-        let thread = bounded(&mut self.threads, (pid, tid));
+        let thread = bounded(&mut self.threads, (pid, tid), &mut self.counters.evicted);
         let fresh = thread.fresh.take();
         // Who is in a context already right after it read a request is called by an event loop. Who
         // handles it by itself is in none; what it may start then (`asyncio.run`) proves nothing.
@@ -194,14 +198,24 @@ impl Lineage {
     /// Bytes go over a connection in this context from here on.
     pub fn flows(&mut self, connection: ConnectionId, direction: Direction, context: Option<u64>) {
         self.now += 1;
-        bounded(&mut self.processes, connection.pid).followed = true;
-        *bounded(&mut self.flows, (connection, direction)) = context;
+        bounded(
+            &mut self.processes,
+            connection.pid,
+            &mut self.counters.evicted,
+        )
+        .followed = true;
+        *bounded(
+            &mut self.flows,
+            (connection, direction),
+            &mut self.counters.evicted,
+        ) = context;
     }
 
     /// A thread moves bytes over a connection: call it before what the bytes lead to.
     pub fn moved(&mut self, pid: u32, tid: u32) {
         if let Some(thread) = self.threads.get_mut(&(pid, tid)) {
             thread.fresh = None;
+            thread.several = false;
         }
     }
 
@@ -209,14 +223,24 @@ impl Lineage {
     pub fn asked(&mut self, request: ExchangeId, connection: ConnectionId, tid: u32) {
         self.now += 1;
         let read_in = self.flow(connection, Direction::Read);
-        bounded(&mut self.processes, connection.pid);
-        let thread = bounded(&mut self.threads, (connection.pid, tid));
-        thread.request = Some(request);
-        thread.fresh = Some(read_in);
+        bounded(
+            &mut self.processes,
+            connection.pid,
+            &mut self.counters.evicted,
+        );
+        let thread = bounded(
+            &mut self.threads,
+            (connection.pid, tid),
+            &mut self.counters.evicted,
+        );
+        thread.several |= thread.fresh.is_some();
+        thread.request = (!thread.several).then_some(request);
+        thread.fresh = (!thread.several).then_some(read_in);
         thread.loops |= read_in.is_some();
         if self.requests.len() >= MAX_REMEMBERED
             && let Some((id, gone)) = self.requests.pop_first()
         {
+            self.counters.evicted += 1;
             self.open.remove(&(gone.connection.pid, id));
             if self.latest.get(&gone.connection) == Some(&id) {
                 self.latest.remove(&gone.connection);
@@ -259,7 +283,11 @@ impl Lineage {
         let Some(written_in) = self.flow(connection, Direction::Write) else {
             return true;
         };
-        let process = bounded(&mut self.processes, connection.pid);
+        let process = bounded(
+            &mut self.processes,
+            connection.pid,
+            &mut self.counters.evicted,
+        );
         if let Some(born) = born {
             if descends(&self.contexts, self.first, written_in, born) {
                 process.confirmed = true;
@@ -290,6 +318,7 @@ impl Lineage {
         self.now += 1;
         if self.calls.len() >= MAX_REMEMBERED {
             self.calls.pop_first();
+            self.counters.evicted += 1;
         }
         let context = self.flow(connection, Direction::Write);
         self.calls.insert(
@@ -351,27 +380,31 @@ impl Lineage {
         self.calls.remove(&call);
     }
 
-    /// A request was answered to the end: what its thread does from now on is not for it.
-    pub fn over(&mut self, request: ExchangeId) {
-        let Some(known) = self.requests.get(&request) else {
-            return;
-        };
+    /// A request was answered to the end: what its thread does from now on is not for it. Gives
+    /// its process if that tells something new.
+    pub fn over(&mut self, request: ExchangeId) -> Option<u32> {
+        let known = self.requests.get(&request)?;
         let (pid, tid) = (known.connection.pid, known.tid);
         if let Some(thread) = self.threads.get_mut(&(pid, tid))
             && thread.request == Some(request)
         {
             thread.request = None;
         }
-        self.answered(pid, request);
+        self.answered(pid, request).then_some(pid)
     }
 
-    /// A connection is gone.
-    pub fn closed(&mut self, connection: ConnectionId) {
+    /// A connection is gone. Gives its process if that tells something new.
+    pub fn closed(&mut self, connection: ConnectionId) -> Option<u32> {
         self.flows.remove(&(connection, Direction::Write));
         self.flows.remove(&(connection, Direction::Read));
-        if let Some(latest) = self.latest.remove(&connection) {
-            self.over(latest);
-        }
+        let latest = self.latest.remove(&connection)?;
+        self.over(latest)
+    }
+
+    /// Records of copied contexts were lost: which address stands for which context is not known
+    /// any more.
+    pub fn lost_copies(&mut self) {
+        self.current.clear();
     }
 
     /// A process is gone.
@@ -442,7 +475,7 @@ impl Lineage {
                 self.current.remove(&key);
             }
             self.first += 1;
-            self.counters.contexts_evicted += 1;
+            self.counters.evicted += 1;
         }
         let serial = self.first + self.contexts.len() as u64;
         self.contexts.push_back(Context {
@@ -494,10 +527,16 @@ fn descends(contexts: &VecDeque<Context>, first: u64, serial: u64, from: u64) ->
     false
 }
 
-/// The value under a key, made when there is none. What would be one too many empties the table:
-/// it is filled again by what goes on.
-fn bounded<K: std::hash::Hash + Eq, V: Default>(table: &mut HashMap<K, V>, key: K) -> &mut V {
+/// The value under a key, made when there is none. What would be one too many empties the table,
+/// which is counted: it is filled again by what goes on. What is told only when it changes, as the
+/// context of a connection, is unknown until then, so that nobody is said rather than a wrong one.
+fn bounded<'t, K: std::hash::Hash + Eq, V: Default>(
+    table: &'t mut HashMap<K, V>,
+    key: K,
+    evicted: &mut u64,
+) -> &'t mut V {
     if table.len() >= MAX_REMEMBERED && !table.contains_key(&key) {
+        *evicted += table.len() as u64;
         table.clear();
     }
     table.entry(key).or_default()

@@ -252,6 +252,39 @@ fn a_context_that_was_there_before_works_for_nobody() {
     assert_eq!(s.of(3), Found::Nobody);
 }
 
+/// Two heads in one record: whose the next copy is cannot be told.
+#[test]
+fn several_requests_that_are_read_at_once() {
+    for read_in in [0, 90] {
+        let mut s = Scene::default();
+        s.lineage.processes.entry(PID).or_default().confirmed = true;
+        s.read(LOOP, 1, read_in, 1);
+        for other in [2, 3] {
+            s.lineage.asked(ExchangeId(other), connection(1), LOOP);
+        }
+        s.copy(LOOP, 90, 100);
+        assert!(!matches!(s.call(LOOP, 50, 100, 4), Found::Request(_)));
+        // The next one that is read alone has its own again.
+        s.read(LOOP, 2, read_in, 5);
+        s.copy(LOOP, 90, 101);
+        assert_eq!(s.call(LOOP, 51, 101, 6), found(5));
+    }
+}
+
+/// A copy that was not told may stand at the address of one that was.
+#[test]
+fn lost_copies_make_addresses_unknown() {
+    let mut s = Scene::default();
+    s.lineage.processes.entry(PID).or_default().confirmed = true;
+    s.read(LOOP, 1, 90, 1);
+    s.copy(LOOP, 90, 100);
+    assert_eq!(s.call(LOOP, 50, 100, 2), found(1));
+    s.answer(LOOP, 1, 100);
+    s.lineage.lost_copies();
+    assert_eq!(s.call(LOOP, 50, 100, 3), Found::Nobody);
+    assert_eq!(s.of(2), found(1));
+}
+
 #[test]
 fn memory_is_bounded_and_what_is_forgotten_is_no_parent() {
     let mut s = Scene::default();
@@ -264,9 +297,10 @@ fn memory_is_bounded_and_what_is_forgotten_is_no_parent() {
     for n in 0..many {
         s.copy(LOOP, 5, 1000 + n);
     }
-    assert!(s.lineage.counters().contexts_evicted >= 10);
+    assert!(s.lineage.counters().evicted >= 10);
     assert!(s.lineage.contexts.len() <= MAX_CONTEXTS && s.lineage.current.len() <= MAX_CONTEXTS);
     assert_eq!(s.call(LOOP, 50, 101, 2), Found::Nobody);
+    let before = s.lineage.counters().evicted;
     let many = MAX_REMEMBERED as u64 + 10;
     for n in 0..many {
         s.read(n as u32, 100 + n, 0, 10_000 + 2 * n);
@@ -282,6 +316,13 @@ fn memory_is_bounded_and_what_is_forgotten_is_no_parent() {
         assert!(held <= MAX_REMEMBERED, "{held}");
     }
     assert!(l.requests.len() <= MAX_REMEMBERED && l.open.len() <= MAX_REMEMBERED);
+    // The latest are still there, and what is not is counted.
+    assert!(
+        l.requests
+            .contains_key(&ExchangeId(10_000 + 2 * (many - 1)))
+    );
+    assert!(l.calls.contains_key(&ExchangeId(10_001 + 2 * (many - 1))));
+    assert!(l.counters().evicted >= before + 20);
     s.lineage.exited(PID);
     let l = &s.lineage;
     assert_eq!(

@@ -196,6 +196,10 @@ impl Parents {
     pub fn began(&mut self, begun: Begun) -> Option<ExchangeId> {
         if self.nodes.len() >= MAX_FOLLOWED {
             self.refused += 1;
+            if begun.role == Role::Server {
+                // What is made for it must not be taken for another's.
+                self.passed(&begun);
+            }
             return None;
         }
         let id = begun.exchange;
@@ -284,10 +288,10 @@ impl Parents {
         &mut self.lineage
     }
 
-    /// Contexts that were forgotten because there were too many.
+    /// What of contexts was forgotten because there was too much.
     #[must_use]
     pub const fn contexts_evicted(&self) -> u64 {
-        self.lineage.counters().contexts_evicted
+        self.lineage.counters().evicted
     }
 
     /// Something is written to the client of a served connection, on which requests are answered
@@ -425,20 +429,19 @@ impl Parents {
 
     /// A request is over on the wire. `told` says that a span will come of it.
     pub fn over(&mut self, exchange: ExchangeId, told: bool) -> bool {
-        let mut any = false;
         if let Some(node) = self.nodes.get_mut(&exchange) {
             node.untold = !told;
             self.threads.over(&node.begun);
-            let connection = node.begun.connection;
-            match node.begun.role {
-                // A quick server may be done before its client's end is seen.
-                Role::Client => self.ends.over(connection, exchange),
-                Role::Server => {
-                    self.lineage.over(exchange);
-                    any = self.look(connection.pid);
-                }
+            // A quick server may be done before its client's end is seen.
+            if node.begun.role == Role::Client {
+                self.ends.over(node.begun.connection, exchange);
             }
         }
+        // Its span may be told, and the node gone, by now.
+        let any = match self.lineage.over(exchange) {
+            Some(pid) => self.look(pid),
+            None => false,
+        };
         if !told {
             self.forget(exchange);
         }
@@ -478,8 +481,10 @@ impl Parents {
     /// A connection is gone; its requests were over before.
     pub fn closed(&mut self, connection: ConnectionId) -> bool {
         self.ends.closed(connection);
-        self.lineage.closed(connection);
-        self.look(connection.pid)
+        match self.lineage.closed(connection) {
+            Some(pid) => self.look(pid),
+            None => false,
+        }
     }
 
     /// A process is gone.

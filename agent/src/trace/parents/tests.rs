@@ -489,6 +489,22 @@ fn a_context_tells_the_request_among_many() {
     assert!(l.parents.nodes.is_empty());
 }
 
+/// The span of a request that need not wait is told before the request is over on the wire.
+#[test]
+fn a_request_is_over_after_its_span_was_told() {
+    let mut l = Loop::new();
+    let served = l.reads(1);
+    l.copies(READS, 0x20);
+    let asked = l.asks(2, 71, 0x50);
+    assert!(l.parents.awaits(asked.exchange));
+    l.parents.take(&served);
+    // Nothing is open any more that could be the one.
+    assert!(l.parents.over(served.exchange, true));
+    assert!(!l.parents.awaits(asked.exchange));
+    assert_eq!(source(&end(&mut l.parents, &asked)), None);
+    assert!(!l.parents.over(served.exchange, true));
+}
+
 /// A call that waits has others wait that depend on it: its other end, and another attempt.
 #[test]
 fn what_depends_on_a_call_that_waits_does_too() {
