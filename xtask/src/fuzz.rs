@@ -52,8 +52,10 @@ pub(crate) fn build() -> Result<()> {
     fuzz().arg("build").logged("fuzz-build")
 }
 
-/// Runs a target for a fixed time; a finding is an error that shows it. It starts the same way each
-/// time: a change is tested, not its luck. Findings are made by long runs, which start anywhere.
+/// Runs a target for a fixed time; a finding is an error that shows it. With the same corpus it
+/// starts the same way: a change is tested, not its luck. A fresh clone has the seeds alone; what a
+/// run finds of interest stays in `fuzz/corpus`, which is not committed, and the next one begins
+/// with it.
 pub(crate) fn run(target: &str, seconds: u32) -> Result<()> {
     // What is found goes to the first directory; the seeds are only read.
     let corpus = paths::root().join("fuzz/corpus").join(target);

@@ -53,8 +53,8 @@ The traced processes' own environment is honoured: OTEL_SERVICE_NAME, OTEL_RESOU
 APSARA_APM_APP_TYPE (microservice, app, model),
 OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT (True, False, NO_CONTENT, SPAN_ONLY,
 EVENT_ONLY, SPAN_AND_EVENT), OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT (true, false),
-OTEL_INSTRUMENTATION_GENAI_MESSAGE_CONTENT_MAX_LENGTH and OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT. Of genspan's own environment: OTEL_EXPORTER_OTLP_*,
-OTEL_BSP_*, OTEL_BLRP_*, OTEL_METRICS_EXPORTER, OTEL_LOGS_EXPORTER, OTEL_METRIC_EXPORT_INTERVAL,
+OTEL_INSTRUMENTATION_GENAI_MESSAGE_CONTENT_MAX_LENGTH and OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT. Of
+genspan's own environment: OTEL_EXPORTER_OTLP_*, OTEL_BSP_*, OTEL_BLRP_*, OTEL_METRICS_EXPORTER, OTEL_LOGS_EXPORTER, OTEL_METRIC_EXPORT_INTERVAL,
 OTEL_SEMCONV_STABILITY_OPT_IN, NO_COLOR.";
 
 #[derive(Args, Debug)]
@@ -106,8 +106,8 @@ pub(super) struct TraceArgs {
     )]
     pub(super) sockets: Sockets,
 
-    /// Do not look into Python interpreters: model calls are then not put below the requests that
-    /// they were made for
+    /// Do not follow Python's contexts: of an event loop that serves several requests at a time only
+    /// headers then tell which of them a model call was made for
     #[arg(long = "no-python", action = ArgAction::SetFalse, help_heading = "Tuning")]
     pub(super) python: bool,
 

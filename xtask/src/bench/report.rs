@@ -22,7 +22,7 @@ const PARTS: [(&str, &str, &str); 3] = [
          more it is HTTP/1 and an event stream, with the rules of redaction that are the default; \
          `lines` are Ollama's lines of JSON, `amazon` Bedrock's frames, `websocket` responses of the \
          Realtime API. Rows of `redaction` are the rules alone on a text of 64 KiB, which holds \
-         nothing (`prose`) or something every few lines (`mixed`). Wanted: 20,000 calls and 500,000 \
+         nothing (`prose`) or something every few lines (`mixed`), and on a model's name (`short`). Wanted: 20,000 calls and 500,000 \
          chunks per second, and memory that does not grow. Again: `cargo xtask bench pipeline`.",
     ),
     (
