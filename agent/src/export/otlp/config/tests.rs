@@ -260,3 +260,39 @@ fn what_is_wrong_is_named() {
     let env = [("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd")];
     assert!(message(Some("http://c"), None, &env).contains("use gzip or none"));
 }
+
+/// Neither what is wrong with an address nor what follows of it tells a password.
+#[test]
+fn a_password_in_an_address_is_in_no_message() {
+    for endpoint in [
+        "http://user:s3cret@host:4317",
+        "https://s3cret@host",
+        "user:s3cret@host:4317",
+        "http://user:12/s3cret@host",
+        "http://user:/s3cret@host",
+        "http://user:s3 cret@host",
+        "http://user:?s3cret@host",
+        "http:/user:s3cret@host",
+        "ftp://user:s3cret@host",
+        "://user:s3cret@",
+    ] {
+        for (flag, env) in [
+            (Some(endpoint), &[][..]),
+            (None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]),
+            (None, &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint)]),
+        ] {
+            let message = resolve(flag, None, env).unwrap_err().to_string();
+            assert!(
+                !message.contains("cret") && !message.contains("user:"),
+                "{message}"
+            );
+            assert!(
+                message.contains("must not hold a user or password"),
+                "{message}"
+            );
+            assert!(message.contains("OTEL_EXPORTER_OTLP_HEADERS"), "{message}");
+        }
+    }
+    let path = target(Some("http://c/a%40b"), None, &[]);
+    assert_eq!(path.1, "http://c/a%40b/v1/traces");
+}

@@ -13,6 +13,12 @@ pub(super) struct Url {
 impl Url {
     pub(super) fn parse(name: &str, value: &str, insecure: bool) -> Result<Self, ConfigError> {
         let value = value.trim();
+        // A password may hold what ends an authority, and must be in no message: no `@` at all.
+        if value.contains('@') {
+            let problem = "the address must not hold a user or password; use \
+                OTEL_EXPORTER_OTLP_HEADERS (an `@` in its path is written %40)";
+            return Err(ConfigError::new(name, problem));
+        }
         let wrong = |why: &str| {
             ConfigError::new(
                 name,
@@ -29,7 +35,7 @@ impl Url {
         };
         let parsed: http::uri::Authority =
             authority.parse().map_err(|_| wrong("has no valid host"))?;
-        if parsed.host().is_empty() || authority.contains('@') {
+        if parsed.host().is_empty() {
             return Err(wrong("has no valid host"));
         }
         let scheme = match scheme.as_str() {
