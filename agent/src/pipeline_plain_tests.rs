@@ -270,5 +270,8 @@ fn undecided_when_we_stop() {
         }));
         pipeline.finish();
         assert_eq!(pipeline.spans().count(), told, "{path}");
+        let (_, provider, _) = pipeline.counters();
+        let counts = (provider.undecided, provider.not_calls, provider.calls);
+        assert_eq!(counts, (1 - told as u64, 0, 0), "{path}");
     }
 }

@@ -69,6 +69,10 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
         ("calls not followed: too many open", provider.refused),
         ("bodies over the limit", provider.bodies_over_limit),
         (
+            "requests not told: stopped before it was known whether they are calls",
+            provider.undecided,
+        ),
+        (
             "retries told as calls: too many waited",
             trace.retries_evicted,
         ),

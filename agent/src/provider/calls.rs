@@ -261,9 +261,12 @@ impl Calls {
         let redirected = known && status.is_some_and(|s| (300..400).contains(&s));
         if !known || redirected {
             self.counters.redirects += u64::from(redirected);
-            self.counters.not_calls += u64::from(!known);
             // Seen so little of that it may be a call yet, had we looked on: neither is told.
             let undecided = self.stopping && open.verdict == Verdict::Unknown && status.is_none();
+            // One that was half seen is counted as that already.
+            let unknown = undecided && !open.half;
+            self.counters.undecided += u64::from(unknown);
+            self.counters.not_calls += u64::from(!known && !unknown);
             let plain = self.not_a_call(open, status).filter(|_| !undecided);
             let told = plain.is_some();
             if let Some(plain) = plain {

@@ -53,6 +53,9 @@ pub struct Counters {
     pub calls: u64,
     /// Exchanges on a call's path whose content was none.
     pub not_calls: u64,
+    /// Exchanges that may have been calls: we stopped before their content said it. They are told
+    /// as nothing.
+    pub undecided: u64,
     /// Exchanges answered by a redirection; the call is at its end.
     pub redirects: u64,
     /// Exchanges not followed because [`Limits::open_calls`] were open.
