@@ -54,6 +54,7 @@ struct Pending {
     has_data: bool,
     comment: Vec<u8>,
     has_comment: bool,
+    error: Vec<u8>,
 }
 
 /// A line of an event stream, taken apart.
@@ -61,6 +62,8 @@ enum Line<'a> {
     Event(&'a [u8]),
     Data(&'a [u8]),
     Comment(&'a [u8]),
+    /// An error in a field of its own. Never empty.
+    Error(&'a [u8]),
     Other,
 }
 
@@ -137,7 +140,7 @@ impl SseParser {
     #[must_use]
     pub fn buffered(&self) -> usize {
         let p = &self.pending;
-        self.line.len() + p.event.len() + p.data.len() + p.comment.len()
+        self.line.len() + p.event.len() + p.data.len() + p.comment.len() + p.error.len()
     }
 
     /// Passes over a byte order mark, which may come in pieces.
@@ -196,7 +199,7 @@ impl SseParser {
         input: &'a [u8],
         out: &mut impl FnMut(SseEvent<'_>),
     ) -> Option<&'a [u8]> {
-        let (mut event, mut data, mut comment) = (None, None, None);
+        let (mut event, mut data, mut comment, mut error) = (None, None, None, None);
         let mut rest = input;
         loop {
             let (line, after, cr) = next_line(rest)?;
@@ -214,6 +217,7 @@ impl SseParser {
                 Line::Event(v) if !has_status(v) => event = Some(v),
                 Line::Data(v) if data.is_none() => data = Some(v),
                 Line::Comment(v) if comment.is_none() => comment = Some(v),
+                Line::Error(v) => error = Some(v),
                 Line::Other => {}
                 _ => return None,
             }
@@ -224,6 +228,12 @@ impl SseParser {
         if let Some(data) = data {
             out(SseEvent {
                 event: text(event.unwrap_or_default()),
+                data,
+                comment: text(comment.unwrap_or_default()),
+            });
+        } else if let Some(data) = error {
+            out(SseEvent {
+                event: ERROR,
                 data,
                 comment: text(comment.unwrap_or_default()),
             });
@@ -266,17 +276,27 @@ impl SseParser {
                 p.data.extend_from_slice(value);
             }
             Line::Comment(value) => p.add_comment(value),
+            Line::Error(value) => {
+                p.error.clear();
+                p.error.extend_from_slice(value);
+            }
             Line::Other => {}
         }
     }
 
-    /// A blank line: gives out the event if it has data.
+    /// A blank line: gives out the event if it has data, or else an error.
     fn dispatch(&mut self, out: &mut impl FnMut(SseEvent<'_>)) {
         let p = &self.pending;
         if p.has_data {
             out(SseEvent {
                 event: text(&p.event),
                 data: &p.data,
+                comment: text(&p.comment),
+            });
+        } else if !p.error.is_empty() {
+            out(SseEvent {
+                event: ERROR,
+                data: &p.error,
                 comment: text(&p.comment),
             });
         }
@@ -286,7 +306,13 @@ impl SseParser {
     /// Drops the event under way.
     fn forget(&mut self) {
         let p = &mut self.pending;
-        for buffer in [&mut self.line, &mut p.event, &mut p.data, &mut p.comment] {
+        for buffer in [
+            &mut self.line,
+            &mut p.event,
+            &mut p.data,
+            &mut p.comment,
+            &mut p.error,
+        ] {
             buffer.clear();
             buffer.shrink_to(KEPT_CAPACITY);
         }
@@ -361,7 +387,12 @@ fn take_apart(line: &[u8]) -> Line<'_> {
     };
     match line.first() {
         Some(b'd') => after(b"data").map_or(Line::Other, Line::Data),
-        Some(b'e') => after(b"event").map_or(Line::Other, Line::Event),
+        Some(b'e') => match after(b"event") {
+            Some(value) => Line::Event(value),
+            None => after(b"error")
+                .filter(|value| value.starts_with(b"{"))
+                .map_or(Line::Other, Line::Error),
+        },
         Some(b':') => Line::Comment(match line {
             [_, b' ', value @ ..] | [_, value @ ..] => value,
             [] => line,
@@ -372,9 +403,13 @@ fn take_apart(line: &[u8]) -> Line<'_> {
 }
 
 fn starts_field(bytes: &[u8]) -> bool {
-    const FIELDS: [&[u8]; 5] = [b":", b"id:", b"data:", b"event:", b"retry:"];
+    const FIELDS: [&[u8]; 6] = [b":", b"id:", b"data:", b"event:", b"retry:", b"error:"];
     FIELDS.iter().any(|f| bytes.starts_with(f))
 }
+
+/// The name of an event that has no data but an error: `error: {…}` is how llama.cpp's server said it
+/// until September 2025. By the standard it is an unknown field, and beside data it counts as one.
+const ERROR: &str = "error";
 
 /// DashScope glues a comment to the event's name: `event:response.created:HTTP_STATUS/200`.
 const STATUS: &[u8] = b":HTTP_STATUS";

@@ -57,6 +57,27 @@ fn events_without_data_are_none() {
     check(b"\n\n\n", &[]);
 }
 
+/// llama.cpp's way to say it. Beside data it is an unknown field, and so is what is no object.
+#[test]
+fn errors_in_a_field_of_their_own() {
+    check(b"error: {\"code\":1}\n\n", &["error|{\"code\":1}|"]);
+    check(
+        b"data: a\n\nerror:{}\r\n\r\ndata: b\n\n",
+        &["|a|", "error|{}|", "|b|"],
+    );
+    check(
+        b":x\nevent: y\nerror: {1}\nerror: {2}\n\n",
+        &["error|{2}|x"],
+    );
+    check(b"error: {}\ndata: a\n\n", &["|a|"]);
+    check(
+        b"data: a\nevent: y\nerror: {}\n\ndata: b\n\n",
+        &["y|a|", "|b|"],
+    );
+    check(b"error: no\n\nerror\n\nerror:\n\nerrors: {}\n\n", &[]);
+    check(b"error: {}", &["error|{}|"]);
+}
+
 #[test]
 fn comments() {
     check(
@@ -111,6 +132,11 @@ fn after_a_gap() {
         ("data: a\n\ndata: xx", "\n\ndata: b\n\n", vec!["|a|", "|b|"]),
         ("data: xx\r", "\nid: 5\n\ndata: b\r\n\r\n", vec!["|b|"]),
         ("data: xx", "retry: 1\rdata: b\r\r", vec!["|b|"]),
+        (
+            "data: xx",
+            "error: {}\n\ndata: b\n\n",
+            vec!["error|{}|", "|b|"],
+        ),
         ("data: xx", "more text without an end", vec![]),
     ] {
         let want: Vec<&str> = want
