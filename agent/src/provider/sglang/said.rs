@@ -3,7 +3,8 @@
 
 use crate::provider::text::{Growing, Room};
 
-/// After so many texts that went on where the one before ended, it is settled that each has all.
+/// After so many texts of which each begins with the one before, it is settled that each has all,
+/// or, if none of them had more than the first, that they are pieces that are alike.
 const SETTLED: usize = 8;
 
 /// Whether texts come whole or in pieces.
@@ -46,10 +47,14 @@ impl Said {
             if !said.is_empty() {
                 lengths.push(said.len());
             }
-            if lengths.len() == SETTLED {
-                self.manner = Manner::Whole;
-            }
+            let settled = lengths.len() == SETTLED;
+            let grew = lengths.first() != lengths.last();
             self.text.replace(said, room);
+            if settled && grew {
+                self.manner = Manner::Whole;
+            } else if settled {
+                self.in_pieces(room);
+            }
             return true;
         }
         if self.text.is_cut() || (grew && so_far.starts_with(said)) {
@@ -58,14 +63,19 @@ impl Said {
             self.manner = if whole { Manner::Whole } else { Manner::Pieces };
             return self.settled(said, room);
         }
-        let pieces: String = lengths
-            .iter()
-            .filter_map(|end| so_far.get(..*end))
-            .collect();
-        self.manner = Manner::Pieces;
-        self.text.replace(&pieces, room);
+        self.in_pieces(room);
         self.text.push(said, room);
         true
+    }
+
+    /// What was taken for texts that grow were pieces: together they are the text so far.
+    fn in_pieces(&mut self, room: &mut Room) {
+        if let Manner::Open(lengths) = std::mem::replace(&mut self.manner, Manner::Pieces) {
+            let last = self.text.as_str();
+            let pieces = lengths.iter().filter_map(|end| last.get(..*end));
+            let pieces: String = pieces.collect();
+            self.text.replace(&pieces, room);
+        }
     }
 
     fn settled(&mut self, said: &str, room: &mut Room) -> bool {
@@ -107,6 +117,7 @@ mod tests {
         const GROWING: [&str; 9] = [
             "a", "ab", "abc", "abcd", "abcde", "abcdef", "abcdefg", "abcdefgh", "x",
         ];
+        const LAUGHING: [&str; 10] = ["ha", "ha", "ha", "ha", "ha", "ha", "ha", "ha", "ha", "!"];
         for (list, room, want, fits) in [
             (
                 &["Red", "Red fox", "Red fox runs"][..],
@@ -126,6 +137,10 @@ mod tests {
             (&["ha", "ha", "!"], 99, "haha!+0", true),
             (&["ha", "ha", ""], 99, "haha+0", true),
             (&["1", "10", "é"], 99, "110é+0", true),
+            // So many of them that it would be settled by their number.
+            (&["ha"; 9], 99, "hahahahahahahahaha+0", true),
+            (&LAUGHING, 99, "hahahahahahahahaha!+0", true),
+            (&["ha"; 9], 5, "hahah+13", true),
             // The end was taken back.
             (&["Red", "Red fox\n\nEND", "Red fox"], 99, "Red fox+0", true),
             (&["Red", "Red fox", ""], 99, "Red fox+0", true),
