@@ -103,7 +103,7 @@ const KNOWN: &[(&str, &str)] = &[
     ),
     (r#"[{"text":"a","meta_info":{"id":""#, r#""}}]"#),
     (
-        r#"{"prompt":["a","b"],"n_predict":4,"stream":true,"x":""#,
+        r#"{"prompt":["a","b"],"n_predict":4,"n_cmpl":2,"stream":true,"x":""#,
         r#""}"#,
     ),
     (r#"{"input_prefix":"a","input_suffix":""#, r#""}"#),

@@ -64,6 +64,12 @@ fn first_listed(body: &[u8]) -> Option<Object> {
     }
 }
 
+/// The error of a document or an event that is `{"error":…}`, if it is one.
+pub(super) fn in_event(root: &Object) -> Option<CallError> {
+    let failed = root.get("error").filter(|e| !e.is_null())?;
+    Some(of_event(failed))
+}
+
 /// The error of a mid-stream error event. The kind is never empty.
 pub(super) fn of_event(error: &Value) -> CallError {
     let mut error = match error {

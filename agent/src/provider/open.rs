@@ -184,6 +184,11 @@ impl Open {
             };
         };
         let confirmed = self.route.settle(&document.root);
+        if !document.whole {
+            // More prompts may have been in what is missing, and how many answers they are to have.
+            let found = &mut self.route.found;
+            (found.prompts, found.samples) = (None, None);
+        }
         if !document.whole && !body.has_hole() {
             self.defects.add(Defects::JSON_BROKEN);
         }

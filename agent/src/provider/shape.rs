@@ -115,9 +115,11 @@ pub(super) struct Found {
     pub(super) makes: Option<&'static str>,
     /// Whether each event of a stream has all of the text so far, where that can differ.
     pub(super) cumulative: Option<bool>,
-    /// How many prompts the body has, where an answer does not say that it was the last.
+    /// How many prompts the body has, where an answer does not say that it was the last. Not known
+    /// of a request that was not seen whole.
     pub(super) prompts: Option<usize>,
-    /// How many answers each prompt is to have, where their usage is told answer by answer.
+    /// How many answers each prompt is to have, where their usage is told answer by answer. Not
+    /// known of a request that was not seen whole.
     pub(super) samples: Option<u32>,
     /// The guardrail that the headers name; counts when the body names none.
     pub(super) guardrail: Option<String>,

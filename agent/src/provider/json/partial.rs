@@ -18,14 +18,19 @@ pub struct Parsed {
 }
 
 /// Members whose texts are worth having in part.
-const CONTENT_KEYS: [&str; 15] = [
+const CONTENT_KEYS: [&str; 20] = [
     "content",
     "text",
     "arguments",
     "input",
+    "inputs",
+    "input_prefix",
+    "input_suffix",
     "prompt",
+    "prompt_string",
     "instructions",
     "output",
+    "generated_text",
     "refusal",
     "reasoning_content",
     "reasoning",
@@ -376,6 +381,16 @@ mod tests {
             parse(br#"{"content":"ab"#).value,
             Some(json!({"content":"ab"}))
         );
+        for key in [
+            "generated_text",
+            "inputs",
+            "input_prefix",
+            "input_suffix",
+            "prompt_string",
+        ] {
+            let cut = format!("{{\"{key}\":\"ab");
+            assert_eq!(parse(cut.as_bytes()).value, Some(json!({key: "ab"})));
+        }
         assert_eq!(
             parse(b"{\"content\":\"ab\xe2\x82").value,
             Some(json!({"content":"ab"}))

@@ -3,56 +3,59 @@
 
 use crate::model::call::{CallError, CallResponse, Usage};
 use crate::model::exchange::SseEvent;
-use crate::provider::body::Body;
 use crate::provider::error;
 use crate::provider::json::{self, Object, field};
-use crate::provider::limits::MAX_CHOICES;
-use crate::provider::prompted;
-use crate::provider::shape::{Answer, Found, Read, Seen, Stream};
+use crate::provider::prompted::{self, Answers};
+use crate::provider::shape::{Answer, Found, Seen, Stream};
 use crate::provider::text::{Growing, Room};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Whether it is an answer, or a part of one.
 pub(super) fn is_own(root: &Object) -> bool {
     field::str(root, "content").is_some() && root.get("stop").is_some_and(Value::is_boolean)
 }
 
-/// Reads the document of a successful exchange.
-pub(super) fn read(root: Object, room: &mut Room) -> Answer {
-    of(vec![root], room)
-}
-
-/// Reads a list of answers: a list of prompts has one.
-pub(super) fn read_list(list: Vec<Object>, body: &Body, ended: bool, room: &mut Room) -> Read {
-    Read {
-        foreign: list.iter().any(|a| !is_own(a)),
-        whole: ended && !body.has_hole() && !list.is_empty(),
-        answer: of(list, room),
-    }
-}
-
-fn of(list: Vec<Object>, room: &mut Room) -> Answer {
+/// Reads an answer, or a list of them: several prompts have one, or several answers to one.
+pub(super) fn of(found: &Found, answers: Answers, room: &mut Room) -> Answer {
     let mut answer = Answer {
-        too_many: list.len() > MAX_CHOICES,
+        too_many: answers.too_many(),
         ..Answer::default()
     };
-    let response = &mut answer.response;
-    for mut root in list.into_iter().take(MAX_CHOICES) {
+    let samples = samples(found, answers.count());
+    let mut usage = Vec::new();
+    for (index, mut root, cut) in answers.each() {
         let mut one = One::default();
         if let Some(said) = field::take_string(&mut root, "content") {
             one.text.push(&said, room);
         }
         one.tell(&root);
         one.ends(&root);
-        one.close(response);
+        usage.push((index, one.usage));
+        one.close(&mut answer.response, cut);
     }
+    answer.response.usage = prompted::total(&usage, samples);
     answer
+}
+
+/// How many answers there are to be, if that is known.
+fn wanted(found: &Found) -> Option<usize> {
+    let samples = usize::try_from(found.samples?).unwrap_or(usize::MAX);
+    Some(found.prompts?.max(1).saturating_mul(samples.max(1)))
+}
+
+/// How many of so many answers each prompt has, those to one prompt together. A server that does
+/// not know `n_cmpl` gives one to each: then, and when some are missing, it is not known.
+fn samples(found: &Found, count: usize) -> Option<u32> {
+    let sure = found.prompts == Some(1) || found.samples == Some(1);
+    found
+        .samples
+        .filter(|_| sure || wanted(found) == Some(count))
 }
 
 /// One answer of several.
 #[derive(Debug, Default)]
 struct One {
-    index: u32,
     text: Growing,
     model: Option<String>,
     usage: Usage,
@@ -90,23 +93,9 @@ impl One {
         self.over = true;
     }
 
-    fn close(self, response: &mut CallResponse) {
-        let sum = &mut response.usage;
-        for (sum, one) in [
-            (&mut sum.input, self.usage.input),
-            (&mut sum.output, self.usage.output),
-            (&mut sum.cache_read, self.usage.cache_read),
-        ] {
-            if let Some(one) = one {
-                *sum = Some(sum.unwrap_or(0).saturating_add(one));
-            }
-        }
+    fn close(self, response: &mut CallResponse, cut: bool) {
         response.model = response.model.take().or(self.model);
-        let untold = self.over && self.reason.is_none();
-        prompted::close(response, self.text, self.reason, mapped);
-        if untold && let Some(message) = response.messages.last_mut() {
-            message.finish_reason = None;
-        }
+        prompted::close(response, self.text, self.reason, cut, mapped);
     }
 }
 
@@ -122,9 +111,8 @@ fn mapped(reason: &str) -> &str {
 /// An answer under way.
 #[derive(Debug)]
 pub(super) struct ContentStream {
-    /// How many answers there are to be.
-    wanted: usize,
-    all: Vec<One>,
+    found: Found,
+    all: BTreeMap<u32, One>,
     error: Option<CallError>,
     too_many: bool,
 }
@@ -133,27 +121,11 @@ impl ContentStream {
     /// Of a call.
     pub(super) fn new(found: &Found) -> Self {
         Self {
-            wanted: found.prompts.unwrap_or(1),
-            all: Vec::new(),
+            found: found.clone(),
+            all: BTreeMap::new(),
             error: None,
             too_many: false,
         }
-    }
-
-    fn one(&mut self, index: u32) -> Option<&mut One> {
-        let at = match self.all.binary_search_by_key(&index, |one| one.index) {
-            Ok(at) => at,
-            Err(_) if self.all.len() >= MAX_CHOICES => return None,
-            Err(at) => {
-                let one = One {
-                    index,
-                    ..One::default()
-                };
-                self.all.insert(at, one);
-                at
-            }
-        };
-        self.all.get_mut(at)
     }
 }
 
@@ -166,19 +138,16 @@ impl Stream for ContentStream {
         let Some(root) = json::read(data).map(|d| d.root) else {
             return Seen::Broken;
         };
-        // An event of its own name, whose data may be the error itself.
-        let failed = root.get("error").filter(|e| !e.is_null());
+        let failed = error::in_event(&root);
         if failed.is_some() || event.event == "error" {
-            self.error = Some(match failed {
-                Some(failed) => error::of_event(failed),
-                None => error::of_event(&Value::Object(root)),
-            });
+            // A line `error: {…}` of a server before September 2025 has the error itself.
+            self.error = failed.or_else(|| Some(error::of_event(&Value::Object(root))));
             return Seen::Chunk { output: false };
         }
         let said = field::str(&root, "content").unwrap_or_default();
         let output = !said.is_empty();
         let index = field::int(&root, "index").and_then(|n| u32::try_from(n).ok());
-        let Some(one) = self.one(index.unwrap_or(0)) else {
+        let Some(one) = prompted::one_of(&mut self.all, index.unwrap_or(0)) else {
             self.too_many = true;
             return Seen::Chunk { output };
         };
@@ -191,7 +160,8 @@ impl Stream for ContentStream {
     }
 
     fn is_over(&self) -> bool {
-        self.all.iter().filter(|one| one.over).count() >= self.wanted
+        let over = self.all.values().filter(|one| one.over).count();
+        wanted(&self.found).is_some_and(|wanted| over >= wanted)
     }
 
     fn finish(self: Box<Self>, _: &mut Room) -> Answer {
@@ -201,9 +171,13 @@ impl Stream for ContentStream {
             too_many: this.too_many,
             ..Answer::default()
         };
-        for one in this.all {
-            one.close(&mut answer.response);
+        let usage: Vec<_> = this.all.iter().map(|(n, one)| (*n, one.usage)).collect();
+        for one in this.all.into_values() {
+            let cut = !one.over;
+            one.close(&mut answer.response, cut);
         }
+        let samples = samples(&this.found, usage.len());
+        answer.response.usage = prompted::total(&usage, samples);
         answer
     }
 }

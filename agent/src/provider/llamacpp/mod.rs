@@ -11,8 +11,8 @@ mod tests;
 use super::body::Body;
 use super::json::field;
 use super::json::{Document, Object};
-use super::prompted;
-use super::shape::{Answer, Found, Payload, Read, Shape, Stream, read_document};
+use super::prompted::{self, Answers};
+use super::shape::{Answer, Found, Payload, Read, Shape, Stream};
 use super::target::Target;
 use super::text::Room;
 use crate::model::call::{Api, CallRequest, Message, Operation};
@@ -67,8 +67,9 @@ impl Shape for LlamaCpp {
         found.prompts = match body.get("prompt") {
             // A list of tokens, or of texts and tokens, is one prompt.
             Some(Value::Array(list)) if !list.iter().any(Value::is_number) => Some(list.len()),
-            _ => None,
+            _ => Some(1),
         };
+        found.samples = u32::try_from(samples(body).unwrap_or(1)).ok();
     }
 
     fn request(&self, _: &Found, mut body: Object, room: &mut Room) -> CallRequest {
@@ -86,6 +87,7 @@ impl Shape for LlamaCpp {
             presence_penalty: field::float(&body, "presence_penalty"),
             // Less than none is a random one.
             seed: field::int(&body, "seed").filter(|n| *n >= 0),
+            choice_count: samples(&body),
             stop_sequences: prompted::stops(body.get("stop")),
             output_type: schema.then_some("json"),
             messages: prompts(&mut body, room),
@@ -94,14 +96,11 @@ impl Shape for LlamaCpp {
     }
 
     fn document(&self, found: &Found, body: &Body, ended: bool, room: &mut Room) -> Read {
-        if let Some(list) = prompted::answers(body) {
-            return answer::read_list(list, body, ended, room);
-        }
-        read_document(self, found, body, ended, room)
+        prompted::document(self, found, body, ended, room, answer::of)
     }
 
-    fn answer(&self, _: &Found, document: Document, room: &mut Room) -> Answer {
-        answer::read(document.root, room)
+    fn answer(&self, found: &Found, document: Document, room: &mut Room) -> Answer {
+        answer::of(found, Answers::one(document), room)
     }
 
     fn is_answer(&self, _: &Found, root: &Object) -> bool {
@@ -117,6 +116,11 @@ impl Shape for LlamaCpp {
         let slot = field::is_set(root, "id_slot") || field::is_set(root, "slot_id");
         (answer::is_own(root) && slot).then_some(FOUND)
     }
+}
+
+/// How many answers each prompt is to have.
+fn samples(body: &Object) -> Option<i64> {
+    field::int(body, "n_cmpl").or_else(|| field::int(body, "n"))
 }
 
 /// The prompts, or what stands before and behind the text that is asked for.

@@ -10,7 +10,7 @@ use crate::provider::text::Room;
 
 /// Reads the document of a successful exchange.
 pub(super) fn read(mut root: Object, whole: bool, room: &mut Room) -> Answer {
-    if let Some(failed) = failure(&root) {
+    if let Some(failed) = error::in_event(&root) {
         return Answer {
             error: Some(failed),
             ..Answer::default()
@@ -27,12 +27,6 @@ pub(super) fn read(mut root: Object, whole: bool, room: &mut Room) -> Answer {
         response,
         ..Answer::default()
     }
-}
-
-/// `{"error":"…"}`, with a status or in the middle of a stream.
-pub(super) fn failure(root: &Object) -> Option<crate::model::call::CallError> {
-    let failed = root.get("error").filter(|e| !e.is_null())?;
-    Some(error::of_event(failed))
 }
 
 /// What is said of the answer as a whole.

@@ -3,6 +3,7 @@
 use super::{answer, request};
 use crate::model::call::{CallError, CallResponse, Part};
 use crate::model::exchange::SseEvent;
+use crate::provider::error;
 use crate::provider::json;
 use crate::provider::json::borrowed::Str;
 use crate::provider::json::field;
@@ -95,7 +96,7 @@ impl LineStream {
             return Seen::Broken;
         };
         let mut root = document.root;
-        if let Some(failed) = answer::failure(&root) {
+        if let Some(failed) = error::in_event(&root) {
             self.error = Some(failed);
             return Seen::Chunk { output: false };
         }

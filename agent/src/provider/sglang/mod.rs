@@ -18,7 +18,7 @@ use super::body::Body;
 use super::json::field;
 use super::json::{Document, Object};
 use super::prompted;
-use super::shape::{Answer, Found, Payload, Read, Shape, Stream, read_document};
+use super::shape::{Answer, Found, Payload, Read, Shape, Stream};
 use super::target::Target;
 use super::text::Room;
 use crate::model::call::{Api, CallRequest, Operation};
@@ -42,13 +42,7 @@ impl Shape for Sglang {
     /// The path is a common word: there must be more that is SGLang's.
     fn confirms(&self, _: &Found, body: &Object) -> bool {
         const PROMPTS: [&str; 3] = ["text", "input_ids", "input_embeds"];
-        const OWN: [&str; 5] = [
-            "sampling_params",
-            "input_ids",
-            "rid",
-            "return_logprob",
-            "image_data",
-        ];
+        const OWN: [&str; 4] = ["sampling_params", "input_ids", "rid", "return_logprob"];
         let any = |keys: &[&str]| keys.iter().any(|key| field::is_set(body, key));
         any(&PROMPTS) && any(&OWN)
     }
@@ -56,7 +50,7 @@ impl Shape for Sglang {
     /// Several answers to a prompt each count its tokens.
     fn refine(&self, found: &mut Found, body: &Object) {
         let count = sampling(body).and_then(|sampling| field::int(sampling, "n"));
-        found.samples = count.and_then(|n| u32::try_from(n).ok());
+        found.samples = u32::try_from(count.unwrap_or(1)).ok();
     }
 
     fn request(&self, _: &Found, mut body: Object, room: &mut Room) -> CallRequest {
@@ -83,14 +77,11 @@ impl Shape for Sglang {
     }
 
     fn document(&self, found: &Found, body: &Body, ended: bool, room: &mut Room) -> Read {
-        if let Some(list) = prompted::answers(body) {
-            return answer::read_list(list, found.samples.unwrap_or(1), body, ended, room);
-        }
-        read_document(self, found, body, ended, room)
+        prompted::document(self, found, body, ended, room, answer::of)
     }
 
-    fn answer(&self, _: &Found, document: Document, room: &mut Room) -> Answer {
-        answer::read(document.root, room)
+    fn answer(&self, found: &Found, document: Document, room: &mut Room) -> Answer {
+        answer::read(found, document, room)
     }
 
     fn is_answer(&self, _: &Found, root: &Object) -> bool {

@@ -4,14 +4,15 @@ use super::answer::{self, Info};
 use super::said::Said;
 use crate::model::call::{CallError, Usage};
 use crate::model::exchange::SseEvent;
+use crate::provider::error;
 use crate::provider::json::borrowed::Str;
 use crate::provider::json::{self, Object, field};
-use crate::provider::limits::MAX_CHOICES;
 use crate::provider::prompted;
 use crate::provider::shape::{Answer, Found, Seen, Stream};
 use crate::provider::text::Room;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// An event, borrowed.
 #[derive(Debug, Deserialize)]
@@ -67,7 +68,6 @@ impl Meta<'_> {
 /// One answer of several.
 #[derive(Debug, Default)]
 struct One {
-    index: u32,
     said: Said,
     /// As it was told last: counts are running totals.
     info: Info,
@@ -76,8 +76,8 @@ struct One {
 /// An answer under way.
 #[derive(Debug)]
 pub(super) struct GenerateStream {
-    samples: u32,
-    all: Vec<One>,
+    samples: Option<u32>,
+    all: BTreeMap<u32, One>,
     id: Option<String>,
     error: Option<CallError>,
     too_many: bool,
@@ -88,8 +88,8 @@ impl GenerateStream {
     /// Of a call.
     pub(super) fn new(found: &Found) -> Self {
         Self {
-            samples: found.samples.unwrap_or(1),
-            all: Vec::new(),
+            samples: found.samples,
+            all: BTreeMap::new(),
             id: None,
             error: None,
             too_many: false,
@@ -97,25 +97,9 @@ impl GenerateStream {
         }
     }
 
-    fn one(&mut self, index: u32) -> Option<&mut One> {
-        let at = match self.all.binary_search_by_key(&index, |one| one.index) {
-            Ok(at) => at,
-            Err(_) if self.all.len() >= MAX_CHOICES => return None,
-            Err(at) => {
-                let one = One {
-                    index,
-                    ..One::default()
-                };
-                self.all.insert(at, one);
-                at
-            }
-        };
-        self.all.get_mut(at)
-    }
-
     fn part(&mut self, index: u32, text: Option<&str>, info: Info, room: &mut Room) -> Seen {
         let output = text.is_some_and(|text| !text.is_empty());
-        let Some(one) = self.one(index) else {
+        let Some(one) = prompted::one_of(&mut self.all, index) else {
             self.too_many = true;
             return Seen::Chunk { output };
         };
@@ -132,7 +116,7 @@ impl GenerateStream {
         let Some(root) = json::read(data).map(|d| d.root) else {
             return Seen::Broken;
         };
-        if let Some(failed) = answer::failure(&root) {
+        if let Some(failed) = error::in_event(&root) {
             self.error = Some(failed);
             return Seen::Chunk { output: false };
         }
@@ -190,10 +174,16 @@ impl Stream for GenerateStream {
         };
         let response = &mut answer.response;
         response.id = this.id;
-        for One { index, said, info } in this.all {
-            answer::add(&mut response.usage, info.usage, index, this.samples);
+        let usage: Vec<_> = this
+            .all
+            .iter()
+            .map(|(n, one)| (*n, one.info.usage))
+            .collect();
+        response.usage = prompted::total(&usage, this.samples);
+        let cut = !this.over || answer.error.is_some();
+        for One { said, info } in this.all.into_values() {
             answer.error = answer.error.take().or(info.error);
-            prompted::close(response, said.into_text(), info.reason, answer::mapped);
+            prompted::close(response, said.into_text(), info.reason, cut, answer::mapped);
         }
         answer
     }

@@ -189,6 +189,79 @@ fn odd_events() {
     );
 }
 
+/// What was cut is told so, unless it said before how it ended.
+#[test]
+fn answers_in_part() {
+    let ends = |answer: &str| {
+        let call = document(&ASKED, 200, answer).unwrap();
+        let messages = call.response.messages.iter();
+        let ends: Vec<_> = messages.map(|m| m.finish_reason.clone()).collect();
+        (texts(&call).join("|"), ends)
+    };
+    let error = || Some("error".to_owned());
+    let stop = || Some("stop".to_owned());
+    for (answer, want) in [
+        (r#"{"text":"Red"#, ("Red", vec![error()])),
+        (
+            r#"{"text":"Red","meta_info":{"id":"r7","#,
+            ("Red", vec![error()]),
+        ),
+        (
+            r#"{"meta_info":{"finish_reason":"stop"},"text":"Red"#,
+            ("Red", vec![stop()]),
+        ),
+        (
+            r#"{"text":"Red","meta_info":{"id":"r7"}}"#,
+            ("Red", vec![None]),
+        ),
+        (
+            r#"[{"text":"Red","meta_info":{"finish_reason":"stop"}},{"text":"fo"#,
+            ("Red|fo", vec![stop(), error()]),
+        ),
+        ("[]", ("", vec![])),
+    ] {
+        assert_eq!(ends(answer), (want.0.to_owned(), want.1), "{answer}");
+    }
+    // A stream that came to its end said all that it had to.
+    let call = stream(&[event("Red", 1, &json!(null))], Defects::NONE);
+    assert_eq!(call.response.messages[0].finish_reason, None);
+    let gone = r#"{"error":{"message":"gone"}}"#.to_owned();
+    let call = stream(&[event("Red", 1, &json!(null)), gone], Defects::NONE);
+    assert_eq!(call.response.messages[0].finish_reason, error());
+    // Where only the answer can tell, none does not.
+    for (answer, told) in [
+        ("[]", false),
+        (r#"[{"text":"Red"#, false),
+        (r#"[{"text":"Red","meta_info":{}},{"text":"#, true),
+    ] {
+        let asked = post("/generate", HOST, r#"{"x":1,"y":"#);
+        assert_eq!(document(&asked, 200, answer).is_some(), told, "{answer}");
+    }
+}
+
+/// How many answers each prompt has may stand in what is missing of a request: what was read is
+/// then told of a single answer only.
+#[test]
+fn requests_in_part() {
+    let asked = post(
+        "/generate",
+        HOST,
+        r#"{"text":"a","sampling_params":{"max_new_tokens":8,"#,
+    );
+    let one = json!({"text":"A","meta_info":{"finish_reason":"stop","prompt_tokens":3,
+        "completion_tokens":8}});
+    for (answer, want) in [
+        (json!([one]), (Some(3), Some(8))),
+        (json!([one, one]), (None, Some(16))),
+    ] {
+        let usage = document(&asked, 200, &answer.to_string())
+            .unwrap()
+            .response
+            .usage;
+        assert_eq!((usage.input, usage.output), want);
+    }
+}
+
 #[test]
 fn failures() {
     let abort = json!({"type":"abort","message":"gone","status_code":503});
@@ -213,6 +286,8 @@ fn what_is_no_call() {
         r#"{"text":"x"}"#,
         r#"{"prompt":"x"}"#,
         r#"{"sampling_params":{}}"#,
+        // Anybody's captions.
+        r#"{"text":"x","image_data":"y"}"#,
     ] {
         assert!(
             document(&post("/generate", HOST, body), 200, "{}").is_none(),

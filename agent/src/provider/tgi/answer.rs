@@ -1,44 +1,57 @@
 //! Answers: a document, or an event for each token, of which the last has all of it again.
 
-use crate::model::call::{CallError, CallResponse};
+use crate::model::call::{CallError, CallResponse, Usage};
 use crate::model::exchange::SseEvent;
 use crate::provider::error;
 use crate::provider::json::{self, Object, field};
-use crate::provider::prompted;
-use crate::provider::shape::{Answer, Seen, Stream};
+use crate::provider::prompted::{self, Answers};
+use crate::provider::shape::{Answer, Found, Seen, Stream};
 use crate::provider::text::{Growing, Room};
 
-/// Reads the document of a successful exchange.
-pub(super) fn read(mut root: Object, room: &mut Room) -> Answer {
-    let mut answer = Answer::default();
-    let mut text = Growing::default();
-    if let Some(said) = field::take_string(&mut root, "generated_text") {
-        text.push(&said, room);
+/// Reads an answer, or a list of them.
+pub(super) fn of(_: &Found, answers: Answers, room: &mut Room) -> Answer {
+    let mut answer = Answer {
+        too_many: answers.too_many(),
+        ..Answer::default()
+    };
+    let mut usage = Vec::new();
+    for (index, mut root, cut) in answers.each() {
+        let mut text = Growing::default();
+        if let Some(said) = field::take_string(&mut root, "generated_text") {
+            text.push(&said, room);
+        }
+        let (used, reason) = details(&root);
+        usage.push((index, used));
+        prompted::close(&mut answer.response, text, reason, cut, mapped);
     }
-    let reason = details(&mut answer.response, &root);
-    close(&mut answer.response, text, reason, true);
+    // They are all of one text.
+    answer.response.usage = prompted::total(&usage, Some(u32::MAX));
     answer
 }
 
-/// An answer's text. Without details nothing says why it ended, though it did.
-fn close(response: &mut CallResponse, text: Growing, reason: Option<String>, over: bool) {
-    let untold = over && reason.is_none();
-    prompted::close(response, text, reason, mapped);
-    if untold && let Some(message) = response.messages.last_mut() {
-        message.finish_reason = None;
-    }
-}
-
-/// What `details` say; gives the reason of the end.
-fn details(response: &mut CallResponse, root: &Object) -> Option<String> {
-    let details = field::object(root, "details")?;
-    let usage = &mut response.usage;
+/// What `details` say: the usage, and the reason of the end. Without them nothing does.
+fn details(root: &Object) -> (Usage, Option<String>) {
+    let Some(details) = field::object(root, "details") else {
+        return (Usage::default(), None);
+    };
     let count = |key: &str| field::int(details, key).filter(|n| *n >= 0);
-    usage.output = count("generated_tokens");
     // The prompt's tokens are listed when asked for; a stream has their number.
     let listed = field::list(details, "prefill").filter(|list| !list.is_empty());
-    usage.input = count("input_length").or(listed.and_then(|l| i64::try_from(l.len()).ok()));
-    field::owned(details, "finish_reason")
+    let listed = listed.and_then(|l| i64::try_from(l.len()).ok());
+    let usage = Usage {
+        input: count("input_length").or(listed),
+        output: count("generated_tokens"),
+        ..Usage::default()
+    };
+    (usage, field::owned(details, "finish_reason"))
+}
+
+/// The kind of an error has a member of its own beside it.
+pub(super) fn failure(mut error: CallError, root: &Object) -> CallError {
+    if let Some(kind) = root.get("error_type").and_then(error::scalar) {
+        error.kind = kind;
+    }
+    error
 }
 
 /// A finish reason as messages have it.
@@ -69,12 +82,8 @@ impl Stream for TokenStream {
             return Seen::Broken;
         };
         let root = document.root;
-        if let Some(failed) = root.get("error").filter(|e| !e.is_null()) {
-            let mut error = error::of_event(failed);
-            if let Some(kind) = field::owned(&root, "error_type") {
-                error.kind = kind;
-            }
-            self.error = Some(error);
+        if let Some(error) = error::in_event(&root) {
+            self.error = Some(failure(error, &root));
             return Seen::Chunk { output: false };
         }
         let mut output = false;
@@ -83,11 +92,11 @@ impl Stream for TokenStream {
             && let Some(said) = field::str(token, "text")
         {
             self.text.push(said, room);
-            output = true;
+            output = !said.is_empty();
         }
         if let Some(whole) = field::str(&root, "generated_text") {
             self.text.replace(whole, room);
-            self.reason = details(&mut self.response, &root);
+            (self.response.usage, self.reason) = details(&root);
             self.over = true;
         }
         Seen::Chunk { output }
@@ -100,7 +109,13 @@ impl Stream for TokenStream {
     fn finish(self: Box<Self>, _: &mut Room) -> Answer {
         let mut this = *self;
         if this.text.seen || this.over {
-            close(&mut this.response, this.text, this.reason, this.over);
+            prompted::close(
+                &mut this.response,
+                this.text,
+                this.reason,
+                !this.over,
+                mapped,
+            );
         }
         Answer {
             response: this.response,

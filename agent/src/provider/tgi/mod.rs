@@ -2,6 +2,9 @@
 //! that of Hugging Face's hosted models and is what their client asks. What it speaks under `/v1`
 //! is [`super::openai`]'s.
 //!
+//! `/generate` is a common word, so that a request there that has nothing but `inputs` is not told:
+//! it must have `parameters` or `stream`.
+//!
 //! Source: Hugging Face's API reference of Text Generation Inference, "Generate tokens",
 //! "Generate a stream of token using Server-Sent Events", "Generate tokens if `stream == false` or
 //! a stream of token if `stream == true`".
@@ -12,13 +15,14 @@ mod answer;
 mod tests;
 
 use super::body::Body;
+use super::error;
 use super::json::field;
 use super::json::{Document, Object};
-use super::prompted;
-use super::shape::{Answer, Found, Payload, Read, Shape, Stream, read_document};
+use super::prompted::{self, Answers};
+use super::shape::{Answer, Found, Payload, Read, Shape, Stream};
 use super::target::Target;
 use super::text::Room;
-use crate::model::call::{Api, CallRequest, Operation};
+use crate::model::call::{Api, CallError, CallRequest, Operation};
 use answer::TokenStream;
 
 /// Who speaks it and is not known by the host.
@@ -56,8 +60,11 @@ impl Shape for Tgi {
 
     fn confirms(&self, found: &Found, body: &Object) -> bool {
         let asked = field::object(body, "parameters");
-        let generates = asked.is_some_and(|asked| OWN.iter().any(|key| asked.contains_key(*key)));
-        let told = found.api != Api::TgiRoot || generates || body.contains_key("stream");
+        let generates = asked.is_some_and(|asked| {
+            found.api != Api::TgiRoot || OWN.iter().any(|key| asked.contains_key(*key))
+        });
+        // The path says it, or the body.
+        let told = found.stream || generates || body.contains_key("stream");
         told && field::str(body, "inputs").is_some()
     }
 
@@ -84,25 +91,23 @@ impl Shape for Tgi {
     }
 
     fn document(&self, found: &Found, body: &Body, ended: bool, room: &mut Room) -> Read {
-        // At `/` it is a list of one.
-        let Some(list) = prompted::answers(body) else {
-            return read_document(self, found, body, ended, room);
-        };
-        let whole = ended && !body.has_hole() && !list.is_empty();
-        let first = list.into_iter().next().unwrap_or_default();
-        Read {
-            foreign: !self.is_answer(found, &first),
-            whole,
-            answer: answer::read(first, room),
-        }
+        prompted::document(self, found, body, ended, room, answer::of)
     }
 
-    fn answer(&self, _: &Found, document: Document, room: &mut Room) -> Answer {
-        answer::read(document.root, room)
+    fn answer(&self, found: &Found, document: Document, room: &mut Room) -> Answer {
+        answer::of(found, Answers::one(document), room)
     }
 
     fn is_answer(&self, _: &Found, root: &Object) -> bool {
         field::str(root, "generated_text").is_some()
+    }
+
+    fn error(&self, status: u16, document: Option<&Object>, body: &[u8]) -> CallError {
+        let error = error::of_status(status, document, body);
+        match document {
+            Some(root) => answer::failure(error, root),
+            None => error,
+        }
     }
 
     fn stream(&self, _: &Found) -> Box<dyn Stream> {

@@ -2,6 +2,7 @@
 
 use crate::model::call::{Api, ModelCall, Part};
 use crate::model::defect::Defects;
+use crate::provider::limits::MAX_CHOICES;
 use crate::provider::testing::{Asked, document, events, post};
 use serde_json::json;
 
@@ -14,6 +15,20 @@ fn text(call: &ModelCall) -> &str {
         Some(Part::Text(text)) => &text.kept,
         _ => "",
     }
+}
+
+/// The text of each message, and how it ended.
+fn said(call: &ModelCall) -> Vec<(&str, Option<&str>)> {
+    let messages = call.response.messages.iter();
+    messages
+        .map(|message| {
+            let text = match message.parts.first() {
+                Some(Part::Text(text)) => text.kept.as_str(),
+                _ => "",
+            };
+            (text, message.finish_reason.as_deref())
+        })
+        .collect()
 }
 
 fn token(text: &str, special: bool) -> String {
@@ -114,23 +129,104 @@ fn a_stream() {
     }
 }
 
+/// A token without a text is no output yet.
+#[test]
+fn the_first_chunk() {
+    let first = |list: &[String]| {
+        let list: Vec<_> = list.iter().map(|data| ("", data.as_str(), "")).collect();
+        events(&STREAMED, &list, Defects::NONE).first_chunk
+    };
+    let empty = [token("", false), token("", false)];
+    assert_eq!(first(&empty), None);
+    let red = [token("Red", false)];
+    let second = [token("", false), token("Red", false)];
+    assert!(first(&red).is_some() && first(&red) < first(&second));
+}
+
+/// Several answers to the one text, whose tokens each of them counts.
+#[test]
+fn several_answers() {
+    let details = json!({"finish_reason":"length","generated_tokens":3,"prefill":[{"id":1}]});
+    let one = |text: &str| json!({"generated_text":text,"details":details});
+    let asked = post("/", HOST, ASKED);
+    let answer = json!([one("A"), one("B")]).to_string();
+    let call = document(&asked, 200, &answer).unwrap();
+    assert_eq!(said(&call), [("A", Some("length")), ("B", Some("length"))]);
+    assert_eq!(call.response.finish_reasons, ["length", "length"]);
+    let usage = call.response.usage;
+    assert_eq!((usage.input, usage.output), (Some(1), Some(6)));
+    assert!(call.defects.is_none());
+    let many = json!(vec![one("A"); MAX_CHOICES + 1]).to_string();
+    let call = document(&asked, 200, &many).unwrap();
+    assert_eq!(call.response.messages.len(), MAX_CHOICES);
+    assert_eq!(call.defects, Defects::TOO_MANY_PARTS);
+}
+
+/// What was cut is told so, unless it said before how it ended; and what of the text there is.
+#[test]
+fn answers_in_part() {
+    for (answer, want) in [
+        (
+            r#"{"generated_text":"Red fo"#,
+            &[("Red fo", Some("error"))][..],
+        ),
+        (
+            r#"{"generated_text":"Red fox","#,
+            &[("Red fox", Some("error"))],
+        ),
+        (
+            r#"{"details":{"finish_reason":"length"},"generated_text":"Red"#,
+            &[("Red", Some("length"))],
+        ),
+        (r#"{"generated_text":"Red fox"}"#, &[("Red fox", None)]),
+        (
+            r#"[{"generated_text":"Red"},{"generated_text":"fo"#,
+            &[("Red", None), ("fo", Some("error"))],
+        ),
+        ("[]", &[]),
+    ] {
+        let call = document(&post("/", HOST, ASKED), 200, answer).unwrap();
+        assert_eq!(said(&call), want, "{answer}");
+        let whole = answer.ends_with(['}', ']']);
+        assert_eq!(call.defects.is_none(), whole, "{answer}");
+    }
+    // Where only the answer can tell, none does not.
+    for (answer, told) in [("[]", false), (r#"[{"generated_text":"R"#, true)] {
+        let asked = post("/", HOST, r#"{"parameters":{"x":1},"inputs":"Sa"#);
+        let call = document(&asked, 200, answer);
+        assert_eq!(call.is_some(), told, "{answer}");
+        let Some(call) = call else { continue };
+        assert_eq!(call.request.messages[0].parts, [Part::Text("Sa".into())]);
+    }
+}
+
 #[test]
 fn failures() {
     let failed = r#"{"error":"Request failed during generation","error_type":"generation"}"#;
     let call = events(&STREAMED, &[("", failed, "")], Defects::NONE);
     assert_eq!(call.error.unwrap().kind, "generation");
     let refused = r#"{"error":"Input validation error","error_type":"validation"}"#;
-    let call = document(&STREAMED, 422, refused).unwrap();
+    let error = document(&STREAMED, 422, refused).unwrap().error.unwrap();
     assert_eq!(
-        call.error.unwrap().message.as_deref(),
-        Some("Input validation error")
+        (error.kind.as_str(), error.message.as_deref()),
+        ("validation", Some("Input validation error"))
     );
+    // A kind that is none, from whoever answers.
+    for kind in ["x".repeat(81), "a b".to_owned(), String::new()] {
+        let failed = json!({"error":"No","error_type":kind}).to_string();
+        let call = events(&STREAMED, &[("", &failed, "")], Defects::NONE);
+        assert_eq!(call.error.unwrap().kind, "_OTHER");
+        let call = document(&STREAMED, 422, &failed).unwrap();
+        assert_eq!(call.error.unwrap().kind, "422");
+    }
 }
 
 #[test]
 fn what_is_no_call() {
     for (target, body) in [
-        ("/generate", r#"{"inputs":["x"]}"#),
+        ("/generate", r#"{"inputs":"x"}"#),
+        ("/generate", r#"{"inputs":"x","parameters":null}"#),
+        ("/generate", r#"{"inputs":["x"],"parameters":{}}"#),
         ("/generate", r#"{"prompt":"x"}"#),
         // Embeddings, classes, JSON-RPC.
         ("/", r#"{"inputs":"x"}"#),
@@ -141,5 +237,18 @@ fn what_is_no_call() {
             document(&post(target, HOST, body), 200, "{}").is_none(),
             "{body}"
         );
+    }
+}
+
+#[test]
+fn what_is_a_call() {
+    for (target, body) in [
+        ("/generate", r#"{"inputs":"x","parameters":{}}"#),
+        ("/generate", r#"{"inputs":"x","stream":false}"#),
+        ("/generate_stream", r#"{"inputs":"x"}"#),
+        ("/", r#"{"inputs":"x","stream":false}"#),
+    ] {
+        let call = document(&post(target, HOST, body), 200, r#"{"generated_text":"y"}"#);
+        assert_eq!(call.map(|c| c.provider), Some("huggingface"), "{body}");
     }
 }
