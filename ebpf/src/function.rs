@@ -21,7 +21,7 @@ use aya_ebpf::{
     programs::{PerfEventContext, ProbeContext, RawTracePointContext},
 };
 use genspan_common::{
-    event::EventKind,
+    event::{EventHeader, EventKind},
     function::{
         FunctionBegan, FunctionEnded, MAX_ARGUMENTS, MAX_NESTED, TYPE_NAME_BYTES, Watch, WatchKey,
         WatchedProcess, exception, how, what,
@@ -31,7 +31,8 @@ use genspan_common::{
 };
 
 use crate::{
-    argument, emit,
+    argument::genspan_argument,
+    emit,
     maps::{DATA, SETTINGS, lose},
     python::{thread_state, user},
 };
@@ -99,9 +100,21 @@ fn word(address: u64) -> u64 {
 
 /// What is known of a process, if functions are watched in it.
 #[inline(always)]
-fn watched(tgid: u32) -> Option<&'static WatchedProcess> {
+pub fn watched(tgid: u32) -> Option<&'static WatchedProcess> {
     // SAFETY: from a lookup just now; an entry is written once, before its watchpoints are set.
     WATCHED.get_ptr(tgid).map(|process| unsafe { &*process })
+}
+
+/// What the watchpoint on this address is for.
+#[inline(always)]
+pub fn watch(process: &WatchedProcess, address: u64) -> Option<&'static Watch> {
+    let key = WatchKey {
+        address,
+        root: process.root,
+        zero: 0,
+    };
+    // SAFETY: as in `watched`.
+    WATCHES.get_ptr(key).map(|watch| unsafe { &*watch })
 }
 
 /// The frame that a thread runs; zero when it runs none.
@@ -143,16 +156,9 @@ pub fn function_watched(ctx: PerfEventContext) -> u32 {
     };
     // SAFETY: the context is the kernel's.
     let address = unsafe { (*ctx.ctx).addr };
-    let key = WatchKey {
-        address,
-        root: process.root,
-        zero: 0,
-    };
-    let Some(watch) = WATCHES.get_ptr(key) else {
+    let Some(watch) = watch(process, address) else {
         return 0;
     };
-    // SAFETY: as in `watched`.
-    let watch = unsafe { &*watch };
     let Some(state) = thread_state(&process.python) else {
         return 0;
     };
@@ -164,7 +170,7 @@ pub fn function_watched(ctx: PerfEventContext) -> u32 {
         return 0;
     }
     if is_entered(&process.python, watch, current, address) {
-        begin(process, watch, tid, current);
+        genspan_function_begin(address, current);
         return 0;
     }
     if process.python.frames == frames::OBJECT {
@@ -180,7 +186,7 @@ pub fn function_watched(ctx: PerfEventContext) -> u32 {
     ];
     for frame in registers {
         if is_entered(&process.python, watch, frame, address) {
-            begin(process, watch, tid, frame);
+            genspan_function_begin(address, frame);
             return 0;
         }
     }
@@ -260,9 +266,23 @@ fn innermost(open: &OpenCalls, depth: u32) -> &OpenCall {
     unsafe { &*open.calls.as_ptr().add(index) }
 }
 
-/// A call of a function begins in this frame.
+/// A call of the function begins in this frame whose first instruction is at this address.
+///
+/// Verifier: a global function, so it is verified once and by itself, not for each register in which
+/// the frame may be. Such a one takes numbers, so what the caller looked up is looked up again.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_function_begin(entry: u64, frame: u64) -> u64 {
+    let id = bpf_get_current_pid_tgid();
+    if let Some(process) = watched((id >> 32) as u32)
+        && let Some(watch) = watch(process, entry)
+    {
+        begin(process, watch, id as u32, frame, entry);
+    }
+    0
+}
+
 #[inline(always)]
-fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64) {
+fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64, entry: u64) {
     let python = &process.python;
     let at = frame.wrapping_add(u64::from(python.frame_previous));
     let Some(previous) = user::<u64>(at) else {
@@ -287,20 +307,27 @@ fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64) {
             }
             let call = innermost(open, depth);
             let found = call.frame == frame;
-            over(call, how::LATE);
+            over(call, tid, how::LATE);
             open.depth = depth - 1;
             if found {
                 break;
             }
         }
     } else {
-        let depth = open.depth;
-        if depth != 0 {
-            let call = innermost(open, depth);
-            if is_no_caller(python, previous, call.frame) {
-                over(call, how::LATE);
-                open.depth = depth - 1;
+        // Those whose end was not seen: a kept frame keeps those that called it, so there may be
+        // many.
+        let link = u64::from(python.frame_previous);
+        for _ in 0..MAX_NESTED {
+            let depth = open.depth;
+            if depth == 0 {
+                break;
             }
+            let call = innermost(open, depth);
+            if genspan_is_no_caller(previous, call.frame, link) == 0 {
+                break;
+            }
+            over(call, tid, how::LATE);
+            open.depth = depth - 1;
         }
     }
     open.pushed = 0;
@@ -337,7 +364,7 @@ fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64) {
         if index as u32 >= watch.arguments {
             break;
         }
-        argument::tell(process, watch, frame, header.time, index);
+        genspan_argument(entry, frame, header.time, index as u64);
     }
 }
 
@@ -362,23 +389,28 @@ fn is_open(open: &OpenCalls, frame: u64) -> bool {
     found
 }
 
-/// Whether a frame is not among those from `from` on for sure: all of them were looked at.
-#[inline(always)]
-fn is_no_caller(python: &PythonLayout, from: u64, frame: u64) -> bool {
+/// Whether a frame is not among those from `from` on for sure: all of them were looked at. `link`
+/// is where in a frame its caller's is.
+///
+/// Verifier: a global function, so it is verified once and by itself. Each caller of it is within
+/// a loop: followed from there, this loop in that one is more than a million instructions.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_is_no_caller(from: u64, frame: u64, link: u64) -> u64 {
     let mut at = from;
     for _ in 0..MAX_WALKED {
         if at == frame {
-            return false;
+            return 0;
         }
         if at == 0 {
-            return true;
+            return 1;
         }
-        match user::<u64>(at.wrapping_add(u64::from(python.frame_previous))) {
-            Some(next) => at = next,
-            None => return false,
+        let from = at.wrapping_add(link);
+        // SAFETY: the helper checks the address, and writes as many bytes as a word has.
+        if unsafe { read_user((&raw mut at).cast(), 8, from as *const _) } != 0 {
+            return 0;
         }
     }
-    false
+    0
 }
 
 /// Tells that a call is over, by an exception if the thread has one.
@@ -457,12 +489,15 @@ pub fn function_fork(ctx: RawTracePointContext) -> i32 {
 }
 
 /// `sched_process_exec(task, old_pid, bprm)`: nothing is where it was.
+///
+/// The thread that executes it becomes the leader; `old_pid` is its id before, by which its calls
+/// are known (`exec_binprm`, `fs/exec.c`).
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn function_exec(_: RawTracePointContext) -> i32 {
-    let id = bpf_get_current_pid_tgid();
-    if WATCHED.get_ptr((id >> 32) as u32).is_some() {
-        let _ = WATCHED.remove((id >> 32) as u32);
-        abandon(id as u32);
+pub fn function_exec(ctx: RawTracePointContext) -> i32 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if WATCHED.get_ptr(tgid).is_some() {
+        let _ = WATCHED.remove(tgid);
+        abandon(ctx.arg::<i32>(1) as u32);
     }
     0
 }
@@ -490,7 +525,7 @@ fn abandon(tid: u32) {
         if depth == 0 {
             break;
         }
-        over(innermost(open, depth), how::THREAD_ENDED);
+        over(innermost(open, depth), tid, how::THREAD_ENDED);
         open.depth = depth - 1;
     }
     let _ = OPEN_CALLS.remove(tid);
@@ -498,13 +533,16 @@ fn abandon(tid: u32) {
 
 /// A record of an end of which the thread says nothing.
 #[inline(always)]
-fn over(call: &OpenCall, how: u32) {
+fn over(call: &OpenCall, tid: u32, how: u32) {
     let Some(mut record) = DATA.reserve::<FunctionEnded>(0) else {
         lose(Loss::FunctionRingFull, 1);
         return;
     };
     record.write(FunctionEnded {
-        header: emit::header(EventKind::FunctionEnded),
+        header: EventHeader {
+            tid,
+            ..emit::header(EventKind::FunctionEnded)
+        },
         began: call.began,
         function: call.function,
         how,

@@ -49,9 +49,8 @@ fn watch(temp: &Temp, pid: u32, options: &[&str]) -> Result<Agent> {
     Ok(agent)
 }
 
-/// Has the program do something; gives its record.
-fn ask(process: &mut Process, word: &str) -> Result<Vec<Value>> {
-    process.tell(word)?;
+/// What the program says that it did.
+fn record(process: &mut Process) -> Result<Vec<Value>> {
     let line = process.line()?;
     let all: Vec<Value> = serde_json::from_str(&line).with_context(|| line.clone())?;
     Ok(all)
@@ -66,6 +65,7 @@ fn compare(truth: &[Value], spans: &[Span], what: &str) {
         by_number.entry(number.unwrap_or(0)).or_default().push(span);
     }
     let mut wrong = Vec::new();
+    let mut untouched = 0;
     for told in truth {
         let number = told["number"].as_u64().unwrap_or(0);
         let found = by_number.remove(&number).unwrap_or_default();
@@ -89,13 +89,20 @@ fn compare(truth: &[Value], spans: &[Span], what: &str) {
         let failed = span.0["status"]["code"] == "ERROR";
         let (start, end) = (span.start(), span.start() + span.duration());
         let in_time = match (told["start"].as_u64(), told["end"].as_u64()) {
-            (Some(from), Some(to)) => start + CLOCK >= from && end <= to + CLOCK,
+            // The end of one whose frame is kept is that of what its thread does next.
+            (Some(from), Some(to)) => {
+                start + CLOCK >= from && (end <= to + CLOCK || told["kept"] == true)
+            }
             _ => true,
         };
+        // The class's name cannot be read where a forked child did not touch it yet.
+        let unnamed = what.starts_with("forks") && failed && span.error() == "_OTHER";
+        untouched += usize::from(unnamed);
         let right = span.name() == name
             && span.kind() == "INTERNAL"
             && span.0["parent_span_id"] == parent.clone().unwrap_or(Value::Null)
-            && (span.error(), failed) == (error, !error.is_empty())
+            && failed != error.is_empty()
+            && (span.error() == error || unnamed)
             && (span.defects().is_empty()
                 || (told["kept"] == true && span.defects() == ["end_late"]))
             && in_time;
@@ -106,6 +113,8 @@ fn compare(truth: &[Value], spans: &[Span], what: &str) {
     for (number, spans) in by_number {
         wrong.push(format!("{} spans of no call {number}", spans.len()));
     }
+    // Two children, two classes.
+    assert!(untouched <= 4, "{what}: {untouched} errors without a name");
     let some: Vec<_> = wrong.iter().take(5).cloned().collect();
     assert!(
         wrong.is_empty(),
@@ -172,7 +181,18 @@ fn every_call(command: &mut Command) -> Result<()> {
         "forks",
     ];
     for step in steps {
-        truth.push(ask(&mut program, step)?);
+        program.tell(step)?;
+        if step == "forks" {
+            // Each child goes on when the agent knows of it: then its exceptions are seen.
+            let mut before: usize = truth.iter().map(Vec::len).sum();
+            for calls in [30, truth[1].len() + 15] {
+                before += calls;
+                agent.wait_for_spans(before)?;
+                std::thread::sleep(Duration::from_millis(100));
+                program.tell("")?;
+            }
+        }
+        truth.push(record(&mut program)?);
     }
     let Finished {
         spans, log, lines, ..
@@ -324,6 +344,34 @@ fn late_and_never() -> Result<()> {
     Ok(())
 }
 
+/// A program that goes on in a child while what was there before ends, as daemons do: the child
+/// loses its parent's watchpoints, and gets its own.
+#[test]
+fn goes_on_in_a_child() -> Result<()> {
+    for python in [need::python(11)?, need::python(13)?] {
+        let (Some(()), Some(python)) = (need::root()?, python) else {
+            continue;
+        };
+        let temp = Temp::new()?;
+        let mut program = program(&mut of_python(&python), &temp)?;
+        let mut agent = watch(&temp, program.pid(), &[])?;
+        program.tell("daemon")?;
+        let child = program.line()?;
+        for name in ["__main__:Service.handle", "__main__:inner"] {
+            agent.wait_for_log(&format!("watching {name} (pid {child})"))?;
+        }
+        program.tell("")?;
+        let truth = record(&mut program)?;
+        program.close();
+        let finished = agent.wait()?;
+        assert_eq!(finished.code, 0, "{}", finished.log);
+        assert!(!finished.log.contains("lost:"), "{}", finished.log);
+        assert!(truth.len() > 200, "{}", truth.len());
+        compare(&truth, &finished.spans, &format!("a child of {python:?}"));
+    }
+    Ok(())
+}
+
 /// From the request that is served, over the function that handles it, to the model call.
 #[test]
 fn from_request_to_model_call() -> Result<()> {
@@ -386,7 +434,7 @@ fn killed_in_a_storm() -> Result<()> {
     ];
     for (python, rounds) in pythons {
         let (Some(()), Some(python)) = (need::root()?, python) else {
-            return Ok(());
+            continue;
         };
         let place = Temp::new()?;
         let mut storm = program(&mut of_python(&python), &place)?;

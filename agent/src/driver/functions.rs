@@ -1,101 +1,51 @@
 //! The functions that are to be watched, in each traced process: found as soon as their module is
 //! loaded, watched in all threads, told once.
 
-use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::time::Instant;
 
-use genspan_common::function::{ArgumentSlot, MAX_ARGUMENTS, Watch, WatchKey, what};
+use genspan_common::function::MAX_ARGUMENTS;
 
+use super::watching::{Entries, Watching};
 use crate::model::function::FunctionFacts;
-use crate::probe::functions::{NoWatchpoint, Watchpoint};
-use crate::probe::kernel::{Kernel, Probes};
+use crate::probe::kernel::Kernel;
 use crate::python::wanted::Wanted;
 use crate::target::command::names_secret;
 use crate::target::functions::{self, CannotWatch, Watchable};
 use crate::target::process;
-use crate::target::python::Python;
+use crate::target::python::{NoPython, Python};
 
-/// How long a process is looked at often for modules that it loads; later now and then.
-const OFTEN: Duration = Duration::from_secs(60);
-/// How often it is looked at then.
-const NOW_AND_THEN: Duration = Duration::from_secs(5);
 /// After so many looks it is told that a name is not there, not only its module.
 const SURE: u32 = 3;
-/// How often the list of threads is read until no new one is on it.
-const ROUNDS: u32 = 16;
-
-/// A function that is watched in a process.
-#[derive(Debug)]
-struct Armed {
-    /// Which of the wanted ones; the lower, the more important.
-    index: usize,
-    keys: Vec<WatchKey>,
-    #[expect(dead_code, reason = "held to be dropped")]
-    points: Vec<Watchpoint>,
-}
-
-/// The functions of one process.
-#[derive(Debug)]
-struct Watching {
-    /// Where its watchpoints are known: its own, or those of the process it was forked from.
-    root: u32,
-    python: Option<Python>,
-    /// Which of the wanted ones are not found yet, and how often they were looked for.
-    pending: Vec<(usize, u32)>,
-    armed: Vec<Armed>,
-    traceback: Option<Probes>,
-    /// Its layout is in the kernel.
-    known: bool,
-    since: Instant,
-    looked: Option<Instant>,
-    told: BTreeSet<String>,
-}
-
-impl Watching {
-    fn new(root: u32, wanted: usize) -> Self {
-        Self {
-            root,
-            python: None,
-            pending: (0..wanted).map(|index| (index, 0)).collect(),
-            armed: Vec::new(),
-            traceback: None,
-            known: false,
-            since: Instant::now(),
-            looked: None,
-            told: BTreeSet::new(),
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        let every = if self.since.elapsed() < OFTEN {
-            Duration::ZERO
-        } else {
-            NOW_AND_THEN
-        };
-        !self.pending.is_empty() && self.looked.is_none_or(|at| at.elapsed() >= every)
-    }
-
-    fn tell(&mut self, pid: u32, said: String) {
-        if !self.told.contains(&said) {
-            tracing::warn!("{said} (pid {pid})");
-            self.told.insert(said);
-        }
-    }
-}
+/// In so many processes at a time functions are looked for, those first for which it is longest
+/// ago: what they say is read in between.
+const MOST_AT_A_TIME: usize = 32;
+/// Of those, so many whose interpreter is not known yet, which takes longer.
+const MOST_OPENED: usize = 4;
+/// So many functions are remembered, to give one the same number in all processes.
+const MOST_REMEMBERED: usize = 4096;
 
 /// All functions that are watched.
 #[derive(Debug)]
 pub struct Functions {
     wanted: Vec<Wanted>,
     processes: HashMap<u32, Watching>,
+    entries: Entries,
+    /// Those that were told.
+    told: Vec<FunctionFacts>,
     next: u32,
 }
 
 impl Functions {
-    /// These are wanted. What looks like a secret by its name is not told.
+    /// These are wanted. What looks like a secret by its name is not told, and without
+    /// `arguments` none is read at all.
     #[must_use]
-    pub fn new(mut wanted: Vec<Wanted>) -> Self {
+    pub fn new(wanted: Vec<Wanted>, arguments: bool) -> Self {
+        let mut wanted = joined(wanted);
         for one in &mut wanted {
+            if !arguments {
+                one.arguments.clear();
+            }
             one.arguments.retain(|name| {
                 let secret = names_secret(name);
                 if secret {
@@ -110,6 +60,8 @@ impl Functions {
         Self {
             wanted,
             processes: HashMap::new(),
+            entries: Entries::default(),
+            told: Vec::new(),
             next: 1,
         }
     }
@@ -132,23 +84,24 @@ impl Functions {
     }
 
     /// A process was forked: it has its parent's watchpoints.
-    pub fn forked(&mut self, pid: u32, parent: u32) {
-        let Some(parents) = self.processes.get(&parent) else {
-            return;
-        };
-        let mut child = Watching::new(parents.root, 0);
-        child.pending.clone_from(&parents.pending);
-        child.known = parents.known;
-        self.processes.entry(pid).or_insert(child);
+    pub fn forked(&mut self, kernel: &mut Kernel, pid: u32, parent: u32) {
+        if let Some(parents) = self.processes.get(&parent)
+            && !self.processes.contains_key(&pid)
+        {
+            let child = parents.inherit(kernel, pid, parent);
+            self.processes.insert(pid, child);
+        }
     }
 
     /// A process is gone, or runs another program.
     pub fn forget(&mut self, kernel: &mut Kernel, pid: u32) {
         if let Some(watching) = self.processes.remove(&pid) {
-            let shared = self.processes.values().any(|w| w.root == watching.root);
-            let keys = watching.armed.into_iter().flat_map(|armed| armed.keys);
-            let keys: Vec<_> = keys.filter(|_| !shared).collect();
-            kernel.unwatch(pid, &keys);
+            kernel.unwatch_process(pid);
+            self.entries.release(kernel, &watching.keys());
+            drop(watching);
+            for other in self.processes.values_mut() {
+                other.outlives(pid);
+            }
         }
     }
 
@@ -163,9 +116,18 @@ impl Functions {
             return Vec::new();
         }
         let due = self.processes.iter().filter(|(_, w)| w.is_due());
-        let due: Vec<u32> = due.map(|(pid, _)| *pid).collect();
+        let mut due: Vec<_> = due
+            .map(|(pid, w)| (w.looked, *pid, w.python.is_some()))
+            .collect();
+        due.sort_unstable();
+        let mut opened = 0;
+        due.retain(|(_, _, open)| {
+            opened += usize::from(!open);
+            *open || opened <= MOST_OPENED
+        });
+        due.truncate(MOST_AT_A_TIME);
         let mut all = Vec::new();
-        for pid in due {
+        for (_, pid, _) in due {
             all.extend(self.look(kernel, pid));
         }
         all
@@ -176,14 +138,18 @@ impl Functions {
             return Vec::new();
         };
         watching.looked = Some(Instant::now());
+        if watching.pending.is_empty() {
+            return Vec::new();
+        }
         if watching.python.is_none() {
-            match Python::open(pid) {
+            match open(pid) {
                 Ok(python) => watching.python = Some(python),
                 Err(error) => {
                     tracing::debug!(pid, "no functions are watched yet: {error}");
                     // One that starts is not one yet; one that stays so is told of.
-                    if watching.since.elapsed() > OFTEN && process::runs(pid) {
-                        watching.tell(pid, format!("no functions are watched: {error}"));
+                    let again = error.may_change && watching.looks_again();
+                    if !again && process::runs(pid) {
+                        watching.give_up(pid, &error.why);
                     }
                     return Vec::new();
                 }
@@ -196,10 +162,21 @@ impl Functions {
             };
             match functions::find(python, wanted) {
                 Ok(watchable) => {
-                    let id = self.next;
-                    self.next = self.next.wrapping_add(1);
-                    match watching.arm(kernel, pid, (index, id), &watchable) {
-                        Ok(instead_of) => {
+                    let facts = facts(wanted, &watchable, self.next);
+                    let told = self.told.iter().find(|told| {
+                        let same = FunctionFacts {
+                            id: told.id,
+                            ..facts.clone()
+                        };
+                        **told == same
+                    });
+                    let id = told.map_or(facts.id, |told| told.id);
+                    let is_new = told.is_none();
+                    let mut instead_of = Vec::new();
+                    let to = (&mut *kernel, &mut self.entries);
+                    let done = watching.arm(to, pid, (index, id), &watchable, &mut instead_of);
+                    match done {
+                        Ok(()) => {
                             tracing::info!("watching {} (pid {pid})", wanted.name);
                             for index in instead_of {
                                 if let Some(other) = self.wanted.get(index) {
@@ -214,18 +191,19 @@ impl Functions {
                                 let said = format!("`{}` has no argument `{name}`", wanted.name);
                                 watching.tell(pid, said);
                             }
-                            let names = watchable.arguments.into_iter().map(|(name, _)| name);
-                            found.push(FunctionFacts {
-                                id,
-                                module: wanted.name.module.clone(),
-                                name: wanted.name.parts.join("."),
-                                file: watchable.code.filename,
-                                line: watchable.code.first_line,
-                                arguments: names.collect(),
-                            });
+                            if is_new {
+                                self.next = self.next.wrapping_add(1);
+                                if self.told.len() < MOST_REMEMBERED {
+                                    self.told.push(facts.clone());
+                                }
+                                found.push(facts);
+                            }
                         }
                         Err(why) => {
                             watching.tell(pid, format!("`{}` is not watched: {why}", wanted.name));
+                            // They made room for nothing.
+                            let back = instead_of.into_iter().map(|index| (index, 0));
+                            watching.pending.extend(back);
                         }
                     }
                 }
@@ -249,117 +227,94 @@ impl Functions {
     }
 }
 
-impl Watching {
-    /// Watches a function in all threads of a process. Gives those that are not watched any more
-    /// for it.
-    fn arm(
-        &mut self,
-        kernel: &mut Kernel,
-        pid: u32,
-        (index, id): (usize, u32),
-        function: &Watchable,
-    ) -> Result<Vec<usize>, String> {
-        let text = |e: &dyn std::fmt::Display| e.to_string();
-        let Some(python) = &self.python else {
-            return Err("its interpreter is gone".to_owned());
-        };
-        if !self.known {
-            let process = functions::process(python, self.root).map_err(|e| text(&e))?;
-            kernel.watch_process(pid, process).map_err(|e| text(&e))?;
-            self.known = true;
-        }
-        if self.traceback.is_none()
-            && let Some((path, offset)) = functions::traceback_hook(python, pid)
-        {
-            let probes = kernel.attach_traceback(pid, &path, offset);
-            match probes {
-                Ok(probes) => self.traceback = Some(probes),
-                Err(error) => tracing::warn!(
-                    pid,
-                    "the end of functions that raise an exception is seen late: {error}"
-                ),
-            }
-        }
-        let mut slots = [ArgumentSlot::default(); MAX_ARGUMENTS];
-        for (to, (_, from)) in slots.iter_mut().zip(&function.arguments) {
-            *to = *from;
-        }
-        let watch = |what| Watch {
-            code: function.code.address,
-            function: id,
-            what,
-            arguments: u32::try_from(function.arguments.len()).unwrap_or(0),
-            zero: 0,
-            slots,
-        };
-        // The count first: a call that is seen to begin is to be seen to end.
-        let mut keys = Vec::new();
-        let places = [
-            (function.code.address, what::COUNT),
-            (function.code.entry, what::ENTRY),
-        ];
-        for (address, what) in places {
-            let key = WatchKey {
-                address,
-                root: self.root,
-                zero: 0,
-            };
-            kernel
-                .watch_address(key, watch(what))
-                .map_err(|e| text(&e))?;
-            keys.push(key);
-        }
-        let mut instead_of = Vec::new();
-        let points = loop {
-            match points(kernel, pid, &places) {
-                Ok(points) => break points,
-                Err(NoWatchpoint::NoneLeft) => {
-                    let others = self.armed.iter().enumerate();
-                    let least = others.max_by_key(|(_, armed)| armed.index);
-                    let Some((at, _)) = least.filter(|(_, armed)| armed.index > index) else {
-                        return Err(NoWatchpoint::NoneLeft.to_string());
-                    };
-                    instead_of.push(self.armed.remove(at).index);
-                }
-                Err(error) => return Err(error.to_string()),
-            }
-        };
-        self.armed.push(Armed {
-            index,
-            keys,
-            points,
+/// Why the functions of a process are not watched.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+struct NotOpened {
+    why: String,
+    /// It may be otherwise later.
+    may_change: bool,
+}
+
+/// The interpreter of a process, if functions can be watched in it.
+fn open(pid: u32) -> Result<Python, NotOpened> {
+    let python = Python::open(pid).map_err(|error| match error {
+        NoPython::Unsupported(error) => NotOpened {
+            why: format!("{error}; run the program with CPython 3.8 to 3.14, with the GIL"),
+            may_change: false,
+        },
+        error => NotOpened {
+            why: error.to_string(),
+            may_change: true,
+        },
+    })?;
+    if python.fit.thread_state.is_none() {
+        return Err(NotOpened {
+            why: CannotWatch::NoThreadState.to_string(),
+            may_change: false,
         });
-        Ok(instead_of)
+    }
+    Ok(python)
+}
+
+/// What is told of a function.
+fn facts(wanted: &Wanted, watchable: &Watchable, id: u32) -> FunctionFacts {
+    let names = watchable.arguments.iter().map(|(name, _)| name.clone());
+    FunctionFacts {
+        id,
+        module: wanted.name.module.clone(),
+        name: wanted.name.parts.join("."),
+        file: watchable.code.filename.clone(),
+        line: watchable.code.first_line,
+        arguments: names.collect(),
     }
 }
 
-/// Sets watchpoints on all threads of a process: what a thread starts later inherits them, but one
-/// that was started by a thread that had none yet is found only by looking again.
-fn points(
-    kernel: &mut Kernel,
-    pid: u32,
-    places: &[(u64, u32)],
-) -> Result<Vec<Watchpoint>, NoWatchpoint> {
-    let mut done = BTreeSet::new();
-    let mut all = Vec::new();
-    for _ in 0..ROUNDS {
-        let new: Vec<u32> = process::threads(pid)
-            .into_iter()
-            .filter(|tid| !done.contains(tid))
-            .collect();
-        if new.is_empty() {
-            break;
-        }
-        for tid in new {
-            done.insert(tid);
-            for (address, what) in places {
-                match kernel.watch_thread(tid, *address, *what) {
-                    Ok(point) => all.push(point),
-                    Err(NoWatchpoint::Gone) => {}
-                    Err(error) => return Err(error),
-                }
+/// Each function once, where it was named first, with all arguments that were named for it.
+fn joined(wanted: Vec<Wanted>) -> Vec<Wanted> {
+    let mut all: Vec<Wanted> = Vec::new();
+    for one in wanted {
+        let Some(same) = all.iter_mut().find(|w| w.name == one.name) else {
+            all.push(one);
+            continue;
+        };
+        for name in one.arguments {
+            if same.arguments.contains(&name) {
+                continue;
+            }
+            if same.arguments.len() < MAX_ARGUMENTS {
+                same.arguments.push(name);
+            } else {
+                tracing::warn!(
+                    "the argument `{name}` of `{}` is not told: at most {MAX_ARGUMENTS} are",
+                    same.name
+                );
             }
         }
     }
-    Ok(all)
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn a_function_that_is_named_twice_is_one() {
+        let given = [
+            "a:f(x)",
+            "a:g",
+            "a:f(y, x)",
+            "a:f",
+            "a:g(p,q,r,s,t,u,v)",
+            "a:g(w,z)",
+        ];
+        let wanted = given.iter().map(|text| text.parse().unwrap()).collect();
+        let all: Vec<_> = joined(wanted)
+            .into_iter()
+            .map(|w| (w.name.to_string(), w.arguments.join(",")))
+            .collect();
+        let expected = [("a:f", "x,y"), ("a:g", "p,q,r,s,t,u,v,w")];
+        assert_eq!(all, expected.map(|(n, a)| (n.to_owned(), a.to_owned())));
+    }
 }

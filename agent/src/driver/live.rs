@@ -168,7 +168,7 @@ impl Live {
                 forbid_content: options.forbid_content,
                 announced: HashSet::new(),
             },
-            functions: Functions::new(options.functions),
+            functions: Functions::new(options.functions, !options.forbid_content),
             signals,
             duration: options.duration,
             lingering: BTreeSet::new(),
@@ -511,13 +511,15 @@ impl Live {
         let pid = change.pid;
         let result = match change.kind {
             ProcessChangeKind::Forked(child) => {
-                self.functions.forked(child, pid);
+                self.functions.forked(&mut self.kernel, child, pid);
                 let added = self
                     .attachments
                     .add(&mut self.kernel, child, Some(pid))
                     .map(drop);
                 if added.is_ok() {
                     tracing::debug!("tracing process {child}, a child of {pid}");
+                } else {
+                    self.functions.forget(&mut self.kernel, child);
                 }
                 added
             }

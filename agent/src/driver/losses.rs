@@ -93,6 +93,11 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
             "function calls not followed: too many open",
             trace.functions_refused,
         ),
+        (
+            "arguments of functions not told: too many in calls under way",
+            trace.arguments_refused,
+        ),
+        ("functions forgotten: too many", trace.functions_evicted),
     ])
 }
 

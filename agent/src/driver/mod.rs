@@ -14,3 +14,5 @@ pub mod output;
 pub mod replay;
 #[cfg(feature = "kernel")]
 pub mod wait;
+#[cfg(feature = "kernel")]
+mod watching;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::time::BootTime;
 
-/// What is known of a function that is watched in a process and its forked children: recorded,
-/// replayed.
+/// What is known of a function that is watched, in all processes in which it is this one:
+/// recorded, replayed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FunctionFacts {

@@ -14,6 +14,7 @@ use aya::programs::{ProgramError, RawTracePoint};
 use genspan_common::function::{Watch, WatchKey, WatchedProcess, what};
 
 use super::kernel::{AttachError, Kernel, LoadError, Probes, refused};
+use super::multi::FUNCTION_RAISED;
 use std::io;
 use std::path::Path;
 
@@ -98,20 +99,22 @@ impl Kernel {
         HashMap::<_, WatchKey, Watch>::try_from(map)?.insert(key, watch, 0)
     }
 
-    /// Takes both back.
-    pub fn unwatch(&mut self, pid: u32, keys: &[WatchKey]) {
+    /// Takes back what they know of a process.
+    pub fn unwatch_process(&mut self, pid: u32) {
         // Not there: the programs forgot it before.
         if let Ok(map) = self.function_map("WATCHED")
             && let Ok(mut map) = HashMap::<_, u32, WatchedProcess>::try_from(map)
         {
             let _ = map.remove(&pid);
         }
+    }
+
+    /// Takes back what they know of an address.
+    pub fn unwatch_address(&mut self, key: &WatchKey) {
         if let Ok(map) = self.function_map("WATCHES")
             && let Ok(mut map) = HashMap::<_, WatchKey, Watch>::try_from(map)
         {
-            for key in keys {
-                let _ = map.remove(key);
-            }
+            let _ = map.remove(key);
         }
     }
 
@@ -157,7 +160,8 @@ impl Kernel {
         Ok(Watchpoint(program.take_link(id)?))
     }
 
-    /// Puts the probe on a process that tells when an exception passes a frame.
+    /// Puts the probe on a process that tells when an exception passes a frame; does not wait for
+    /// it when it is to be there `soon`, as [`Self::attach_tls_soon`] does not.
     ///
     /// # Errors
     ///
@@ -167,7 +171,13 @@ impl Kernel {
         pid: u32,
         path: &Path,
         offset: u64,
+        soon: bool,
     ) -> Result<Probes, AttachError> {
-        self.attach(pid, path, &[("function_raised", offset)])
+        let program = [(FUNCTION_RAISED, offset)];
+        if soon {
+            self.attach_soon(pid, path, &program)
+        } else {
+            self.attach(pid, path, &program)
+        }
     }
 }

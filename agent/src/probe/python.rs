@@ -1,14 +1,9 @@
 //! What is attached to the Python interpreter of a process: the probe that tells of copied
 //! contexts, once the process is seen to serve anybody. A process that only calls pays nothing.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use object::read::ReadCache;
-
-use crate::probe::elf::Image;
 use crate::probe::kernel::{AttachError, Kernel, Probes};
-use crate::target::process::{self, MappedFile};
 use crate::target::python::Python;
 use genspan_common::python::{PythonLayout, wanted};
 
@@ -95,12 +90,7 @@ impl Interpreter {
         let layout = python.fit.layout.kernel(thread_state);
         let mut layout = layout.checked().map_err(|e| e.to_string())?;
         layout.wanted |= wanted::CONTEXT;
-        let files = process::mapped_code(pid).map_err(|e| e.to_string())?;
-        let (file, offset) = files
-            .iter()
-            .filter(|f| f.path == python.file)
-            .find_map(|f| Some((f, offset_of(f)?)))
-            .ok_or_else(|| format!("no {COPY} in {}", python.file.display()))?;
+        let (file, offset) = python.symbol(pid, COPY).map_err(|e| e.to_string())?;
         kernel.set_python(pid, &layout).map_err(|e| e.to_string())?;
         let probes = match kernel.attach_contexts(pid, &file.reach, offset, soon) {
             Ok(probes) => probes,
@@ -110,19 +100,10 @@ impl Interpreter {
         tracing::debug!(pid, version = python.version(), "contexts are followed");
         self.layout = Some(layout);
         self.copies = Some(Copies {
-            reach: file.reach.clone(),
+            reach: file.reach,
             offset,
             _probes: probes,
         });
         Ok(())
     }
-}
-
-/// Where in this file the function is that copies a context.
-fn offset_of(file: &MappedFile) -> Option<u64> {
-    let opened = File::open(&file.reach).ok()?;
-    let cache = ReadCache::new(opened);
-    let image = Image::parse(&cache).ok()?;
-    let (found, _) = image.functions(&[COPY]);
-    image.file_offset(found.get(COPY)?.address)
 }

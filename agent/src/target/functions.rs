@@ -1,19 +1,15 @@
 //! What is needed to watch a Python function of a process: where its code is, where its arguments
 //! are, and how the process's threads and values are laid out.
 
-use std::fs::File;
 use std::path::PathBuf;
 
 use genspan_common::function::{
     ArgumentSlot, KnownObjects, MAX_ARGUMENTS, WatchedProcess, exception,
 };
 use genspan_common::python::{BadLayout, NONE};
-use object::read::ReadCache;
 use thiserror::Error;
 
-use super::process::mapped_code;
-use super::python::Python;
-use crate::probe::elf::Image;
+use super::python::{NoSymbol, Python};
 use crate::python::code::{Code, flag};
 use crate::python::find::NotFound;
 use crate::python::layout::IntLayout;
@@ -54,7 +50,10 @@ pub enum CannotWatch {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The kernel cannot find a thread's state.
-    #[error("the threads of this Python do not lead to their state: no functions are watched")]
+    #[error(
+        "the threads of this Python do not lead to their state, as those on glibc do: run the \
+         program with a Python that was built for glibc"
+    )]
     NoThreadState,
     /// The layout is not one that the programs take.
     #[error("the layout of this Python is not one for the kernel: {0}")]
@@ -181,18 +180,27 @@ fn objects(python: &Python) -> Result<KnownObjects, CannotWatch> {
     })
 }
 
-/// Where a probe tells that an exception passes a frame, for versions where a frame that one
-/// leaves lives on: the file as we reach it, and the offset in it.
-#[must_use]
-pub fn traceback_hook(python: &Python, pid: u32) -> Option<(PathBuf, u64)> {
+/// Where a probe tells that an exception passes a frame.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// The file, as we reach it.
+    pub reach: PathBuf,
+    /// The offset in it.
+    pub offset: u64,
+}
+
+/// Where that is, for versions where a frame that an exception leaves lives on.
+///
+/// # Errors
+///
+/// When it is needed and not found.
+pub fn traceback_hook(python: &Python, pid: u32) -> Result<Option<Hook>, NoSymbol> {
     if python.fit.layout.version >= Version::V3_12 {
-        return None;
+        return Ok(None);
     }
-    let files = mapped_code(pid).ok()?;
-    let file = files.into_iter().find(|file| file.path == python.file)?;
-    let cache = ReadCache::new(File::open(&file.reach).ok()?);
-    let image = Image::parse(&cache).ok()?;
-    let (found, _) = image.functions(&[TRACEBACK]);
-    let offset = image.file_offset(found.get(TRACEBACK)?.address)?;
-    Some((file.reach, offset))
+    let (file, offset) = python.symbol(pid, TRACEBACK)?;
+    Ok(Some(Hook {
+        reach: file.reach,
+        offset,
+    }))
 }

@@ -1,10 +1,14 @@
 //! Whether a process waits for others to connect.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 
 /// `TCP_LISTEN` (`include/net/tcp_states.h`), as `/proc/net/tcp` shows it.
 const LISTEN: &str = "0A";
+/// Most lines of a table that are looked at: in a namespace with very many connections a listener
+/// beyond them is not seen. Listening sockets come first in the tables of TCP.
+const MAX_LINES: usize = 1 << 16;
 /// `__SO_ACCEPTCON` (`include/linux/net.h`), as `/proc/net/unix` shows it.
 const ACCEPTS: &str = "00010000";
 
@@ -23,8 +27,14 @@ pub fn listens(pid: u32) -> bool {
     ]
     .into_iter()
     .any(|(table, state, wanted, inode)| {
-        let table = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
-        table.lines().skip(1).any(|line| {
+        // A line at a time: it has those of the whole network namespace.
+        let Ok(table) = File::open(format!("/proc/{pid}/net/{table}")) else {
+            return false;
+        };
+        let lines = BufReader::new(table).split(b'\n').map_while(Result::ok);
+        lines.skip(1).take(MAX_LINES).any(|line| {
+            // A Unix socket's path may be anything.
+            let line = String::from_utf8_lossy(&line);
             let mut words = line.split_ascii_whitespace();
             words.nth(state) == Some(wanted)
                 && words

@@ -59,6 +59,17 @@ pub enum NoPython {
     NoFit(#[from] NoFit),
 }
 
+/// Why a function of the interpreter is not found.
+#[derive(Debug, Error)]
+pub enum NoSymbol {
+    /// The process cannot be looked at.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Its file has none of this name, or cannot be read.
+    #[error("no {0} in {path}", path = .1.display())]
+    Missing(&'static str, PathBuf),
+}
+
 /// The memory of a process.
 ///
 /// It is that of the program that ran when it was opened: after an `exec`, or when the process is
@@ -143,6 +154,26 @@ impl Python {
     #[must_use]
     pub fn reader_with(&self, budget: u64) -> Reader<'_> {
         Reader::new(&self.memory, &self.fit.layout, budget)
+    }
+
+    /// Where a function of the interpreter is: its file in this process, and the offset in that.
+    ///
+    /// # Errors
+    ///
+    /// When it is not found.
+    pub fn symbol(&self, pid: u32, name: &'static str) -> Result<(MappedFile, u64), NoSymbol> {
+        let offset = |file: &MappedFile| {
+            let cache = ReadCache::new(File::open(&file.reach).ok()?);
+            let image = Image::parse(&cache).ok()?;
+            let (found, _) = image.functions(&[name]);
+            image.file_offset(found.get(name)?.address)
+        };
+        let files = mapped_code(pid)?;
+        let own = files.into_iter().filter(|file| file.path == self.file);
+        own.filter_map(|file| Some((offset(&file)?, file)))
+            .map(|(offset, file)| (file, offset))
+            .next()
+            .ok_or_else(|| NoSymbol::Missing(name, self.file.clone()))
     }
 
     /// `3.11.2`.

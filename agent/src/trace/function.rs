@@ -1,6 +1,7 @@
 //! Calls of functions, from their beginning to their end, and their spans.
 
 use super::attributes::Set;
+use super::http::OTHER;
 use super::span::At;
 use super::stage::Known;
 use crate::model::defect::Defects;
@@ -18,6 +19,12 @@ use std::collections::BTreeMap;
 /// Calls under way that are followed, of all threads.
 pub(super) const MAX_OPEN: usize = 65_536;
 
+/// Most bytes that the arguments of calls under way take, of all threads; more are not told.
+const MAX_ARGUMENT_BYTES: usize = 64 << 20;
+
+/// What an argument takes beside its text.
+const ARGUMENT_BYTES: usize = 64;
+
 /// Functions of which is remembered what they are; of more, the oldest are forgotten.
 const MAX_KNOWN: usize = 16_384;
 
@@ -30,6 +37,17 @@ enum Told {
     Value(Value),
     /// A text that is not redacted yet, and how many of its characters were not read.
     Text(String, u64),
+}
+
+impl Told {
+    fn bytes(&self) -> usize {
+        let text = match self {
+            Self::Text(text, _) => text.len(),
+            Self::Value(Value::Str(text)) => text.len(),
+            Self::Value(_) => 0,
+        };
+        ARGUMENT_BYTES + text
+    }
 }
 
 /// A call under way.
@@ -71,15 +89,22 @@ pub(super) struct Functions {
     /// By process and thread, the outermost first.
     open: BTreeMap<(u32, u32), Vec<Open>>,
     count: usize,
+    /// What the arguments of those take.
+    bytes: usize,
     /// Calls not followed because there were too many.
     pub(super) refused: u64,
+    /// Arguments not told because there were too many.
+    pub(super) arguments_refused: u64,
+    /// Functions forgotten because there were too many.
+    pub(super) evicted: u64,
 }
 
 impl Functions {
     /// What a function is.
     pub(super) fn know(&mut self, facts: &FunctionFacts) {
-        if self.known.len() >= MAX_KNOWN {
+        if !self.known.contains_key(&facts.id) && self.known.len() >= MAX_KNOWN {
             self.known.pop_first();
+            self.evicted += 1;
         }
         self.known.insert(facts.id, facts.clone());
     }
@@ -95,7 +120,7 @@ impl Functions {
             return Vec::new();
         };
         let lost = open.split_off(open.len().min(depth as usize));
-        self.count -= lost.len();
+        self.leave(&lost);
         over_from_inside(lost, call.began, Defects::END_LOST)
     }
 
@@ -140,8 +165,23 @@ impl Functions {
             && let Some(facts) = self.known.get(&call.function)
             && (index as usize) < facts.arguments.len()
         {
-            open.arguments.insert(index, told(value));
+            let value = told(value);
+            if self.bytes + value.bytes() > MAX_ARGUMENT_BYTES {
+                self.arguments_refused += 1;
+                return;
+            }
+            self.bytes += value.bytes();
+            if let Some(before) = open.arguments.insert(index, value) {
+                self.bytes -= before.bytes();
+            }
         }
+    }
+
+    /// These are not under way any more.
+    fn leave(&mut self, calls: &[Open]) {
+        self.count -= calls.len();
+        let arguments = calls.iter().flat_map(|open| open.arguments.values());
+        self.bytes -= arguments.map(Told::bytes).sum::<usize>();
     }
 
     /// A call is over: it, and those within it whose end was lost.
@@ -164,7 +204,8 @@ impl Functions {
         if open.is_empty() {
             self.open.remove(&key);
         }
-        self.count -= lost.len() + 1;
+        self.leave(&lost);
+        self.leave(own.as_slice());
         let mut all = over_from_inside(lost, time, Defects::END_LOST);
         if let Some(own) = own {
             let defects = match how {
@@ -174,7 +215,12 @@ impl Functions {
             };
             let mut own = own.over(time, defects);
             if let FunctionEnd::Raised(name) = how {
-                own.raised = Some(String::from_utf8_lossy(name).into_owned());
+                // Its name may be out of the kernel's reach.
+                own.raised = Some(if name.is_empty() {
+                    OTHER.to_owned()
+                } else {
+                    String::from_utf8_lossy(name).into_owned()
+                });
             }
             all.push(own);
         }
@@ -191,7 +237,7 @@ impl Functions {
         let mut all = Vec::new();
         for key in keys {
             let open = self.open.remove(&key).unwrap_or_default();
-            self.count -= open.len();
+            self.leave(&open);
             all.extend(over_from_inside(open, time, Defects::UNFINISHED));
         }
         all

@@ -54,9 +54,9 @@ fn a_function_within_another_is_its_child() {
     spans.function_began(ExchangeId(1), outer, 0);
     spans.function_began(ExchangeId(2), inner, 1);
     spans.function_ended(inner, &Raised(b"ValueError"), BootTime(30 * MS));
-    // Another thread's is nobody's child.
+    // Another thread's is nobody's child; the name of its exception was out of reach.
     spans.function_began(ExchangeId(3), call(2, 71, 32), 0);
-    spans.function_ended(call(2, 71, 32), &Returned, BootTime(33 * MS));
+    spans.function_ended(call(2, 71, 32), &Raised(b""), BootTime(33 * MS));
     spans.function_ended(outer, &Returned, BootTime(40 * MS));
     let all = drained(&mut spans);
     let [inner, other, outer] = all.as_slice() else {
@@ -73,6 +73,7 @@ fn a_function_within_another_is_its_child() {
     let text = |span: &Span, name: &str| span.attribute(name).cloned();
     assert_eq!(text(inner, attr::ERROR_TYPE), Some("ValueError".into()));
     assert_eq!(text(inner, attr::PARENT_SOURCE), Some("function".into()));
+    assert_eq!(text(other, attr::ERROR_TYPE), Some("_OTHER".into()));
     let name = Some("app.core.Class.inner".into());
     assert_eq!(text(inner, attr::CODE_FUNCTION_NAME), name);
     assert_eq!(
@@ -155,13 +156,18 @@ fn arguments_are_content() {
 
 #[test]
 fn secrets_in_arguments_are_redacted_before_they_are_cut() {
-    let policy = ContentPolicy::default();
+    let mut policy = ContentPolicy::default();
     let key = "Authorization: Bearer abcdef0123456789.xyz";
-    let shown = fitting(key, 0, &policy, &Redactor::default());
-    assert!(
-        !shown.contains("0123456789") && shown.contains("[redacted:"),
-        "{shown}"
-    );
+    // The cut is inside the key: half of it would not be taken for one.
+    policy.max_message_chars = "Authorization: Bearer abcdef".len();
+    let shown = |redactor: &Redactor| fitting(key, 0, &policy, redactor);
+    assert_eq!(shown(&Redactor::none()), "Authorization: Bearer abcdef");
+    assert_eq!(shown(&Redactor::default()), "Authorization: Bearer [redac");
+    // Of a text the kernel reads only the beginning: there the key is cut before it comes to us.
+    policy.max_message_chars = 1024;
+    let shown = |missing| fitting("use ghp_A1b2C3", missing, &policy, &Redactor::default());
+    assert_eq!(shown(0), "use ghp_A1b2C3");
+    assert_eq!(shown(900), "use [redacted:github_token]…");
     assert_eq!(fitting("plain", 3, &policy, &Redactor::none()), "plain…");
 }
 
@@ -193,4 +199,54 @@ fn there_is_room_for_so_many() {
     assert_eq!((functions.refused, functions.count), (1, MAX_OPEN));
     assert_eq!(functions.stop(None, BootTime(2)).len(), MAX_OPEN);
     assert_eq!(functions.count, 0);
+}
+
+#[test]
+fn arguments_have_so_much_room() {
+    let mut functions = Functions::default();
+    for id in 1..=2 {
+        functions.know(&FunctionFacts {
+            id,
+            arguments: vec!["text".into()],
+            ..FunctionFacts::default()
+        });
+    }
+    let long = vec![b'x'; 1024];
+    let text = Argument::Text {
+        bytes: &long,
+        width: 1,
+        characters: 1024,
+    };
+    let fit = u32::try_from(MAX_ARGUMENT_BYTES / (1024 + ARGUMENT_BYTES)).unwrap();
+    for tid in 0..=fit {
+        functions.began(ExchangeId(u64::from(tid)), call(1, tid, 1));
+        // What is told again is in the place of what was told.
+        for _ in 0..if tid == 0 { 3 } else { 0 } {
+            functions.argument(call(1, tid, 1), 0, &text);
+        }
+        functions.argument(call(1, tid, 1), 0, &text);
+    }
+    assert_eq!(functions.arguments_refused, 1);
+    assert!(functions.bytes <= MAX_ARGUMENT_BYTES);
+    // One that is over makes room: also one of which the end was lost.
+    functions.ended(call(1, 0, 1), &Returned, BootTime(2));
+    functions.began(ExchangeId(0), call(2, 1, 2));
+    functions.argument(call(2, 1, 2), 0, &text);
+    assert_eq!(functions.lost(call(2, 1, 3), 0).len(), 2);
+    assert_eq!(functions.arguments_refused, 1);
+    functions.stop(None, BootTime(3));
+    assert_eq!((functions.bytes, functions.count), (0, 0));
+}
+
+#[test]
+fn functions_that_are_forgotten_are_counted() {
+    let mut functions = Functions::default();
+    for n in [0, 0].into_iter().chain(0..=MAX_KNOWN) {
+        functions.know(&FunctionFacts {
+            id: u32::try_from(n).unwrap(),
+            ..FunctionFacts::default()
+        });
+    }
+    assert_eq!(functions.evicted, 1);
+    assert!(functions.facts(0).is_none() && functions.facts(1).is_some());
 }

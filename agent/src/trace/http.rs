@@ -15,7 +15,7 @@ const METHODS: [&str; 10] = [
 ];
 
 /// A method that is none of them.
-const OTHER: &str = "_OTHER";
+pub(super) const OTHER: &str = "_OTHER";
 
 /// A span whose method is none of them.
 const UNNAMED: &str = "HTTP";

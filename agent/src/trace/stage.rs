@@ -72,6 +72,10 @@ pub struct Counters {
     pub processes_evicted: u64,
     /// Calls of functions that were not followed because there were too many.
     pub functions_refused: u64,
+    /// Arguments of functions that are not told because there were too many.
+    pub arguments_refused: u64,
+    /// Functions forgotten because there were too many: their calls have no name.
+    pub functions_evicted: u64,
 }
 
 /// The trace stage.
@@ -246,9 +250,12 @@ impl Spans {
         }
     }
 
-    /// An argument of a function that began just now.
+    /// An argument of a function that began just now. Where content is not told it is not kept.
     pub fn function_argument(&mut self, call: FunctionCall, index: u32, value: &Argument<'_>) {
-        self.functions.argument(call, index, value);
+        let known = self.processes.get(&call.pid);
+        if known.is_some_and(|known| known.content.on_spans) {
+            self.functions.argument(call, index, value);
+        }
     }
 
     /// A function is over.
@@ -327,6 +334,8 @@ impl Spans {
             unrelated: self.parents.refused,
             contexts_evicted: self.parents.contexts_evicted(),
             functions_refused: self.functions.refused,
+            arguments_refused: self.functions.arguments_refused,
+            functions_evicted: self.functions.evicted,
             ..self.counters
         }
     }

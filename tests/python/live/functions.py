@@ -56,8 +56,8 @@ def call(function, *arguments, **more):
         raise
     finally:
         told["end"] = time.time_ns()
-        # To 3.10 a frame that is kept keeps those that called it.
-        told["kept"] = sys.version_info < (3, 11) and len(KEPT) > kept and not told["error"]
+        # To 3.11 a frame that is kept keeps those that called it.
+        told["kept"] = sys.version_info < (3, 12) and len(KEPT) > kept and not told["error"]
         LOCAL.around = around
 
 
@@ -112,6 +112,9 @@ def errors():
         # One that does not leave its function.
         call(inner, functools.partial(caught, inner, functools.partial(fail, Odd)))
         call(inner)
+        # Two around it, which its frame keeps to 3.11.
+        call(inner, lambda: call(inner, functools.partial(caught, inner, functools.partial(fail, Odd))))
+        call(inner)
 
 
 def nested():
@@ -161,7 +164,7 @@ def threads(pool):
 
 
 def forks():
-    """In a child, and in a child of that."""
+    """In a child, and in a child of that, each once more when somebody can know of it."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -169,21 +172,36 @@ def forks():
         for _ in range(1000):
             next(NUMBERS)
         work(10)
+        sys.stdin.readline()
+        errors()
+        del KEPT[:]
         grandchild = os.fork()
         if grandchild == 0:
             for _ in range(1000):
                 next(NUMBERS)
             del TRUTH[:]
             work(5)
+            sys.stdin.readline()
+            errors()
         else:
             os.waitpid(grandchild, 0)
         os.write(write, (json.dumps(TRUTH) + "\n").encode())
         os._exit(0)
-    os.waitpid(child, 0)
     os.close(write)
     with open(read) as lines:
         for line in lines:
             TRUTH.extend(json.loads(line))
+    os.waitpid(child, 0)
+
+
+def daemon():
+    """Goes on in a child, of which it tells the id."""
+    if os.fork():
+        os._exit(0)
+    print(os.getpid(), flush=True)
+    sys.stdin.readline()
+    work(5)
+    errors()
 
 
 def late():
@@ -233,6 +251,7 @@ def main():
         "looked_at": looked_at,
         "threads": lambda: threads(pool),
         "forks": forks,
+        "daemon": daemon,
         "late": late,
         "storm": storm,
     }

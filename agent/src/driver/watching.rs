@@ -1,0 +1,335 @@
+//! The functions that are watched in one process: which of them are not found yet, and what is in
+//! the kernel for those that were found.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use aya::maps::MapError;
+use genspan_common::function::{ArgumentSlot, MAX_ARGUMENTS, Watch, WatchKey, what};
+
+use crate::probe::functions::{NoWatchpoint, Watchpoint};
+use crate::probe::kernel::{Kernel, Probes};
+use crate::target::functions::{self, Hook, Watchable};
+use crate::target::process;
+use crate::target::python::Python;
+
+/// How long a process is looked at often for modules that it loads; later now and then.
+const OFTEN: Duration = Duration::from_secs(60);
+/// How often it is looked at then.
+const NOW_AND_THEN: Duration = Duration::from_secs(5);
+/// So many times an interpreter is looked for at once: one that starts is not one yet.
+const QUICK_LOOKS: u32 = 8;
+/// So many times it is looked for in all.
+const MOST_LOOKS: u32 = 20;
+/// How often the list of threads is read until no new one is on it.
+const ROUNDS: u32 = 16;
+
+/// A function that is watched in a process.
+#[derive(Debug)]
+pub(super) struct Armed {
+    /// Which of the wanted ones; the lower, the more important.
+    pub(super) index: usize,
+    keys: Vec<WatchKey>,
+    #[expect(dead_code, reason = "held to be dropped")]
+    points: Vec<Watchpoint>,
+}
+
+/// The kernel's table of what watchpoints are for, and how many hold each of its entries:
+/// processes that were forked from the same one have the same addresses.
+#[derive(Debug, Default)]
+pub(super) struct Entries(HashMap<WatchKey, u32>);
+
+impl Entries {
+    fn hold(&mut self, kernel: &mut Kernel, key: WatchKey, watch: Watch) -> Result<(), MapError> {
+        kernel.watch_address(key, watch)?;
+        *self.0.entry(key).or_default() += 1;
+        Ok(())
+    }
+
+    /// Entries that nobody holds any more are gone.
+    pub(super) fn release(&mut self, kernel: &mut Kernel, keys: &[WatchKey]) {
+        for key in keys {
+            if let Some(held) = self.0.get_mut(key) {
+                *held -= 1;
+                if *held == 0 {
+                    self.0.remove(key);
+                    kernel.unwatch_address(key);
+                }
+            }
+        }
+    }
+}
+
+/// The probe that tells of exceptions, and where it is.
+#[derive(Debug)]
+struct Raised {
+    hook: Hook,
+    _probes: Probes,
+}
+
+/// The functions of one process.
+#[derive(Debug)]
+pub(super) struct Watching {
+    /// Where its watchpoints are known: its own, or those of the process it was forked from.
+    pub(super) root: u32,
+    pub(super) python: Option<Python>,
+    /// Which of the wanted ones are not found yet, and how often they were looked for.
+    pub(super) pending: Vec<(usize, u32)>,
+    armed: Vec<Armed>,
+    /// The processes whose watchpoints it has from its fork, and for which of the wanted ones:
+    /// they go with those.
+    inherited: Vec<(u32, usize)>,
+    raised: Option<Raised>,
+    /// Its layout is in the kernel.
+    known: bool,
+    since: Instant,
+    pub(super) looked: Option<Instant>,
+    /// How often its interpreter was looked for in vain.
+    looks: u32,
+    told: BTreeSet<String>,
+}
+
+impl Watching {
+    pub(super) fn new(root: u32, wanted: usize) -> Self {
+        Self {
+            root,
+            python: None,
+            pending: (0..wanted).map(|index| (index, 0)).collect(),
+            armed: Vec::new(),
+            inherited: Vec::new(),
+            raised: None,
+            known: false,
+            since: Instant::now(),
+            looked: None,
+            looks: 0,
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// What a forked child has of this process: the watchpoints by themselves; the probe that
+    /// tells of exceptions is placed here, and not waited for.
+    pub(super) fn inherit(&self, kernel: &mut Kernel, child: u32, own: u32) -> Self {
+        let mut all = Self::new(self.root, 0);
+        all.pending.clone_from(&self.pending);
+        all.inherited.clone_from(&self.inherited);
+        let armed = self.armed.iter().map(|armed| (own, armed.index));
+        all.inherited.extend(armed);
+        all.known = self.known;
+        let of = |pid: u32| Path::new("/proc").join(pid.to_string());
+        if let Some(raised) = &self.raised
+            && let Ok(rest) = raised.hook.reach.strip_prefix(of(own))
+        {
+            let hook = Hook {
+                reach: of(child).join(rest),
+                offset: raised.hook.offset,
+            };
+            all.hook(kernel, child, hook, true);
+        }
+        all
+    }
+
+    /// Another process is gone, or runs another program: the watchpoints that this one had from it
+    /// went with it, so it is to have its own.
+    pub(super) fn outlives(&mut self, owner: u32) {
+        let before = self.pending.len();
+        let lost = self.inherited.extract_if(.., |(from, _)| *from == owner);
+        self.pending.extend(lost.map(|(_, index)| (index, 0)));
+        if self.pending.len() > before {
+            self.since = Instant::now();
+        }
+    }
+
+    /// The entries of the kernel's table that it holds.
+    pub(super) fn keys(&self) -> Vec<WatchKey> {
+        let all = self.armed.iter().flat_map(|armed| &armed.keys);
+        all.copied().collect()
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        let often = if self.python.is_some() {
+            self.since.elapsed() < OFTEN
+        } else {
+            self.looks < QUICK_LOOKS
+        };
+        let every = if often { Duration::ZERO } else { NOW_AND_THEN };
+        !self.pending.is_empty() && self.looked.is_none_or(|at| at.elapsed() >= every)
+    }
+
+    /// Its interpreter was looked for in vain; gives whether it is to be looked for again.
+    pub(super) const fn looks_again(&mut self) -> bool {
+        self.looks += 1;
+        self.looks < MOST_LOOKS
+    }
+
+    pub(super) fn tell(&mut self, pid: u32, said: String) {
+        if !self.told.contains(&said) {
+            tracing::warn!("{said} (pid {pid})");
+            self.told.insert(said);
+        }
+    }
+
+    /// Nothing of it is ever watched.
+    pub(super) fn give_up(&mut self, pid: u32, why: &str) {
+        self.pending.clear();
+        self.tell(pid, format!("no functions are watched: {why}"));
+    }
+
+    /// Watches a function in all threads of a process. `instead_of` gets those that are not
+    /// watched any more for it, also when it fails.
+    pub(super) fn arm(
+        &mut self,
+        (kernel, entries): (&mut Kernel, &mut Entries),
+        pid: u32,
+        (index, id): (usize, u32),
+        function: &Watchable,
+        instead_of: &mut Vec<usize>,
+    ) -> Result<(), String> {
+        let Some(python) = &self.python else {
+            return Err("its interpreter is gone".to_owned());
+        };
+        if !self.known {
+            let process = functions::process(python, self.root).map_err(|e| e.to_string())?;
+            let told = kernel.watch_process(pid, process);
+            told.map_err(|e| e.to_string())?;
+            self.known = true;
+        }
+        if self.raised.is_none() {
+            match functions::traceback_hook(python, pid) {
+                Ok(Some(hook)) => self.hook(kernel, pid, hook, false),
+                Ok(None) => {}
+                Err(error) => self.sees_late(pid, &error.to_string()),
+            }
+        }
+        let mut keys = Vec::new();
+        let points = self.place(
+            (kernel, entries),
+            pid,
+            (index, id),
+            function,
+            (&mut keys, instead_of),
+        );
+        match points {
+            Ok(points) => {
+                self.armed.push(Armed {
+                    index,
+                    keys,
+                    points,
+                });
+                Ok(())
+            }
+            Err(why) => {
+                entries.release(kernel, &keys);
+                if self.armed.is_empty() && self.inherited.is_empty() {
+                    self.raised = None;
+                }
+                Err(why)
+            }
+        }
+    }
+
+    /// Places the probe that tells of exceptions.
+    fn hook(&mut self, kernel: &mut Kernel, pid: u32, hook: Hook, soon: bool) {
+        match kernel.attach_traceback(pid, &hook.reach, hook.offset, soon) {
+            Ok(probes) => {
+                self.raised = Some(Raised {
+                    hook,
+                    _probes: probes,
+                });
+            }
+            Err(_) if !process::runs(pid) => {}
+            Err(error) => self.sees_late(pid, &error.to_string()),
+        }
+    }
+
+    fn sees_late(&mut self, pid: u32, why: &str) {
+        let said = format!(
+            "functions that an exception leaves are told as if they returned, and late: {why}"
+        );
+        self.tell(pid, said);
+    }
+
+    fn place(
+        &mut self,
+        (kernel, entries): (&mut Kernel, &mut Entries),
+        pid: u32,
+        (index, id): (usize, u32),
+        function: &Watchable,
+        (keys, instead_of): (&mut Vec<WatchKey>, &mut Vec<usize>),
+    ) -> Result<Vec<Watchpoint>, String> {
+        let mut slots = [ArgumentSlot::default(); MAX_ARGUMENTS];
+        for (to, (_, from)) in slots.iter_mut().zip(&function.arguments) {
+            *to = *from;
+        }
+        let watch = |what| Watch {
+            code: function.code.address,
+            function: id,
+            what,
+            arguments: u32::try_from(function.arguments.len()).unwrap_or(0),
+            zero: 0,
+            slots,
+        };
+        // The count first: a call that is seen to begin is to be seen to end.
+        let places = [
+            (function.code.address, what::COUNT),
+            (function.code.entry, what::ENTRY),
+        ];
+        for (address, what) in places {
+            let key = WatchKey {
+                address,
+                root: self.root,
+                zero: 0,
+            };
+            let held = entries.hold(kernel, key, watch(what));
+            held.map_err(|e| e.to_string())?;
+            keys.push(key);
+        }
+        loop {
+            match points(kernel, pid, &places) {
+                Ok(points) => return Ok(points),
+                Err(NoWatchpoint::NoneLeft) => {
+                    let others = self.armed.iter().enumerate();
+                    let least = others.max_by_key(|(_, armed)| armed.index);
+                    let Some((at, _)) = least.filter(|(_, armed)| armed.index > index) else {
+                        return Err(NoWatchpoint::NoneLeft.to_string());
+                    };
+                    let other = self.armed.remove(at);
+                    entries.release(kernel, &other.keys);
+                    instead_of.push(other.index);
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
+
+/// Sets watchpoints on all threads of a process: what a thread starts later inherits them, but one
+/// that was started by a thread that had none yet is found only by looking again.
+fn points(
+    kernel: &mut Kernel,
+    pid: u32,
+    places: &[(u64, u32)],
+) -> Result<Vec<Watchpoint>, NoWatchpoint> {
+    let mut done = BTreeSet::new();
+    let mut all = Vec::new();
+    for _ in 0..ROUNDS {
+        let new: Vec<u32> = process::threads(pid)
+            .into_iter()
+            .filter(|tid| !done.contains(tid))
+            .collect();
+        if new.is_empty() {
+            break;
+        }
+        for tid in new {
+            done.insert(tid);
+            for (address, what) in places {
+                match kernel.watch_thread(tid, *address, *what) {
+                    Ok(point) => all.push(point),
+                    Err(NoWatchpoint::Gone) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(all)
+}
