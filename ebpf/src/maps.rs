@@ -114,9 +114,10 @@ pub static TRACED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 
 pub static PYTHON: HashMap<u32, PythonLayout> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 
 /// Element 0: the agent sleeps and wants to be woken by the next record. Element 1: `MODES` has
-/// had an entry, so it is worth a look. Element 2: copied contexts could not be told.
+/// had an entry, so it is worth a look. Element 2: copied contexts could not be told. Element 3:
+/// `PYTHON` has had an entry.
 #[map]
-pub static SWITCHES: Array<u32> = Array::with_max_entries(3, 0);
+pub static SWITCHES: Array<u32> = Array::with_max_entries(4, 0);
 
 /// Losses by [`Loss`].
 #[map]

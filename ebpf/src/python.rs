@@ -19,8 +19,11 @@ use genspan_common::{
 
 use crate::{
     emit,
-    maps::{PYTHON, SETTINGS},
+    maps::{PYTHON, SETTINGS, SWITCHES},
 };
+
+/// Index into `SWITCHES` of "there are layouts".
+const PYTHON_IN_USE: u32 = 3;
 
 /// A value in the traced process.
 #[inline(always)]
@@ -98,7 +101,9 @@ pub fn tell_context(
     direction: usize,
     time: u64,
 ) -> bool {
-    if SETTINGS.load().task_fsbase_offset == 0 {
+    if SETTINGS.load().task_fsbase_offset == 0
+        || !matches!(SWITCHES.get(PYTHON_IN_USE), Some(&n) if n != 0)
+    {
         return true;
     }
     if direction != Direction::Write as usize && state.role != SocketRole::Accepted as u32 {

@@ -44,6 +44,8 @@ const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Element of `SWITCHES`: wake the agent with the next record.
 const SWITCH_WAKE: u32 = 0;
+/// Element of `SWITCHES`: look into `PYTHON` for contexts.
+const SWITCH_PYTHON: u32 = 3;
 /// Element of `SWITCHES`: look into `MODES`.
 const SWITCH_MODES: u32 = 1;
 
@@ -405,6 +407,7 @@ impl Kernel {
     pub fn set_python(&mut self, pid: u32, layout: &PythonLayout) -> Result<(), AttachError> {
         self.python
             .insert(pid, layout, 0)
+            .and_then(|()| self.switches.set(SWITCH_PYTHON, 1, 0))
             .map_err(|source| AttachError::Map { pid, source })
     }
 
