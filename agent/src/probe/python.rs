@@ -90,7 +90,7 @@ impl Interpreter {
         let layout = python.fit.layout.kernel(thread_state);
         let mut layout = layout.checked().map_err(|e| e.to_string())?;
         layout.wanted |= wanted::CONTEXT;
-        let (file, offset) = python.symbol(pid, COPY).map_err(|e| e.to_string())?;
+        let (file, offset) = python.place(pid, COPY).map_err(|e| e.to_string())?;
         kernel.set_python(pid, &layout).map_err(|e| e.to_string())?;
         let probes = match kernel.attach_contexts(pid, &file.reach, offset, soon) {
             Ok(probes) => probes,

@@ -198,7 +198,7 @@ pub fn traceback_hook(python: &Python, pid: u32) -> Result<Option<Hook>, NoSymbo
     if python.fit.layout.version >= Version::V3_12 {
         return Ok(None);
     }
-    let (file, offset) = python.symbol(pid, TRACEBACK)?;
+    let (file, offset) = python.place(pid, TRACEBACK)?;
     Ok(Some(Hook {
         reach: file.reach,
         offset,

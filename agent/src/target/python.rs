@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::process::{MappedFile, ProcessError, mapped_code};
 use crate::probe::elf::Image;
+use crate::probe::place;
 use crate::python::check::{self, Fit, NoFit, Root};
 use crate::python::code::Code;
 use crate::python::find::{FunctionName, NotFound};
@@ -156,17 +157,19 @@ impl Python {
         Reader::new(&self.memory, &self.fit.layout, budget)
     }
 
-    /// Where a function of the interpreter is: its file in this process, and the offset in that.
+    /// Where a probe on a function of the interpreter goes, so that it costs little: the file in
+    /// this process, and the offset in that. At its entry or just after it, with the return address
+    /// still on top of the stack.
     ///
     /// # Errors
     ///
     /// When it is not found.
-    pub fn symbol(&self, pid: u32, name: &'static str) -> Result<(MappedFile, u64), NoSymbol> {
+    pub fn place(&self, pid: u32, name: &'static str) -> Result<(MappedFile, u64), NoSymbol> {
         let offset = |file: &MappedFile| {
             let cache = ReadCache::new(File::open(&file.reach).ok()?);
             let image = Image::parse(&cache).ok()?;
             let (found, _) = image.functions(&[name]);
-            image.file_offset(found.get(name)?.address)
+            place::own(&image, *found.get(name)?, place::Form::Plain).map(|place| place.offset)
         };
         let files = mapped_code(pid)?;
         let own = files.into_iter().filter(|file| file.path == self.file);
