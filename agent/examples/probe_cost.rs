@@ -134,6 +134,7 @@ fn main() -> anyhow::Result<()> {
     let mut kernel = Kernel::load(&KernelOptions {
         sockets: SocketWay::Off,
         functions: false,
+        stacks: false,
         ring_bytes: 8 << 20,
         message_bytes: 4 << 20,
         debug: false,

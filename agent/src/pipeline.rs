@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::span::Span;
+use crate::model::stack::CallPath;
 use crate::model::time::BootTime;
 use crate::protocol::connection::Connection as Protocol;
 use crate::protocol::detect::{self, Looks, Verdict};
@@ -66,6 +67,8 @@ pub struct Pipeline {
     modes: VecDeque<(ConnectionId, CopyMode)>,
     counters: Counters,
     now: BootTime,
+    /// The call path of what is written next over a connection.
+    path: Option<(ConnectionId, Box<CallPath>)>,
 }
 
 impl Pipeline {
@@ -95,6 +98,7 @@ impl Pipeline {
             modes: VecDeque::new(),
             counters: Counters::default(),
             now: BootTime(0),
+            path: None,
         }
     }
 
@@ -136,6 +140,11 @@ impl Pipeline {
                 }
                 lineage.copied(*pid, *tid, *parent, *child);
             }
+            // Its frames are addresses in a process, and who can look there tells what they are.
+            Event::Stack { .. } => {}
+            Event::CallPath {
+                connection, path, ..
+            } => self.path = Some((*connection, path.clone())),
             Event::EndOfStream { connection, time } => {
                 self.now = self.now.max(*time);
                 let (connections, mut stages) = self.split();
@@ -266,6 +275,8 @@ impl Pipeline {
             return;
         };
         self.spans.lineage().moved(data.connection.pid, data.tid);
+        let path = self.path.take();
+        let first = self.ids.upcoming();
         let (connections, mut stages) = self.split();
         let Some(c) = connections.get_mut(&key) else {
             return;
@@ -304,6 +315,14 @@ impl Pipeline {
         {
             // Before what the answer ends is told.
             self.spans.answers(data.connection);
+        }
+        // Of the request that this record begins, if it begins one.
+        if let Some((connection, path)) = path
+            && connection == data.connection
+            && data.direction == Direction::Write
+            && self.ids.upcoming() != first
+        {
+            self.spans.call_path(first, path);
         }
     }
 
@@ -540,6 +559,9 @@ mod websocket_tests;
 #[path = "pipeline_socket_tests.rs"]
 mod socket_tests;
 
+#[cfg(test)]
+#[path = "pipeline_path_tests.rs"]
+mod path_tests;
 #[cfg(test)]
 #[path = "pipeline_plain_tests.rs"]
 mod plain_tests;

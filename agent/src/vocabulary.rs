@@ -195,6 +195,8 @@ pub mod attr {
     pub const CODE_FILE_PATH: &str = "code.file.path";
     /// The line it begins at.
     pub const CODE_LINE_NUMBER: &str = "code.line.number";
+    /// Call path of a request, the innermost place last.
+    pub const CODE_STACKTRACE: &str = "code.stacktrace";
     /// What the name of a function's argument has before it; ours.
     pub const FUNCTION_ARGUMENT: &str = "genspan.function.argument.";
 

@@ -28,6 +28,8 @@ pub enum EventKind {
     Context = 9,
     /// A Python context was copied ([`ContextCopy`]).
     ContextCopied = 10,
+    /// The Python frames from which the next bytes are written ([`crate::stack::StackEvent`]).
+    Stack = 11,
     /// A watched Python function begins ([`crate::function::FunctionBegan`]).
     FunctionBegan = 16,
     /// An argument of it ([`crate::function::FunctionArgument`]).
@@ -51,6 +53,7 @@ impl EventKind {
             8 => Self::Socket,
             9 => Self::Context,
             10 => Self::ContextCopied,
+            11 => Self::Stack,
             16 => Self::FunctionBegan,
             17 => Self::FunctionArgument,
             18 => Self::FunctionEnded,

@@ -12,6 +12,7 @@ pub mod loss;
 pub mod map;
 pub mod python;
 pub mod socket;
+pub mod stack;
 
 /// Version of every layout in this crate; written into recordings.
 pub const ABI_VERSION: u32 = 1;

@@ -38,11 +38,13 @@ pub enum Loss {
     FunctionsUnfollowed = 14,
     /// Arguments of watched functions that could not be read.
     ArgumentUnreadable = 15,
+    /// Call paths of requests for which the data ring had no room.
+    StacksLost = 16,
 }
 
 impl Loss {
     /// How many there are: the length of the kernel's array.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 17;
 
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -62,6 +64,7 @@ impl Loss {
         Self::FunctionRingFull,
         Self::FunctionsUnfollowed,
         Self::ArgumentUnreadable,
+        Self::StacksLost,
     ];
 
     /// The counter's name in `genspan doctor`, logs and metrics.
@@ -84,6 +87,7 @@ impl Loss {
             Self::FunctionRingFull => "function_ring_full",
             Self::FunctionsUnfollowed => "functions_unfollowed",
             Self::ArgumentUnreadable => "argument_unreadable",
+            Self::StacksLost => "stacks_lost",
         }
     }
 
@@ -111,6 +115,7 @@ impl Loss {
                 "function calls not followed: too deep, or too many threads"
             }
             Self::ArgumentUnreadable => "arguments of functions left out: memory not readable",
+            Self::StacksLost => "call paths lost: ring full (a larger --ring-size helps)",
         }
     }
 }

@@ -151,6 +151,14 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
         state.before[d] |= flag::LOST_BEFORE;
         return;
     }
+    // Where a message begins: of what follows, most is written from the same place.
+    if SETTINGS.load().stacks != 0
+        && before == 0
+        && matches!(direction, Direction::Write)
+        && state.role != SocketRole::Accepted as u32
+    {
+        python::genspan_stack(key.ssl, state.generation, time);
+    }
     let mut header = DataHeader {
         header: EventHeader {
             kind: EventKind::Data as u32,

@@ -34,7 +34,7 @@ use crate::{
     argument::genspan_argument,
     emit,
     maps::{DATA, SETTINGS, lose},
-    python::{thread_state, user},
+    python::{current_frame, thread_state, user, word},
 };
 
 /// Frames that are looked at to find a caller among them.
@@ -85,19 +85,6 @@ static OPEN_CALLS: HashMap<u32, OpenCalls> = HashMap::with_max_entries(1, 0);
 #[map]
 static NO_CALLS: Array<OpenCalls> = Array::with_max_entries(1, 0);
 
-/// A word in the traced process; zero when it cannot be read.
-///
-/// Verifier: within a loop this, and no `Option`: LLVM saves what that does not hold, and registers
-/// that were never written must not be saved.
-#[inline(always)]
-fn word(address: u64) -> u64 {
-    let mut word = 0;
-    // SAFETY: the helper checks the address, writes as many bytes as a word has, and clears it when
-    // it cannot read.
-    unsafe { read_user((&raw mut word).cast(), 8, address as *const _) };
-    word
-}
-
 /// What is known of a process, if functions are watched in it.
 #[inline(always)]
 pub fn watched(tgid: u32) -> Option<&'static WatchedProcess> {
@@ -115,16 +102,6 @@ pub fn watch(process: &WatchedProcess, address: u64) -> Option<&'static Watch> {
     };
     // SAFETY: as in `watched`.
     WATCHES.get_ptr(key).map(|watch| unsafe { &*watch })
-}
-
-/// The frame that a thread runs; zero when it runs none.
-#[inline(always)]
-fn current_frame(python: &PythonLayout, state: u64) -> Option<u64> {
-    let frame: u64 = user(state.wrapping_add(u64::from(python.tstate_frame)))?;
-    if python.frames == frames::CFRAME {
-        return user(frame.wrapping_add(u64::from(python.cframe_frame)));
-    }
-    Some(frame)
 }
 
 /// Whether this is a frame of the function before its first instruction.

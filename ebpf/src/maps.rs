@@ -129,6 +129,7 @@ pub static SETTINGS: Global<Settings> = Global::new(Settings {
     message_bytes: DEFAULT_MESSAGE_BYTES,
     task_tgid_offset: 0,
     task_fsbase_offset: 0,
+    stacks: 0,
 });
 
 /// Patched by the agent before loading.

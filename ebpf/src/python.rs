@@ -4,22 +4,28 @@
 //! A thread's state is found through the slot of `autoTSSkey` among the thread's own data, which
 //! is right also while the GIL is released, as it is inside every TLS call.
 
+use core::ptr;
+
 use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user,
+        generated::bpf_probe_read_user as read_user,
     },
     macros::uretprobe,
     programs::RetProbeContext,
 };
 use genspan_common::{
     event::{ConnectionContext, ContextCopy, Direction, EventKind, SocketRole},
+    loss::Loss,
     map::{ConnectionKey, ConnectionState},
-    python::{PythonLayout, wanted},
+    python::{NONE, PythonLayout, frames, wanted},
+    stack::{Frame, MAX_FRAMES, StackEvent},
 };
 
 use crate::{
     emit,
-    maps::{PYTHON, SETTINGS, SWITCHES},
+    maps::{DATA, PYTHON, SETTINGS, SWITCHES, lose},
 };
 
 /// Index into `SWITCHES` of "there are layouts".
@@ -30,6 +36,19 @@ const PYTHON_IN_USE: u32 = 3;
 pub fn user<T>(address: u64) -> Option<T> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}
+
+/// A word in the traced process; zero when it cannot be read.
+///
+/// Verifier: within a loop this, and no `Option`: LLVM saves what that does not hold, and registers
+/// that were never written must not be saved.
+#[inline(always)]
+pub fn word(address: u64) -> u64 {
+    let mut word = 0;
+    // SAFETY: the helper checks the address, writes as many bytes as a word has, and clears it when
+    // it cannot read.
+    unsafe { read_user((&raw mut word).cast(), 8, address as *const _) };
+    word
 }
 
 /// What the agent said of a process, if it is a Python of which it said anything.
@@ -50,6 +69,16 @@ pub fn thread_state(layout: &PythonLayout) -> Option<u64> {
     let base: u64 = unsafe { bpf_probe_read_kernel(base as *const u64) }.ok()?;
     let slot = base.wrapping_add(i64::from(layout.thread_state) as u64);
     user::<u64>(slot).filter(|state| *state != 0)
+}
+
+/// The frame that a thread runs; zero when it runs none.
+#[inline(always)]
+pub fn current_frame(python: &PythonLayout, state: u64) -> Option<u64> {
+    let frame: u64 = user(state.wrapping_add(u64::from(python.tstate_frame)))?;
+    if python.frames == frames::CFRAME {
+        return user(frame.wrapping_add(u64::from(python.cframe_frame)));
+    }
+    Some(frame)
 }
 
 /// The context in which a thread runs. None when it runs in none that was entered: such a one
@@ -136,4 +165,59 @@ pub fn tell_context(
     }
     *told = context;
     true
+}
+
+/// Tells the Python frames of the thread, right before what it writes over this connection.
+///
+/// Verifier: a global function, so it is verified once and by itself. Such a one takes numbers.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_stack(ssl: u64, generation: u64, time: u64) -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(python) = layout(tgid).filter(|python| python.wanted & wanted::STACK != 0) else {
+        return 0;
+    };
+    let frame = thread_state(python).and_then(|state| current_frame(python, state));
+    let Some(mut frame) = frame.filter(|frame| *frame != 0) else {
+        return 0;
+    };
+    let Some(mut record) = DATA.reserve::<StackEvent>(0) else {
+        lose(Loss::StacksLost, 1);
+        return 0;
+    };
+    let at = record.as_mut_ptr();
+    let mut count = 0;
+    for index in 0..MAX_FRAMES {
+        if frame == 0 {
+            break;
+        }
+        let part = |offset: u32| word(frame.wrapping_add(u64::from(offset)));
+        let mut code = part(python.frame_code) & !u64::from(python.tag);
+        if python.shim_owner != NONE {
+            // A byte of the word that it is in, which is whole within the frame.
+            let owner = part(python.frame_owner & !7) >> (8 * (python.frame_owner & 7));
+            if owner & 0xff >= u64::from(python.shim_owner) {
+                code = 0;
+            }
+        }
+        let read = Frame {
+            code,
+            instruction: part(python.frame_instruction),
+        };
+        // SAFETY: within the record, which is reserved and aligned.
+        unsafe { ptr::addr_of_mut!((*at).frames[index]).write(read) };
+        count = index as u32 + 1;
+        frame = part(python.frame_previous);
+    }
+    let mut header = emit::header(EventKind::Stack);
+    header.time = time;
+    // SAFETY: as above; of the frames nobody looks at more than are counted.
+    unsafe {
+        ptr::addr_of_mut!((*at).header).write(header);
+        ptr::addr_of_mut!((*at).ssl).write(ssl);
+        ptr::addr_of_mut!((*at).generation).write(generation);
+        ptr::addr_of_mut!((*at).count).write(count);
+        ptr::addr_of_mut!((*at).more).write(u32::from(frame != 0));
+    }
+    record.submit(u64::from(BPF_RB_NO_WAKEUP));
+    0
 }

@@ -87,7 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// Where the lab keeps its environments.
-fn lab_home() -> PathBuf {
+pub(crate) fn lab_home() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| OsString::from("/")));
     std::env::var_os("LAB_HOME").map_or_else(|| home().join(".cache/genspan-lab"), PathBuf::from)
 }

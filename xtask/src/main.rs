@@ -27,6 +27,7 @@ mod test;
 mod tidy;
 mod toolchain;
 mod venv;
+mod vllm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -81,6 +82,13 @@ enum Task {
     /// the recordings beside the repository (shared/lab, `setup.sh replay`), and root or sudo. The
     /// exit code is 1 when a span is wrong. With a choice, the page is printed and not written.
     Correctness(correctness::Options),
+    /// Compare the spans of a real vLLM with its own counters.
+    ///
+    /// Starts vLLM on the processor with a tiny model, attaches to it, asks 200 times, eight requests at a
+    /// time, and compares requests and tokens with `/metrics`. Takes about three minutes. Needs the
+    /// lab beside the repository (shared/lab, `setup.sh vllm`, 6 GB), and root or sudo. The exit code
+    /// is 1 when a number differs.
+    Vllm,
 }
 
 fn main() -> ExitCode {
@@ -106,6 +114,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Tidy => return tidy::run(),
         Task::Bench(options) => bench::run(&options)?,
         Task::Correctness(options) => return correctness::run(&options),
+        Task::Vllm => return vllm::run(),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,10 +4,13 @@ use genspan_common::event::{
     ConnectionContext, ConnectionEvent, ContextCopy, DataHeader, Direction, EventHeader, EventKind,
     ProcessEvent, SocketEvent, SocketRole, family, flag,
 };
+use genspan_common::stack::{Frame, StackEvent};
+use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
 
 use crate::model::event::{ConnectionId, Data, Event, Socket};
+use crate::model::stack::RawFrames;
 use crate::model::time::BootTime;
 
 /// Why a record means nothing.
@@ -199,6 +202,24 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 time,
             })
         }
+        Some(EventKind::Stack) => {
+            let start = offset_of!(StackEvent, frames);
+            at_least(record, start)?;
+            let announced = f.u32(offset_of!(StackEvent, count));
+            let there = record.len() - start;
+            let bytes = (announced as usize).saturating_mul(size_of::<Frame>());
+            let frames = record.get(start..start.saturating_add(bytes));
+            let frames = frames.ok_or(DecodeError::Payload { announced, there })?;
+            Ok(Event::Stack {
+                connection: ConnectionId {
+                    pid: head.tgid,
+                    ssl: f.u64(offset_of!(StackEvent, ssl)),
+                    generation: f.u64(offset_of!(StackEvent, generation)),
+                },
+                frames: RawFrames::new(frames, f.u32(offset_of!(StackEvent, more)) != 0),
+                time,
+            })
+        }
         Some(
             kind @ (EventKind::FunctionBegan
             | EventKind::FunctionArgument
@@ -385,6 +406,44 @@ mod tests {
         let mut record = record;
         record[50] = 1;
         assert_eq!(read(&record).local, None);
+    }
+
+    #[test]
+    fn stacks() {
+        let mut record: Vec<u8> = [11u32, 7, 8, 0]
+            .iter()
+            .flat_map(|w| w.to_ne_bytes())
+            .collect();
+        for long in [123u64, 42, 99] {
+            record.extend(long.to_ne_bytes());
+        }
+        for word in [2u32, 1] {
+            record.extend(word.to_ne_bytes());
+        }
+        for long in [0x1000u64, 4, 0x2000, 6, 0xaa, 0xaa] {
+            record.extend(long.to_ne_bytes());
+        }
+        // What is not counted is anything.
+        let Ok(Event::Stack {
+            connection, frames, ..
+        }) = data(&record)
+        else {
+            panic!("{:?}", data(&record));
+        };
+        assert_eq!(
+            (connection.pid, connection.ssl, connection.generation),
+            (7, 42, 99)
+        );
+        assert!(frames.more);
+        assert_eq!(
+            frames.iter().collect::<Vec<_>>(),
+            [(0x1000, 4), (0x2000, 6)]
+        );
+        for n in 0..record.len() - 16 {
+            assert!(data(&record[..n]).is_err(), "{n}");
+        }
+        record[40..44].copy_from_slice(&u32::MAX.to_ne_bytes());
+        assert!(matches!(data(&record), Err(DecodeError::Payload { .. })));
     }
 
     #[test]

@@ -14,9 +14,11 @@ use thiserror::Error;
 use super::decode::{self, DecodeError};
 use super::function;
 use super::scrub::Scrubber;
+use crate::model::event::ConnectionId;
 use crate::model::event::Event;
 use crate::model::function::FunctionFacts;
 use crate::model::process::ProcessFacts;
+use crate::model::stack::CallPath;
 use crate::model::time::{BootTime, ClockOffset};
 
 const MAGIC: &[u8; 8] = b"GENSPAN\n";
@@ -34,6 +36,7 @@ const KIND_EXIT: u8 = 3;
 const KIND_CLOCK: u8 = 4;
 const KIND_TICK: u8 = 5;
 const KIND_FUNCTION: u8 = 6;
+const KIND_CALL_PATH: u8 = 7;
 
 /// Why a recording cannot be written or read.
 #[derive(Debug, Error)]
@@ -113,6 +116,15 @@ struct FunctionFrame {
 }
 
 #[derive(Serialize, Deserialize)]
+struct CallPathFrame {
+    time: u64,
+    pid: u32,
+    ssl: u64,
+    generation: u64,
+    path: CallPath,
+}
+
+#[derive(Serialize, Deserialize)]
 struct ExitFrame {
     time: u64,
     pid: u32,
@@ -175,6 +187,10 @@ impl<W: Write> Recorder<W> {
     ///
     /// When it cannot be written.
     pub fn record(&mut self, record: &[u8], event: &Event<'_>) -> Result<(), RecordError> {
+        if matches!(event, Event::Stack { .. }) {
+            // Addresses: what they stand for is taken down beside it.
+            return Ok(());
+        }
         let mut copy = std::mem::take(&mut self.record);
         copy.clear();
         match event {
@@ -245,8 +261,23 @@ impl<W: Write> Recorder<W> {
                     facts: (**facts).clone(),
                 },
             ),
+            Event::CallPath {
+                connection,
+                path,
+                time,
+            } => self.json(
+                KIND_CALL_PATH,
+                &CallPathFrame {
+                    time: time.0,
+                    pid: connection.pid,
+                    ssl: connection.ssl,
+                    generation: connection.generation,
+                    path: (**path).clone(),
+                },
+            ),
             // These come from the data ring, as records.
             Event::Data(_)
+            | Event::Stack { .. }
             | Event::Socket { .. }
             | Event::Context { .. }
             | Event::ContextCopied { .. }
@@ -350,6 +381,18 @@ impl<R: BufRead> Recording<R> {
                 let f: FunctionFrame = self.json()?;
                 Event::Function {
                     facts: Box::new(f.facts),
+                    time: BootTime(f.time),
+                }
+            }
+            KIND_CALL_PATH => {
+                let f: CallPathFrame = self.json()?;
+                Event::CallPath {
+                    connection: ConnectionId {
+                        pid: f.pid,
+                        ssl: f.ssl,
+                        generation: f.generation,
+                    },
+                    path: Box::new(f.path),
                     time: BootTime(f.time),
                 }
             }

@@ -76,6 +76,11 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "MODULE:NAME", value_parser = function)]
     pub(super) function: Vec<Wanted>,
 
+    /// Tell from where in its program each call is made: the Python call path (code.stacktrace), and
+    /// its innermost line that is not a library's
+    #[arg(long)]
+    pub(super) stacks: bool,
+
     /// Stop after this long: 30, 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(super) duration: Option<Duration>,

@@ -20,6 +20,7 @@ use crate::driver::wait::Signals;
 use crate::model::process::ContentPolicy;
 use crate::probe::attach::TraceError;
 use crate::probe::kernel::{AttachError, Kernel, KernelOptions};
+use crate::probe::python::Purpose;
 use crate::target::process::{self, ProcessError};
 
 /// How long a command may take from the end of its main thread to its own.
@@ -38,6 +39,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         sockets: args.sockets.into(),
         python: args.python,
         functions: !args.function.is_empty(),
+        stacks: args.stacks,
     })?;
     let seed = seed();
     let recorder = args
@@ -61,7 +63,10 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             content: ContentPolicy::default(),
             forbid_content: args.shared.no_content,
             redactor,
-            python: args.python,
+            purpose: Purpose {
+                contexts: args.python,
+                stacks: args.stacks,
+            },
             command: held.as_ref().map(HeldChild::pid),
             duration: args.duration,
             recorder,

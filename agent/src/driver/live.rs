@@ -16,6 +16,7 @@ use crate::driver::functions::Functions;
 use crate::driver::losses;
 use crate::driver::memory;
 use crate::driver::output::Output;
+use crate::driver::stacks::Stacks;
 use crate::driver::wait::{self, Signals};
 use crate::export::{ExportError, Exporter as _, Loss};
 use crate::model::event::{Data, Event, SocketRole};
@@ -25,6 +26,7 @@ use crate::model::time::BootTime;
 use crate::pipeline::{CopyMode, Pipeline, Settings};
 use crate::probe::attach::{Attachments, TraceError, Traced};
 use crate::probe::kernel::Kernel;
+use crate::probe::python::Purpose;
 use crate::python::wanted::Wanted;
 use crate::redact::Redactor;
 use crate::target::process::{self, Target};
@@ -88,8 +90,8 @@ pub struct LiveOptions {
     pub duration: Option<Duration>,
     /// Where to record to.
     pub recorder: Option<Recorder<BufWriter<File>>>,
-    /// Look at the Python interpreters, for the parents of calls.
-    pub python: bool,
+    /// What Python interpreters are looked at for.
+    pub purpose: Purpose,
     /// The functions that are watched.
     pub functions: Vec<Wanted>,
     /// Tell the losses in the log at the end, where no exporter shows them.
@@ -102,6 +104,7 @@ pub struct Live {
     attachments: Attachments,
     core: Core,
     functions: Functions,
+    stacks: Stacks,
     signals: Signals,
     duration: Option<Duration>,
     /// Processes whose leader ended while threads still ran.
@@ -159,7 +162,7 @@ impl Live {
     pub fn new(kernel: Kernel, signals: Signals, output: Output, options: LiveOptions) -> Self {
         Self {
             kernel,
-            attachments: Attachments::new(options.content, options.python),
+            attachments: Attachments::new(options.content, options.purpose),
             core: Core {
                 pipeline: Pipeline::with(options.seed, options.settings)
                     .with_redactor(options.redactor),
@@ -169,6 +172,7 @@ impl Live {
                 announced: HashSet::new(),
             },
             functions: Functions::new(options.functions, !options.forbid_content),
+            stacks: Stacks::default(),
             signals,
             duration: options.duration,
             lingering: BTreeSet::new(),
@@ -221,8 +225,15 @@ impl Live {
         self.attachments.get(pid)
     }
 
-    /// Looks for the functions that are to be watched in a process, and tells of those found.
+    /// Gets ready to tell the call paths of a process. Looks for the functions that are to be watched
+    /// in it, and tells of those found.
     fn watch(&mut self, pid: u32) {
+        if self
+            .traced(pid)
+            .is_some_and(|t| t.interpreter.tells_stacks())
+        {
+            self.stacks.expect(pid);
+        }
         if self.attachments.get(pid).is_some_and(|t| t.target.python) {
             let found = self.functions.add(&mut self.kernel, pid);
             self.tell_functions(found);
@@ -424,6 +435,24 @@ impl Live {
                     continue;
                 }
             };
+            if let Event::Stack {
+                connection,
+                frames,
+                time,
+            } = &event
+            {
+                let traced = self.attachments.get(connection.pid);
+                if traced.is_some_and(|traced| traced.target.python)
+                    && let Some(path) = self.stacks.resolve(connection.pid, frames)
+                {
+                    self.core.event(&Event::CallPath {
+                        connection: *connection,
+                        path: Box::new(path),
+                        time: *time,
+                    })?;
+                }
+                continue;
+            }
             let pid = match &event {
                 Event::Data(Data { connection, .. }) | Event::Socket { connection, .. } => {
                     Some(connection.pid)
@@ -512,6 +541,7 @@ impl Live {
         let result = match change.kind {
             ProcessChangeKind::Forked(child) => {
                 self.functions.forked(&mut self.kernel, child, pid);
+                self.stacks.forked(child, pid);
                 let added = self
                     .attachments
                     .add(&mut self.kernel, child, Some(pid))
@@ -520,6 +550,7 @@ impl Live {
                     tracing::debug!("tracing process {child}, a child of {pid}");
                 } else {
                     self.functions.forget(&mut self.kernel, child);
+                    self.stacks.forget(child);
                 }
                 added
             }
@@ -535,6 +566,7 @@ impl Live {
                 }
                 self.tell_attached(pid);
                 self.functions.forget(&mut self.kernel, pid);
+                self.stacks.forget(pid);
                 self.watch(pid);
                 done
             }
@@ -570,6 +602,7 @@ impl Live {
         // What it did comes before its end.
         self.data(usize::MAX)?;
         self.functions.forget(&mut self.kernel, pid);
+        self.stacks.forget(pid);
         if self.attachments.forget(&mut self.kernel, pid).is_some() {
             tracing::debug!("process {pid} ended");
         }

@@ -98,6 +98,7 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
             trace.arguments_refused,
         ),
         ("functions forgotten: too many", trace.functions_evicted),
+        ("call paths forgotten: too many", trace.paths_evicted),
     ])
 }
 

@@ -13,6 +13,8 @@ pub mod memory;
 pub mod output;
 pub mod replay;
 #[cfg(feature = "kernel")]
+pub mod stacks;
+#[cfg(feature = "kernel")]
 pub mod wait;
 #[cfg(feature = "kernel")]
 mod watching;

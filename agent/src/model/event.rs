@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use super::function::{Argument, FunctionCall, FunctionEnd, FunctionFacts};
 use super::process::ProcessFacts;
+use super::stack::{CallPath, RawFrames};
 use super::time::{BootTime, ClockOffset};
 pub use genspan_common::event::{Direction, SocketRole};
 use genspan_common::map::SOCKET;
@@ -103,6 +104,25 @@ pub enum Event<'a> {
         /// As in [`Event::Context`].
         copies_lost: bool,
         /// When.
+        time: BootTime,
+    },
+    /// From which Python frames the next bytes are written over a connection: for whoever can look
+    /// into the process, who tells it as [`Event::CallPath`].
+    Stack {
+        /// Which connection.
+        connection: ConnectionId,
+        /// The frames.
+        frames: RawFrames<'a>,
+        /// Time of these bytes.
+        time: BootTime,
+    },
+    /// The Python call path of the next bytes that are written over a connection.
+    CallPath {
+        /// Which connection.
+        connection: ConnectionId,
+        /// The path.
+        path: Box<CallPath>,
+        /// Time of these bytes.
         time: BootTime,
     },
     /// The peer ended its side of a connection.

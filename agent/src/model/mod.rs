@@ -11,5 +11,7 @@ pub mod process;
 pub mod propagated;
 pub mod request;
 pub mod span;
+pub mod stack;
 pub mod time;
 pub mod websocket;
+mod weight;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{AttachError, Kernel, Probes};
-use crate::probe::python::Interpreter;
+use crate::probe::python::{Interpreter, Purpose};
 use crate::probe::sockets::Sockets;
 use crate::target::listening;
 use crate::target::process::{self, MappedFile, ProcessError, Target};
@@ -107,18 +107,18 @@ pub struct Attachments {
     libcs: LibcFinder,
     traced: HashMap<u32, Traced>,
     defaults: ContentPolicy,
-    /// Whether interpreters are looked at.
-    python: bool,
+    /// What interpreters are looked at for.
+    purpose: Purpose,
 }
 
 impl Attachments {
     /// None yet. `defaults` are the content settings where a process's environment says nothing;
-    /// with `python`, interpreters are looked at for the parents of calls.
+    /// `purpose` is what interpreters are looked at for.
     #[must_use]
-    pub fn new(defaults: ContentPolicy, python: bool) -> Self {
+    pub fn new(defaults: ContentPolicy, purpose: Purpose) -> Self {
         Self {
             defaults,
-            python,
+            purpose,
             ..Self::default()
         }
     }
@@ -298,6 +298,9 @@ impl Attachments {
                 break;
             }
         }
+        if self.purpose.stacks {
+            traced.interpreter.tell_stacks(kernel, pid);
+        }
         Ok(added)
     }
 
@@ -322,7 +325,7 @@ impl Attachments {
 
     /// Follows for whom a process works if it listens already: for one that was there before us.
     pub fn follow_listening(&mut self, kernel: &mut Kernel, pid: u32) {
-        if self.python && listening::listens(pid) {
+        if self.purpose.contexts && listening::listens(pid) {
             self.follow(kernel, pid, false);
         }
     }
@@ -330,7 +333,7 @@ impl Attachments {
     /// A traced process serves somebody: for whom it works when it calls a model is followed from
     /// here on.
     pub fn serves(&mut self, kernel: &mut Kernel, pid: u32) {
-        if self.python {
+        if self.purpose.contexts {
             self.follow(kernel, pid, true);
         }
     }
@@ -357,7 +360,7 @@ impl Attachments {
         traced.interpreter = Interpreter::default();
         if traced.target.python {
             self.rescan(kernel, pid)?;
-            if self.python && listening::listens(pid) {
+            if self.purpose.contexts && listening::listens(pid) {
                 self.follow(kernel, pid, true);
             }
         } else {

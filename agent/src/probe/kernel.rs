@@ -142,6 +142,8 @@ pub struct KernelOptions {
     pub python: bool,
     /// Python functions are to be watched.
     pub functions: bool,
+    /// The Python frames are to be told from which requests are made.
+    pub stacks: bool,
 }
 
 /// What holds probes in place: they go with it.
@@ -266,11 +268,12 @@ impl Kernel {
         let settings = Settings {
             message_bytes: options.message_bytes,
             task_tgid_offset: offsets.of("task_struct", "tgid")?,
-            task_fsbase_offset: match (options.functions, options.python) {
+            task_fsbase_offset: match (options.functions || options.stacks, options.python) {
                 (true, _) => thread_base(&offsets)?,
                 (false, true) => thread_base(&offsets).unwrap_or(0),
                 (false, false) => 0,
             },
+            stacks: u32::from(options.stacks),
         };
         let layout = match options.sockets {
             SocketWay::Off => SocketLayout::default(),

@@ -14,12 +14,23 @@ const COPY: &str = "PyContext_CopyCurrent";
 /// How often the interpreter of a process is looked for: it may not be ready yet.
 const MOST_LOOKS: u32 = 8;
 
+/// What interpreters are looked at for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Purpose {
+    /// The contexts in which requests are handled and made: for the parents of calls.
+    pub contexts: bool,
+    /// The frames from which requests are made: for call paths.
+    pub stacks: bool,
+}
+
 /// What is attached to one process's interpreter.
 #[derive(Debug, Default)]
 pub struct Interpreter {
     layout: Option<PythonLayout>,
     copies: Option<Copies>,
     looks: u32,
+    /// How often it was looked for to tell frames.
+    looks_for_frames: u32,
 }
 
 /// The probe on copied contexts, and where it is.
@@ -31,6 +42,12 @@ struct Copies {
 }
 
 impl Interpreter {
+    /// Whether the kernel tells the frames from which requests are made.
+    #[must_use]
+    pub fn tells_stacks(&self) -> bool {
+        self.layout.is_some_and(|l| l.wanted & wanted::STACK != 0)
+    }
+
     /// Whether copied contexts are told.
     #[must_use]
     pub const fn is_followed(&self) -> bool {
@@ -51,10 +68,14 @@ impl Interpreter {
             ..Self::default()
         };
         let parents = Path::new("/proc").join(parent.to_string());
+        if let Some(layout) = &self.layout
+            && kernel.set_python(pid, layout).is_err()
+        {
+            own.layout = None;
+        }
         if let Some(copies) = &self.copies
-            && let Some(layout) = &self.layout
             && let Ok(rest) = copies.reach.strip_prefix(parents)
-            && kernel.set_python(pid, layout).is_ok()
+            && own.layout.is_some()
         {
             let reach = Path::new("/proc").join(pid.to_string()).join(rest);
             let probes = kernel.attach_contexts(pid, &reach, copies.offset, true);
@@ -81,24 +102,53 @@ impl Interpreter {
         }
     }
 
-    fn try_follow(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) -> Result<(), String> {
+    /// Has the kernel tell the frames from which requests are made. The interpreter may not be there
+    /// yet: then this is to be tried again when libraries were loaded.
+    pub(super) fn tell_stacks(&mut self, kernel: &mut Kernel, pid: u32) {
+        if self.tells_stacks() || self.looks_for_frames >= MOST_LOOKS {
+            return;
+        }
+        self.looks_for_frames += 1;
+        if let Err(why) = self.try_stacks(kernel, pid) {
+            tracing::debug!(pid, "call paths are not told: {why}");
+        }
+    }
+
+    fn try_stacks(&mut self, kernel: &mut Kernel, pid: u32) -> Result<(), String> {
         let python = Python::open(pid).map_err(|e| e.to_string())?;
+        self.tell_layout(kernel, pid, &python, wanted::STACK)
+    }
+
+    /// Tells the kernel where things are in this interpreter, and what more is wanted of it.
+    fn tell_layout(
+        &mut self,
+        kernel: &mut Kernel,
+        pid: u32,
+        python: &Python,
+        more: u32,
+    ) -> Result<(), String> {
         let thread_state = python
             .fit
             .thread_state
             .ok_or("its threads do not tell their state")?;
         let layout = python.fit.layout.kernel(thread_state);
         let mut layout = layout.checked().map_err(|e| e.to_string())?;
-        layout.wanted |= wanted::CONTEXT;
-        let (file, offset) = python.place(pid, COPY).map_err(|e| e.to_string())?;
+        layout.wanted |= more | self.layout.map_or(0, |known| known.wanted);
         kernel.set_python(pid, &layout).map_err(|e| e.to_string())?;
+        self.layout = Some(layout);
+        Ok(())
+    }
+
+    fn try_follow(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) -> Result<(), String> {
+        let python = Python::open(pid).map_err(|e| e.to_string())?;
+        let (file, offset) = python.place(pid, COPY).map_err(|e| e.to_string())?;
+        self.tell_layout(kernel, pid, &python, wanted::CONTEXT)?;
         let probes = match kernel.attach_contexts(pid, &file.reach, offset, soon) {
             Ok(probes) => probes,
             Err(AttachError::Gone(_)) => return Ok(()),
             Err(e) => return Err(e.to_string()),
         };
         tracing::debug!(pid, version = python.version(), "contexts are followed");
-        self.layout = Some(layout);
         self.copies = Some(Copies {
             reach: file.reach,
             offset,

@@ -35,6 +35,12 @@ use crate::model::exchange::ExchangeId;
 pub struct ExchangeIds(u64);
 
 impl ExchangeIds {
+    /// The id that [`Self::next`] will give.
+    #[must_use]
+    pub const fn upcoming(&self) -> ExchangeId {
+        ExchangeId(self.0 + 1)
+    }
+
     /// The next id; the first is 1.
     pub const fn next(&mut self) -> ExchangeId {
         self.0 += 1;

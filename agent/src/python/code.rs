@@ -103,6 +103,20 @@ impl Reader<'_> {
         })
     }
 
+    /// What tells a code object from another one that may be at this address later: where its file's
+    /// name and its lines are.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn code_identity(&self, code: u64) -> Result<[u64; 2]> {
+        let layout = &self.layout.code;
+        Ok([
+            self.word(code.wrapping_add(layout.filename))?,
+            self.word(code.wrapping_add(layout.linetable))?,
+        ])
+    }
+
     /// Where a frame of this code object is when it is at this byte of its bytecode.
     ///
     /// # Errors

@@ -205,6 +205,7 @@ fn load() -> Check {
         sockets: SocketWay::Auto,
         python: true,
         functions: false,
+        stacks: true,
     };
     match Kernel::load(&options) {
         Ok(_) => Check::good(NAME, "load and attach"),

@@ -145,6 +145,21 @@ impl Python {
         Err(last)
     }
 
+    /// The same interpreter in a process that was forked from this one: its memory is laid out alike.
+    ///
+    /// # Errors
+    ///
+    /// When the memory cannot be opened.
+    pub fn of_fork(&self, pid: u32) -> Result<Self, NoPython> {
+        let memory = ProcessMemory::open(pid).map_err(|source| NoPython::Memory { pid, source })?;
+        Ok(Self {
+            memory,
+            fit: self.fit.clone(),
+            file: self.file.clone(),
+            root: self.root,
+        })
+    }
+
     /// A reader for one question.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {

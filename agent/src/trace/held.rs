@@ -12,6 +12,9 @@ use std::collections::VecDeque;
 /// Most that wait at one time; of more, the one that waited longest waits no longer.
 pub const MAX_HELD: usize = 4096;
 
+/// Most bytes of those, roughly; likewise.
+pub const MAX_HELD_BYTES: usize = 64 << 20;
+
 /// How long they wait for another end, in nanoseconds; they are looked after at every tick.
 pub const HELD_FOR: u64 = 50_000_000;
 
@@ -42,6 +45,16 @@ impl Told {
         }
     }
 
+    /// The memory that it holds, roughly.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Call(attempted) => attempted.call.held_bytes(),
+            Self::Request(request) => {
+                size_of::<HttpRequest>() + request.path.len() + request.query.len()
+            }
+        }
+    }
+
     fn end(&self) -> BootTime {
         match self {
             Self::Call(attempted) => attempted.call.end,
@@ -53,7 +66,9 @@ impl Told {
 /// Those that wait, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    all: VecDeque<Told>,
+    /// With the bytes of each.
+    all: VecDeque<(Told, usize)>,
+    bytes: usize,
 }
 
 impl Held {
@@ -61,22 +76,36 @@ impl Held {
         self.all.is_empty()
     }
 
-    /// Has one wait; gives the one that must go for it.
-    pub(super) fn push(&mut self, told: Told) -> Option<Told> {
-        self.all.push_back(told);
-        (self.all.len() > MAX_HELD)
-            .then(|| self.all.pop_front())
-            .flatten()
+    /// Has one wait; gives those that must go for it.
+    pub(super) fn push(&mut self, told: Told) -> Vec<Told> {
+        let bytes = told.bytes();
+        self.bytes += bytes;
+        self.all.push_back((told, bytes));
+        let mut out = Vec::new();
+        while (self.all.len() > MAX_HELD || self.bytes > MAX_HELD_BYTES)
+            && let Some((told, bytes)) = self.all.pop_front()
+        {
+            self.bytes -= bytes;
+            out.push(told);
+        }
+        out
     }
 
     /// Those that wait no longer.
     pub(super) fn release(&mut self, over: impl Fn(&Told) -> bool) -> Vec<Told> {
-        if !self.all.iter().any(&over) {
+        if !self.all.iter().any(|(told, _)| over(told)) {
             return Vec::new();
         }
-        let (out, left) = std::mem::take(&mut self.all).into_iter().partition(over);
-        self.all = left;
-        Vec::from(out)
+        let mut out = Vec::new();
+        for (told, bytes) in std::mem::take(&mut self.all) {
+            if over(&told) {
+                self.bytes -= bytes;
+                out.push(told);
+            } else {
+                self.all.push_back((told, bytes));
+            }
+        }
+        out
     }
 
     /// Those whose time is over; `awaits_answer` tells of which an answer may yet tell.

@@ -85,6 +85,7 @@ pub(super) fn of_request(
         set.add(attr::DEFECTS, names);
     }
     at.source(&mut set);
+    at.path(&mut set);
     let start = at.offset.wall(request.begun.start);
     Span {
         trace_id: at.place.trace,

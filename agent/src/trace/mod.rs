@@ -10,6 +10,7 @@ pub mod ids;
 mod json;
 mod mcp;
 pub mod parents;
+mod path;
 mod redaction;
 pub mod resource;
 pub mod retry;

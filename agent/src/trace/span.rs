@@ -4,6 +4,7 @@ use super::attributes::{self, Set};
 use super::content;
 use super::mcp;
 use super::parents::Place;
+use super::path;
 use super::redaction;
 use super::retry::Attempted;
 use super::stage::Known;
@@ -11,6 +12,7 @@ use crate::model::call::{ModelCall, Operation};
 use crate::model::exchange::Role;
 use crate::model::request::Begun;
 use crate::model::span::{Span, SpanEvent, SpanKind};
+use crate::model::stack::CallPath;
 use crate::model::time::ClockOffset;
 use crate::redact::Redactor;
 use crate::vocabulary::{attr, event, operation};
@@ -36,6 +38,8 @@ pub(super) struct At {
     pub(super) offset: ClockOffset,
     /// It says how its parent was found.
     pub(super) tell_source: bool,
+    /// From where in its program it was sent.
+    pub(super) path: Option<Box<CallPath>>,
 }
 
 impl At {
@@ -43,6 +47,13 @@ impl At {
     pub(super) fn source(&self, set: &mut Set) {
         if let Some((_, source)) = self.place.parent.filter(|_| self.tell_source) {
             set.add(attr::PARENT_SOURCE, source.name());
+        }
+    }
+
+    /// Says from where in its program it was sent.
+    pub(super) fn path(&self, set: &mut Set) {
+        if let Some(path) = &self.path {
+            path::attributes(set, path);
         }
     }
 }
@@ -75,6 +86,7 @@ pub(super) fn of_call(at: At, known: &Known, attempted: Attempted, redactor: &Re
     let mut set = Set::new(policy.max_attribute_chars, redactor);
     attributes::of_call(&mut set, &call, known.model_server.as_deref(), resends);
     at.source(&mut set);
+    at.path(&mut set);
     if !policy.on_spans {
         // Of what was said, not of what is told.
         content::sizes(&mut set, &call);

@@ -4,6 +4,7 @@ use super::function::{self, Functions, Over};
 use super::held::{Held, Told};
 use super::parents::Parents;
 use super::parents::lineage::Lineage;
+use super::path::Paths;
 use super::retry::{Attempted, Retries};
 use super::{http, redaction, resource, span};
 use crate::model::call::CallEvent;
@@ -12,6 +13,7 @@ use crate::model::exchange::ExchangeId;
 use crate::model::function::{Argument, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Resource, Span};
+use crate::model::stack::CallPath;
 use crate::model::time::{BootTime, ClockOffset};
 use crate::redact::{Redacted, Redactor};
 use std::collections::BTreeMap;
@@ -76,6 +78,8 @@ pub struct Counters {
     pub arguments_refused: u64,
     /// Functions forgotten because there were too many: their calls have no name.
     pub functions_evicted: u64,
+    /// Call paths forgotten because there were too many.
+    pub paths_evicted: u64,
 }
 
 /// The trace stage.
@@ -86,6 +90,7 @@ pub struct Spans {
     retries: Retries,
     parents: Parents,
     functions: Functions,
+    paths: Paths,
     /// Spans say how their parent was found.
     tell_source: bool,
     over: Vec<Attempted>,
@@ -105,6 +110,7 @@ impl Spans {
             retries: Retries::default(),
             parents: Parents::new(seed),
             functions: Functions::default(),
+            paths: Paths::default(),
             tell_source: true,
             over: Vec::new(),
             held: Held::default(),
@@ -159,6 +165,7 @@ impl Spans {
                 // It goes on under the name of the first one.
                 if self.parents.is_attempt(exchange) {
                     self.parents.forget(exchange);
+                    self.paths.take(exchange);
                 }
             }
             CallEvent::Began(begun) => {
@@ -167,6 +174,9 @@ impl Spans {
             }
             CallEvent::Passed(begun) => self.parents.passed(&begun),
             CallEvent::Over { exchange, told } => {
+                if !told {
+                    self.paths.take(exchange);
+                }
                 let known = self.parents.over(exchange, told);
                 self.release_known(known);
             }
@@ -206,6 +216,11 @@ impl Spans {
         let network = known.map_or(0, |known| known.network);
         let paired = self.parents.socket(connection, network, socket);
         self.release(paired);
+    }
+
+    /// From where in its program a request is sent, whose head was written just now.
+    pub fn call_path(&mut self, request: ExchangeId, path: Box<CallPath>) {
+        self.paths.know(request, path);
     }
 
     /// A connection is gone. Call it after its last calls were handed over.
@@ -285,6 +300,7 @@ impl Spans {
             place,
             offset: self.offset,
             tell_source: self.tell_source,
+            path: None,
         };
         let pid = over.begun.connection.pid;
         let unknown;
@@ -336,6 +352,7 @@ impl Spans {
             functions_refused: self.functions.refused,
             arguments_refused: self.functions.arguments_refused,
             functions_evicted: self.functions.evicted,
+            paths_evicted: self.paths.evicted,
             ..self.counters
         }
     }
@@ -349,8 +366,7 @@ impl Spans {
     /// Makes a span, now or when the other end of its connection was seen.
     fn tell(&mut self, told: Told) {
         if self.parents.awaits(told.exchange()) {
-            let evicted = self.held.push(told);
-            if let Some(told) = evicted {
+            for told in self.held.push(told) {
                 self.counters.parents_given_up += u64::from(self.parents.awaits(told.exchange()));
                 self.write(told);
             }
@@ -401,6 +417,7 @@ impl Spans {
             place,
             offset: self.offset,
             tell_source: self.tell_source,
+            path: self.paths.take(told.exchange()),
         };
         let redactor = &self.redactor;
         self.spans.push(match told {

@@ -453,6 +453,33 @@ fn a_call_waits_for_the_answer_that_tells_its_parent() {
     }
 }
 
+/// Calls that wait for that hold no more than so much.
+#[test]
+fn calls_that_wait_are_bounded_in_bytes() {
+    const SIZE: usize = 1 << 20;
+    let mut spans = stage(ContentPolicy::default());
+    let mut served = span::begun(&call());
+    (served.role, served.exchange) = (Role::Server, ExchangeId(1000));
+    served.connection.ssl += 1;
+    spans.lineage().copied(9, 1, Some(0x10), 0x20);
+    spans.call(CallEvent::Began(Box::new(served)));
+    let fit = super::held::MAX_HELD_BYTES / SIZE - 1;
+    let mut told = 0;
+    for n in 1..=fit + 3 {
+        let mut asked = call();
+        asked.exchange = ExchangeId(n as u64);
+        asked.request.messages = vec![message("user", Part::Text("x".repeat(SIZE).into()), None)];
+        let way = Direction::Write;
+        spans.lineage().flows(asked.connection, way, Some(0x20));
+        spans.call(CallEvent::Began(Box::new(span::begun(&asked))));
+        told += finished(&mut spans, asked).len();
+        assert_eq!(told > 0, n > fit, "{n}");
+    }
+    assert_eq!(spans.counters().parents_given_up, told as u64);
+    spans.flush();
+    assert_eq!(spans.drain().count() + told, fit + 3);
+}
+
 const SECRET: &str = concat!("sk-", "proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789");
 
 /// A call that holds a secret wherever a text can be.

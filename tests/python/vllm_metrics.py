@@ -1,0 +1,167 @@
+"""Holds the spans of a real vLLM against what it counts itself: vllm_metrics.py AGENT LAB
+
+Starts vLLM by LAB/serve.sh, attaches the agent to the running server, asks 200 times, eight requests
+at a time, streamed and not, and compares the spans with what `/metrics` has more than before: requests
+by finish reason, tokens read and made. Ends with 1 when a number differs.
+"""
+
+import collections
+import concurrent.futures
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ADDRESS = ("127.0.0.1", 8000)
+REQUESTS = 200
+REFUSED = 8
+AT_ONE_TIME = 8
+# Seconds that vLLM may take to start, and the agent to attach.
+START = 300
+WORDS = "the sky is blue because air scatters short waves of light far more than long ones".split()
+
+
+def ask(method, path, body=None):
+    connection = http.client.HTTPConnection(*ADDRESS, timeout=60)
+    try:
+        headers = {"Content-Type": "application/json"} if body else {}
+        connection.request(method, path, json.dumps(body) if body else None, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def metrics():
+    """Counters of vLLM by name, and by finish reason."""
+    found = collections.Counter()
+    for line in ask("GET", "/metrics")[1].splitlines():
+        match = re.match(r'vllm:(\w+)\{(.*)\} ([0-9.e+]+)$', line)
+        if match:
+            name, labels, value = match.groups()
+            reason = re.search(r'finished_reason="(\w+)"', labels)
+            if reason and name == "request_success_total":
+                found["finished: " + reason.group(1)] += float(value)
+            elif name in ("prompt_tokens_total", "generation_tokens_total"):
+                found[name] += float(value)
+    return found
+
+
+def request(number):
+    """What is asked, each in another way."""
+    text = " ".join(WORDS[: 1 + number % len(WORDS)])
+    body = {"model": "tiny", "max_tokens": 1 + number % 40}
+    if number % 4 >= 2:
+        body.update(stream=True, stream_options={"include_usage": True})
+        if number % 8 >= 6:
+            body["stream_options"]["continuous_usage_stats"] = True
+    if number % 3:
+        body["messages"] = [{"role": "user", "content": text}]
+        path = "/v1/chat/completions"
+    else:
+        body["prompt"] = text
+        path = "/v1/completions"
+    if number >= REQUESTS:
+        body["model"] = "absent"
+    status, answer = ask("POST", path, body)
+    wanted = 404 if number >= REQUESTS else 200
+    assert status == wanted, (status, answer)
+
+
+def wait_for(what, check, seconds):
+    end = time.time() + seconds
+    while time.time() < end:
+        try:
+            if check():
+                return
+        except OSError:
+            pass
+        time.sleep(0.5)
+    raise SystemExit("waited in vain: " + what)
+
+
+def spans_of(server, agent, place):
+    """The spans of one load, and what vLLM counted."""
+    output, log = os.path.join(place, "spans.jsonl"), os.path.join(place, "agent.log")
+    command = [agent, "trace", "--pid", str(server.pid), "--format", "json", "--output", output]
+    with open(log, "w") as errors:
+        tracing = subprocess.Popen(command, stderr=errors)
+    try:
+        wait_for("the agent", lambda: "tracing" in open(log).read(), 30)
+        before = metrics()
+        with concurrent.futures.ThreadPoolExecutor(AT_ONE_TIME) as pool:
+            list(pool.map(request, range(REQUESTS + REFUSED)))
+        # It counts a request when it is over, and that is a moment after the answer's last byte.
+        time.sleep(2)
+        counted = metrics() - before
+    finally:
+        tracing.send_signal(signal.SIGINT)
+        tracing.wait(30)
+    said = open(log).read()
+    if "lost:" in said:
+        raise SystemExit(said)
+    with open(output) as lines:
+        return [json.loads(line) for line in lines], counted
+
+
+def compare(spans, counted):
+    """Rows of what both say."""
+    served = [s["attributes"] for s in spans if s["kind"] == "SERVER" and "gen_ai.operation.name" in s["attributes"]]
+    failed = [a for a in served if "error.type" in a]
+    answered = [a for a in served if "error.type" not in a]
+    told = collections.Counter()
+    for attributes in answered:
+        told["prompt_tokens_total"] += attributes.get("gen_ai.usage.input_tokens", 0)
+        told["generation_tokens_total"] += attributes.get("gen_ai.usage.output_tokens", 0)
+        for reason in attributes.get("gen_ai.response.finish_reasons", []):
+            told["finished: " + reason] += 1
+    rows = [(name, counted[name], told[name]) for name in sorted(set(told) | set(counted))]
+    total = sum(n for name, n in counted.items() if name.startswith("finished: "))
+    rows.append(("requests", total, len(answered)))
+    rows.append(("requests sent", REQUESTS, len(answered)))
+    rows.append(("refused requests sent", REFUSED, len(failed)))
+    timed = [a for a in answered if a.get("gen_ai.request.stream")]
+    first = [a for a in timed if "gen_ai.response.time_to_first_chunk" in a]
+    rows.append(("streamed, with the time to the first chunk", len(timed), len(first)))
+    return rows
+
+
+def main():
+    agent, lab = sys.argv[1:3]
+    with tempfile.TemporaryDirectory() as place:
+        with open(os.path.join(place, "vllm.log"), "w") as log:
+            command = ["bash", os.path.join(lab, "serve.sh"), "vllm"]
+            server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            wait_for("vLLM", lambda: server.poll() is not None or ask("GET", "/health")[0] == 200, START)
+            if server.poll() is not None:
+                raise SystemExit(open(os.path.join(place, "vllm.log")).read()[-4000:])
+            # Its first requests of each kind take longer.
+            for number in range(8):
+                request(number)
+            spans, counted = spans_of(server, agent, place)
+        finally:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
+                try:
+                    server.wait(30)
+                except subprocess.TimeoutExpired:
+                    os.killpg(server.pid, signal.SIGKILL)
+                    server.wait(30)
+    rows = compare(spans, counted)
+    print("| | vLLM | spans |\n| --- | ---: | ---: |")
+    for name, theirs, ours in rows:
+        print("| %s | %d | %d |" % (name, theirs, ours))
+    wrong = [name for name, theirs, ours in rows if theirs != ours]
+    # Nothing is compared where nothing was counted.
+    if wrong or not counted["prompt_tokens_total"]:
+        raise SystemExit("not equal: " + ", ".join(wrong or ["nothing was counted"]))
+
+
+if __name__ == "__main__":
+    main()
