@@ -284,6 +284,8 @@ impl Http1 {
         }
         if self.failed_turns >= MAX_FAILED_TURNS || self.unsynced_bytes > MAX_UNSYNCED_BYTES {
             self.verdict = Verdict::NotHttp;
+            // Then it was no exchange that was under way.
+            self.counters.half_seen = 0;
         }
     }
 }

@@ -281,6 +281,8 @@ fn other_protocols_are_told_soon() {
         talk.say(R(b"\x01\x02rows"));
     }
     assert_eq!(talk.http.verdict(), Verdict::NotHttp);
+    // No exchange of it was missed.
+    assert_eq!(talk.http.counters().half_seen, 0);
 
     let mut talk = Talk::new(Role::Client);
     let mut n = 0;
