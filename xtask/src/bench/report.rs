@@ -77,14 +77,28 @@ pub(super) fn pipeline_table(log: &str) -> String {
     };
     let mut time = None;
     let mut name = String::new();
+    // What changed since the last run has lines of the same names.
+    let mut change = false;
     for line in log.lines() {
-        if let Some((head, _)) = line.split_once("time:") {
+        // A long name stands on a line of its own.
+        let head = line.split_once("time:").map_or(line, |(head, _)| head);
+        let named = ["pipeline/", "redaction/"]
+            .iter()
+            .any(|group| head.starts_with(group));
+        if named {
+            change = false;
             let head = head.trim();
             name = match head.strip_prefix("redaction/") {
                 Some(rules) => format!("redaction: {rules}"),
                 None => head.trim_start_matches("pipeline/").to_owned(),
             }
             .replace('_', " ");
+        }
+        change |= line.trim() == "change:";
+        if change {
+            continue;
+        }
+        if line.contains("time:") {
             time = middle(line);
         } else if line.trim_start().starts_with("thrpt:") {
             let rate = middle(line)
@@ -112,7 +126,11 @@ mod tests {
     fn criterion_is_read() {
         let log = "pipeline/plain_call     time:   [17.5 µs 17.7 µs 17.8 µs]\n\
                    \x20                       thrpt:  [55.9 Kelem/s 56.4 Kelem/s 56.8 Kelem/s]\n\
-                   redaction/keys_prose    time:   [60.0 µs 61.0 µs 62.0 µs]\n\
+                   \x20                change:\n\
+                   \x20                       time:   [-1.0% -2.0% -3.0%] (p = 0.00 < 0.05)\n\
+                   \x20                       thrpt:  [+1.0% +2.0% +3.0%]\n\
+                   redaction/keys_prose\n\
+                   \x20                       time:   [60.0 µs 61.0 µs 62.0 µs]\n\
                    \x20                       thrpt:  [0.9 GiB/s 1.0 GiB/s 1.1 GiB/s]\n\
                    memory over a million calls: 1 KiB before, 1 KiB after\n";
         let table = pipeline_table(log);
