@@ -12,7 +12,7 @@ use crate::target::python::Python;
 const MOST_LOOKS: u32 = 8;
 const APART: Duration = Duration::from_secs(1);
 /// Places of a process that are remembered; then they are looked up anew.
-const MAX_PLACES: usize = 8192;
+const MAX_PLACES: usize = 2048;
 
 /// A place, and what its code object was made of when it was looked up: an address may be used
 /// again.

@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 
 /// Call paths that are kept; of more, the oldest are forgotten.
 const MAX_PATHS: usize = 8192;
+/// Most bytes of those, roughly; likewise.
+const MAX_PATHS_BYTES: usize = 32 << 20;
 /// Most characters of a call path; of a longer one the outermost places are left out.
 const MAX_CHARS: usize = 16_384;
 /// Above the places, as CPython's `logging` has it.
@@ -20,22 +22,37 @@ const LEFT_OUT: &str = "  ...\n";
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     of: BTreeMap<ExchangeId, Box<CallPath>>,
+    /// What they take.
+    bytes: usize,
     /// Forgotten because there were too many.
     pub(super) evicted: u64,
 }
 
 impl Paths {
     pub(super) fn know(&mut self, request: ExchangeId, path: Box<CallPath>) {
-        if self.of.len() >= MAX_PATHS {
-            self.of.pop_first();
+        self.bytes += bytes(&path);
+        if let Some(before) = self.of.insert(request, path) {
+            self.bytes -= bytes(&before);
+        }
+        while (self.of.len() > MAX_PATHS || self.bytes > MAX_PATHS_BYTES)
+            && let Some((_, gone)) = self.of.pop_first()
+        {
+            self.bytes -= bytes(&gone);
             self.evicted += 1;
         }
-        self.of.insert(request, path);
     }
 
     pub(super) fn take(&mut self, request: ExchangeId) -> Option<Box<CallPath>> {
-        self.of.remove(&request)
+        let path = self.of.remove(&request)?;
+        self.bytes -= bytes(&path);
+        Some(path)
     }
+}
+
+/// What a path takes, roughly.
+fn bytes(path: &CallPath) -> usize {
+    let of = |place: &Place| size_of::<Place>() + place.function.len() + place.file.len();
+    size_of::<CallPath>() + path.places.iter().map(of).sum::<usize>()
 }
 
 /// The whole path, and the innermost place that is the program's own.
@@ -91,7 +108,7 @@ fn is_own(place: &Place) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{CallPath, MAX_PATHS, Paths, Place, attributes, text};
+    use super::{CallPath, MAX_PATHS, MAX_PATHS_BYTES, Paths, Place, attributes, text};
     use crate::model::exchange::ExchangeId;
     use crate::model::span::Value;
     use crate::redact::Redactor;
@@ -190,5 +207,22 @@ mod tests {
         }
         assert_eq!((paths.evicted, paths.of.len()), (1, MAX_PATHS));
         assert!(paths.take(ExchangeId(0)).is_none() && paths.take(ExchangeId(1)).is_some());
+    }
+
+    #[test]
+    fn so_many_bytes_are_kept() {
+        let mut paths = Paths::default();
+        let long = "f".repeat(1 << 20);
+        let fit = (MAX_PATHS_BYTES >> 20) as u64 - 1;
+        for n in 0..fit + 2 {
+            paths.know(ExchangeId(n), Box::new(path(&[(&long, "/srv/a.py", 1)])));
+            // What is told again is in the place of what was told.
+            paths.know(ExchangeId(n), Box::new(path(&[(&long, "/srv/a.py", 1)])));
+            assert_eq!(paths.evicted, (n + 1).saturating_sub(fit));
+        }
+        for n in 0..fit + 2 {
+            assert_eq!(paths.take(ExchangeId(n)).is_some(), n >= 2);
+        }
+        assert_eq!(paths.bytes, 0);
     }
 }
