@@ -54,7 +54,7 @@ impl ChoiceState {
         }
     }
 
-    /// Adds text that a chunk has without a choice around it.
+    /// Adds a piece of its content.
     pub(super) fn text(&mut self, text: &str, room: &mut Room) {
         self.content.push(text, room);
     }

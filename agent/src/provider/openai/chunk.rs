@@ -26,6 +26,9 @@ pub(super) struct Chunk<'a> {
     pub(super) usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) error: Option<&'a RawValue>,
+    /// Padding of any length.
+    #[serde(borrow, default)]
+    pub(super) obfuscation: Option<Str<'a>>,
     /// All that Writer's completions say.
     #[serde(borrow, default)]
     pub(super) value: Option<Str<'a>>,
@@ -141,6 +144,7 @@ pub(super) fn lenient(root: &Value) -> Chunk<'_> {
         }),
         usage: None,
         error: None,
+        obfuscation: None,
         value: text(root, "value"),
         x_groq: None,
     }

@@ -9,6 +9,7 @@ mod finish;
 mod item;
 pub(super) mod messages;
 pub(super) mod parts;
+mod repeated;
 mod request;
 mod responses_input;
 mod responses_output;

@@ -2,6 +2,7 @@
 
 use super::choice::ChoiceState;
 use super::chunk::{self, Chunk};
+use super::repeated::Repeated;
 use super::usage;
 use crate::model::call::{CallError, CallResponse};
 use crate::model::exchange::SseEvent;
@@ -25,6 +26,7 @@ pub(super) struct ChatStream {
     error: Option<CallError>,
     too_many: bool,
     over: bool,
+    repeated: Repeated,
 }
 
 fn set(slot: &mut Option<String>, value: Option<&str>) {
@@ -117,13 +119,24 @@ impl Stream for ChatStream {
         if data.is_empty() || data == b"[DONE]" {
             return Seen::Nothing;
         }
+        if name == "error" {
+            return self.slow(name, data, room);
+        }
+        if let Some((index, text)) = self.repeated.text(data) {
+            match self.choice(index) {
+                Some(state) => state.text(text, room),
+                None => self.too_many = true,
+            }
+            return Seen::Chunk { output: true };
+        }
         // UTF-8 once for all its texts is cheaper than text by text.
         let chunk = std::str::from_utf8(data)
             .ok()
-            .map(serde_json::from_str::<Chunk<'_>>);
+            .and_then(|text| Some((text, serde_json::from_str::<Chunk<'_>>(text).ok()?)));
         match chunk {
-            Some(Ok(chunk)) if !failed(&chunk) && name != "error" => {
+            Some((text, chunk)) if !failed(&chunk) => {
                 self.merge(&chunk, room);
+                self.repeated.remember(text, &chunk);
                 Seen::Chunk { output: true }
             }
             _ => self.slow(name, data, room),
@@ -162,5 +175,55 @@ impl Stream for ChatStream {
             too_many: self.too_many,
             ..Answer::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer to these chunks, each with so many blanks within.
+    fn answer(chunks: &[String], blanks: impl Fn(usize) -> usize) -> String {
+        let (mut stream, mut room) = (ChatStream::default(), Room(40));
+        for (n, chunk) in chunks.iter().enumerate() {
+            let data = chunk.replacen('{', &format!("{{{}", " ".repeat(blanks(n))), 1);
+            let event = SseEvent {
+                event: "",
+                data: data.as_bytes(),
+                comment: "",
+            };
+            stream.event(event, &mut room);
+        }
+        let answer = Box::new(stream).finish(&mut room);
+        format!("{answer:?}{room:?}")
+    }
+
+    #[test]
+    fn chunks_that_repeat_add_as_those_that_do_not() {
+        let chunk = |index: usize, delta: &str, rest: &str| {
+            format!(
+                r#"{{"id":"c","model":"m","choices":[{{"index":{index},"delta":{{{delta}}}}}]{rest}}}"#
+            )
+        };
+        let mut chunks = vec![chunk(0, r#""role":"assistant","content":"""#, "")];
+        for (n, text) in ["a", "", "é", r"\n", "漢字", r#"\"b"#, "}", "xyz"]
+            .iter()
+            .cycle()
+            .take(40)
+            .enumerate()
+        {
+            let text = format!(r#""content":"{text}""#);
+            let padding = format!(r#","obfuscation":"{}""#, "p".repeat(n % 5));
+            let rest = if n % 9 > 5 { &padding } else { "" };
+            chunks.push(chunk(n / 7 % 2, &text, rest));
+            if n % 11 == 10 {
+                chunks.push(chunk(0, r#""reasoning_content":"r""#, ""));
+                chunks.push(chunk(1, r#""content":"u""#, r#","usage":{"total_tokens":3}"#));
+            }
+        }
+        // No chunk is as long as the one before: each is parsed.
+        let parsed = answer(&chunks, |n| n % 7);
+        assert_eq!(answer(&chunks, |_| 0), parsed);
+        assert!(parsed.contains("漢字"), "{parsed}");
     }
 }
