@@ -57,8 +57,11 @@ pub struct Counters {
     pub bytes: u64,
     /// Gaps given out.
     pub gaps: u64,
-    /// Bytes missing in those gaps.
+    /// Bytes that ought to have come, missing in those gaps.
     pub missing_bytes: u64,
+    /// Bytes in those gaps that the kernel left out because it was told to, or beyond the message
+    /// limit, which it counts itself.
+    pub skipped_bytes: u64,
     /// Bytes that came twice, or after they were given up, and were dropped.
     pub stale_bytes: u64,
     /// Records that were held back.
@@ -287,7 +290,13 @@ impl Assembler {
             return;
         }
         self.counters.gaps += 1;
-        self.counters.missing_bytes = self.counters.missing_bytes.saturating_add(missing);
+        let counter = match reason {
+            GapReason::Skipped => &mut self.counters.skipped_bytes,
+            GapReason::Midway | GapReason::Lost | GapReason::Missing => {
+                &mut self.counters.missing_bytes
+            }
+        };
+        *counter = counter.saturating_add(missing);
         out(Piece::Gap {
             time,
             missing,

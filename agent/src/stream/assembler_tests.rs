@@ -59,7 +59,12 @@ fn an_empty_record_tells_of_skipped_bytes() {
         &[(0, 0, "ab"), (9, SKIPPED, ""), (9, 0, "cd")],
         "ab <7 Skipped> cd |",
     );
-    check(&[(0, 0, "ab"), (9, SKIPPED, "")], "ab <7 Skipped> |");
+    let c = check(&[(0, 0, "ab"), (9, SKIPPED, "")], "ab <7 Skipped> |");
+    assert_eq!(
+        (c.skipped_bytes, c.missing_bytes),
+        (7, 0),
+        "not a loss: it was to be"
+    );
     // Not when others are missing before it, nor twice, nor without a word of it.
     check(
         &[(0, 0, "ab"), (4, 0, "ef"), (9, SKIPPED, ""), (2, 0, "cd")],

@@ -20,7 +20,8 @@ const PARTS: [(&str, &str, &str); 3] = [
          spans, on one core. A plain call is a request of 2 KiB and an answer of 1 KiB; a chunk is \
          one event of a streamed answer, and the time of its row that of a stream of 104. Without \
          more it is HTTP/1 and an event stream, with the rules of redaction that are the default; \
-         `lines` are Ollama's lines of JSON, `amazon` Bedrock's frames, `websocket` responses of the \
+         `distinct` events differ in more than their text, so that each is parsed whole; `lines` are \
+         Ollama's lines of JSON, `amazon` Bedrock's frames, `websocket` responses of the \
          Realtime API. Rows of `redaction` are the rules alone on a text of 64 KiB, which holds \
          nothing (`prose`) or something every few lines (`mixed`), and on a model's name (`short`). Wanted: 20,000 calls and 500,000 \
          chunks per second, and memory that does not grow. Again: `cargo xtask bench pipeline`.",

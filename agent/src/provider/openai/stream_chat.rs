@@ -218,7 +218,11 @@ mod tests {
             chunks.push(chunk(n / 7 % 2, &text, rest));
             if n % 11 == 10 {
                 chunks.push(chunk(0, r#""reasoning_content":"r""#, ""));
-                chunks.push(chunk(1, r#""content":"u""#, r#","usage":{"total_tokens":3}"#));
+                chunks.push(chunk(
+                    1,
+                    r#""content":"u""#,
+                    r#","usage":{"total_tokens":3}"#,
+                ));
             }
         }
         // No chunk is as long as the one before: each is parsed.
