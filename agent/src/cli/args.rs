@@ -33,6 +33,9 @@ pub(super) enum Command {
     /// Trace running processes, or a command from its start
     #[cfg(feature = "kernel")]
     Trace(TraceArgs),
+    /// Show the Python processes of this host: what each of them is, and why
+    #[cfg(feature = "kernel")]
+    Ps(PsArgs),
     /// Show the spans of a recording (made with `trace --record`)
     Replay(ReplayArgs),
     /// Say what this host allows, and what to do about what it does not
@@ -164,6 +167,58 @@ pub(super) struct DoctorArgs {
     /// As one JSON document
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[cfg(feature = "kernel")]
+const PS_EXAMPLES: &str = "\
+Examples:
+  genspan ps                                       what would be traced, and why
+  genspan ps --json | jq '.processes[] | select(.type == \"app\")'
+  genspan ps --exclude 'user=root'                 what a rule would leave out
+
+Types: `model` (a model server), `app` (it calls models), `microservice` (it serves HTTP). In this
+order counts what says so: APSARA_APM_APP_TYPE in the environment of the process, its command line,
+what it has loaded, what is installed where it imports from, that it listens.";
+
+#[cfg(feature = "kernel")]
+#[derive(Args, Debug)]
+#[command(after_help = PS_EXAMPLES)]
+pub(super) struct PsArgs {
+    /// As one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Also processes that are not Python, where they have a TLS library
+    #[arg(long)]
+    pub(super) others: bool,
+
+    #[command(flatten)]
+    pub(super) rules: RulesArgs,
+}
+
+/// Which processes are traced where nobody names them.
+#[cfg(feature = "kernel")]
+#[derive(Args, Debug)]
+pub(super) struct RulesArgs {
+    /// Trace only processes that one of these fits: KEY=PATTERN, where KEY is name (of the service),
+    /// command, exe, user, container, pod or type; `*` stands for anything; may be given more than
+    /// once
+    #[arg(long, value_name = "RULE", help_heading = "Processes")]
+    pub(super) include: Vec<crate::target::rules::Rule>,
+
+    /// Trace none that one of these fits, whatever --include says
+    #[arg(long, value_name = "RULE", help_heading = "Processes")]
+    pub(super) exclude: Vec<crate::target::rules::Rule>,
+}
+
+#[cfg(feature = "kernel")]
+impl RulesArgs {
+    pub(super) fn rules(&self) -> crate::target::rules::Rules {
+        crate::target::rules::Rules {
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+        }
+    }
 }
 
 /// What every command that gives spans understands.

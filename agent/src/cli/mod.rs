@@ -7,6 +7,8 @@ mod sinks;
 #[cfg(feature = "kernel")]
 mod doctor;
 #[cfg(feature = "kernel")]
+mod ps;
+#[cfg(feature = "kernel")]
 mod trace;
 
 pub use args::Cli;
@@ -30,6 +32,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         #[cfg(feature = "kernel")]
         Command::Trace(args) => trace::run(&args, cli.debug),
+        #[cfg(feature = "kernel")]
+        Command::Ps(args) => ps::run(&args),
         #[cfg(feature = "kernel")]
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),

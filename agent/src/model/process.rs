@@ -48,6 +48,21 @@ pub enum AppType {
     Model,
 }
 
+impl AppType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Microservice, Self::App, Self::Model];
+
+    /// As it is said in settings and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Microservice => "microservice",
+            Self::App => "app",
+            Self::Model => "model",
+        }
+    }
+}
+
 /// What may be said of messages' content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,5 +1,7 @@
 //! What a Python process's command line says of it: a name for its service, and nothing secret.
 
+use super::classify::program::{How, Program};
+
 /// Programs whose argument names the application that they run.
 const RUNNERS: [&str; 10] = [
     "uvicorn",
@@ -15,7 +17,7 @@ const RUNNERS: [&str; 10] = [
 ];
 
 /// Options of the interpreter that take the next argument (`Python/getopt.c`).
-const OPTIONS_WITH_VALUE: [&str; 4] = ["-W", "-X", "-Q", "--check-hash-based-pycs"];
+pub(super) const OPTIONS_WITH_VALUE: [&str; 4] = ["-W", "-X", "-Q", "--check-hash-based-pycs"];
 
 /// Words in the name of an option whose value is a secret.
 const SECRET_WORDS: [&str; 7] = [
@@ -45,45 +47,20 @@ pub fn service_name(command: &[String]) -> String {
     if let Some(name) = command.first().and_then(|title| retitled(title)) {
         return name;
     }
-    let mut rest = command.iter().skip(1).map(String::as_str);
-    // Not run as `python ARGS…`: a script with its own name first, or a frozen program.
-    if let Some(first) = command.first()
-        && !is_interpreter(file_stem(first))
-    {
-        return program_name(first, rest);
-    }
-    while let Some(argument) = rest.next() {
-        match argument {
-            "-m" => return rest.next().map_or_else(python, |m| program_name(m, rest)),
-            "-c" | "-" => return python(),
-            _ if OPTIONS_WITH_VALUE.contains(&argument) => {
-                rest.next();
-            }
-            _ if argument.starts_with('-') => {
-                // `-mmodule` and grouped flags such as `-um module`.
-                if let Some((flags, module)) = argument.split_once('m')
-                    && !flags.starts_with("--")
-                    && flags[1..].chars().all(|c| "bBdEiIOPqsSuvVx".contains(c))
-                {
-                    let module = if module.is_empty() {
-                        rest.next()
-                    } else {
-                        Some(module)
-                    };
-                    return module.map_or_else(python, |m| program_name(m, rest));
-                }
-            }
-            script => return program_name(script, rest),
+    match Program::of(command) {
+        Some(program) if program.how != How::Code => {
+            let rest = program.arguments.iter().map(String::as_str);
+            program_name(program.name, rest)
         }
+        _ => python(),
     }
-    python()
 }
 
 fn python() -> String {
     "python".to_owned()
 }
 
-fn is_interpreter(stem: &str) -> bool {
+pub(super) fn is_interpreter(stem: &str) -> bool {
     let rest = stem
         .strip_prefix("python")
         .or_else(|| stem.strip_prefix("pypy"));

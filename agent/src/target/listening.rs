@@ -44,6 +44,37 @@ pub fn listens(pid: u32) -> bool {
     })
 }
 
+/// The TCP ports at which a process listens, in order. None also when it cannot be looked at.
+#[must_use]
+pub fn ports(pid: u32) -> Vec<u16> {
+    let own = sockets(pid);
+    let mut ports = Vec::new();
+    if own.is_empty() {
+        return ports;
+    }
+    for table in ["tcp", "tcp6"] {
+        let Ok(table) = File::open(format!("/proc/{pid}/net/{table}")) else {
+            continue;
+        };
+        let lines = BufReader::new(table).lines().map_while(Result::ok);
+        for line in lines.skip(1).take(MAX_LINES) {
+            let mut words = line.split_ascii_whitespace();
+            let (address, state) = (words.nth(1), words.nth(1));
+            // Listening sockets come first.
+            if state != Some(LISTEN) {
+                break;
+            }
+            let port = address.and_then(|a| u16::from_str_radix(a.rsplit_once(':')?.1, 16).ok());
+            if words.nth(5).is_some_and(|inode| own.contains(inode)) {
+                ports.extend(port);
+            }
+        }
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
 /// Inode numbers of a process's sockets.
 fn sockets(pid: u32) -> HashSet<String> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
@@ -61,19 +92,22 @@ fn sockets(pid: u32) -> HashSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::listens;
+    use super::{listens, ports};
     use std::net::TcpListener;
 
     #[test]
     fn a_listener_is_seen_and_its_absence_too() {
         // Other tests of this process may listen: so a child that does not is looked at as well.
-        let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(listens(std::process::id()));
+        let port = listener.local_addr().unwrap().port();
+        assert!(ports(std::process::id()).contains(&port));
         let mut child = std::process::Command::new("sleep")
             .arg("5")
             .spawn()
             .unwrap();
         assert!(!listens(child.id()));
+        assert!(ports(child.id()).is_empty());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!listens(child.id()));

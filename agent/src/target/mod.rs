@@ -1,12 +1,18 @@
 //! Which processes are traced, and what they are.
 
+pub mod classify;
 pub mod command;
+pub mod container;
+pub mod discover;
+pub mod distributions;
 pub mod environment;
 pub mod functions;
 pub mod host;
 pub mod listening;
-pub mod model_server;
 pub mod process;
 pub mod python;
+pub mod rooted;
+pub mod rules;
 pub mod sockets;
+pub mod survey;
 pub mod tls;

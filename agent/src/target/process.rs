@@ -9,8 +9,8 @@ use procfs::process::{MMPermissions, MMapPath, Process};
 use thiserror::Error;
 
 use super::environment::Environment;
-use super::{command, model_server};
-use crate::model::process::{ContentPolicy, ProcessFacts};
+use super::{classify, command};
+use crate::model::process::{AppType, ContentPolicy, ProcessFacts};
 
 /// Why a process cannot be looked at.
 #[derive(Debug, Error)]
@@ -104,7 +104,7 @@ impl Target {
     }
 }
 
-fn wrap(pid: u32) -> impl Fn(ProcError) -> ProcessError {
+pub(super) fn wrap(pid: u32) -> impl Fn(ProcError) -> ProcessError {
     move |source| match source {
         ProcError::PermissionDenied(_) => ProcessError::NotPermitted(pid),
         // An ending process loses its files and its memory before its entry in /proc.
@@ -236,7 +236,7 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
         runtime_version: version.clone().flatten(),
         app_type: environment.app_type,
         network: network_of(&process).unwrap_or_default(),
-        model_server: model_server::of(&arguments).map(str::to_owned),
+        model_server: serves_models(&arguments),
         command: command::without_secrets(&arguments),
         host_name: host_name(),
         resource: environment.resource,
@@ -252,6 +252,13 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
             .map(|p| std::env::split_paths(&p).collect())
             .unwrap_or_default(),
     })
+}
+
+/// The model server that a command line starts: that is who answers what it serves. A gateway hands
+/// on what others answer.
+fn serves_models(command: &[String]) -> Option<String> {
+    let found = classify::server::of(command, "")?;
+    (found.server.makes() == AppType::Model).then(|| found.server.name().to_owned())
 }
 
 /// The network namespace of a process.
