@@ -133,6 +133,7 @@ fn main() -> anyhow::Result<()> {
     }
     let mut kernel = Kernel::load(&KernelOptions {
         sockets: SocketWay::Off,
+        frameworks: false,
         functions: false,
         stacks: false,
         ring_bytes: 8 << 20,

@@ -9,6 +9,7 @@ pub mod capture;
 pub mod cli;
 pub mod driver;
 pub mod export;
+pub mod framework;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;

@@ -7,8 +7,10 @@ mod early;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::framework::Runs;
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
+use crate::model::framework::RunEvent;
 use crate::model::span::Span;
 use crate::model::stack::CallPath;
 use crate::model::time::BootTime;
@@ -63,6 +65,7 @@ pub struct Pipeline {
     connections: BTreeMap<(u32, u64), Connection>,
     ids: ExchangeIds,
     calls: Calls,
+    runs: Runs,
     spans: Spans,
     modes: VecDeque<(ConnectionId, CopyMode)>,
     counters: Counters,
@@ -94,6 +97,7 @@ impl Pipeline {
             connections: BTreeMap::new(),
             ids: ExchangeIds::default(),
             calls,
+            runs: Runs::default(),
             spans,
             modes: VecDeque::new(),
             counters: Counters::default(),
@@ -191,6 +195,7 @@ impl Pipeline {
                 self.calls.process_exit(*pid);
                 self.hand_on();
                 self.spans.functions_exit(*pid, *time);
+                self.stop_runs(Some(*pid), *time);
                 self.spans.process_exit(*pid);
             }
             Event::Function { facts, .. } => self.spans.function(facts),
@@ -206,12 +211,24 @@ impl Pipeline {
                 self.now = self.now.max(*time);
                 self.spans.function_ended(*call, how, *time);
             }
+            Event::Run(hit) => {
+                self.now = self.now.max(hit.time);
+                let ids = &mut self.ids;
+                let mut out = Vec::new();
+                self.runs.hit(hit, || ids.next(), &mut out);
+                self.tell_runs(out);
+            }
             Event::Clock { offset, .. } => self.spans.clock(*offset),
             Event::Tick { time } => {
                 self.now = self.now.max(*time);
                 self.flush_waiting(*time);
                 self.give_up_stale(*time);
                 self.calls.tick(*time);
+                if !self.runs.is_empty() {
+                    let mut out = Vec::new();
+                    self.runs.tick(*time, &mut out);
+                    self.tell_runs(out);
+                }
                 self.spans.tick(*time);
             }
         }
@@ -225,7 +242,21 @@ impl Pipeline {
         self.calls.flush();
         self.hand_on();
         self.spans.functions_stop(self.now);
+        self.stop_runs(None, self.now);
         self.spans.flush();
+    }
+
+    fn tell_runs(&mut self, events: Vec<RunEvent>) {
+        for event in events {
+            self.spans.run(event);
+        }
+    }
+
+    /// The runs of a process, or of all, do not end any more.
+    fn stop_runs(&mut self, pid: Option<u32>, time: BootTime) {
+        let mut out = Vec::new();
+        self.runs.stop(pid, time, &mut out);
+        self.tell_runs(out);
     }
 
     /// The spans finished since the last time.
@@ -261,6 +292,7 @@ impl Pipeline {
     #[must_use]
     pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
         let mut sums = self.counters;
+        sums.runs_refused = self.runs.refused;
         for c in self.connections.values() {
             counters::add(&mut sums, c);
         }

@@ -23,6 +23,12 @@ pub mod attr {
     /// Version of the stored prompt template (2.1).
     pub const PROMPT_VERSION: &str = "gen_ai.prompt.version";
 
+    /// The name of an agent (2.2).
+    pub const AGENT_NAME: &str = "gen_ai.agent.name";
+    /// The name of a workflow (2.2).
+    pub const WORKFLOW_NAME: &str = "gen_ai.workflow.name";
+    /// The framework that makes a call (8).
+    pub const FRAMEWORK: &str = "gen_ai.framework";
     /// The provider's id of an agent (2.2).
     pub const AGENT_ID: &str = "gen_ai.agent.id";
     /// Number of documents to put in order (8).
@@ -200,6 +206,11 @@ pub mod attr {
     /// What the name of a function's argument has before it; ours.
     pub const FUNCTION_ARGUMENT: &str = "genspan.function.argument.";
 
+    /// The framework's id of a run; ours.
+    pub const RUN_ID: &str = "genspan.run.id";
+    /// The framework's name of a run; ours.
+    pub const RUN_NAME: &str = "genspan.run.name";
+
     /// How the span's parent was found; ours.
     pub const PARENT_SOURCE: &str = "genspan.parent.source";
     /// How often the client asked after the task that the call is; ours.
@@ -257,6 +268,8 @@ pub mod operation {
     pub const INVOKE_AGENT: &str = "invoke_agent";
     /// A workflow.
     pub const INVOKE_WORKFLOW: &str = "invoke_workflow";
+    /// Documents looked for.
+    pub const RETRIEVAL: &str = "retrieval";
     /// A tool.
     pub const EXECUTE_TOOL: &str = "execute_tool";
 

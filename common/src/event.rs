@@ -36,6 +36,8 @@ pub enum EventKind {
     FunctionArgument = 17,
     /// It is over ([`crate::function::FunctionEnded`]).
     FunctionEnded = 18,
+    /// A framework does something with a run ([`crate::framework::RunHit`]).
+    Run = 19,
 }
 
 impl EventKind {
@@ -57,6 +59,7 @@ impl EventKind {
             16 => Self::FunctionBegan,
             17 => Self::FunctionArgument,
             18 => Self::FunctionEnded,
+            19 => Self::Run,
             _ => return None,
         })
     }

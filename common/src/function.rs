@@ -35,6 +35,7 @@ pub mod what {
     pub const ENTRY: u32 = 1;
     /// The reference count of its code object is written: a frame of it was made, or is gone.
     pub const COUNT: u32 = 2;
+    // Further ones: `crate::framework::hook`.
 }
 
 /// Where in a frame an argument is.
@@ -110,6 +111,14 @@ pub struct WatchedProcess {
     pub text_compact: u32,
     /// Not zero from 3.12 on: an `int` has `lv_tag`, not `ob_size`.
     pub int_tagged: u32,
+    /// In a code object: `co_argcount`.
+    pub code_arguments: u32,
+    /// In a code object: `co_kwonlyargcount`.
+    pub code_keywords: u32,
+    /// In a code object: `co_name`.
+    pub code_name: u32,
+    /// In a function object: `func_qualname`.
+    pub function_name: u32,
     /// Objects that values are compared with.
     pub objects: KnownObjects,
     /// Where things are.
@@ -216,7 +225,7 @@ mod user {
 const _: () = {
     assert!(size_of::<WatchKey>() == 16);
     assert!(size_of::<Watch>() == 24 + 8 * MAX_ARGUMENTS);
-    assert!(size_of::<WatchedProcess>() == 6 * 4 + 6 * 8 + size_of::<PythonLayout>());
+    assert!(size_of::<WatchedProcess>() == 10 * 4 + 6 * 8 + size_of::<PythonLayout>());
     assert!(size_of::<FunctionBegan>() == 40);
     assert!(size_of::<FunctionEnded>() == 40 + TYPE_NAME_BYTES);
     assert!(size_of::<FunctionArgument>() == 64);

@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod event;
+pub mod framework;
 pub mod function;
 pub mod limits;
 pub mod loss;

@@ -40,11 +40,13 @@ pub enum Loss {
     ArgumentUnreadable = 15,
     /// Call paths of requests for which the data ring had no room.
     StacksLost = 16,
+    /// Beginnings and ends of runs of frameworks for which the data ring had no room.
+    RunsLost = 17,
 }
 
 impl Loss {
     /// How many there are: the length of the kernel's array.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 18;
 
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -65,6 +67,7 @@ impl Loss {
         Self::FunctionsUnfollowed,
         Self::ArgumentUnreadable,
         Self::StacksLost,
+        Self::RunsLost,
     ];
 
     /// The counter's name in `genspan doctor`, logs and metrics.
@@ -88,6 +91,7 @@ impl Loss {
             Self::FunctionsUnfollowed => "functions_unfollowed",
             Self::ArgumentUnreadable => "argument_unreadable",
             Self::StacksLost => "stacks_lost",
+            Self::RunsLost => "runs_lost",
         }
     }
 
@@ -116,6 +120,9 @@ impl Loss {
             }
             Self::ArgumentUnreadable => "arguments of functions left out: memory not readable",
             Self::StacksLost => "call paths lost: ring full (a larger --ring-size helps)",
+            Self::RunsLost => {
+                "records of framework runs lost: ring full (a larger --ring-size helps)"
+            }
         }
     }
 }

@@ -106,7 +106,7 @@ pub fn watch(process: &WatchedProcess, address: u64) -> Option<&'static Watch> {
 
 /// Whether this is a frame of the function before its first instruction.
 #[inline(always)]
-fn is_entered(python: &PythonLayout, watch: &Watch, frame: u64, entry: u64) -> bool {
+pub fn is_entered(python: &PythonLayout, watch: &Watch, frame: u64, entry: u64) -> bool {
     if frame == 0 || frame & 7 != 0 {
         return false;
     }
@@ -420,7 +420,7 @@ fn end(process: &WatchedProcess, state: u64, call: &OpenCall) {
 
 /// The class of the exception that the thread is raising; zero when it raises none.
 #[inline(always)]
-fn raised(process: &WatchedProcess, state: u64) -> u64 {
+pub fn raised(process: &WatchedProcess, state: u64) -> u64 {
     let object = word(state.wrapping_add(u64::from(process.tstate_exception)));
     if object == 0 || process.exception == exception::CLASS {
         return object;

@@ -12,7 +12,9 @@
 //! | `libraries_changed` | uprobe on the dynamic linker's `_dl_debug_state` | `linker.rs` |
 //! | `function_watched` | hardware watchpoints on chosen Python functions | `function.rs` |
 //! | `function_raised` | uprobe on CPython's `PyTraceBack_Here`, to 3.11 | `function.rs` |
-//! | `function_fork`, `function_exec`, `function_exit` | raw tracepoints of the scheduler, only where functions are watched | `function.rs` |
+//! | `framework_watched` | hardware watchpoints on functions of a framework, only where one is found | `framework.rs` |
+//! | `framework_raised` | uprobe on `PyTraceBack_Here`, likewise | `framework.rs` |
+//! | `function_fork`, `function_exec`, `function_exit` | raw tracepoints of the scheduler, only where functions or frameworks are watched | `function.rs` |
 //! | `process_fork`, `process_exec`, `process_exit` | raw tracepoints of the scheduler | `process.rs` |
 //!
 //! All uprobes are attached per process, so nobody else runs into a breakpoint; the tracepoints
@@ -24,6 +26,7 @@
 mod argument;
 mod connection;
 mod emit;
+mod framework;
 mod function;
 mod libc;
 mod linker;

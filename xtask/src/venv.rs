@@ -42,7 +42,7 @@ const WEB_PACKAGES: [&str; 10] = [
 ];
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 18] = [
+pub(crate) const TESTS: [Environment; 21] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -136,6 +136,24 @@ pub(crate) const TESTS: [Environment; 18] = [
     environment("web312", Python::Version((3, 12)), &WEB_PACKAGES),
     environment("web313", Python::Version((3, 13)), &WEB_PACKAGES),
     environment("web-system", Python::System, &WEB_PACKAGES),
+    // LangChain: the newest, and one of the first.
+    environment(
+        "langchain312",
+        Python::Version((3, 12)),
+        &[
+            "langchain-core",
+            "langchain-openai",
+            "fastapi",
+            "uvicorn",
+            "httpx",
+        ],
+    ),
+    environment(
+        "langchain311",
+        Python::Version((3, 11)),
+        &["langchain-core==0.1.53"],
+    ),
+    environment("langchain-system", Python::System, &["langchain-core"]),
     // The system's: on Debian an executable without symbols.
     environment("system", Python::System, &["openai"]),
 ];

@@ -225,6 +225,7 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             | EventKind::FunctionArgument
             | EventKind::FunctionEnded),
         ) => super::function::event(kind, head, record),
+        Some(EventKind::Run) => super::framework::event(head, record),
         _ => Err(DecodeError::Kind(head.kind)),
     }
 }

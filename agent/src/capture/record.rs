@@ -284,7 +284,8 @@ impl<W: Write> Recorder<W> {
             | Event::Closed { .. }
             | Event::FunctionBegan { .. }
             | Event::FunctionArgument { .. }
-            | Event::FunctionEnded { .. } => Ok(()),
+            | Event::FunctionEnded { .. }
+            | Event::Run(_) => Ok(()),
         }
     }
 

@@ -80,6 +80,11 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "MODULE:NAME", value_parser = function)]
     pub(super) function: Vec<Wanted>,
 
+    /// Do not look for agent frameworks (LangChain): their chains, tools and retrievers have spans
+    /// where one is loaded, which costs its process some watchpoints
+    #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
+    pub(super) frameworks: bool,
+
     /// Tell from where in its program each call is made: the Python call path (code.stacktrace), and
     /// its innermost line that is not a library's
     #[arg(long)]

@@ -39,6 +39,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         sockets: args.sockets.into(),
         python: args.python,
         functions: !args.function.is_empty(),
+        frameworks: args.frameworks && args.python,
         stacks: args.stacks,
     })?;
     let seed = seed();
@@ -71,6 +72,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             duration: args.duration,
             recorder,
             functions: args.function.clone(),
+            frameworks: args.frameworks && args.python,
             tell_losses: !sinks::is_pretty(&args.shared),
         },
     );

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use genspan_common::function::MAX_ARGUMENTS;
 
+use super::frameworks::{self, Looked};
 use super::watching::{Entries, Watching};
+use crate::framework::Hook;
 use crate::model::function::FunctionFacts;
 use crate::probe::kernel::Kernel;
 use crate::python::wanted::Wanted;
@@ -25,22 +27,33 @@ const MOST_OPENED: usize = 4;
 /// So many functions are remembered, to give one the same number in all processes.
 const MOST_REMEMBERED: usize = 4096;
 
+/// A function that is looked for.
+#[derive(Debug)]
+pub(super) struct Sought {
+    pub(super) wanted: Wanted,
+    /// That of a framework, if it is one.
+    pub(super) hook: Option<&'static Hook>,
+}
+
 /// All functions that are watched.
 #[derive(Debug)]
 pub struct Functions {
-    wanted: Vec<Wanted>,
+    /// Those that were asked for come first.
+    wanted: Vec<Sought>,
     processes: HashMap<u32, Watching>,
     entries: Entries,
     /// Those that were told.
     told: Vec<FunctionFacts>,
     next: u32,
+    /// Processes in which a framework was found just now.
+    found: Vec<u32>,
 }
 
 impl Functions {
-    /// These are wanted. What looks like a secret by its name is not told, and without
+    /// These are wanted, and what is known of frameworks if that is. What looks like a secret by its name is not told, and without
     /// `arguments` none is read at all.
     #[must_use]
-    pub fn new(wanted: Vec<Wanted>, arguments: bool) -> Self {
+    pub fn new(wanted: Vec<Wanted>, arguments: bool, frameworks: bool) -> Self {
         let mut wanted = joined(wanted);
         for one in &mut wanted {
             if !arguments {
@@ -57,12 +70,20 @@ impl Functions {
                 !secret
             });
         }
+        let asked = wanted
+            .into_iter()
+            .map(|wanted| Sought { wanted, hook: None });
+        let mut wanted: Vec<_> = asked.collect();
+        if frameworks {
+            wanted.extend(frameworks::sought());
+        }
         Self {
             wanted,
             processes: HashMap::new(),
             entries: Entries::default(),
             told: Vec::new(),
             next: 1,
+            found: Vec::new(),
         }
     }
 
@@ -133,12 +154,24 @@ impl Functions {
         all
     }
 
+    /// Processes in which a framework was found since the last time.
+    pub fn found_frameworks(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.found)
+    }
+
     fn look(&mut self, kernel: &mut Kernel, pid: u32) -> Vec<FunctionFacts> {
         let Some(watching) = self.processes.get_mut(&pid) else {
             return Vec::new();
         };
         watching.looked = Some(Instant::now());
         if watching.pending.is_empty() {
+            return Vec::new();
+        }
+        let wanted = &self.wanted;
+        let is_hook =
+            |(index, _): &(usize, u32)| wanted.get(*index).is_some_and(|w| w.hook.is_some());
+        let only_hooks = watching.pending.iter().all(is_hook);
+        if watching.python.is_none() && only_hooks && !frameworks::may_be_loaded(pid) {
             return Vec::new();
         }
         if watching.python.is_none() {
@@ -149,7 +182,12 @@ impl Functions {
                     // One that starts is not one yet; one that stays so is told of.
                     let again = error.may_change && watching.looks_again();
                     if !again && process::runs(pid) {
-                        watching.give_up(pid, &error.why);
+                        if only_hooks {
+                            tracing::debug!(pid, "no frameworks are looked for: {error}");
+                            watching.pending.clear();
+                        } else {
+                            watching.give_up(pid, &error.why);
+                        }
                     }
                     return Vec::new();
                 }
@@ -157,9 +195,20 @@ impl Functions {
         }
         let mut found = Vec::new();
         for (index, looks) in std::mem::take(&mut watching.pending) {
-            let (Some(python), Some(wanted)) = (&watching.python, self.wanted.get(index)) else {
+            let (Some(python), Some(sought)) = (&watching.python, self.wanted.get(index)) else {
                 continue;
             };
+            if let Some(hook) = sought.hook {
+                let to = (&mut *kernel, &mut self.entries);
+                let which = (index, sought, hook);
+                match frameworks::look(to, pid, watching, which, looks) {
+                    Looked::Again => watching.pending.push((index, looks.saturating_add(1))),
+                    Looked::Found if hook.what == frameworks::BEGINS => self.found.push(pid),
+                    Looked::Found | Looked::Never => {}
+                }
+                continue;
+            }
+            let wanted = &sought.wanted;
             match functions::find(python, wanted) {
                 Ok(watchable) => {
                     let facts = facts(wanted, &watchable, self.next);
@@ -182,7 +231,7 @@ impl Functions {
                                 if let Some(other) = self.wanted.get(index) {
                                     let said = format!(
                                         "`{}` is watched no more: `{}` comes before it",
-                                        other.name, wanted.name
+                                        other.wanted.name, wanted.name
                                     );
                                     watching.tell(pid, said);
                                 }

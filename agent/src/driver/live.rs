@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::capture::decode::{self, ProcessChange, ProcessChangeKind};
-use crate::capture::function;
 use crate::capture::record::{RecordError, Recorder};
+use crate::capture::{framework, function};
 use crate::driver::functions::Functions;
 use crate::driver::losses;
 use crate::driver::memory;
@@ -94,6 +94,8 @@ pub struct LiveOptions {
     pub purpose: Purpose,
     /// The functions that are watched.
     pub functions: Vec<Wanted>,
+    /// Frameworks are looked for.
+    pub frameworks: bool,
     /// Tell the losses in the log at the end, where no exporter shows them.
     pub tell_losses: bool,
 }
@@ -171,7 +173,11 @@ impl Live {
                 forbid_content: options.forbid_content,
                 announced: HashSet::new(),
             },
-            functions: Functions::new(options.functions, !options.forbid_content),
+            functions: Functions::new(
+                options.functions,
+                !options.forbid_content,
+                options.frameworks,
+            ),
             stacks: Stacks::default(),
             signals,
             duration: options.duration,
@@ -250,6 +256,10 @@ impl Live {
             if let Err(error) = self.core.event(&event) {
                 tracing::error!("{error}");
             }
+        }
+        // In whose context something is done shows in which run it is done.
+        for pid in self.functions.found_frameworks() {
+            self.attachments.serves(&mut self.kernel, pid);
         }
     }
 
@@ -458,6 +468,7 @@ impl Live {
                     Some(connection.pid)
                 }
                 Event::FunctionBegan { call, .. } => Some(call.pid),
+                Event::Run(hit) => Some(hit.pid),
                 _ => None,
             };
             if let Some(pid) = pid {
@@ -469,8 +480,7 @@ impl Live {
                         self.core.announce(&traced.target)?;
                     }
                 } else if !self.core.announced.contains(&pid)
-                    && let Event::FunctionBegan { .. } = &event
-                    && let Ok(root) = function::root(&record)
+                    && let Some(root) = root(&event, &record)
                     && let Some(traced) = self.attachments.get(root)
                 {
                     // It was not looked at yet, or ended before: it is what it was forked from.
@@ -637,6 +647,16 @@ impl Live {
             offset: wait::clock_offset(),
             time,
         })
+    }
+}
+
+/// The process that one was forked from in which something is watched, and which may not have been
+/// looked at.
+fn root(event: &Event<'_>, record: &[u8]) -> Option<u32> {
+    match event {
+        Event::FunctionBegan { .. } => function::root(record).ok(),
+        Event::Run(_) => framework::root(record).ok(),
+        _ => None,
     }
 }
 

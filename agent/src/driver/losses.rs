@@ -99,6 +99,10 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
         ),
         ("functions forgotten: too many", trace.functions_evicted),
         ("call paths forgotten: too many", trace.paths_evicted),
+        (
+            "runs of frameworks given up: too many open",
+            wiring.runs_refused,
+        ),
     ])
 }
 

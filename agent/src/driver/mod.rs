@@ -4,6 +4,8 @@
 #[cfg(feature = "kernel")]
 pub mod child;
 #[cfg(feature = "kernel")]
+mod frameworks;
+#[cfg(feature = "kernel")]
 pub mod functions;
 #[cfg(feature = "kernel")]
 pub mod live;

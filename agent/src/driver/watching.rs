@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use aya::maps::MapError;
 use genspan_common::function::{ArgumentSlot, MAX_ARGUMENTS, Watch, WatchKey, what};
 
+use crate::framework;
+
 use crate::probe::functions::{NoWatchpoint, Watchpoint};
 use crate::probe::kernel::{Kernel, Probes};
 use crate::target::functions::{self, Hook, Watchable};
@@ -81,6 +83,8 @@ pub(super) struct Watching {
     /// they go with those.
     inherited: Vec<(u32, usize)>,
     raised: Option<Raised>,
+    /// The same for runs of frameworks.
+    raised_runs: Option<Raised>,
     /// Its layout is in the kernel.
     known: bool,
     since: Instant,
@@ -99,6 +103,7 @@ impl Watching {
             armed: Vec::new(),
             inherited: Vec::new(),
             raised: None,
+            raised_runs: None,
             known: false,
             since: Instant::now(),
             looked: None,
@@ -117,14 +122,19 @@ impl Watching {
         all.inherited.extend(armed);
         all.known = self.known;
         let of = |pid: u32| Path::new("/proc").join(pid.to_string());
-        if let Some(raised) = &self.raised
-            && let Ok(rest) = raised.hook.reach.strip_prefix(of(own))
-        {
-            let hook = Hook {
+        let childs = |raised: &Option<Raised>| {
+            let hook = &raised.as_ref()?.hook;
+            let rest = hook.reach.strip_prefix(of(own)).ok()?;
+            Some(Hook {
                 reach: of(child).join(rest),
-                offset: raised.hook.offset,
-            };
+                offset: hook.offset,
+            })
+        };
+        if let Some(hook) = childs(&self.raised) {
             all.hook(kernel, child, hook, true);
+        }
+        if let Some(hook) = childs(&self.raised_runs) {
+            all.hook_runs(kernel, child, hook, true);
         }
         all
     }
@@ -147,7 +157,7 @@ impl Watching {
     }
 
     pub(super) fn is_due(&self) -> bool {
-        let often = if self.python.is_some() {
+        let often = if self.python.is_some() || self.looks == 0 {
             self.since.elapsed() < OFTEN
         } else {
             self.looks < QUICK_LOOKS
@@ -169,6 +179,11 @@ impl Watching {
         }
     }
 
+    /// Whether this was told of it.
+    pub(super) fn is_told(&self, said: &str) -> bool {
+        self.told.contains(said)
+    }
+
     /// Nothing of it is ever watched.
     pub(super) fn give_up(&mut self, pid: u32, why: &str) {
         self.pending.clear();
@@ -185,15 +200,10 @@ impl Watching {
         function: &Watchable,
         instead_of: &mut Vec<usize>,
     ) -> Result<(), String> {
+        self.tell_layout(kernel, pid)?;
         let Some(python) = &self.python else {
             return Err("its interpreter is gone".to_owned());
         };
-        if !self.known {
-            let process = functions::process(python, self.root).map_err(|e| e.to_string())?;
-            let told = kernel.watch_process(pid, process);
-            told.map_err(|e| e.to_string())?;
-            self.known = true;
-        }
         if self.raised.is_none() {
             match functions::traceback_hook(python, pid) {
                 Ok(Some(hook)) => self.hook(kernel, pid, hook, false),
@@ -202,11 +212,16 @@ impl Watching {
             }
         }
         let mut keys = Vec::new();
+        // The count first: a call that is seen to begin is to be seen to end.
+        let places = [
+            (function.code.address, what::COUNT),
+            (function.code.entry, what::ENTRY),
+        ];
         let points = self.place(
             (kernel, entries),
             pid,
             (index, id),
-            function,
+            (function, &places),
             (&mut keys, instead_of),
         );
         match points {
@@ -226,6 +241,83 @@ impl Watching {
                 Err(why)
             }
         }
+    }
+
+    /// Watches a function of a framework in all threads of a process: its beginning alone.
+    pub(super) fn arm_hook(
+        &mut self,
+        (kernel, entries): (&mut Kernel, &mut Entries),
+        pid: u32,
+        (index, hook): (usize, &framework::Hook),
+        function: &Watchable,
+    ) -> Result<(), String> {
+        kernel.load_frameworks().map_err(|e| e.to_string())?;
+        self.tell_layout(kernel, pid)?;
+        if self.raised_runs.is_none()
+            && let Some(python) = &self.python
+        {
+            match functions::raise_hook(python, pid) {
+                Ok(found) => self.hook_runs(kernel, pid, found, false),
+                Err(error) => self.misses_errors(pid, &error.to_string()),
+            }
+        }
+        let mut keys = Vec::new();
+        let places = [(function.code.entry, hook.what)];
+        let mut instead_of = Vec::new();
+        let points = self.place(
+            (kernel, entries),
+            pid,
+            (index, 0),
+            (function, &places),
+            (&mut keys, &mut instead_of),
+        );
+        match points {
+            Ok(points) => {
+                self.armed.push(Armed {
+                    index,
+                    keys,
+                    points,
+                });
+                Ok(())
+            }
+            Err(why) => {
+                entries.release(kernel, &keys);
+                Err(why)
+            }
+        }
+    }
+
+    /// Tells the kernel how the process is laid out.
+    fn tell_layout(&mut self, kernel: &mut Kernel, pid: u32) -> Result<(), String> {
+        let Some(python) = &self.python else {
+            return Err("its interpreter is gone".to_owned());
+        };
+        if !self.known {
+            let process = functions::process(python, self.root).map_err(|e| e.to_string())?;
+            let told = kernel.watch_process(pid, process);
+            told.map_err(|e| e.to_string())?;
+            self.known = true;
+        }
+        Ok(())
+    }
+
+    /// Places the probe that tells of exceptions in runs.
+    fn hook_runs(&mut self, kernel: &mut Kernel, pid: u32, hook: Hook, soon: bool) {
+        match kernel.attach_raised_runs(pid, &hook.reach, hook.offset, soon) {
+            Ok(probes) => {
+                self.raised_runs = Some(Raised {
+                    hook,
+                    _probes: probes,
+                });
+            }
+            Err(_) if !process::runs(pid) => {}
+            Err(error) => self.misses_errors(pid, &error.to_string()),
+        }
+    }
+
+    fn misses_errors(&mut self, pid: u32, why: &str) {
+        let said = format!("runs that an exception ends are told late, and without it: {why}");
+        self.tell(pid, said);
     }
 
     /// Places the probe that tells of exceptions.
@@ -254,7 +346,7 @@ impl Watching {
         (kernel, entries): (&mut Kernel, &mut Entries),
         pid: u32,
         (index, id): (usize, u32),
-        function: &Watchable,
+        (function, places): (&Watchable, &[(u64, u32)]),
         (keys, instead_of): (&mut Vec<WatchKey>, &mut Vec<usize>),
     ) -> Result<Vec<Watchpoint>, String> {
         let mut slots = [ArgumentSlot::default(); MAX_ARGUMENTS];
@@ -269,12 +361,7 @@ impl Watching {
             zero: 0,
             slots,
         };
-        // The count first: a call that is seen to begin is to be seen to end.
-        let places = [
-            (function.code.address, what::COUNT),
-            (function.code.entry, what::ENTRY),
-        ];
-        for (address, what) in places {
+        for &(address, what) in places {
             let key = WatchKey {
                 address,
                 root: self.root,
@@ -285,7 +372,7 @@ impl Watching {
             keys.push(key);
         }
         loop {
-            match points(kernel, pid, &places) {
+            match points(kernel, pid, places) {
                 Ok(points) => return Ok(points),
                 Err(NoWatchpoint::NoneLeft) => {
                     let others = self.armed.iter().enumerate();

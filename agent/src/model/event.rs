@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use super::framework::RunHit;
 use super::function::{Argument, FunctionCall, FunctionEnd, FunctionFacts};
 use super::process::ProcessFacts;
 use super::stack::{CallPath, RawFrames};
@@ -187,6 +188,8 @@ pub enum Event<'a> {
         /// When it was seen to be over.
         time: BootTime,
     },
+    /// A framework does something with a run.
+    Run(RunHit<'a>),
     /// The offset of wall time to boot time from here on.
     Clock {
         /// The offset.

@@ -4,6 +4,7 @@ pub mod call;
 pub mod defect;
 pub mod event;
 pub mod exchange;
+pub mod framework;
 pub mod function;
 pub mod gaps;
 pub mod mcp;

@@ -13,8 +13,8 @@ use aya::programs::perf_event::{
 use aya::programs::{ProgramError, RawTracePoint};
 use genspan_common::function::{Watch, WatchKey, WatchedProcess, what};
 
-use super::kernel::{AttachError, Kernel, LoadError, Probes, refused};
-use super::multi::FUNCTION_RAISED;
+use super::kernel::{AttachError, Kernel, LoadError, Probes, refused, uprobe};
+use super::multi::{FRAMEWORK_RAISED, FUNCTION_RAISED};
 use std::io;
 use std::path::Path;
 
@@ -27,6 +27,9 @@ const TRACEPOINTS: [(&str, &str); 3] = [
     ("function_exit", "sched_process_exit"),
 ];
 
+/// The program behind those on frameworks.
+const FRAMEWORK_WATCHED: &str = "framework_watched";
+
 /// Loads the programs.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     let program: &mut PerfEvent = ebpf
@@ -34,6 +37,10 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
         .and_then(|p| p.try_into().ok())
         .ok_or(LoadError::Missing(WATCHED))?;
     program.load().map_err(|e| refused(WATCHED, e))?;
+    follow_processes(ebpf)
+}
+
+fn follow_processes(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     for (name, tracepoint) in TRACEPOINTS {
         let program: &mut RawTracePoint = ebpf
             .program_mut(name)
@@ -124,6 +131,54 @@ impl Kernel {
             .ok_or_else(|| MapError::IoError(io::Error::other(name)))
     }
 
+    /// Loads the programs for frameworks, unless they are: where none is found nobody pays for them.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn load_frameworks(&mut self) -> Result<(), LoadError> {
+        if self.frameworks_loaded {
+            return Ok(());
+        }
+        let program: &mut PerfEvent = self
+            .ebpf
+            .program_mut(FRAMEWORK_WATCHED)
+            .and_then(|p| p.try_into().ok())
+            .ok_or(LoadError::Missing(FRAMEWORK_WATCHED))?;
+        program.load().map_err(|e| refused(FRAMEWORK_WATCHED, e))?;
+        if !self.follows_processes {
+            follow_processes(&mut self.ebpf)?;
+            self.follows_processes = true;
+        }
+        if self.multi.is_none() {
+            let program = uprobe(&mut self.ebpf, FRAMEWORK_RAISED)?;
+            program.load().map_err(|e| refused(FRAMEWORK_RAISED, e))?;
+        }
+        self.frameworks_loaded = true;
+        Ok(())
+    }
+
+    /// Puts the probe on a process that tells when an exception passes a frame in which a run began;
+    /// as [`Self::attach_traceback`].
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn attach_raised_runs(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        offset: u64,
+        soon: bool,
+    ) -> Result<Probes, AttachError> {
+        let program = [(FRAMEWORK_RAISED, offset)];
+        if soon {
+            self.attach_soon(pid, path, &program)
+        } else {
+            self.attach(pid, path, &program)
+        }
+    }
+
     /// Sets a watchpoint on a thread: on the byte that is read when a function begins, or on the
     /// word that is written when a frame of it comes or goes.
     ///
@@ -136,15 +191,20 @@ impl Kernel {
         address: u64,
         what: u32,
     ) -> Result<Watchpoint, NoWatchpoint> {
-        let (kind, length) = if what == what::ENTRY {
+        let (kind, length) = if what == what::COUNT {
+            (PerfBreakpointType::Write, PerfBreakpointLength::Len8)
+        } else {
             // The processor has none for reads alone.
             (PerfBreakpointType::ReadWrite, PerfBreakpointLength::Len1)
+        };
+        let name = if matches!(what, what::COUNT | what::ENTRY) {
+            WATCHED
         } else {
-            (PerfBreakpointType::Write, PerfBreakpointLength::Len8)
+            FRAMEWORK_WATCHED
         };
         let program: &mut PerfEvent = self
             .ebpf
-            .program_mut(WATCHED)
+            .program_mut(name)
             .and_then(|p| p.try_into().ok())
             .ok_or(ProgramError::UnexpectedProgramType)?;
         let config = PerfEventConfig::Breakpoint(BreakpointConfig::Data {

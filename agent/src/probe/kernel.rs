@@ -14,6 +14,7 @@ use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
+use genspan_common::framework::MAX_RUN_OWNERS;
 use genspan_common::function::{MAX_CALLING_THREADS, MAX_WATCHES};
 use genspan_common::limits::MAX_PROCESSES;
 use genspan_common::loss::Loss;
@@ -24,7 +25,7 @@ use thiserror::Error;
 
 use super::btf::{BtfError, Offsets};
 use super::functions;
-use super::multi::{FUNCTION_RAISED, MultiProbes};
+use super::multi::{FRAMEWORK_RAISED, FUNCTION_RAISED, MultiProbes};
 use super::place::{Form, Placement};
 use super::sockets::{self, SocketState, SocketWay};
 use super::warm::Warm;
@@ -41,6 +42,10 @@ pub fn object() -> &'static [u8] {
 
 /// Where the kernel keeps its type information.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Processes in which frameworks are watched, and watchpoints on those, where nothing else is.
+const MAX_FRAMEWORK_PROCESSES: u32 = 1024;
+const MAX_FRAMEWORK_WATCHES: u32 = 2048;
 
 /// Element of `SWITCHES`: wake the agent with the next record.
 const SWITCH_WAKE: u32 = 0;
@@ -142,6 +147,8 @@ pub struct KernelOptions {
     pub python: bool,
     /// Python functions are to be watched.
     pub functions: bool,
+    /// Frameworks are to be looked for.
+    pub frameworks: bool,
     /// The Python frames are to be told from which requests are made.
     pub stacks: bool,
 }
@@ -232,11 +239,15 @@ pub struct Kernel {
     loss: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Without it, probes are perf's.
-    multi: Option<Arc<MultiProbes>>,
+    pub(super) multi: Option<Arc<MultiProbes>>,
     warm: Option<Warm>,
+    /// The programs for frameworks are loaded.
+    pub(super) frameworks_loaded: bool,
+    /// Those are attached that follow processes in which functions are watched.
+    pub(super) follows_processes: bool,
 }
 
-const UPROBES: [&str; 12] = [
+const UPROBES: [&str; 13] = [
     "tls_read_enter",
     "tls_read_ex_enter",
     "tls_read_public_ex_enter",
@@ -249,6 +260,7 @@ const UPROBES: [&str; 12] = [
     "libraries_changed",
     "context_copied",
     FUNCTION_RAISED,
+    FRAMEWORK_RAISED,
 ];
 const TRACEPOINTS: [(&str, &str); 3] = [
     ("process_fork", "sched_process_fork"),
@@ -290,6 +302,14 @@ impl Kernel {
                 .map_max_entries("WATCHES", MAX_WATCHES)
                 .map_max_entries("OPEN_CALLS", MAX_CALLING_THREADS);
         }
+        if options.frameworks {
+            loader.map_max_entries("RUN_OWNERS", MAX_RUN_OWNERS);
+            if !options.functions {
+                loader
+                    .map_max_entries("WATCHED", MAX_FRAMEWORK_PROCESSES)
+                    .map_max_entries("WATCHES", MAX_FRAMEWORK_WATCHES);
+            }
+        }
         let mut ebpf = loader
             .override_global("SETTINGS", &settings, true)
             .override_global("LAYOUT", &layout, true)
@@ -307,7 +327,9 @@ impl Kernel {
                 .map(Arc::new)
         };
         if multi.is_none() {
-            let wanted = |name: &&str| options.functions || **name != *FUNCTION_RAISED;
+            let wanted = |name: &&str| {
+                **name != *FRAMEWORK_RAISED && (options.functions || **name != *FUNCTION_RAISED)
+            };
             for name in UPROBES.into_iter().filter(wanted) {
                 let program = uprobe(&mut ebpf, name)?;
                 program.load().map_err(|e| refused(name, e))?;
@@ -333,6 +355,8 @@ impl Kernel {
         let mut map = |name| ebpf.take_map(name).ok_or(LoadError::Missing(name));
         let warm = multi.as_ref().and_then(Warm::new);
         Ok(Self {
+            frameworks_loaded: false,
+            follows_processes: options.functions,
             warm,
             data: RingBuf::try_from(map("DATA")?)?,
             control: RingBuf::try_from(map("CONTROL")?)?,

@@ -49,7 +49,7 @@ const UPROBE_MULTI: u32 = 48;
 const UPROBE_SESSION: u32 = 57;
 
 /// The programs, and whether each is run on return as well.
-const PROGRAMS: [(&str, bool); 20] = [
+const PROGRAMS: [(&str, bool); 21] = [
     ("tls_read", true),
     ("tls_read_ex", true),
     ("tls_read_public_ex", true),
@@ -60,6 +60,7 @@ const PROGRAMS: [(&str, bool); 20] = [
     ("libraries_changed", false),
     (CONTEXT_COPIED, false),
     (FUNCTION_RAISED, false),
+    (FRAMEWORK_RAISED, false),
     ("socket_read", false),
     ("socket_recv", false),
     ("socket_readv", false),
@@ -80,6 +81,8 @@ const AT_START: [&str; 2] = ["tls_read_ex", "tls_write_ex"];
 const CONTEXT_COPIED: &str = "context_copied";
 /// The program that tells of exceptions: only where functions are watched.
 pub(super) const FUNCTION_RAISED: &str = "function_raised";
+/// The program that tells of exceptions in runs of frameworks: loaded when one is found.
+pub(super) const FRAMEWORK_RAISED: &str = "framework_raised";
 /// `BPF_F_UPROBE_MULTI_RETURN`.
 const ON_RETURN: u32 = 1;
 
@@ -219,7 +222,8 @@ impl MultiProbes {
                 license: program.license.clone(),
                 instructions: function.instructions.clone(),
             };
-            if !session || AT_START.contains(&name) {
+            let later = session && !AT_START.contains(&name);
+            if !later && name != FRAMEWORK_RAISED {
                 program.fd().map_err(|source| MultiError::Refused {
                     program: name,
                     source,

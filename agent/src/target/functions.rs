@@ -88,7 +88,8 @@ pub struct Watchable {
 ///
 /// Why it is not watched.
 pub fn find(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWatch> {
-    let code = python.find(&wanted.name)?;
+    let watchable = find_any(python, wanted)?;
+    let code = &watchable.code;
     let what = [
         (flag::ASYNC_GENERATOR, "an asynchronous generator"),
         (flag::COROUTINE, "a coroutine function (async def)"),
@@ -103,6 +104,16 @@ pub fn find(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWatch> 
     if counted && !(0..IMMORTAL).contains(&count) {
         return Err(CannotWatch::Immortal(wanted.name.to_string()));
     }
+    Ok(watchable)
+}
+
+/// Finds a function of any kind, of which no more is to be seen than that it begins.
+///
+/// # Errors
+///
+/// Why it is not watched.
+pub fn find_any(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWatch> {
+    let code = python.find(&wanted.name)?;
     let mut arguments = Vec::new();
     let mut unknown = Vec::new();
     for name in &wanted.arguments {
@@ -152,11 +163,20 @@ pub fn process(python: &Python, pid: u32) -> Result<WatchedProcess, CannotWatch>
         } else {
             NONE
         },
-        text_compact: u32::try_from(layout.text.compact).unwrap_or(NONE),
+        text_compact: narrow(layout.text.compact),
         int_tagged: u32::from(layout.int == IntLayout::Tagged),
+        code_arguments: narrow(layout.code.argcount),
+        code_keywords: narrow(layout.code.kwonlyargcount),
+        code_name: narrow(layout.code.name),
+        function_name: narrow(layout.function.qualname),
         objects: objects(python)?,
         python: kernel.map_err(CannotWatch::Layout)?,
     })
+}
+
+/// What is too far away leads nowhere.
+fn narrow(offset: u64) -> u32 {
+    u32::try_from(offset).unwrap_or(NONE)
 }
 
 fn objects(python: &Python) -> Result<KnownObjects, CannotWatch> {
@@ -198,9 +218,18 @@ pub fn traceback_hook(python: &Python, pid: u32) -> Result<Option<Hook>, NoSymbo
     if python.fit.layout.version >= Version::V3_12 {
         return Ok(None);
     }
+    raise_hook(python, pid).map(Some)
+}
+
+/// Where it is, of any version.
+///
+/// # Errors
+///
+/// When it is not found.
+pub fn raise_hook(python: &Python, pid: u32) -> Result<Hook, NoSymbol> {
     let (file, offset) = python.place(pid, TRACEBACK)?;
-    Ok(Some(Hook {
+    Ok(Hook {
         reach: file.reach,
         offset,
-    }))
+    })
 }

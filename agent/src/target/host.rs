@@ -204,6 +204,7 @@ fn load() -> Check {
         perf_probes: false,
         sockets: SocketWay::Auto,
         python: true,
+        frameworks: false,
         functions: false,
         stacks: true,
     };

@@ -267,6 +267,12 @@ fn network_of(process: &Process) -> Option<u64> {
     all.0.get(OsStr::new("net")).map(|n| n.identifier)
 }
 
+/// Whether a process has something mapped from a file whose path has this in it.
+#[must_use]
+pub fn maps_name(pid: u32, part: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains(part))
+}
+
 /// The files of which the process has code mapped, each once.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! been made for.
 
 use super::retry::Attempted;
+use super::run::RunOver;
 use crate::model::exchange::ExchangeId;
 use crate::model::request::HttpRequest;
 use crate::model::time::BootTime;
@@ -28,6 +29,8 @@ pub(super) enum Told {
     Call(Box<Attempted>),
     /// A request that is none.
     Request(Box<HttpRequest>),
+    /// A run of a framework.
+    Run(Box<RunOver>),
 }
 
 impl Told {
@@ -35,6 +38,7 @@ impl Told {
         match self {
             Self::Call(attempted) => attempted.call.exchange,
             Self::Request(request) => request.begun.exchange,
+            Self::Run(over) => over.facts.exchange,
         }
     }
 
@@ -42,6 +46,7 @@ impl Told {
         match self {
             Self::Call(attempted) => attempted.call.connection.pid,
             Self::Request(request) => request.begun.connection.pid,
+            Self::Run(over) => over.facts.pid,
         }
     }
 
@@ -52,6 +57,7 @@ impl Told {
             Self::Request(request) => {
                 size_of::<HttpRequest>() + request.path.len() + request.query.len()
             }
+            Self::Run(over) => over.bytes(),
         }
     }
 
@@ -59,6 +65,7 @@ impl Told {
         match self {
             Self::Call(attempted) => attempted.call.end,
             Self::Request(request) => request.end,
+            Self::Run(over) => over.end,
         }
     }
 }

@@ -14,6 +14,7 @@ mod path;
 mod redaction;
 pub mod resource;
 pub mod retry;
+mod run;
 pub mod siphash;
 mod span;
 mod stage;

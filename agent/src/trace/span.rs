@@ -7,9 +7,11 @@ use super::parents::Place;
 use super::path;
 use super::redaction;
 use super::retry::Attempted;
+use super::run;
 use super::stage::Known;
 use crate::model::call::{ModelCall, Operation};
 use crate::model::exchange::Role;
+use crate::model::framework::RunFacts;
 use crate::model::request::Begun;
 use crate::model::span::{Span, SpanEvent, SpanKind};
 use crate::model::stack::CallPath;
@@ -79,12 +81,21 @@ pub(super) const fn kind(role: Role) -> SpanKind {
 }
 
 /// Makes the span of a call.
-pub(super) fn of_call(at: At, known: &Known, attempted: Attempted, redactor: &Redactor) -> Span {
+pub(super) fn of_call(
+    at: At,
+    known: &Known,
+    attempted: Attempted,
+    run: Option<&RunFacts>,
+    redactor: &Redactor,
+) -> Span {
     let Attempted { mut call, resends } = attempted;
     let policy = &known.content;
     let offset = at.offset;
     let mut set = Set::new(policy.max_attribute_chars, redactor);
     attributes::of_call(&mut set, &call, known.model_server.as_deref(), resends);
+    if let Some(run) = run {
+        run::attributes(&mut set, run);
+    }
     at.source(&mut set);
     at.path(&mut set);
     if !policy.on_spans {

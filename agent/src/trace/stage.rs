@@ -2,14 +2,16 @@
 
 use super::function::{self, Functions, Over};
 use super::held::{Held, Told};
-use super::parents::Parents;
 use super::parents::lineage::Lineage;
+use super::parents::{self, Parents};
 use super::path::Paths;
 use super::retry::{Attempted, Retries};
+use super::run::{self, RunOver};
 use super::{http, redaction, resource, span};
-use crate::model::call::CallEvent;
+use crate::model::call::{CallEvent, Operation};
 use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::ExchangeId;
+use crate::model::framework::{RunEvent, RunFacts};
 use crate::model::function::{Argument, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Resource, Span};
@@ -90,6 +92,8 @@ pub struct Spans {
     retries: Retries,
     parents: Parents,
     functions: Functions,
+    /// Runs of frameworks that were not told yet; with each, whether a call was told in its place.
+    runs: BTreeMap<ExchangeId, (Box<RunFacts>, bool)>,
     paths: Paths,
     /// Spans say how their parent was found.
     tell_source: bool,
@@ -110,6 +114,7 @@ impl Spans {
             retries: Retries::default(),
             parents: Parents::new(seed),
             functions: Functions::default(),
+            runs: BTreeMap::new(),
             paths: Paths::default(),
             tell_source: true,
             over: Vec::new(),
@@ -294,6 +299,36 @@ impl Spans {
         }
     }
 
+    /// What a framework was found to do.
+    pub fn run(&mut self, event: RunEvent) {
+        match event {
+            RunEvent::Began(facts) => {
+                let inside = facts.inside;
+                let run = parents::Run::new(facts.kind.is_model(), inside, facts.is_generator);
+                let begun = run::begun(&facts);
+                self.parents.ran(begun, facts.parent, run, facts.context);
+                self.runs.insert(facts.exchange, (facts, false));
+            }
+            RunEvent::Left(run) => self.parents.leaves(run),
+            RunEvent::Ended {
+                exchange,
+                end,
+                error,
+                defects,
+            } => {
+                self.parents.leaves(exchange);
+                if let Some((facts, _)) = self.runs.get(&exchange) {
+                    self.tell(Told::Run(Box::new(RunOver {
+                        facts: facts.clone(),
+                        end,
+                        error,
+                        defects,
+                    })));
+                }
+            }
+        }
+    }
+
     fn write_function(&mut self, over: Over) {
         let place = self.parents.take(&over.begun);
         let at = span::At {
@@ -409,10 +444,46 @@ impl Spans {
                 &unknown
             }
         };
+        let exchange = told.exchange();
+        let mut merged = None;
+        let mut in_run = false;
         let place = match &told {
-            Told::Call(attempted) => self.parents.take(&span::begun(&attempted.call)),
-            Told::Request(request) => self.parents.take(&request.begun),
+            Told::Call(attempted) => {
+                let begun = span::begun(&attempted.call);
+                merged = self.parents.merged(exchange).filter(|run| {
+                    let is_inference = is_inference(attempted.call.operation);
+                    is_inference && self.runs.contains_key(run)
+                });
+                match merged {
+                    Some(run) => {
+                        in_run = true;
+                        self.parents.take_merged(&begun, run)
+                    }
+                    None => {
+                        in_run = self.parents.part(exchange);
+                        self.parents.take(&begun)
+                    }
+                }
+            }
+            Told::Request(request) => {
+                in_run = self.parents.part(exchange);
+                self.parents.take(&request.begun)
+            }
+            Told::Run(over) => {
+                let told = self.runs.remove(&exchange);
+                if told.is_none_or(|(_, told)| told) {
+                    self.parents.forget(exchange);
+                    return;
+                }
+                self.parents.alone(exchange);
+                self.parents.take(&run::begun(&over.facts))
+            }
         };
+        let run = merged.and_then(|run| self.runs.get_mut(&run));
+        let run = run.map(|(facts, told)| {
+            *told = true;
+            &**facts
+        });
         let at = span::At {
             place,
             offset: self.offset,
@@ -421,9 +492,20 @@ impl Spans {
         };
         let redactor = &self.redactor;
         self.spans.push(match told {
-            Told::Call(attempted) => span::of_call(at, known, *attempted, redactor),
+            Told::Call(attempted) => span::of_call(at, known, *attempted, run, redactor),
+            Told::Run(over) => run::of_run(at, known, &over, redactor),
             Told::Request(request) => http::of_request(at, known, &request, redactor),
         });
         self.counters.spans += 1;
+        // The run that it was, or was a part of, need not wait any longer.
+        self.release_known(in_run);
     }
+}
+
+/// Whether it is what a model run of a framework does.
+const fn is_inference(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::Chat | Operation::TextCompletion | Operation::GenerateContent
+    )
 }

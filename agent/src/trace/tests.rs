@@ -27,7 +27,7 @@ fn message(role: &str, part: Part, finish: Option<&str>) -> Message {
     }
 }
 
-fn call() -> ModelCall {
+pub(super) fn call() -> ModelCall {
     ModelCall {
         exchange: ExchangeId(1),
         connection: ConnectionId {

@@ -11,9 +11,12 @@ const STAGES: [&str; 4] = ["stream", "protocol", "provider", "trace"];
 /// Pure as well: what is done with finished spans. They know the model and the names.
 const AFTERWARDS: [&str; 1] = ["metrics"];
 
-/// Pure as well: the reader of CPython, which knows nothing else; what has the memory of processes
-/// or events from them uses it.
-const BESIDE: [&str; 1] = ["python"];
+/// Pure as well: the reader of CPython, which knows nothing else, and what frameworks do; what has
+/// the memory of processes or events from them uses it.
+const BESIDE: [&str; 2] = ["python", "framework"];
+
+/// Of those, the one that is wired with the stages.
+const FRAMEWORK: &str = "framework";
 
 /// What every stage may name.
 const SHARED: &str = "model";
@@ -115,8 +118,8 @@ fn refusal(module: &str, path: &[String]) -> Option<String> {
     }
     let other_rank = rank(other);
     let Some(own) = rank(module) else {
-        let wires =
-            module == WIRING && (other_rank.is_some() || [VOCABULARY, REDACTION].contains(&other));
+        let beside = [VOCABULARY, REDACTION, FRAMEWORK].contains(&other);
+        let wires = module == WIRING && (other_rank.is_some() || beside);
         return match module {
             SHARED | VOCABULARY | REDACTION => {
                 Some(format!("`{module}` names `{other}`: it stands below all"))

@@ -29,6 +29,8 @@ pub const MAX_CONTEXTS: usize = 1 << 17;
 pub const MAX_REMEMBERED: usize = 1 << 15;
 /// How far a chain of copies is followed.
 const MAX_DEPTH: usize = 256;
+/// Runs of frameworks that one context is remembered to be in.
+const MAX_RUNS_OF_A_CONTEXT: usize = 32;
 /// Requests that one context is remembered to have worked for: the latest.
 const MAX_REQUESTS_OF_A_CONTEXT: usize = 4;
 
@@ -45,6 +47,8 @@ struct Context {
     made: bool,
     /// What it works for, from when on.
     works_for: Vec<Work>,
+    /// Runs of frameworks that are under way in it, with when each began.
+    runs: Vec<(u64, ExchangeId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -332,6 +336,66 @@ impl Lineage {
         );
     }
 
+    /// A run of a framework begins in this context. What is done in that and in copies of it is done
+    /// in the run, until it is over, if it is `around`.
+    pub fn ran(
+        &mut self,
+        run: ExchangeId,
+        (pid, tid): (u32, u32),
+        context: Option<u64>,
+        around: bool,
+    ) {
+        if !self.follows(pid) {
+            return;
+        }
+        self.now += 1;
+        if self.calls.len() >= MAX_REMEMBERED {
+            self.calls.pop_first();
+            self.counters.evicted += 1;
+        }
+        let context = context.map(|address| self.context(pid, address));
+        let at = self.now;
+        let call = Call {
+            pid,
+            tid,
+            at,
+            context,
+        };
+        self.calls.insert(run, call);
+        if around
+            && let Some(context) = context.and_then(|serial| self.get_mut(serial))
+            && context.runs.len() < MAX_RUNS_OF_A_CONTEXT
+        {
+            context.runs.push((at, run));
+        }
+    }
+
+    /// Nothing more is done in a run.
+    pub fn left(&mut self, run: ExchangeId) {
+        let context = self.calls.get(&run).and_then(|call| call.context);
+        if let Some(context) = context.and_then(|serial| self.get_mut(serial)) {
+            context.runs.retain(|(_, id)| *id != run);
+        }
+    }
+
+    /// The run of a framework in which a call is made: the latest of the nearest context that has
+    /// one.
+    #[must_use]
+    pub fn run_of(&self, call: ExchangeId) -> Option<ExchangeId> {
+        let call = self.calls.get(&call)?;
+        let (mut at, mut next) = (call.at, call.context);
+        for _ in 0..MAX_DEPTH {
+            let context = self.get(next?)?;
+            let run = context.runs.iter().rev().find(|(from, _)| *from < at);
+            if let Some((_, run)) = run {
+                return Some(*run);
+            }
+            at = context.at;
+            next = context.parent;
+        }
+        None
+    }
+
     /// For which request a call is made.
     #[must_use]
     pub fn of_call(&self, call: ExchangeId) -> Found {
@@ -458,6 +522,11 @@ impl Lineage {
         self.contexts.get(index)
     }
 
+    fn get_mut(&mut self, serial: u64) -> Option<&mut Context> {
+        let index = usize::try_from(serial.checked_sub(self.first)?).ok()?;
+        self.contexts.get_mut(index)
+    }
+
     /// The context that now has this address.
     fn context(&mut self, pid: u32, address: u64) -> u64 {
         match self.current.get(&(pid, address)) {
@@ -485,6 +554,7 @@ impl Lineage {
             at: self.now,
             made,
             works_for: Vec::new(),
+            runs: Vec::new(),
         });
         self.current.insert((pid, address), serial);
         serial

@@ -8,9 +8,11 @@
 //! | served | the span that the request's headers name | `traceparent`, `b3` |
 //! | made | the served request whose headers it passes on unchanged | `passed_on` |
 //! | made | the span that the request's headers name | `traceparent`, `b3` |
-//! | made | the innermost function that its thread is in, unless the request that the next rules tell began within that ([`calls`]) | `function` |
+//! | made, of a model run | it is that run, being its first request and a model call ([`runs`]) | as the run's |
+//! | made | the innermost run of a framework, or function, that its thread is in, or its context, unless the request that the next rules tell began within that ([`calls`]) | `run`, `function` |
 //! | made | the served request for which the Python context was made that it was made in ([`lineage`]) | `context` |
 //! | made, or a function's call | the served request that its thread is handling, and no other ([`threads`]) | `thread` |
+//! | a run | the run whose id it names; else as a request that is made | `run` |
 //! | a function's call | the innermost one around it; else the request to which something belongs that was made in it | `function`, `context` |
 //!
 //! Where the context says that a request was made for nobody who can be named, the thread is not
@@ -23,6 +25,7 @@
 mod calls;
 mod ends;
 pub mod lineage;
+mod runs;
 mod threads;
 
 #[cfg(test)]
@@ -37,6 +40,7 @@ use crate::model::time::BootTime;
 use calls::Calls;
 use ends::Ends;
 use lineage::{Found, Lineage};
+pub use runs::Run;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use threads::Threads;
 
@@ -67,6 +71,8 @@ pub enum Source {
     Thread,
     /// The thread was in that function.
     Function,
+    /// It is part of that run of a framework.
+    Run,
 }
 
 impl Source {
@@ -81,6 +87,7 @@ impl Source {
             Self::Context => "context",
             Self::Thread => "thread",
             Self::Function => "function",
+            Self::Run => "run",
         }
     }
 }
@@ -117,6 +124,10 @@ struct Node {
     within: Option<(ExchangeId, Source)>,
     /// It is another attempt of this one.
     attempt_of: Option<ExchangeId>,
+    /// It is no request but a run of a framework.
+    run: Option<Run>,
+    /// It is what this run did: they are one span.
+    merged: Option<ExchangeId>,
     /// Those whose place depends on this one's.
     dependents: Vec<ExchangeId>,
     /// Settled: nothing that becomes known later changes it.
@@ -133,11 +144,14 @@ impl Node {
         if let Some(first) = self.attempt_of {
             return Some((first, None));
         }
+        let carries = self.begun.propagated.is_some();
+        if let Some(run) = self.merged.filter(|_| !carries) {
+            return Some((run, None));
+        }
         match self.begun.role {
             Role::Server => self.other_end.map(|id| (id, Some(Source::Connection))),
             Role::Client => {
                 // What a message carries is known only after its thread or context was asked.
-                let carries = self.begun.propagated.is_some();
                 let link = self.within;
                 let link = link.filter(|(_, source)| !carries || *source == Source::PassedOn);
                 link.map(|(id, source)| (id, Some(source)))
@@ -212,8 +226,7 @@ impl Parents {
                     Enclosing::Later => {
                         let pid = begun.connection.pid;
                         self.waiting.insert((pid, id));
-                        let function = self.calls.innermost(pid, begun.tid);
-                        within = function.map(|function| (function, Source::Function));
+                        within = self.inside(&begun);
                     }
                     Enclosing::Nobody => {}
                 }
@@ -227,8 +240,11 @@ impl Parents {
         }
         let connection = begun.connection;
         self.insert(begun, within);
-        if let Some((parent, _)) = within {
+        if let Some((parent, source)) = within {
             self.depend(id, parent);
+            if source == Source::Run {
+                self.requested(id, parent);
+            }
         }
         if let Some((function, Source::Function)) = within
             && let Found::Request(served) = self.lineage.of_call(id)
@@ -263,17 +279,20 @@ impl Parents {
                 _ => Enclosing::Nobody,
             };
         }
-        let function = self.calls.innermost(pid, begun.tid);
+        let inside = self.inside(begun);
         match self.lineage.of_call(begun.exchange) {
-            Found::Request(served) => match function {
-                Some(function) if !self.is_later(served, function) => {
-                    Enclosing::Request(function, Source::Function)
-                }
+            Found::Request(served) => match inside {
+                Some((id, source)) if !self.is_later(served, id) => Enclosing::Request(id, source),
                 _ => Enclosing::Request(served, Source::Context),
             },
+            // A run knows for what it was begun, or will.
+            Found::Later | Found::Nobody if matches!(inside, Some((_, Source::Run))) => inside
+                .map_or(Enclosing::Nobody, |(id, source)| {
+                    Enclosing::Request(id, source)
+                }),
             Found::Later => Enclosing::Later,
-            Found::Nobody => match function {
-                Some(function) => Enclosing::Request(function, Source::Function),
+            Found::Nobody => match inside {
+                Some((id, source)) => Enclosing::Request(id, source),
                 None => Enclosing::Nobody,
             },
             Found::Unknown => match self.around(begun) {
@@ -328,6 +347,9 @@ impl Parents {
             self.adopt(function, served);
             return;
         }
+        if matches!(node.within, Some((_, Source::Run))) {
+            return;
+        }
         self.put(id, served, Source::Context);
     }
 
@@ -336,11 +358,26 @@ impl Parents {
     /// is nearer.
     fn around(&self, begun: &Begun) -> Option<(ExchangeId, Source)> {
         let (pid, tid) = (begun.connection.pid, begun.tid);
-        let function = self.calls.innermost(pid, tid);
+        let inside = self.inside(begun);
         let served = self.threads.handles(pid, tid);
-        let served = served.filter(|id| function.is_none_or(|f| self.is_later(*id, f)));
-        let function = function.map(|id| (id, Source::Function));
-        served.map(|id| (id, Source::Thread)).or(function)
+        let served = served.filter(|id| inside.is_none_or(|(f, _)| self.is_later(*id, f)));
+        served.map(|id| (id, Source::Thread)).or(inside)
+    }
+
+    /// The innermost function or run in which something began: that its thread is in, or its
+    /// context, whichever began last.
+    fn inside(&self, begun: &Begun) -> Option<(ExchangeId, Source)> {
+        let thread = self.calls.innermost(begun.connection.pid, begun.tid);
+        let context = self.lineage.run_of(begun.exchange);
+        let context = context.filter(|id| thread.is_none_or(|t| self.is_later(*id, t)));
+        let id = context.or(thread)?;
+        let is_run = self.nodes.get(&id).is_some_and(|node| node.run.is_some());
+        let source = if is_run {
+            Source::Run
+        } else {
+            Source::Function
+        };
+        Some((id, source))
     }
 
     /// A function begins. It is named as an exchange is, so that either may be within the other.
@@ -366,6 +403,8 @@ impl Parents {
                 other_end: None,
                 within,
                 attempt_of: None,
+                run: None,
+                merged: None,
                 dependents: Vec::new(),
                 place: None,
                 untold: false,
@@ -515,6 +554,9 @@ impl Parents {
     /// Whether an answer may yet tell: to what it belongs, or that which it belongs to.
     #[must_use]
     pub fn awaits_answer(&self, exchange: ExchangeId) -> bool {
+        if self.awaits_request(exchange) {
+            return true;
+        }
         if self.waiting.is_empty() {
             return false;
         }
@@ -575,6 +617,7 @@ impl Parents {
             self.ends.over(connection, exchange);
             match role {
                 Role::Client => {
+                    self.lineage.left(exchange);
                     self.lineage.told(exchange);
                     self.waiting.remove(&(connection.pid, exchange));
                 }

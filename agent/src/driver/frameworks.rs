@@ -1,0 +1,109 @@
+//! Frameworks in traced processes: looked for as functions that were asked for are, and given the
+//! watchpoints that those leave.
+
+use super::functions::Sought;
+use super::watching::{Entries, Watching};
+use crate::framework::{Hook, langchain};
+use crate::probe::kernel::Kernel;
+use crate::python::version::Version;
+use crate::python::wanted::Wanted;
+use crate::target::functions::{self, CannotWatch};
+use crate::target::process;
+
+pub(super) use genspan_common::framework::hook::BEGINS;
+
+/// What every framework that is known has loaded: a library, so that one sees it without a look
+/// into the interpreter.
+const LIBRARY: &str = "pydantic";
+
+/// After so many looks what is not in a module that is loaded will not come.
+const SURE: u32 = 8;
+
+/// What came of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// It is watched.
+    Found,
+    /// It may come.
+    Again,
+    /// It is not to be had.
+    Never,
+}
+
+/// What is looked for.
+pub(super) fn sought() -> impl Iterator<Item = Sought> {
+    langchain::HOOKS.iter().filter_map(|hook| {
+        let mut wanted: Wanted = hook.function.parse().ok()?;
+        wanted.arguments = hook.arguments.iter().map(|&name| name.to_owned()).collect();
+        Some(Sought {
+            wanted,
+            hook: Some(hook),
+        })
+    })
+}
+
+/// Whether it is worth while to look into the interpreter of a process.
+pub(super) fn may_be_loaded(pid: u32) -> bool {
+    process::maps_name(pid, LIBRARY)
+}
+
+/// Looks for a function of a framework, and watches it.
+pub(super) fn look(
+    to: (&mut Kernel, &mut Entries),
+    pid: u32,
+    watching: &mut Watching,
+    (index, sought, hook): (usize, &Sought, &'static Hook),
+    looks: u32,
+) -> Looked {
+    let Some(python) = &watching.python else {
+        return Looked::Never;
+    };
+    let function = match functions::find_any(python, &sought.wanted) {
+        Ok(function) => function,
+        Err(CannotWatch::NotFound(crate::python::find::NotFound::NotLoaded(_))) => {
+            return Looked::Again;
+        }
+        Err(error) if error.may_come() && looks < SURE => return Looked::Again,
+        Err(error) => {
+            let said = format!("LangChain: {}: {error}", hook.without);
+            watching.tell(pid, said);
+            return Looked::Never;
+        }
+    };
+    if python.fit.layout.version < Version::V3_11 {
+        let said = "LangChain is seen in CPython 3.11 and newer";
+        if !watching.is_told(said) {
+            watching.tell(pid, said.to_owned());
+        }
+        return Looked::Never;
+    }
+    match watching.arm_hook(to, pid, (index, hook), &function) {
+        Ok(()) => {
+            if hook.what == BEGINS {
+                tracing::info!("watching LangChain (pid {pid})");
+            }
+            Looked::Found
+        }
+        Err(why) => {
+            let said = format!("LangChain: {}: {why}", hook.without);
+            watching.tell(pid, said);
+            Looked::Never
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{langchain, sought};
+
+    #[test]
+    fn every_hook_can_be_looked_for() {
+        let all: Vec<_> = sought().collect();
+        assert_eq!(all.len(), langchain::HOOKS.len());
+        for one in all {
+            let hook = one.hook.expect("a hook");
+            assert_eq!(one.wanted.name.to_string(), hook.function);
+            assert_eq!(one.wanted.arguments, hook.arguments);
+        }
+    }
+}

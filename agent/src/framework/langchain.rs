@@ -1,0 +1,527 @@
+//! LangChain: runs of langchain-core, and of what is built on it.
+//!
+//! Every run is spoken for by a run manager (`langchain_core/callbacks/manager.py`, the same from
+//! 0.1 to 1.x). Its constructor is the one place that all runs come by; what kind of run it is, its
+//! name and its function are in the frames that called it. The ends of chains and models are told
+//! to the manager, those of asynchronous ones through one function that all share. Of the others
+//! (tools, retrievers) the end is known from what comes after it, and is told to be late.
+//!
+//! An error of a synchronous run is an exception in the frame of the function that began it. A
+//! function may catch it (fallbacks do): then the run goes on, as its next child or its end shows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::Hook;
+use crate::model::defect::Defects;
+use crate::model::exchange::ExchangeId;
+use crate::model::framework::{
+    Framework, Inside, RunEvent, RunFacts, RunHit, RunKind, RunName, RunStart, RunStep,
+};
+use crate::model::time::BootTime;
+use genspan_common::framework::hook;
+
+/// The functions that are watched, the most important first: the processor may not have room for
+/// all.
+pub const HOOKS: [Hook; 4] = [
+    Hook {
+        function: "langchain_core.callbacks.manager:BaseRunManager.__init__",
+        arguments: &["self", "run_id", "parent_run_id"],
+        what: hook::BEGINS,
+        without: "no run is seen",
+    },
+    Hook {
+        function: "langchain_core.callbacks.manager:CallbackManagerForChainRun.on_chain_end",
+        arguments: &["self"],
+        what: hook::ENDS,
+        without: "ends of synchronous chains are told late",
+    },
+    Hook {
+        function: "langchain_core.callbacks.manager:shielded.<locals>.wrapped",
+        arguments: &["args"],
+        what: hook::SHIELDED,
+        without: "ends of asynchronous runs are told late",
+    },
+    Hook {
+        function: "langchain_core.callbacks.manager:CallbackManagerForLLMRun.on_llm_end",
+        arguments: &["self"],
+        what: hook::ENDS,
+        without: "ends of synchronous calls of models are told late",
+    },
+];
+
+/// Runs under way that are followed; of more, the oldest are given up.
+pub const MAX_RUNS: usize = 16_384;
+
+/// How long after an exception a run is known to have ended by it, if nothing else was heard of it;
+/// in nanoseconds.
+pub const CAUGHT_WITHIN: u64 = 200_000_000;
+
+/// How long after what it belongs to a run may end, in nanoseconds: then its end was not seen.
+pub const OUTLIVES: u64 = 2_000_000_000;
+
+/// Objects that speak for one run, at most.
+const MAX_MANAGERS: usize = 64;
+
+/// How far runs are followed to those that they belong to.
+const MAX_DEPTH: usize = 64;
+
+/// Bits of `co_flags`: a generator, an asynchronous one.
+const GENERATOR: u32 = 0x20;
+const ASYNC_GENERATOR: u32 = 0x200;
+
+/// An exception in the frame of a run.
+#[derive(Clone, Debug)]
+struct Failing {
+    time: BootTime,
+    class: String,
+    /// How often it was seen there.
+    times: u32,
+}
+
+/// A run under way.
+#[derive(Debug)]
+struct Open {
+    facts: RunFacts,
+    /// The frame in which it began, and its code.
+    owner: (u64, u64),
+    /// What speaks for it.
+    managers: Vec<u64>,
+    is_async: bool,
+    failing: Option<Failing>,
+    /// Those that belong to it and are under way.
+    children: BTreeSet<ExchangeId>,
+    /// What it belongs to was over then.
+    orphaned: Option<BootTime>,
+}
+
+impl Open {
+    /// Whether its end comes by itself: that of a tool or a retriever is not watched.
+    const fn is_told(&self) -> bool {
+        !matches!(self.facts.kind, RunKind::Tool | RunKind::Retriever)
+    }
+
+    /// Whether an exception in its frame is its end: a tool's function may handle it, and raises it
+    /// once more when it does not.
+    fn has_failed(&self) -> bool {
+        let enough = if matches!(self.facts.kind, RunKind::Tool) {
+            2
+        } else {
+            1
+        };
+        self.failing.as_ref().is_some_and(|f| f.times >= enough)
+    }
+}
+
+/// The runs of all processes.
+#[derive(Debug, Default)]
+pub struct Runs {
+    open: BTreeMap<ExchangeId, Open>,
+    managers: HashMap<(u32, u64), ExchangeId>,
+    ids: HashMap<(u32, u128), ExchangeId>,
+    /// By the frame in which they began.
+    owners: BTreeSet<(u32, u64, ExchangeId)>,
+    /// Synchronous ones whose end nobody tells, by process and thread.
+    quiet: BTreeSet<(u32, u32, ExchangeId)>,
+    /// Runs given up because there were too many.
+    pub refused: u64,
+}
+
+impl Runs {
+    /// Whether nothing is under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// A framework does something. `next` names a run, if one begins.
+    pub fn hit(
+        &mut self,
+        hit: &RunHit<'_>,
+        next: impl FnOnce() -> ExchangeId,
+        out: &mut Vec<RunEvent>,
+    ) {
+        match &hit.what {
+            RunStep::Begins(start) => self.begins(hit, start, next, out),
+            RunStep::Ends { manager } => {
+                if let Some(id) = self.managers.get(&(hit.pid, *manager)).copied() {
+                    self.ended(id, hit.time, None, Defects::NONE, out);
+                }
+            }
+            RunStep::Told {
+                manager,
+                method,
+                class,
+            } => {
+                let Some(id) = self.managers.get(&(hit.pid, *manager)).copied() else {
+                    return;
+                };
+                if method.ends_with(b"_error") {
+                    let class = class_of(class);
+                    self.ended(id, hit.time, Some(class), Defects::NONE, out);
+                } else if method.ends_with(b"_end") {
+                    self.ended(id, hit.time, None, Defects::NONE, out);
+                }
+            }
+            RunStep::Raised {
+                owner,
+                owner_code,
+                class,
+            } => self.raised(hit, (*owner, *owner_code), class, out),
+        }
+    }
+
+    /// Nothing happened until now.
+    pub fn tick(&mut self, now: BootTime, out: &mut Vec<RunEvent>) {
+        let due: Vec<_> = self
+            .open
+            .iter()
+            .filter_map(|(id, run)| {
+                let caught = |f: &Failing| now.since(f.time) > CAUGHT_WITHIN;
+                let failed = run.has_failed() && run.failing.as_ref().is_some_and(caught);
+                let lost = run.orphaned.is_some_and(|over| now.since(over) > OUTLIVES);
+                (failed || lost).then_some(*id)
+            })
+            .collect();
+        for id in due {
+            self.give_up(id, Defects::END_LATE, now, out);
+        }
+    }
+
+    /// A process is gone, or (none) nothing more will come: its runs do not end any more.
+    pub fn stop(&mut self, pid: Option<u32>, now: BootTime, out: &mut Vec<RunEvent>) {
+        let all = self.open.iter().rev();
+        let ids: Vec<_> = all
+            .filter(|(_, run)| pid.is_none_or(|pid| run.facts.pid == pid))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.give_up(id, Defects::UNFINISHED, now, out);
+        }
+    }
+
+    fn begins(
+        &mut self,
+        hit: &RunHit<'_>,
+        start: &RunStart<'_>,
+        next: impl FnOnce() -> ExchangeId,
+        out: &mut Vec<RunEvent>,
+    ) {
+        let Some(run) = start.run else {
+            return;
+        };
+        let manager = (hit.pid, start.manager);
+        if let Some(known) = self.ids.get(&(hit.pid, run)) {
+            // Another object speaks for it as well.
+            if let Some(run) = self.open.get_mut(known)
+                && run.managers.len() < MAX_MANAGERS
+            {
+                run.managers.push(start.manager);
+                self.managers.insert(manager, *known);
+            }
+            return;
+        }
+        // What was at this address is no more.
+        self.managers.remove(&manager);
+        let Some((kind, is_async)) = kind_of(start) else {
+            return;
+        };
+        let parent = start.parent.and_then(|id| self.ids.get(&(hit.pid, id)));
+        // Who names none may still run in the function of another one (fallbacks do).
+        let parent = parent.copied().or_else(|| self.around(hit, start));
+        if let Some(parent) = parent {
+            self.goes_on(parent);
+        }
+        if !is_async {
+            self.passed_by(hit, parent, out);
+        }
+        if self.open.len() >= MAX_RUNS
+            && let Some(oldest) = self.open.keys().next().copied()
+        {
+            self.refused += 1;
+            self.give_up(oldest, Defects::UNFINISHED, hit.time, out);
+        }
+        let is_one_of_many = self.joins(hit, start, out);
+        let id = next();
+        let is_generator = start.owner_flags & (GENERATOR | ASYNC_GENERATOR) != 0;
+        let inside = match kind {
+            // When it is over is not known in time.
+            RunKind::Tool | RunKind::Retriever => Inside::Nowhere,
+            // Which of them something is done in is not known.
+            _ if is_one_of_many => Inside::Nowhere,
+            // Others may run while it waits for who takes its next piece.
+            RunKind::Chain | RunKind::Agent if is_generator => Inside::Nowhere,
+            _ if is_async => Inside::Context,
+            _ => Inside::Thread,
+        };
+        let facts = RunFacts {
+            exchange: id,
+            pid: hit.pid,
+            tid: hit.tid,
+            start: hit.time,
+            context: start.context,
+            framework: Framework::LangChain,
+            run,
+            parent,
+            kind,
+            name: name_of(start),
+            inside,
+            is_generator,
+        };
+        out.push(RunEvent::Began(Box::new(facts.clone())));
+        self.managers.insert(manager, id);
+        self.ids.insert((hit.pid, run), id);
+        let open = Open {
+            facts,
+            owner: (start.owner, start.owner_code),
+            managers: vec![start.manager],
+            is_async,
+            failing: None,
+            children: BTreeSet::new(),
+            orphaned: None,
+        };
+        if start.owner != 0 {
+            self.owners.insert((hit.pid, start.owner, id));
+        }
+        if !open.is_told() && !is_async {
+            self.quiet.insert((hit.pid, hit.tid, id));
+        }
+        if let Some(parent) = parent.and_then(|parent| self.open.get_mut(&parent)) {
+            parent.children.insert(id);
+        }
+        self.open.insert(id, open);
+    }
+
+    /// A run begins in a frame: those that began in it before, and go on, are begun together with it
+    /// (a batch), of which it gives whether there are any. One that failed is over: the frame is that
+    /// of another call.
+    fn joins(&mut self, hit: &RunHit<'_>, start: &RunStart<'_>, out: &mut Vec<RunEvent>) -> bool {
+        let (first, last) = (ExchangeId(0), ExchangeId(u64::MAX));
+        let all = (hit.pid, start.owner, first)..=(hit.pid, start.owner, last);
+        let before: Vec<_> = self.owners.range(all).map(|(_, _, id)| *id).collect();
+        let mut any = false;
+        for id in before {
+            let Some(run) = self.open.get(&id) else {
+                continue;
+            };
+            if run.owner != (start.owner, start.owner_code) {
+                continue;
+            }
+            if run.has_failed() {
+                self.give_up(id, Defects::END_LATE, hit.time, out);
+            } else {
+                any = true;
+                out.push(RunEvent::Left(id));
+            }
+        }
+        any
+    }
+
+    /// The run in whose function another one begins.
+    fn around(&self, hit: &RunHit<'_>, start: &RunStart<'_>) -> Option<ExchangeId> {
+        let frame = start.around.filter(|_| start.parent.is_none())?;
+        let (first, last) = (ExchangeId(0), ExchangeId(u64::MAX));
+        let mut all = self
+            .owners
+            .range((hit.pid, frame, first)..=(hit.pid, frame, last));
+        all.next_back().map(|(_, _, id)| *id)
+    }
+
+    /// A run has a new child: what was raised in it was caught.
+    fn goes_on(&mut self, id: ExchangeId) {
+        if let Some(run) = self.open.get_mut(&id)
+            && !matches!(run.facts.kind, RunKind::Tool)
+        {
+            run.failing = None;
+        }
+    }
+
+    /// A thread begins a run that belongs to this one, or to none: what it did before that is not
+    /// around it is over, where nobody tells so.
+    fn passed_by(&mut self, hit: &RunHit<'_>, parent: Option<ExchangeId>, out: &mut Vec<RunEvent>) {
+        let (first, last) = (ExchangeId(0), ExchangeId(u64::MAX));
+        let all = (hit.pid, hit.tid, first)..=(hit.pid, hit.tid, last);
+        let quiet = self.quiet.range(all).map(|(_, _, id)| *id);
+        let is_around = |id| parent.is_some_and(|parent| self.belongs(parent, id));
+        let over: Vec<_> = quiet.filter(|id| !is_around(*id)).collect();
+        for id in over.into_iter().rev() {
+            self.give_up(id, Defects::END_LATE, hit.time, out);
+        }
+    }
+
+    /// Whether a run belongs to another one, or to one that does.
+    fn belongs(&self, run: ExchangeId, to: ExchangeId) -> bool {
+        let mut next = Some(run);
+        for _ in 0..MAX_DEPTH {
+            match next {
+                Some(id) if id == to => return true,
+                Some(id) => next = self.open.get(&id).and_then(|run| run.facts.parent),
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// An exception passes a frame in which runs began.
+    fn raised(
+        &mut self,
+        hit: &RunHit<'_>,
+        owner: (u64, u64),
+        class: &[u8],
+        out: &mut Vec<RunEvent>,
+    ) {
+        let (first, last) = (ExchangeId(0), ExchangeId(u64::MAX));
+        let all = (hit.pid, owner.0, first)..=(hit.pid, owner.0, last);
+        for (_, _, id) in self.owners.range(all) {
+            let Some(run) = self.open.get_mut(id).filter(|run| run.owner == owner) else {
+                continue;
+            };
+            // Synchronous code stays on its thread.
+            if !run.is_async && run.facts.tid != hit.tid && !run.facts.is_generator {
+                continue;
+            }
+            let is_tool = matches!(run.facts.kind, RunKind::Tool);
+            let times = run.failing.as_ref().map_or(0, |failing| failing.times);
+            // The first one counts: a tool's is that which it raises once more.
+            if times == 0 || is_tool {
+                run.failing = Some(Failing {
+                    time: hit.time,
+                    class: class_of(class),
+                    times: times.saturating_add(1),
+                });
+            }
+            if !is_tool {
+                out.push(RunEvent::Left(*id));
+            }
+        }
+    }
+
+    /// A run ends without telling: by an exception, if one was seen, else with these defects.
+    fn give_up(
+        &mut self,
+        id: ExchangeId,
+        defects: Defects,
+        now: BootTime,
+        out: &mut Vec<RunEvent>,
+    ) {
+        let Some(run) = self.open.get(&id) else {
+            return;
+        };
+        let failed = run.failing.clone().filter(|_| run.has_failed());
+        match failed {
+            Some(failing) => {
+                let error = Some(failing.class);
+                self.ended(id, failing.time, error, Defects::NONE, out);
+            }
+            None => {
+                let end = run.orphaned.unwrap_or(now);
+                self.ended(id, end, None, defects, out);
+            }
+        }
+    }
+
+    /// A run is over, and what belongs to it and does not tell its end.
+    fn ended(
+        &mut self,
+        id: ExchangeId,
+        end: BootTime,
+        error: Option<String>,
+        defects: Defects,
+        out: &mut Vec<RunEvent>,
+    ) {
+        let Some(run) = self.open.remove(&id) else {
+            return;
+        };
+        let pid = run.facts.pid;
+        for manager in &run.managers {
+            let key = (pid, *manager);
+            if self.managers.get(&key) == Some(&id) {
+                self.managers.remove(&key);
+            }
+        }
+        self.ids.remove(&(pid, run.facts.run));
+        self.owners.remove(&(pid, run.owner.0, id));
+        self.quiet.remove(&(pid, run.facts.tid, id));
+        let parent = run
+            .facts
+            .parent
+            .and_then(|parent| self.open.get_mut(&parent));
+        if let Some(parent) = parent {
+            parent.children.remove(&id);
+        }
+        for child in run.children.iter().rev() {
+            let Some(of) = self.open.get_mut(child) else {
+                continue;
+            };
+            if of.is_told() && !of.has_failed() {
+                // Its own end may come yet.
+                of.orphaned.get_or_insert(end);
+            } else {
+                self.give_up(*child, Defects::END_LATE, end, out);
+            }
+        }
+        out.push(RunEvent::Ended {
+            exchange: id,
+            end,
+            error,
+            defects,
+        });
+    }
+}
+
+/// What kind of run begins, and whether it is asynchronous; none when only what speaks for one is
+/// copied (`get_sync`, `get_noop_manager`).
+fn kind_of(start: &RunStart<'_>) -> Option<(RunKind, bool)> {
+    let method = std::str::from_utf8(start.method).ok()?;
+    let (class, method) = method.rsplit_once('.')?;
+    let kind = match method {
+        "on_chain_start" if start.owner_class == b"AgentExecutor" => RunKind::Agent,
+        "on_chain_start" => RunKind::Chain,
+        "on_llm_start" => RunKind::Completion,
+        "on_chat_model_start" => RunKind::Chat,
+        "on_tool_start" => RunKind::Tool,
+        "on_retriever_start" => RunKind::Retriever,
+        _ => return None,
+    };
+    Some((kind, class.starts_with("Async")))
+}
+
+/// The name of a run: that which it was given, else the class of what runs.
+fn name_of(start: &RunStart<'_>) -> Option<String> {
+    match start.name {
+        Some(name) => Some(text_of(&name)),
+        None if start.owner_class.is_empty() => None,
+        None => Some(class_of(start.owner_class)),
+    }
+}
+
+/// Characters of CPython's own widths; a lone surrogate is U+FFFD. One that was cut says so.
+fn text_of(name: &RunName<'_>) -> String {
+    let code = |chunk: &[u8]| {
+        let mut word = [0; 4];
+        for (to, from) in word.iter_mut().zip(chunk) {
+            *to = *from;
+        }
+        u32::from_le_bytes(word)
+    };
+    let codes = name.bytes.chunks_exact(name.width.max(1)).map(code);
+    let mut text: String = codes
+        .map(|code| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect();
+    if name.characters > text.chars().count() as u64 {
+        text.push('…');
+    }
+    text
+}
+
+/// The name of a class, without its module; `_OTHER` when it was not read.
+fn class_of(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    match name.rsplit('.').next() {
+        Some(class) if !class.is_empty() => class.to_owned(),
+        _ => "_OTHER".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "langchain_tests.rs"]
+mod tests;

@@ -1,0 +1,181 @@
+//! Runs of agent frameworks: what the kernel tells at their functions, and what that comes to.
+
+use super::defect::Defects;
+use super::exchange::ExchangeId;
+use super::time::BootTime;
+
+/// What a framework does with a run, as it was copied from the process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunHit<'a> {
+    /// Process (thread group) id in the initial PID namespace.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// When.
+    pub time: BootTime,
+    /// What it does.
+    pub what: RunStep<'a>,
+}
+
+/// What it is that a framework does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunStep<'a> {
+    /// Something that speaks for a run is made: when the run begins, or later as a copy.
+    Begins(Box<RunStart<'a>>),
+    /// A run is over: what speaks for it was told its result.
+    Ends {
+        /// See [`RunStart::manager`].
+        manager: u64,
+    },
+    /// What speaks for an asynchronous run is told something.
+    Told {
+        /// See [`RunStart::manager`].
+        manager: u64,
+        /// Qualified name of the method that it is told by.
+        method: &'a [u8],
+        /// Class of what it is told.
+        class: &'a [u8],
+    },
+    /// An exception passes the frame in which runs began.
+    Raised {
+        /// See [`RunStart::owner`].
+        owner: u64,
+        /// See [`RunStart::owner_code`].
+        owner_code: u64,
+        /// Class of the exception; empty when it was not read.
+        class: &'a [u8],
+    },
+}
+
+/// A run that may begin. Names are those of CPython's types and code objects.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RunStart<'a> {
+    /// Address of the object that speaks for the run (its run manager).
+    pub manager: u64,
+    /// Id of the run.
+    pub run: Option<u128>,
+    /// Id of the run that it belongs to.
+    pub parent: Option<u128>,
+    /// The innermost frame around the owner in which another run began, when it names no parent.
+    pub around: Option<u64>,
+    /// Context in which the thread runs; none when it runs in none that was entered.
+    pub context: Option<u64>,
+    /// Frame of the function that began the run.
+    pub owner: u64,
+    /// Its code object.
+    pub owner_code: u64,
+    /// `co_flags` of that.
+    pub owner_flags: u32,
+    /// Its qualified name.
+    pub owner_name: &'a [u8],
+    /// Class of its first argument: of what runs.
+    pub owner_class: &'a [u8],
+    /// Qualified name of the method that made the manager.
+    pub method: &'a [u8],
+    /// The name that was given to the run.
+    pub name: Option<RunName<'a>>,
+}
+
+/// A name as CPython keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunName<'a> {
+    /// Its first characters, each of so many bytes, in the processor's order.
+    pub bytes: &'a [u8],
+    /// Bytes of a character: 1 (Latin-1), 2 or 4.
+    pub width: usize,
+    /// How many characters it has in all.
+    pub characters: u64,
+}
+
+/// A framework that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framework {
+    /// langchain-core, and what is built on it.
+    LangChain,
+}
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunKind {
+    /// A chain, or any other step.
+    Chain,
+    /// An agent.
+    Agent,
+    /// A model that completes texts.
+    Completion,
+    /// A model that answers messages.
+    Chat,
+    /// A tool.
+    Tool,
+    /// A retriever.
+    Retriever,
+}
+
+impl RunKind {
+    /// Whether it calls a model.
+    #[must_use]
+    pub const fn is_model(self) -> bool {
+        matches!(self, Self::Completion | Self::Chat)
+    }
+}
+
+/// How what is done in a run is known to be done in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// What its thread does until it is over.
+    Thread,
+    /// What is done in its context, and in copies of that, until it is over.
+    Context,
+    /// Only what says so.
+    Nowhere,
+}
+
+/// A run that began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFacts {
+    /// Names it among all that spans are made of.
+    pub exchange: ExchangeId,
+    /// Process.
+    pub pid: u32,
+    /// Thread on which it began.
+    pub tid: u32,
+    /// When it began.
+    pub start: BootTime,
+    /// The context in which it began.
+    pub context: Option<u64>,
+    /// Of which framework.
+    pub framework: Framework,
+    /// The framework's id of it.
+    pub run: u128,
+    /// The run that it belongs to.
+    pub parent: Option<ExchangeId>,
+    /// What it does.
+    pub kind: RunKind,
+    /// Its name.
+    pub name: Option<String>,
+    /// What is done in it.
+    pub inside: Inside,
+    /// Only the first request is known to be done in it: it is a generator, which others may run
+    /// in between.
+    pub is_generator: bool,
+}
+
+/// What a framework was found to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunEvent {
+    /// A run began.
+    Began(Box<RunFacts>),
+    /// It may be over: nothing more is done in it unless it says so.
+    Left(ExchangeId),
+    /// It is over.
+    Ended {
+        /// Which.
+        exchange: ExchangeId,
+        /// When.
+        end: BootTime,
+        /// Class of the exception that ended it.
+        error: Option<String>,
+        /// What could not be seen right of it.
+        defects: Defects,
+    },
+}

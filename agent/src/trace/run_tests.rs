@@ -1,0 +1,204 @@
+use super::*;
+use crate::model::call::{CallEvent, ModelCall, Operation};
+use crate::model::exchange::ExchangeId;
+use crate::model::framework::{Inside, RunEvent};
+use crate::model::process::ProcessFacts;
+use crate::model::span::Value;
+use crate::trace::Spans;
+use crate::trace::tests::call;
+
+/// Process and thread of everything.
+const PID: u32 = 9;
+const TID: u32 = 10;
+const SECOND: u64 = 1_000_000_000;
+
+fn stage() -> Spans {
+    let mut spans = Spans::new(5);
+    spans.process(&ProcessFacts {
+        pid: PID,
+        ..ProcessFacts::default()
+    });
+    spans
+}
+
+/// Run `n` begins at second `n`.
+fn began(spans: &mut Spans, n: u64, parent: Option<u64>, kind: RunKind) {
+    spans.run(RunEvent::Began(Box::new(RunFacts {
+        exchange: ExchangeId(n),
+        pid: PID,
+        tid: TID,
+        start: BootTime(n * SECOND),
+        context: None,
+        framework: Framework::LangChain,
+        run: u128::from(n),
+        parent: parent.map(ExchangeId),
+        kind,
+        name: Some(format!("run {n}")),
+        inside: Inside::Thread,
+        is_generator: false,
+    })));
+}
+
+fn ended(spans: &mut Spans, n: u64, at: u64, error: Option<&str>) {
+    spans.run(RunEvent::Ended {
+        exchange: ExchangeId(n),
+        end: BootTime(at * SECOND),
+        error: error.map(str::to_owned),
+        defects: Defects::NONE,
+    });
+}
+
+/// A request as call `n`.
+fn asked(spans: &mut Spans, n: u64, at: u64) -> ModelCall {
+    let mut call = call();
+    call.exchange = ExchangeId(n);
+    call.start = BootTime(at * SECOND);
+    call.end = BootTime((at + 1) * SECOND);
+    let begun = crate::trace::span::begun(&call);
+    spans.call(CallEvent::Began(Box::new(begun)));
+    call
+}
+
+fn answered(spans: &mut Spans, call: ModelCall) {
+    spans.call(CallEvent::Over {
+        exchange: call.exchange,
+        told: true,
+    });
+    spans.call(CallEvent::Finished(Box::new(call)));
+}
+
+/// Each span as its name, its run's name, and the name of its parent.
+fn tree(spans: &mut Spans) -> Vec<String> {
+    let all: Vec<Span> = spans.drain().collect();
+    let parent = |span: &Span| {
+        let id = span.parent_span_id?;
+        let found = all.iter().find(|s| s.span_id == id);
+        Some(found.map_or("?", |s| s.name.as_str()).to_owned())
+    };
+    all.iter()
+        .map(|span| {
+            let run = match span.attribute(attr::RUN_NAME) {
+                Some(Value::Str(name)) => name.as_ref(),
+                _ => "-",
+            };
+            let parent = parent(span).unwrap_or_default();
+            format!("{} ({run}) in {parent:?}", span.name)
+        })
+        .collect()
+}
+
+#[test]
+fn ids_are_written_as_uuids() {
+    let number = 0x0193_6ad2_0000_7abc_8def_0123_4567_89ab;
+    assert_eq!(uuid(number), "01936ad2-0000-7abc-8def-0123456789ab");
+    assert_eq!(uuid(1), "00000000-0000-0000-0000-000000000001");
+}
+
+#[test]
+fn each_kind_has_its_span() {
+    let mut spans = stage();
+    let kinds = [
+        RunKind::Agent,
+        RunKind::Chain,
+        RunKind::Completion,
+        RunKind::Chat,
+        RunKind::Tool,
+        RunKind::Retriever,
+    ];
+    began(&mut spans, 1, None, RunKind::Chain);
+    for (n, kind) in (2..).zip(kinds) {
+        began(&mut spans, n, Some(1), kind);
+        ended(&mut spans, n, n + 1, (n == 6).then_some("KeyError"));
+    }
+    ended(&mut spans, 1, 20, None);
+    let all: Vec<Span> = spans.drain().collect();
+    let names: Vec<_> = all.iter().map(|s| s.name.as_str()).collect();
+    let wanted = [
+        "invoke_agent run 2",
+        "chain run 3",
+        "text_completion",
+        "chat",
+        "execute_tool run 6",
+        "retrieval",
+        "invoke_workflow run 1",
+    ];
+    assert_eq!(names, wanted);
+    let root = all.last().unwrap();
+    for span in &all[..6] {
+        assert_eq!(span.parent_span_id, Some(root.span_id));
+        let source = span.attribute(attr::PARENT_SOURCE);
+        assert_eq!(source, Some(&"run".into()));
+        let failed = span.name.starts_with("execute_tool");
+        assert_eq!(span.error.is_some(), failed);
+        assert_eq!(span.attribute(attr::ERROR_TYPE).is_some(), failed);
+    }
+    assert_eq!(all[4].attribute(attr::TOOL_NAME), Some(&"run 6".into()));
+    assert_eq!(all[1].attribute(attr::OPERATION_NAME), None);
+    assert_eq!((root.start.0, root.end.0), (SECOND, 20 * SECOND));
+}
+
+#[test]
+fn a_model_run_and_its_call_are_one_span() {
+    let mut spans = stage();
+    began(&mut spans, 1, None, RunKind::Chain);
+    began(&mut spans, 2, Some(1), RunKind::Chat);
+    let call = asked(&mut spans, 3, 3);
+    answered(&mut spans, call);
+    ended(&mut spans, 2, 5, None);
+    // Another one, whose call is told when the run is over.
+    began(&mut spans, 4, Some(1), RunKind::Chat);
+    let call = asked(&mut spans, 5, 5);
+    ended(&mut spans, 4, 6, None);
+    answered(&mut spans, call);
+    ended(&mut spans, 1, 9, None);
+    let wanted = [
+        "chat m (run 2) in \"invoke_workflow run 1\"",
+        "chat m (run 4) in \"invoke_workflow run 1\"",
+        "invoke_workflow run 1 (run 1) in \"\"",
+    ];
+    assert_eq!(tree(&mut spans), wanted);
+}
+
+#[test]
+fn what_is_not_the_call_of_a_model_run_is_part_of_it() {
+    let mut spans = stage();
+    began(&mut spans, 1, None, RunKind::Chat);
+    let mut other = asked(&mut spans, 2, 2);
+    other.operation = Operation::Embeddings;
+    answered(&mut spans, other);
+    // The second one is.
+    let call = asked(&mut spans, 3, 4);
+    answered(&mut spans, call);
+    // And a third one has the place that it has.
+    let call = asked(&mut spans, 4, 6);
+    answered(&mut spans, call);
+    ended(&mut spans, 1, 9, None);
+    // What is made in no run belongs to none.
+    let call = asked(&mut spans, 5, 10);
+    answered(&mut spans, call);
+    let told = tree(&mut spans);
+    assert_eq!(told[0], "embeddings m (-) in \"chat m\"");
+    assert_eq!(told[1], "chat m (run 1) in \"\"");
+    assert_eq!(told[2], "chat m (-) in \"chat m\"");
+    assert_eq!(told[3], "chat m (-) in \"\"");
+    assert_eq!(told.len(), 4);
+}
+
+#[test]
+fn a_chain_is_around_a_call_that_no_model_run_makes() {
+    let mut spans = stage();
+    began(&mut spans, 1, None, RunKind::Chain);
+    let call = asked(&mut spans, 2, 2);
+    answered(&mut spans, call);
+    // It left by an exception, as far as is known: nothing more is done in it.
+    spans.run(RunEvent::Left(ExchangeId(1)));
+    let call = asked(&mut spans, 3, 4);
+    answered(&mut spans, call);
+    ended(&mut spans, 1, 5, Some("KeyError"));
+    let wanted = [
+        "chat m (-) in \"invoke_workflow run 1\"",
+        "chat m (-) in \"\"",
+        "invoke_workflow run 1 (run 1) in \"\"",
+    ];
+    assert_eq!(tree(&mut spans), wanted);
+}

@@ -1,0 +1,217 @@
+"""Runs of LangChain in many ways, with a record of its own made by a callback handler.
+
+Reads names of steps from its standard input; after each it prints what the handler was told, as one
+line of JSON: a list of runs with id, parent, kind, name, times, and the class of what was raised.
+A step with `bare ` before it is taken without any handler, and prints how many runs it has.
+"""
+
+import asyncio
+import json
+import sys
+import threading
+import time
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
+from langchain_core.language_models.fake import FakeListLLM
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.tools import tool
+
+
+class Record(BaseCallbackHandler):
+    """What LangChain says of its runs."""
+
+    def __init__(self):
+        self.runs = {}
+        self.lock = threading.Lock()
+
+    def begins(self, kind, serialized, more):
+        now = time.time_ns()
+        name = more.get("name") or (serialized or {}).get("name")
+        if not name and (serialized or {}).get("id"):
+            name = serialized["id"][-1]
+        parent = more.get("parent_run_id")
+        with self.lock:
+            self.runs[more["run_id"]] = {
+                "id": str(more["run_id"]),
+                "parent": str(parent) if parent else None,
+                "kind": kind,
+                "name": name,
+                "start": now,
+            }
+
+    def ends(self, run_id, error=None):
+        now = time.time_ns()
+        with self.lock:
+            run = self.runs[run_id]
+            run["end"] = now
+            run["error"] = type(error).__name__ if error is not None else None
+
+    def on_chain_start(self, serialized, inputs, **more):
+        self.begins("chain", serialized, more)
+
+    def on_llm_start(self, serialized, prompts, **more):
+        self.begins("text_completion", serialized, more)
+
+    def on_chat_model_start(self, serialized, messages, **more):
+        self.begins("chat", serialized, more)
+
+    def on_tool_start(self, serialized, text, **more):
+        self.begins("execute_tool", serialized, more)
+
+    def on_retriever_start(self, serialized, query, **more):
+        self.begins("retrieval", serialized, more)
+
+    def on_chain_end(self, outputs, *, run_id, **_):
+        self.ends(run_id)
+
+    on_llm_end = on_tool_end = on_retriever_end = on_chain_end
+
+    def on_chain_error(self, error, *, run_id, **_):
+        self.ends(run_id, error)
+
+    on_llm_error = on_tool_error = on_retriever_error = on_chain_error
+
+
+class Odd(Exception):
+    """A class of our own."""
+
+
+class Books(BaseRetriever):
+    """Finds what it is asked for."""
+
+    fails: bool = False
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        if self.fails:
+            raise LookupError(query)
+        return [Document(page_content=query)]
+
+
+def fail(_):
+    raise Odd("no")
+
+
+@tool
+def double(number: int) -> int:
+    """Twice the number."""
+    return 2 * number
+
+
+@tool
+def broken(number: int) -> int:
+    """Nothing."""
+    raise KeyError(number)
+
+
+ANSWERS = ["eins", "zwei", "drei"] * 100
+llm = FakeListLLM(responses=ANSWERS)
+chat = FakeListChatModel(responses=ANSWERS)
+chain = PromptTemplate.from_template("Say {x}.") | llm | StrOutputParser()
+talk = ChatPromptTemplate.from_messages([("human", "Say {x}.")]) | chat | StrOutputParser()
+named = RunnableLambda(lambda x: x["x"]).with_config(run_name="Grüße 你好 🦀")
+both = RunnableParallel(one=chain, two=talk)
+search = RunnableLambda(lambda x: x["x"]) | Books() | RunnableLambda(len)
+
+
+def count(x, config):
+    return double.invoke({"number": 2}, config) + len(Books().invoke("q", config))
+
+
+tooled = RunnableLambda(count) | RunnableLambda(lambda n: n + 1)
+rescued = (RunnableLambda(fail) | llm).with_fallbacks([chain])
+ASKED = {"x": "three"}
+
+
+def attempt(call, *arguments):
+    try:
+        return call(*arguments)
+    except (Odd, KeyError, LookupError):
+        return None
+
+
+async def aattempt(waited):
+    try:
+        return await waited
+    except (Odd, KeyError, LookupError):
+        return None
+
+
+def plain(config):
+    chain.invoke(ASKED, config)
+    talk.invoke(ASKED, config)
+    named.invoke(ASKED, config)
+    llm.invoke("alone", config)
+    chat.invoke("alone", config)
+
+
+def batch(config):
+    chain.batch([ASKED] * 4, config)
+    both.invoke(ASKED, config)
+
+
+def tools(config):
+    tooled.invoke(ASKED, config)
+    search.invoke(ASKED, config)
+    double.invoke({"number": 1}, config)
+    chain.invoke(ASKED, config)
+
+
+def stream(config):
+    for _ in chain.stream(ASKED, config):
+        pass
+    for _ in talk.stream(ASKED, config):
+        pass
+
+
+def errors(config):
+    attempt((RunnableLambda(lambda x: x) | RunnableLambda(fail)).invoke, ASKED, config)
+    attempt((RunnableLambda(lambda x: {"number": 1}) | broken).invoke, ASKED, config)
+    attempt((RunnableLambda(lambda x: "q") | Books(fails=True)).invoke, ASKED, config)
+    rescued.invoke(ASKED, config)
+
+
+async def later(config):
+    await chain.ainvoke(ASKED, config)
+    await talk.ainvoke(ASKED, config)
+    await both.ainvoke(ASKED, config)
+    await chain.abatch([ASKED] * 3, config)
+    await tooled.ainvoke(ASKED, config)
+    await search.ainvoke(ASKED, config)
+    async for _ in chain.astream(ASKED, config):
+        pass
+    async for _ in talk.astream(ASKED, config):
+        pass
+    await aattempt((RunnableLambda(lambda x: x) | RunnableLambda(fail)).ainvoke(ASKED, config))
+
+
+async def crowd(config):
+    await asyncio.gather(*(one.ainvoke(ASKED, config) for one in [chain, talk] * 8))
+
+
+STEPS = {
+    "plain": plain,
+    "batch": batch,
+    "tools": tools,
+    "stream": stream,
+    "errors": errors,
+    "later": lambda config: asyncio.run(later(config)),
+    "crowd": lambda config: asyncio.run(crowd(config)),
+}
+
+
+def main():
+    print("ready", flush=True)
+    for line in iter(sys.stdin.readline, ""):
+        record = Record()
+        how, _, step = line.strip().rpartition(" ")
+        STEPS[step]({} if how == "bare" else {"callbacks": [record]})
+        print(json.dumps(list(record.runs.values())), flush=True)
+
+
+if __name__ == "__main__":
+    main()

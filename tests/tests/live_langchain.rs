@@ -1,0 +1,318 @@
+//! Runs of LangChain, seen from outside: every run, with its parent, its beginning and its end, is
+//! what LangChain's own callback handler was told.
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use genspan::vocabulary::attr;
+use genspan_tests::{Agent, Finished, Process, Scene, Span, Temp, agent, need, programs};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+
+const STEPS: [&str; 7] = [
+    "plain", "batch", "tools", "stream", "errors", "later", "crowd",
+];
+
+/// How far wall time may be off boot time between two measurements of it, in nanoseconds.
+const CLOCK: u64 = 2_000_000;
+
+/// How much later than it begins a handler may be told of a run, which takes a thread of its own.
+const AHEAD: u64 = 1_000_000_000;
+
+fn program(environment: &str, temp: &Temp) -> Result<Option<Process>> {
+    let (Some(()), Some(python)) = (need::root()?, need::environment(environment)?) else {
+        return Ok(None);
+    };
+    let mut command = Command::new(python);
+    command.arg(programs().join("live/langchain_runs.py"));
+    let mut process = Process::start(&mut command, &temp.file("program.err"))?;
+    anyhow::ensure!(process.line()? == "ready", "{}", process.complaints());
+    Ok(Some(process))
+}
+
+/// What the handler was told of the runs of a step.
+fn record(process: &mut Process) -> Result<Vec<Value>> {
+    let line = process.line()?;
+    let all = serde_json::from_str(&line);
+    all.with_context(|| format!("{line} {}", process.complaints()))
+}
+
+/// What kind of run a span is of.
+fn kind(span: &Span) -> &str {
+    match span.text(attr::OPERATION_NAME) {
+        "" | "invoke_workflow" => "chain",
+        kind => kind,
+    }
+}
+
+/// What is wrong with the span of a run.
+fn differs(told: &Value, span: &Span, by_id: &BTreeMap<&str, &Span>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut check = |right: bool, what: &str| {
+        if !right {
+            wrong.push(what.to_owned());
+        }
+    };
+    check(kind(span) == told["kind"], "kind");
+    check(*span.attribute(attr::RUN_NAME) == told["name"], "name");
+    let parent = told["parent"].as_str();
+    let above = parent.map(|id| {
+        by_id
+            .get(id)
+            .map_or(Value::Null, |s| s.0["span_id"].clone())
+    });
+    check(
+        above.is_none_or(|id| !id.is_null() && span.0["parent_span_id"] == id),
+        "parent",
+    );
+    if parent.is_none() && !span.0["parent_span_id"].is_null() {
+        // What runs in a run is told to be part of it also where the framework does not say so.
+        let around = by_id
+            .values()
+            .find(|s| s.0["span_id"] == span.0["parent_span_id"]);
+        let in_time = around.is_some_and(|s| s.start() <= span.start() && s.error().is_empty());
+        let is_fallback = around.is_some_and(|s| s.text(attr::RUN_NAME) == "RunnableWithFallbacks");
+        check(in_time && is_fallback, "has a parent");
+    }
+    // The ends of tools and retrievers are not watched.
+    let is_quiet = matches!(kind(span), "execute_tool" | "retrieval");
+    let defects = span.defects();
+    check(
+        defects.is_empty() || (is_quiet && defects == ["end_late"]),
+        "defects",
+    );
+    check(
+        span.error() == told["error"].as_str().unwrap_or_default(),
+        "error",
+    );
+    let failed = span.0["status"]["code"] == "ERROR";
+    check(failed == told["error"].is_string(), "status");
+    let (start, end) = (span.start(), span.start() + span.duration());
+    let times = (told["start"].as_u64(), told["end"].as_u64());
+    let (Some(from), Some(to)) = times else {
+        check(false, "the handler was not told of its end");
+        return wrong;
+    };
+    // An asynchronous run is made before its handlers are told.
+    check(start + AHEAD >= from && start <= to + CLOCK, "start");
+    check(end <= to + CLOCK || !defects.is_empty(), "end");
+    wrong
+}
+
+/// All steps in one environment; the recording gives the same spans.
+fn every_run(environment: &str) -> Result<()> {
+    let temp = Temp::new()?;
+    let Some(mut program) = program(environment, &temp)? else {
+        return Ok(());
+    };
+    let recording = temp.file("recording").to_string_lossy().into_owned();
+    let pid = program.pid().to_string();
+    let mut agent = Agent::start(&temp, &["--record", &recording], &["--pid", &pid])?;
+    agent.wait_for_log(&format!("watching LangChain (pid {pid})"))?;
+    let mut truth = Vec::new();
+    let mut bare = 0;
+    for step in STEPS {
+        program.tell(step)?;
+        let runs = record(&mut program)?;
+        assert!(runs.len() > 5, "{step}: {runs:?}");
+        // Without handlers the framework leaves out much of what it does with them.
+        program.tell(&format!("bare {step}"))?;
+        record(&mut program)?;
+        bare += runs.len();
+        truth.extend(runs);
+    }
+    agent.wait_for_spans(truth.len() + bare)?;
+    let Finished {
+        spans, log, lines, ..
+    } = agent.stop()?;
+    assert!(!log.contains("lost:"), "{log}");
+    let mut by_id: BTreeMap<&str, &Span> = BTreeMap::new();
+    for span in &spans {
+        let before = by_id.insert(span.text(attr::RUN_ID), span);
+        assert!(before.is_none(), "twice: {}", span.0);
+    }
+    let mut wrong = Vec::new();
+    for told in &truth {
+        let Some(span) = by_id.get(told["id"].as_str().unwrap_or_default()) else {
+            wrong.push(format!("no span of {told}"));
+            continue;
+        };
+        let what = differs(told, span, &by_id);
+        if !what.is_empty() {
+            wrong.push(format!("{what:?}: {told}\nwas told as {}", span.0));
+        }
+    }
+    let some: Vec<_> = wrong.iter().take(8).cloned().collect();
+    assert!(
+        wrong.is_empty(),
+        "{environment}: {} of {} wrong: {}\n{log}",
+        wrong.len(),
+        truth.len(),
+        some.join("\n")
+    );
+    // Those without handlers are as many, and as many of each kind and name.
+    let ids: Vec<_> = truth.iter().map(|t| t["id"].as_str()).collect();
+    let count = |with: bool| {
+        let mut all: BTreeMap<(String, String, String), u32> = BTreeMap::new();
+        for span in &spans {
+            if ids.contains(&Some(span.text(attr::RUN_ID))) == with {
+                let name = span.text(attr::RUN_NAME).to_owned();
+                let key = (kind(span).to_owned(), name, span.error().to_owned());
+                *all.entry(key).or_default() += 1;
+            }
+        }
+        all
+    };
+    assert_eq!(count(false), count(true), "{environment}");
+    let again = temp.file("replayed").to_string_lossy().into_owned();
+    let replay = ["replay", &recording, "--format", "json", "--output", &again];
+    let replayed = agent::run(&temp, &replay)?;
+    assert_eq!(replayed.code, 0, "{}", replayed.log);
+    assert_eq!(std::fs::read_to_string(&again)?, lines);
+    Ok(())
+}
+
+#[test]
+fn the_newest_on_312() -> Result<()> {
+    every_run("langchain312")
+}
+
+#[test]
+fn an_old_one_on_311() -> Result<()> {
+    every_run("langchain311")
+}
+
+#[test]
+fn the_newest_on_the_systems_python() -> Result<()> {
+    every_run("langchain-system")
+}
+
+/// Clients at one time, and requests of each.
+const CLIENTS: u32 = 20;
+const REQUESTS: u32 = 7;
+
+/// A path of the application, and what each of its calls of a model has above it.
+type Route = (&'static str, &'static [&'static str]);
+
+/// What a chain of the application is told as.
+const CHAIN: &str = "invoke_workflow RunnableSequence";
+
+const ROUTES: [Route; 7] = [
+    ("sync", &[CHAIN]),
+    ("async", &[CHAIN]),
+    ("gather", &[CHAIN; 2]),
+    ("streamed", &[CHAIN]),
+    ("astreamed", &[CHAIN]),
+    ("fake", &[]),
+    ("direct", &["invoke_workflow RunnableLambda"]),
+];
+
+/// Asks one path after the other; each answer closes its connection.
+fn client(port: u16, asks: &[(u32, &str)]) -> Result<()> {
+    for (id, path) in asks {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        write!(
+            stream,
+            "GET /{path}?id={id} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "/{path}: {answer}");
+    }
+    Ok(())
+}
+
+/// The id that a request's query or a call's prompt has in it.
+fn id_in(text: &str, before: &str) -> Option<u32> {
+    let (_, rest) = text.split_once(before)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit());
+    rest.get(..end.unwrap_or(rest.len()))?.parse().ok()
+}
+
+/// What is wrong with the spans of the application.
+fn wrong_in(spans: &[Span], asked: &BTreeMap<u32, Route>) -> Vec<String> {
+    let id = |span: &Span, name: &str| span.0[name].as_str().unwrap_or_default().to_owned();
+    let by_id: BTreeMap<String, &Span> = spans.iter().map(|s| (id(s, "span_id"), s)).collect();
+    let above = |span: &Span| by_id.get(&id(span, "parent_span_id")).copied();
+    let mut wrong = Vec::new();
+    let mut calls: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for span in spans {
+        let mut root = span;
+        while let Some(next) = above(root) {
+            root = next;
+        }
+        let Some(request) = id_in(root.text(attr::URL_QUERY), "id=") else {
+            wrong.push(format!("under no request: {}", span.0));
+            continue;
+        };
+        if span.kind() != "CLIENT" {
+            continue;
+        }
+        let asks = id_in(span.text(attr::INPUT_MESSAGES), "request ");
+        let parent = above(span).map_or("", Span::name).to_owned();
+        let is_direct = parent == "invoke_workflow RunnableLambda";
+        // The call of a model run has its name.
+        let is_named = span.text(attr::RUN_NAME) == "ChatOpenAI";
+        let is_timed = span.name() == "chat web" && span.error().is_empty();
+        if asks != Some(request) || is_named == is_direct || !is_timed {
+            wrong.push(format!("{asks:?} under {request}: {}", span.0));
+        }
+        calls.entry(request).or_default().push(parent);
+    }
+    for (id, (path, expected)) in asked {
+        let found = calls.remove(id).unwrap_or_default();
+        if found != *expected {
+            wrong.push(format!("/{path} {id}: {found:?}"));
+        }
+    }
+    let models = spans.iter().filter(|s| s.name() == "chat").count();
+    if models > 0 {
+        wrong.push(format!("{models} model runs apart from their calls"));
+    }
+    wrong
+}
+
+#[test]
+fn one_tree_from_the_request_to_the_model() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::environment("langchain312")?) else {
+        return Ok(());
+    };
+    let mut server = Process::start(
+        &mut scene.live(&python, "langchain_app.py"),
+        &scene.next_log(),
+    )?;
+    let port: u16 = server.line()?.trim().parse()?;
+    client(port, &ROUTES.map(|(path, _)| (0, path))).with_context(|| server.complaints())?;
+    let mut agent = Agent::attach(&scene.temp, &[server.pid()], &[])?;
+    agent.wait_for_log(&format!("watching LangChain (pid {})", server.pid()))?;
+    let mut asked = BTreeMap::new();
+    let mut threads = Vec::new();
+    for number in 0..CLIENTS {
+        let mut asks = Vec::new();
+        for n in 0..REQUESTS {
+            let (id, route) = (1 + number * REQUESTS + n, ROUTES[(n + number) as usize % 7]);
+            asked.insert(id, route);
+            asks.push((id, route.0));
+        }
+        threads.push(std::thread::spawn(move || client(port, &asks)));
+    }
+    for thread in threads {
+        let done = thread.join().map_err(|_| anyhow!("a client panicked"))?;
+        done.with_context(|| server.complaints())?;
+    }
+    let calls: usize = asked.values().map(|(_, calls)| calls.len()).sum();
+    agent.wait_for_spans(2 * asked.len() + calls)?;
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let Finished { spans, log, .. } = agent.stop()?;
+    let wrong = wrong_in(&spans, &asked);
+    let some: Vec<_> = wrong.iter().take(8).cloned().collect();
+    ensure!(
+        wrong.is_empty(),
+        "{} wrong of {} spans: {}\n{log}",
+        wrong.len(),
+        spans.len(),
+        some.join("\n")
+    );
+    Ok(())
+}
