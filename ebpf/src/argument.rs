@@ -1,6 +1,6 @@
 //! Arguments of a Python function that begins: read from its frame, as shallowly as will do.
 
-use core::ptr;
+use core::{arch::asm, ptr};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_user as read_user};
 use genspan_common::{
@@ -187,7 +187,7 @@ fn text(process: &WatchedProcess, value: u64, told: &mut FunctionArgument) -> bo
     true
 }
 
-/// Writes a record with so many bytes of a text, at most `N`, a power of two.
+/// Writes a record with so many bytes of a text, at most `N`.
 #[inline(always)]
 fn copy<const N: usize>(told: &mut FunctionArgument, from: u64, bytes: u64) {
     let Some(mut record) = DATA.reserve_bytes(size_of::<FunctionArgument>() + N, 0) else {
@@ -198,16 +198,22 @@ fn copy<const N: usize>(told: &mut FunctionArgument, from: u64, bytes: u64) {
     let bytes = if bytes > N as u64 { N as u64 } else { bytes };
     told.bytes = bytes as u32;
     let at = record.as_mut_ptr();
-    // Verifier: a mask it does not forget, as it does a comparison.
-    let masked = bytes as u32 & (2 * N as u32 - 1);
-    let masked = if masked > N as u32 { N as u32 } else { masked };
+    let mut len = bytes;
+    // Verifier: as in `emit::tier`: the check must stand on the register that is used.
+    // SAFETY: moves a register to itself.
+    unsafe { asm!("{0} = {0}", inout(reg) len) };
+    if len > N as u64 {
+        record.discard(0);
+        lose(Loss::ArgumentUnreadable, 1);
+        return;
+    }
     // SAFETY: the record has room for both and is aligned to 8 bytes; the helper checks the
     // address in the traced process.
     let read = unsafe {
         ptr::write(at.cast::<FunctionArgument>(), *told);
         read_user(
             at.add(size_of::<FunctionArgument>()).cast(),
-            masked,
+            len as u32,
             from as *const _,
         )
     };

@@ -1,6 +1,9 @@
 //! What the kernel remembers of connections, and how bytes that went over one become records.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, bpf_probe_read_kernel},
+};
 use genspan_common::{
     event::{DataHeader, Direction, EventHeader, EventKind, SocketRole, flag},
     limits::{
@@ -225,15 +228,68 @@ fn sent(
         Ok(()) => state.before[d] = 0,
         Err(failed) => {
             state.before[d] |= flag::LOST_BEFORE;
-            lose(
-                match failed {
-                    Failed::Full => Loss::RingFull,
-                    Failed::Unreadable => Loss::PayloadUnreadable,
-                },
-                1,
-            );
+            lose(reason(failed), 1);
         }
     }
+}
+
+/// How a record that could not be written is counted.
+#[inline(always)]
+fn reason(failed: Failed) -> Loss {
+    match failed {
+        Failed::Full => Loss::RingFull,
+        Failed::Unreadable => Loss::PayloadUnreadable,
+    }
+}
+
+/// Bits of [`genspan_full`]'s `packed` below the offset: the direction and the flags.
+const PACKED: u32 = 8;
+const _: () = assert!((flag::LOST_BEFORE | flag::SKIPPED_BEFORE) << 1 < 1 << PACKED);
+
+/// Sends a record of the largest tier. Not zero when it was lost, which is counted.
+///
+/// Verifier: a global function, so it is verified once and by itself and not in each round of the loop
+/// that calls it. Such a one takes numbers, and five of them: the lowest byte of `packed` is the
+/// direction and the flags.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_full(
+    ssl: u64,
+    generation: u64,
+    time: u64,
+    packed: u64,
+    from: u64,
+) -> u64 {
+    let id = bpf_get_current_pid_tgid();
+    let header = DataHeader {
+        header: EventHeader {
+            kind: EventKind::Data as u32,
+            tgid: (id >> 32) as u32,
+            tid: id as u32,
+            flags: (packed >> 1) as u32 & 0x7f,
+            time,
+        },
+        ssl,
+        generation,
+        offset: packed >> PACKED,
+        direction: packed as u32 & 1,
+        len: MAX_CHUNK as u32,
+    };
+    match emit::full(&header, from) {
+        Ok(()) => 0,
+        Err(failed) => {
+            lose(reason(failed), 1);
+            1
+        }
+    }
+}
+
+/// A number of which the verifier is to know nothing more, so that ways which differ in it are one: it
+/// stops at a million instructions, and older kernels (6.1) follow many times as many ways as newer
+/// ones. A helper's call, so not for what every call passes.
+#[inline(always)]
+pub fn forget(number: u64) -> u64 {
+    // SAFETY: reads what stands on this program's own stack.
+    unsafe { bpf_probe_read_kernel(&raw const number) }.unwrap_or(0)
 }
 
 /// A call that is longer than one record or than the message's limit: as much as there is room
@@ -254,6 +310,8 @@ fn large(
     tail: u32,
 ) {
     const CHUNK: u64 = MAX_CHUNK as u64;
+    // Verifier: the ways that lead here differ in what is known of these, and each would be followed.
+    let (total, room, tail) = (forget(total), forget(room), forget(u64::from(tail)) as u32);
     let start = header.offset;
     let most = CHUNK * MAX_CHUNKS_PER_CALL as u64;
     let mut done = if total < room { total } else { room };
@@ -261,15 +319,22 @@ fn large(
         lose(Loss::CallLimitBytes, done - most);
         done = most;
     }
-    header.len = MAX_CHUNK as u32;
     for i in 0..u64::from(MAX_CHUNKS_PER_CALL) {
         if (i + 1) * CHUNK > done {
             break;
         }
-        header.offset = start.wrapping_add(i * CHUNK);
-        let at = from.wrapping_add(i * CHUNK);
-        sent(state, d, &mut header, |h| emit::full(h, at));
+        let at = start.wrapping_add(i * CHUNK);
+        let packed = at << PACKED | u64::from(state.before[d]) << 1 | d as u64;
+        let (ssl, generation, time) = (header.ssl, header.generation, header.header.time);
+        let failed = genspan_full(ssl, generation, time, packed, from.wrapping_add(i * CHUNK));
+        if failed == 0 {
+            state.before[d] = 0;
+        } else {
+            state.before[d] |= flag::LOST_BEFORE;
+        }
     }
+    // Verifier: each round of the loop that may be the last leaves another range of these.
+    let (done, total) = (forget(done), forget(total));
     let rest = done & (CHUNK - 1);
     if rest != 0 {
         header.offset = start.wrapping_add(done - rest);

@@ -155,18 +155,20 @@ pub fn function_watched(ctx: PerfEventContext) -> u32 {
     }
     // Some builds fetch the first instruction before they tell the thread of the new frame: then
     // it is in a register.
-    // SAFETY: the context is the kernel's.
-    let regs = unsafe { &(*ctx.ctx).regs };
-    let registers = [
-        regs.r12, regs.rbx, regs.rbp, regs.r13, regs.r14, regs.r15, regs.rax, regs.rcx, regs.rdx,
-        regs.rsi, regs.rdi, regs.r8, regs.r9, regs.r10, regs.r11,
-    ];
-    for frame in registers {
-        if is_entered(&process.python, watch, frame, address) {
-            genspan_function_begin(address, frame);
-            return 0;
-        }
+    //
+    // Verifier: one after the other. LLVM keeps a list of them on the stack, of which Linux 6.1 lets
+    // a program and what it calls have 512 bytes together, each rounded up to 32.
+    macro_rules! entered_by {
+        ($($register:ident)*) => {$(
+            // SAFETY: the context is the kernel's.
+            let frame = unsafe { ptr::read_volatile(&raw const (*ctx.ctx).regs.$register) };
+            if is_entered(&process.python, watch, frame, address) {
+                genspan_function_begin(address, frame);
+                return 0;
+            }
+        )*};
     }
+    entered_by!(r12 rbx rbp r13 r14 r15 rax rcx rdx rsi rdi r8 r9 r10 r11);
     0
 }
 
@@ -209,7 +211,7 @@ fn look(process: &WatchedProcess, tid: u32, state: u64, current: u64, counted: b
         if !over {
             break;
         }
-        end(process, state, call);
+        end(process, tid, state, call);
         open.depth = depth - 1;
         ended = true;
     }
@@ -271,7 +273,7 @@ fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64, entry: u
     };
     // SAFETY: as in `look`.
     let open = unsafe { &mut *open };
-    if is_open(open, frame) {
+    if genspan_is_open(frame) != 0 {
         if open.pushed == 0 {
             // The same bytecode once more: it is specialised, or was interrupted.
             return;
@@ -357,11 +359,26 @@ fn open_calls(tid: u32) -> Option<*mut OpenCalls> {
     OPEN_CALLS.get_ptr_mut(tid)
 }
 
-#[inline(always)]
-fn is_open(open: &OpenCalls, frame: u64) -> bool {
-    let mut found = false;
+/// Whether a call in this frame is under way in this thread.
+///
+/// Verifier: a global function, so that what its loop learns of the depth is not followed through all
+/// that comes after it.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_is_open(frame: u64) -> u64 {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    let Some(open) = OPEN_CALLS.get_ptr(tid) else {
+        return 0;
+    };
+    // SAFETY: as in `look`.
+    let open = unsafe { &*open };
+    let mut found = 0;
     for index in 0..MAX_NESTED {
-        found |= (index as u32) < open.depth && open.calls[index].frame == frame;
+        if index as u32 >= open.depth {
+            break;
+        }
+        if open.calls[index].frame == frame {
+            found = 1;
+        }
     }
     found
 }
@@ -392,30 +409,51 @@ pub extern "C" fn genspan_is_no_caller(from: u64, frame: u64, link: u64) -> u64 
 
 /// Tells that a call is over, by an exception if the thread has one.
 #[inline(always)]
-fn end(process: &WatchedProcess, state: u64, call: &OpenCall) {
-    let Some(mut record) = DATA.reserve::<FunctionEnded>(0) else {
-        lose(Loss::FunctionRingFull, 1);
-        return;
-    };
-    let at = record.as_mut_ptr();
+fn end(process: &WatchedProcess, tid: u32, state: u64, call: &OpenCall) {
     let class = raised(process, state);
     let how = if class == 0 {
         how::RETURNED
     } else {
         how::RAISED
     };
+    let (function, tid) = (u64::from(call.function), u64::from(tid));
+    genspan_function_over(call.began, function, tid, u64::from(how), class);
+}
+
+/// Writes the record of an end; `class` is that of the exception, or zero.
+///
+/// Verifier: a global function, so it is verified once and by itself and not in each round of the
+/// loops that call it. Such a one takes numbers.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_function_over(
+    began: u64,
+    function: u64,
+    tid: u64,
+    how: u64,
+    class: u64,
+) -> u64 {
+    let Some(mut record) = DATA.reserve::<FunctionEnded>(0) else {
+        lose(Loss::FunctionRingFull, 1);
+        return 0;
+    };
+    let at = record.as_mut_ptr();
+    let header = EventHeader {
+        tid: tid as u32,
+        ..emit::header(EventKind::FunctionEnded)
+    };
     // SAFETY: the record is of this type's size and alignment; every byte of it is written.
     unsafe {
-        ptr::addr_of_mut!((*at).header).write(emit::header(EventKind::FunctionEnded));
-        ptr::addr_of_mut!((*at).began).write(call.began);
-        ptr::addr_of_mut!((*at).function).write(call.function);
-        ptr::addr_of_mut!((*at).how).write(how);
+        ptr::addr_of_mut!((*at).header).write(header);
+        ptr::addr_of_mut!((*at).began).write(began);
+        ptr::addr_of_mut!((*at).function).write(function as u32);
+        ptr::addr_of_mut!((*at).how).write(how as u32);
         ptr::addr_of_mut!((*at).exception).write([0; TYPE_NAME_BYTES]);
         if class != 0 {
             name_of(class, &mut (*at).exception);
         }
     }
     record.submit(emit::wake_flags());
+    0
 }
 
 /// The class of the exception that the thread is raising; zero when it raises none.
@@ -511,19 +549,6 @@ fn abandon(tid: u32) {
 /// A record of an end of which the thread says nothing.
 #[inline(always)]
 fn over(call: &OpenCall, tid: u32, how: u32) {
-    let Some(mut record) = DATA.reserve::<FunctionEnded>(0) else {
-        lose(Loss::FunctionRingFull, 1);
-        return;
-    };
-    record.write(FunctionEnded {
-        header: EventHeader {
-            tid,
-            ..emit::header(EventKind::FunctionEnded)
-        },
-        began: call.began,
-        function: call.function,
-        how,
-        exception: [0; TYPE_NAME_BYTES],
-    });
-    record.submit(emit::wake_flags());
+    let (function, tid) = (u64::from(call.function), u64::from(tid));
+    genspan_function_over(call.began, function, tid, u64::from(how), 0);
 }

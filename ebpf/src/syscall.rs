@@ -22,6 +22,7 @@ use aya_ebpf::{
 use genspan_common::{event::Direction, map::traced, socket::call};
 
 use crate::{
+    connection,
     maps::{LAYOUT, SEGMENT_TRACEPOINT, SocketCall},
     process,
     segment::{self, Shape},
@@ -75,6 +76,8 @@ fn of_registers(regs: u64) -> Option<SocketCall> {
     } else {
         return None;
     };
+    // Verifier: each kind of call would be followed through all that comes after this.
+    let kind = connection::forget((shape as u64) << 1 | direction as u64);
     let third = argument(regs, 2);
     let flags = if is(call::RECVFROM) {
         argument(regs, 3)
@@ -83,14 +86,10 @@ fn of_registers(regs: u64) -> Option<SocketCall> {
     } else {
         0
     };
-    Some(segment::call(
-        argument(regs, 0),
-        argument(regs, 1),
-        third,
-        flags,
-        shape,
-        direction,
-    ))
+    let (fd, address) = (argument(regs, 0), argument(regs, 1));
+    let mut call = segment::call(fd, address, third, flags, shape, direction);
+    (call.shape, call.direction) = ((kind >> 1) as u32, kind as u32 & 1);
+    Some(call)
 }
 
 #[inline(always)]

@@ -1,12 +1,13 @@
 //! Debian's own CPython of a version that the system does not have: its packages unpacked into a
 //! root directory of their own, where the live tests run it by `chroot`. Nothing is installed.
 
+use crate::archive::Archive;
 use crate::cmd::Cmd;
-use crate::{host, paths};
-use anyhow::{Context as _, Result, bail};
+use crate::paths;
+use anyhow::{Context as _, Result};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The suite that they are taken from.
 const SUITE: &str = "sid";
@@ -35,9 +36,6 @@ const PACKAGES: [&str; 17] = [
     "libreadline8t64",
 ];
 
-/// Where Debian's own system keeps the keys of its archive.
-const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
 /// The root directory; tests know it by this name.
 fn root() -> PathBuf {
     paths::venvs().join("debian314")
@@ -53,57 +51,18 @@ pub(crate) fn is_ready() -> bool {
 
 /// Makes it.
 pub(crate) fn make() -> Result<()> {
-    if !host::has_apt() || !Path::new(KEYS).is_file() {
-        bail!("no Debian: its packages are fetched with apt-get, under the archive's keys");
-    }
     let root = root();
     let parts = paths::target().join("debian");
-    for dir in [&root, &parts] {
-        if dir.exists() {
-            fs::remove_dir_all(dir).with_context(|| paths::shown(dir))?;
-        }
+    if parts.exists() {
+        fs::remove_dir_all(&parts).with_context(|| paths::shown(&parts))?;
     }
-    for dir in ["lists/partial", "cache/archives/partial", "packages"] {
-        fs::create_dir_all(parts.join(dir))?;
-    }
-    let archive = archive()?;
-    let sources = parts.join("sources.list");
-    fs::write(
-        &sources,
-        format!("deb [signed-by={KEYS}] {archive} {SUITE} main\n"),
-    )?;
-    // A configuration and state of its own: the system's stays as it is.
-    let apt = || {
-        Cmd::new("apt-get")
-            .arg("-q")
-            .arg("-o")
-            .arg(format!("Dir::Etc::SourceList={}", sources.display()))
-            .args(["-o", "Dir::Etc::SourceParts=/dev/null"])
-            .args(["-o", "Dir::Etc::PreferencesParts=/dev/null"])
-            .arg("-o")
-            .arg(format!(
-                "Dir::State::Lists={}",
-                parts.join("lists").display()
-            ))
-            .arg("-o")
-            .arg(format!("Dir::Cache={}", parts.join("cache").display()))
-            .args(["-o", "APT::Sandbox::User=root"])
-            .dir(parts.join("packages"))
-            .timeout(300)
-    };
-    host::retried(|| apt().arg("update").logged("debian-update"))?;
-    let wanted = PACKAGES.map(|package| format!("{package}/{SUITE}"));
-    host::retried(|| {
-        apt()
-            .arg("download")
-            .args(&wanted)
-            .logged("debian-download")
-    })?;
+    let archive = Archive::open(&parts, SUITE)?;
+    let packages = archive.download(&PACKAGES)?;
     let made = paths::target().join("debian/root");
-    for package in fs::read_dir(parts.join("packages"))?.flatten() {
+    for package in packages {
         Cmd::new("dpkg-deb")
             .arg("-x")
-            .args([package.path(), made.clone()])
+            .args([package, made.clone()])
             .timeout(60)
             .logged("debian-unpack")?;
     }
@@ -115,26 +74,10 @@ pub(crate) fn make() -> Result<()> {
     }
     fs::create_dir_all(made.join("tmp"))?;
     fs::create_dir_all(paths::venvs())?;
+    if root.exists() {
+        fs::remove_dir_all(&root).with_context(|| paths::shown(&root))?;
+    }
     fs::rename(&made, &root).with_context(|| paths::shown(&root))?;
     fs::remove_dir_all(&parts)?;
     Ok(())
-}
-
-/// The archive that this system takes its packages from.
-fn archive() -> Result<String> {
-    let told = Cmd::new("apt-get")
-        .args([
-            "indextargets",
-            "--format",
-            "$(REPO_URI)",
-            "Created-By: Packages",
-        ])
-        .read()
-        .context("apt-get does not say where packages come from")?;
-    let found = told
-        .lines()
-        .find(|uri| uri.trim_end_matches('/').ends_with("/debian"));
-    Ok(found
-        .context("no archive of Debian among the sources of apt")?
-        .to_owned())
 }

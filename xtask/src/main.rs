@@ -5,6 +5,7 @@
     reason = "a command-line tool talks to its user"
 )]
 
+mod archive;
 mod bench;
 mod build;
 mod certs;
@@ -28,6 +29,7 @@ mod tidy;
 mod toolchain;
 mod venv;
 mod vllm;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -89,6 +91,15 @@ enum Task {
     /// lab beside the repository (shared/lab, `setup.sh vllm`, 6 GB), and root or sudo. The exit code
     /// is 1 when a number differs.
     Vllm,
+    /// Try genspan on Linux kernels of several ages, in virtual machines; makes docs/kernels.md.
+    ///
+    /// Fetches Debian's cloud kernels (5.10, 6.1, 6.12 and what sid has; nothing is installed) and
+    /// boots each in QEMU without acceleration, with a small system in memory: `genspan doctor`, every
+    /// eBPF program, and calls over TLS and plain sockets in every way, with --function and --stacks.
+    /// Takes about three minutes a kernel. Needs Debian with apt-get and qemu-system-x86 (as root it is
+    /// installed). With a choice of kernels the others' results of before are kept. The exit code is 1
+    /// when a kernel fails at something that it should have.
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -115,6 +126,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Bench(options) => bench::run(&options)?,
         Task::Correctness(options) => return correctness::run(&options),
         Task::Vllm => return vllm::run(),
+        Task::Vm(options) => return vm::run(&options),
     }
     Ok(ExitCode::SUCCESS)
 }

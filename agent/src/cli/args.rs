@@ -172,6 +172,11 @@ pub(super) struct DoctorArgs {
     /// As one JSON document
     #[arg(long)]
     pub(super) json: bool,
+
+    /// Load every eBPF program, also those that are loaded only on demand, and tell of each what
+    /// the kernel says; with NAME, those that have it in their names
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    pub(super) programs: Option<String>,
 }
 
 #[cfg(feature = "kernel")]

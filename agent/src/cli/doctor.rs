@@ -5,15 +5,27 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::args::DoctorArgs;
+use crate::probe::programs::{self, Tried};
 use crate::target::host::{self, Check, Verdict};
 
 #[expect(clippy::print_stdout, reason = "the report is the command's output")]
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checks = host::check();
     let fine = checks.iter().all(|c| c.verdict != Verdict::Bad);
+    let programs = match &args.programs {
+        Some(part) => Some(programs::load_each(part)?),
+        None => None,
+    };
     if args.json {
         let list: Vec<_> = checks.iter().map(as_json).collect();
-        println!("{:#}", json!({ "ready": fine, "checks": list }));
+        let mut report = json!({ "ready": fine, "checks": list });
+        if let (Some(programs), Some(report)) = (&programs, report.as_object_mut()) {
+            report.insert(
+                "programs".to_owned(),
+                programs.iter().map(program).collect(),
+            );
+        }
+        println!("{report:#}");
     } else {
         for check in &checks {
             let mark = match check.verdict {
@@ -25,6 +37,13 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
             if let Some(remedy) = &check.remedy {
                 println!("      {:<22} -> {remedy}", "");
             }
+        }
+        for tried in programs.iter().flatten() {
+            let (mark, said) = match &tried.refusal {
+                None => ("ok  ", verified(tried)),
+                Some(refusal) => ("no  ", refusal.clone()),
+            };
+            println!("{mark}  {:<28} {:<12} {said}", tried.name, tried.kind);
         }
         println!();
         println!(
@@ -40,6 +59,24 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+/// What the verifier went through.
+fn verified(tried: &Tried) -> String {
+    tried
+        .verified
+        .map(|n| format!("{n} instructions verified"))
+        .unwrap_or_default()
+}
+
+fn program(tried: &Tried) -> serde_json::Value {
+    json!({
+        "name": tried.name,
+        "kind": tried.kind,
+        "loads": tried.refusal.is_none(),
+        "refusal": tried.refusal,
+        "verified_instructions": tried.verified,
     })
 }
 

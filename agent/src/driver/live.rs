@@ -292,7 +292,7 @@ impl Live {
     ///
     /// When a recording cannot be written or nobody takes the spans.
     pub fn run(&mut self) -> Result<Ended, LiveError> {
-        memory::forget_start(crate::probe::kernel::object());
+        memory::forget_start(crate::probe::object::bytes());
         let ended = self.follow()?;
         // What the kernel still holds, and no more: functions may be called faster than we read.
         self.functions.release();

@@ -12,40 +12,21 @@ use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::sys::SyscallError;
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfError};
 use aya_log::EbpfLogger;
-use genspan_common::framework::MAX_RUN_OWNERS;
-use genspan_common::function::{MAX_CALLING_THREADS, MAX_WATCHES};
-use genspan_common::limits::MAX_PROCESSES;
 use genspan_common::loss::Loss;
-use genspan_common::map::{ConnectionKey, ConnectionMode, Settings, traced};
+use genspan_common::map::{ConnectionKey, ConnectionMode, traced};
 use genspan_common::python::PythonLayout;
-use genspan_common::socket::SocketLayout;
 use thiserror::Error;
 
-use super::btf::{BtfError, Offsets};
+use super::btf::BtfError;
 use super::functions;
 use super::multi::{FRAMEWORK_RAISED, FUNCTION_RAISED, MultiProbes};
+use super::object::{self, KERNEL_BTF};
 use super::place::{Form, Placement};
 use super::sockets::{self, SocketState, SocketWay};
 use super::warm::Warm;
 use crate::model::event::ConnectionId;
-
-/// The object that `cargo xtask build-ebpf` made.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GENSPAN_BPF_OBJECT"));
-
-/// The object, as it is part of the executable. It is read when it is loaded and not after that.
-#[must_use]
-pub fn object() -> &'static [u8] {
-    OBJECT
-}
-
-/// Where the kernel keeps its type information.
-const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
-
-/// Processes in which frameworks are watched, and watchpoints on those, where nothing else is.
-const MAX_FRAMEWORK_PROCESSES: u32 = 1024;
-const MAX_FRAMEWORK_WATCHES: u32 = 2048;
 
 /// Element of `SWITCHES`: wake the agent with the next record.
 const SWITCH_WAKE: u32 = 0;
@@ -275,53 +256,12 @@ impl Kernel {
     ///
     /// When the kernel or our privileges do not allow it; the message names the remedy.
     pub fn load(options: &KernelOptions) -> Result<Self, LoadError> {
-        let btf = std::fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
-        let offsets = Offsets::read(&btf)?;
-        let settings = Settings {
-            message_bytes: options.message_bytes,
-            task_tgid_offset: offsets.of("task_struct", "tgid")?,
-            task_fsbase_offset: match (options.functions || options.stacks, options.python) {
-                (true, _) => thread_base(&offsets)?,
-                (false, true) => thread_base(&offsets).unwrap_or(0),
-                (false, false) => 0,
-            },
-            stacks: u32::from(options.stacks),
-        };
-        let layout = match options.sockets {
-            SocketWay::Off => SocketLayout::default(),
-            _ => sockets::layout(&offsets)?,
-        };
-        drop(offsets);
-        drop(btf);
-        raise_memlock();
-        let log_level: u8 = if options.debug { 4 } else { 0 };
-        let mut loader = EbpfLoader::new();
-        if options.functions {
-            loader
-                .map_max_entries("WATCHED", MAX_PROCESSES)
-                .map_max_entries("WATCHES", MAX_WATCHES)
-                .map_max_entries("OPEN_CALLS", MAX_CALLING_THREADS);
-        }
-        if options.frameworks {
-            loader.map_max_entries("RUN_OWNERS", MAX_RUN_OWNERS);
-            if !options.functions {
-                loader
-                    .map_max_entries("WATCHED", MAX_FRAMEWORK_PROCESSES)
-                    .map_max_entries("WATCHES", MAX_FRAMEWORK_WATCHES);
-            }
-        }
-        let mut ebpf = loader
-            .override_global("SETTINGS", &settings, true)
-            .override_global("LAYOUT", &layout, true)
-            .override_global(aya_log::LEVEL, &log_level, false)
-            .map_max_entries("DATA", options.ring_bytes)
-            .load(OBJECT)
-            .map_err(object_error)?;
+        let mut ebpf = object::open(options)?;
         let multi = if options.perf_probes {
             None
         } else {
             let sockets = matches!(options.sockets, SocketWay::Auto | SocketWay::Libc);
-            MultiProbes::load(OBJECT, &ebpf, sockets, options.functions)
+            MultiProbes::load(object::bytes(), &ebpf, sockets, options.functions)
                 .inspect_err(|e| tracing::debug!("no multi-uprobes: {e}"))
                 .ok()
                 .map(Arc::new)
@@ -636,12 +576,6 @@ impl Kernel {
     }
 }
 
-/// Offset in `task_struct` of the thread's base, `fsbase` of x86-64.
-fn thread_base(offsets: &Offsets<'_>) -> Result<u32, BtfError> {
-    let thread = offsets.of("task_struct", "thread")?;
-    Ok(thread + offsets.of("thread_struct", "fsbase")?)
-}
-
 /// The programs of a TLS library's probes as perf places them, each with its place.
 fn paired(places: &TlsPlacements) -> Vec<(&'static str, u64)> {
     let mut programs = Vec::new();
@@ -733,18 +667,7 @@ fn log_of(ebpf: &mut Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
         .ok()
 }
 
-/// Kernels before 5.11 count map memory against this limit.
-fn raise_memlock() {
-    let limit = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
-    // SAFETY: a plain system call on a valid structure; refusal only matters on old kernels,
-    // where loading then says so.
-    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
-}
-
-fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+pub(super) fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
     let mut at = Some(error);
     while let Some(e) = at {
         if let Some(io) = e.downcast_ref::<io::Error>() {
@@ -755,17 +678,9 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
     None
 }
 
-fn locked_down() -> bool {
+pub(super) fn locked_down() -> bool {
     std::fs::read_to_string("/sys/kernel/security/lockdown")
         .is_ok_and(|s| s.contains("[confidentiality]"))
-}
-
-fn object_error(error: EbpfError) -> LoadError {
-    match io_kind(&error) {
-        Some(io::ErrorKind::PermissionDenied) if locked_down() => LoadError::LockedDown,
-        Some(io::ErrorKind::PermissionDenied) => LoadError::NotPermitted,
-        _ => LoadError::Object(error),
-    }
 }
 
 /// Whether the kernel looked at the program and said why it does not take it.

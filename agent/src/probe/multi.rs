@@ -161,6 +161,14 @@ pub(super) struct MultiProbes {
     asked: AtomicUsize,
 }
 
+/// A program's name, whether it is a session's, and what the kernel said of it.
+pub(super) type Loaded = (&'static str, bool, io::Result<()>);
+
+/// Whether a program is a session's.
+pub(super) fn is_session(name: &str) -> bool {
+    PROGRAMS.iter().any(|(n, session)| *n == name && *session)
+}
+
 impl MultiProbes {
     /// Loads the uprobe programs of `object`, which `ebpf` was made of, for the maps of `ebpf`;
     /// those for sockets and for functions only when they are wanted.
@@ -169,6 +177,54 @@ impl MultiProbes {
     ///
     /// When this kernel cannot; perf's uprobes are the other way.
     pub(super) fn load(
+        object: &[u8],
+        ebpf: &Ebpf,
+        sockets: bool,
+        functions: bool,
+    ) -> Result<Self, MultiError> {
+        let this = Self::prepare(object, ebpf, sockets, functions)?;
+        let at_start = |name: &str| {
+            (!is_session(name) || AT_START.contains(&name)) && name != FRAMEWORK_RAISED
+        };
+        for (name, program) in this.programs.iter().filter(|(name, _)| at_start(name)) {
+            program.fd().map_err(|source| MultiError::Refused {
+                program: name,
+                source,
+            })?;
+        }
+        let table = ebpf.map(SEGMENTS.1).and_then(map_data);
+        if let (Some(table), Some(segment)) = (table, this.programs.get(SEGMENT)) {
+            let table = table.fd().as_fd().as_raw_fd();
+            chain(table, segment).map_err(|source| MultiError::Refused {
+                program: SEGMENT,
+                source,
+            })?;
+        }
+        Ok(this)
+    }
+
+    /// Loads every program with `part` in its name, also those that wait until they are needed.
+    ///
+    /// # Errors
+    ///
+    /// When this kernel has no such links at all.
+    pub(super) fn load_each(
+        object: &[u8],
+        ebpf: &Ebpf,
+        part: &str,
+    ) -> Result<Vec<Loaded>, MultiError> {
+        let this = Self::prepare(object, ebpf, true, true)?;
+        let wanted = PROGRAMS.into_iter().filter(|(name, _)| name.contains(part));
+        let loaded = wanted.map(|(name, session)| {
+            let program = this.programs.get(name).ok_or(io::ErrorKind::NotFound);
+            let said = program.map_err(Into::into).and_then(Program::fd).map(drop);
+            (name, session, said)
+        });
+        Ok(loaded.collect())
+    }
+
+    /// The programs, none of them loaded.
+    fn prepare(
         object: &[u8],
         ebpf: &Ebpf,
         sockets: bool,
@@ -183,8 +239,7 @@ impl MultiProbes {
             .maps()
             .filter_map(|(name, map)| Some((name, map_data(map)?.fd().as_fd().as_raw_fd())))
             .collect();
-        let table = fds.get(SEGMENTS.1).copied();
-        if let Some(table) = table {
+        if let Some(table) = fds.get(SEGMENTS.1).copied() {
             fds.insert(SEGMENTS.0, table);
         }
         let joined = maps.iter().filter_map(|(name, map)| {
@@ -222,20 +277,7 @@ impl MultiProbes {
                 license: program.license.clone(),
                 instructions: function.instructions.clone(),
             };
-            let later = session && !AT_START.contains(&name);
-            if !later && name != FRAMEWORK_RAISED {
-                program.fd().map_err(|source| MultiError::Refused {
-                    program: name,
-                    source,
-                })?;
-            }
             programs.insert(name, program);
-        }
-        if let (Some(table), Some(segment)) = (table, programs.get(SEGMENT)) {
-            chain(table, segment).map_err(|source| MultiError::Refused {
-                program: SEGMENT,
-                source,
-            })?;
         }
         Ok(Self {
             programs,

@@ -1,0 +1,96 @@
+//! A virtual machine: started, watched, and ended when it takes too long.
+
+use crate::cmd::Cmd;
+use crate::{host, paths};
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// The program, and Debian's package that has it.
+const QEMU: &str = "qemu-system-x86_64";
+const PACKAGE: &str = "qemu-system-x86";
+
+/// The kernel's command line: its console is the serial line, of its own messages only what is
+/// critical, and a crash ends the machine.
+const COMMAND_LINE: &str = "console=ttyS0 loglevel=3 panic=-1 rdinit=/init";
+
+/// How a machine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// By itself.
+    Itself,
+    /// By us, after this many seconds.
+    TooLong(u64),
+}
+
+/// What a machine left.
+pub(super) struct Run {
+    /// Where its console is written down.
+    pub(super) console: PathBuf,
+    /// How it ended.
+    pub(super) end: End,
+    /// Seconds that it took.
+    pub(super) seconds: u64,
+}
+
+/// Sees to it that there is QEMU.
+pub(super) fn ensure() -> Result<()> {
+    if crate::cmd::find(QEMU).is_some() {
+        return Ok(());
+    }
+    if !host::can_apt() {
+        bail!("no {QEMU}: install Debian's package {PACKAGE} (or run this as root)");
+    }
+    crate::progress::step("installing QEMU", || host::apt_install(&[PACKAGE]))
+}
+
+/// Runs one to its end, or for at most so many seconds, with more words on the kernel's command line.
+pub(super) fn run(
+    name: &str,
+    kernel: &Path,
+    image: &Path,
+    words: &str,
+    seconds: u64,
+) -> Result<Run> {
+    let console = super::dir().join(format!("{name}.console"));
+    let log = fs::File::create(&console).with_context(|| paths::shown(&console))?;
+    // Emulated: acceleration is not to be had everywhere, and where it is it may hang.
+    let mut child = Cmd::new(QEMU)
+        .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024"])
+        .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
+        .args([
+            "-net",
+            "none",
+            "-no-reboot",
+            "-no-user-config",
+            "-nodefaults",
+        ])
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(image)
+        .arg("-append")
+        .arg(format!("{COMMAND_LINE} {words}"))
+        .spawn(|c| {
+            c.stdin(Stdio::null()).stdout(log).stderr(Stdio::inherit());
+        })?;
+    let start = Instant::now();
+    let end = loop {
+        if child.try_wait().context("cannot wait for QEMU")?.is_some() {
+            break End::Itself;
+        }
+        if start.elapsed() > Duration::from_secs(seconds) {
+            child.kill().ok();
+            child.wait().ok();
+            break End::TooLong(seconds);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    Ok(Run {
+        console,
+        end,
+        seconds: start.elapsed().as_secs(),
+    })
+}

@@ -1,0 +1,200 @@
+//! `docs/kernels.md`, from what the machines told last.
+
+use super::console::{Check, Verdict};
+use super::kernels::{KERNELS, Kernel};
+use crate::paths;
+use anyhow::{Context as _, Result};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+/// What checks of single programs begin with.
+pub(super) const PROGRAM: &str = "program ";
+
+/// The table's rows: a check, and how it is told.
+const ROWS: [(&str, &str); 10] = [
+    ("boots", "kernel"),
+    ("doctor", "`genspan doctor`"),
+    ("programs", "eBPF programs"),
+    ("tls", "a call over TLS"),
+    ("tls-perf", "the same, `--perf-probes`"),
+    ("stacks", "with `--stacks`"),
+    ("function", "with `--function`"),
+    ("sockets-libc", "a plain call, `--sockets libc`"),
+    ("sockets-tracepoints", "the same, `--sockets tracepoints`"),
+    ("sockets-syscalls", "the same, `--sockets syscalls`"),
+];
+
+const INTRODUCTION: &str = "\
+# Kernels
+
+Made by `cargo xtask vm`: Debian's cloud kernels, each booted in QEMU (emulated, two processors, 1 GiB) with
+Debian 12's Python 3.11 and OpenSSL 3.0. The program that is traced runs before genspan comes, and makes two
+calls; `yes` is that both were told, with their ids, tokens and the server's port as the program had them.
+Every program of the object is loaded, also those that are loaded only on demand (`genspan doctor
+--programs` does the same on any host).
+
+The oldest kernel is Linux 5.8: the ring buffer and the boot clock in programs are of that version.
+";
+
+/// Where a kernel's results are kept.
+fn results(kernel: Kernel) -> PathBuf {
+    super::dir().join(format!("{}.json", kernel.suite))
+}
+
+/// What was told of a kernel.
+fn kept(kernel: Kernel) -> Vec<Check> {
+    let text = fs::read_to_string(results(kernel)).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// Keeps what a kernel's machine told: of checks that it did not come to, what was told before.
+pub(super) fn keep(kernel: Kernel, checks: &[Check]) -> Result<()> {
+    let file = results(kernel);
+    let all = joined(kept(kernel), checks);
+    fs::write(&file, serde_json::to_string_pretty(&all)?).with_context(|| paths::shown(&file))
+}
+
+/// Results of before with new ones in their places.
+fn joined(mut all: Vec<Check>, new: &[Check]) -> Vec<Check> {
+    if new.iter().any(|check| check.check == "programs") {
+        all.retain(|check| !check.check.starts_with(PROGRAM));
+    }
+    for check in new {
+        match all.iter_mut().find(|old| old.check == check.check) {
+            Some(old) => old.clone_from(check),
+            None => all.push(check.clone()),
+        }
+    }
+    all
+}
+
+/// Writes the page.
+pub(super) fn write() -> Result<()> {
+    let all = KERNELS.map(|kernel| (kernel, kept(kernel)));
+    let path = paths::root().join("docs/kernels.md");
+    fs::write(&path, page(&all)).with_context(|| paths::shown(&path))?;
+    println!("{}", paths::shown(&path));
+    Ok(())
+}
+
+fn page(all: &[(Kernel, Vec<Check>)]) -> String {
+    let mut text = format!("{INTRODUCTION}\n{}", table(all));
+    text.push_str("\n## What each does without\n");
+    for (kernel, checks) in all {
+        let lacks = lacks(checks);
+        if !lacks.is_empty() {
+            let _ = write!(text, "\n**Linux {}**\n\n{lacks}", kernel.version);
+        }
+    }
+    text
+}
+
+/// A column for each kernel, a row for each check.
+fn table(all: &[(Kernel, Vec<Check>)]) -> String {
+    let row = |first: &str, cells: Vec<String>| format!("| {first} | {} |\n", cells.join(" | "));
+    let heads = all.iter().map(|(kernel, _)| kernel.suite.to_owned());
+    let mut text = row("Debian", heads.collect());
+    text += &row("---", vec!["---".to_owned(); all.len()]);
+    for (check, name) in ROWS {
+        let cells = all.iter().map(|(_, checks)| cell(checks, check));
+        text += &row(name, cells.collect());
+    }
+    text
+}
+
+/// What a kernel's column says of a check.
+fn cell(checks: &[Check], name: &str) -> String {
+    let Some(check) = checks.iter().find(|check| check.check == name) else {
+        return if checks.is_empty() {
+            "not run"
+        } else {
+            "not tried"
+        }
+        .to_owned();
+    };
+    match (check.verdict, name) {
+        (Verdict::Ok, "boots" | "programs") => check.found.clone(),
+        (Verdict::Ok, _) => "yes".to_owned(),
+        (Verdict::Poor, _) => "does without".to_owned(),
+        (Verdict::Failed, _) => "no".to_owned(),
+    }
+}
+
+/// A kernel's list: programs that were refused, what genspan said, what went wrong.
+fn lacks(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for check in checks {
+        let name = check.check.strip_prefix(PROGRAM).unwrap_or(&check.check);
+        if check.verdict != Verdict::Ok {
+            let _ = writeln!(text, "- `{name}`: {}", line(&check.found));
+        }
+        for said in &check.said {
+            let _ = writeln!(text, "- `{name}` says: {}", line(said));
+        }
+    }
+    text
+}
+
+/// A text as one line of a list; its colours are the terminal's.
+fn line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(check: &str, verdict: Verdict, found: &str) -> Check {
+        Check {
+            check: check.to_owned(),
+            verdict,
+            found: found.to_owned(),
+            said: Vec::new(),
+            seconds: 0,
+        }
+    }
+
+    #[test]
+    fn new_results_take_the_places_of_old_ones() {
+        let old = ["tls", "program uprobe gone", "boots"];
+        let old = old.map(|name| check(name, Verdict::Failed, "old"));
+        let new = ["tls", "programs", "end"].map(|name| check(name, Verdict::Ok, "new"));
+        let all = joined(old.to_vec(), &new);
+        let told: Vec<_> = all
+            .iter()
+            .map(|c| (c.check.as_str(), c.found.as_str()))
+            .collect();
+        let want = [
+            ("tls", "new"),
+            ("boots", "old"),
+            ("programs", "new"),
+            ("end", "new"),
+        ];
+        assert_eq!(told, want);
+    }
+
+    #[test]
+    fn a_page_tells_each_kernel() {
+        let mut said = check("sockets-libc", Verdict::Ok, "");
+        said.said.push("one\n two".to_owned());
+        let checks = vec![
+            check("boots", Verdict::Ok, "5.10.0"),
+            check("tls", Verdict::Failed, "told nothing"),
+            check("program uprobe tls_free", Verdict::Poor, "refused"),
+            said,
+        ];
+        let text = page(&[(KERNELS[0], checks), (KERNELS[1], Vec::new())]);
+        for want in [
+            "| Debian | bullseye | bookworm |\n| --- | --- | --- |\n",
+            "| kernel | 5.10.0 | not run |\n",
+            "| a call over TLS | no | not run |\n",
+            "| `--stacks` | not tried | not run |\n",
+            "**Linux 5.10**\n\n- `tls`: told nothing\n- `uprobe tls_free`: refused\n\
+             - `sockets-libc` says: one two\n",
+        ] {
+            assert!(text.contains(want), "{want}\nin\n{text}");
+        }
+        assert!(!text.contains("**Linux 6.1**"));
+    }
+}
