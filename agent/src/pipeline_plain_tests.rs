@@ -275,3 +275,45 @@ fn undecided_when_we_stop() {
         assert_eq!(counts, (1 - told as u64, 0, 0), "{path}");
     }
 }
+
+#[test]
+fn connections_to_providers_are_read_on() {
+    let mode = |host: &str, exchanges: u64| {
+        let mut pipeline = Pipeline::new(1, Limits::default());
+        let connection = ConnectionId {
+            pid: PID,
+            ssl: 42,
+            generation: 5,
+        };
+        let get = format!("GET /v1/files/f HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let (mut offsets, mut time) = ([0; 2], 10);
+        for _ in 0..exchanges {
+            for (direction, text) in [(Direction::Write, &*get), (Direction::Read, FOUND)] {
+                time += 1;
+                let offset = &mut offsets[direction as usize];
+                pipeline.event(&Event::Data(Data {
+                    connection,
+                    direction,
+                    tid: PID,
+                    time: BootTime(time),
+                    offset: *offset,
+                    lost_before: false,
+                    skipped_before: false,
+                    bytes: text.as_bytes(),
+                }));
+                *offset += text.len() as u64;
+            }
+        }
+        pipeline.modes().last().map(|(_, mode)| mode)
+    };
+    for (host, wanted) in [
+        ("shop.example", Some(CopyMode::Heads)),
+        // Whatever is asked for there, a call may be next.
+        ("api.openai.com", None),
+        ("api.openai.com:443", None),
+        ("x.openai.azure.com", None),
+    ] {
+        assert_eq!(mode(host, UNWANTED_BEFORE_HEADS - 1), None, "{host}");
+        assert_eq!(mode(host, UNWANTED_BEFORE_HEADS), wanted, "{host}");
+    }
+}

@@ -110,6 +110,12 @@ pub trait ExchangeSink {
         time: BootTime,
     ) -> Interest;
 
+    /// Whether calls may be expected on the connection of a request that is none itself, by whom it
+    /// is for.
+    fn expects_calls(&self, _: &RequestHead) -> bool {
+        false
+    }
+
     /// A request begins. `time` is that of its first byte, `tid` the thread that moved it.
     fn request_head(
         &mut self,

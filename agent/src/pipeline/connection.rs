@@ -103,6 +103,8 @@ impl Connection {
 
 /// The mode that a connection should be in, if that is another than it is in. `outlined` says that
 /// requests are told that are no model calls: then their answers are needed too, up to their ends.
+/// A connection to a provider stays in its mode, whatever else goes over it: the first call would
+/// be cut before the kernel was told of it.
 pub(super) fn wanted_mode(c: &Connection, outlined: bool) -> Option<CopyMode> {
     let seen = c.http.http1();
     let mode = match c.http.verdict() {
@@ -112,7 +114,11 @@ pub(super) fn wanted_mode(c: &Connection, outlined: bool) -> Option<CopyMode> {
             CopyMode::Heads | CopyMode::Outline => CopyMode::Whole,
             mode => mode,
         },
-        Verdict::Http1 if c.mode == CopyMode::Whole && seen.exchanges >= UNWANTED_BEFORE_HEADS => {
+        Verdict::Http1
+            if c.mode == CopyMode::Whole
+                && seen.exchanges >= UNWANTED_BEFORE_HEADS
+                && seen.promising == 0 =>
+        {
             if outlined {
                 CopyMode::Outline
             } else {
@@ -128,7 +134,7 @@ pub(super) fn wanted_mode(c: &Connection, outlined: bool) -> Option<CopyMode> {
 /// neither side: they may have been calls.
 const fn http2_mode(seen: &http2::Counters, mode: CopyMode, outlined: bool) -> CopyMode {
     let only_grpc = seen.grpc == seen.exchanges && seen.grpc >= GRPC_BEFORE_NOTHING;
-    let unwanted = seen.wanted == 0 && seen.unknown_heads == 0;
+    let unwanted = seen.wanted == 0 && seen.unknown_heads == 0 && seen.promising == 0;
     let none = seen.exchanges >= UNWANTED_BEFORE_NOTHING && !outlined;
     if unwanted && (only_grpc || none) {
         CopyMode::Nothing

@@ -383,6 +383,12 @@ impl ExchangeSink for Calls {
         Interest::Wanted
     }
 
+    fn expects_calls(&self, head: &RequestHead) -> bool {
+        // The port does not matter to whose the host is.
+        let host = head.host.as_deref().map(|h| hosts::split(h, 0).0);
+        host.is_some_and(|host| hosts::provider(&host).is_some())
+    }
+
     fn request_head(
         &mut self,
         id: ExchangeId,

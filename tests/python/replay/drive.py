@@ -164,6 +164,13 @@ class Options:
         """The HTTP client that the package uses."""
         self.http_client = name
 
+    def use_httpx_of(self, package):
+        """The one that a package imports, as both may be installed."""
+        inside = [m for n, m in sys.modules.items() if n.split(".")[0] == package]
+        parts = [getattr(m, part, None) for m in inside for part in ("httpx", "httpx2")]
+        newer = any(getattr(part, "__name__", "") == "httpx2" for part in parts)
+        self.use("httpx2" if newer else "httpx")
+
     def httpx(self):
         return importlib.import_module(self.http_client)
 

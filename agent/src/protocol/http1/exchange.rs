@@ -71,6 +71,8 @@ pub struct Counters {
     pub exchanges: u64,
     /// Those the sink wanted.
     pub wanted: u64,
+    /// Others with whom calls may be expected.
+    pub promising: u64,
     /// Exchanges under way when the connection was first seen; one at most. It is told as far as
     /// its response can be read.
     pub half_seen: u64,

@@ -198,6 +198,7 @@ impl Http1 {
             counters: Counters {
                 exchanges: 0,
                 wanted: 0,
+                promising: 0,
                 half_seen: 0,
                 unrequested: 0,
                 malformed_heads: 0,

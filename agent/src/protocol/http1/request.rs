@@ -227,6 +227,7 @@ impl Http1 {
         let (wanted, bodies) = (interest != Interest::Unwanted, interest == Interest::Wanted);
         self.counters.exchanges += 1;
         self.counters.wanted += u64::from(bodies);
+        self.counters.promising += u64::from(!bodies && sink.expects_calls(&head));
         let connect = head.method == "CONNECT";
         self.open.push_back(Exchange {
             after_gap: std::mem::take(&mut self.gap_before_request),

@@ -61,6 +61,8 @@ pub struct Counters {
     pub exchanges: u64,
     /// Those the sink wanted.
     pub wanted: u64,
+    /// Others with whom calls may be expected.
+    pub promising: u64,
     /// Exchanges of gRPC among them.
     pub grpc: u64,
     /// Exchanges whose request was not seen, or not its method or path.
@@ -176,6 +178,7 @@ impl Http2 {
             counters: Counters {
                 exchanges: 0,
                 wanted: 0,
+                promising: 0,
                 grpc: 0,
                 half_seen: 0,
                 unknown_heads: 0,

@@ -72,6 +72,7 @@ impl Http2 {
         let (wanted, bodies) = (interest != Interest::Unwanted, interest == Interest::Wanted);
         self.counters.exchanges += 1;
         self.counters.wanted += u64::from(bodies);
+        self.counters.promising += u64::from(!bodies && sink.expects_calls(&head));
         self.counters.grpc += u64::from(grpc);
         self.open(block, Some(id), wanted, sink);
         if let Some(stream) = self.streams.get_mut(&block.stream)

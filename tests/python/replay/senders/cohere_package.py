@@ -1,5 +1,6 @@
 """cohere from 5.0 on."""
 
+from importlib import import_module
 from importlib.metadata import version
 
 import cohere
@@ -12,10 +13,10 @@ class Sender:
     via = None
 
     def __init__(self, options):
-        import sys
-
         self.options = options
-        options.use("httpx2" if "httpx2" in sys.modules else "httpx")
+        # The package imports it when a client is made, not before.
+        import_module("cohere.base_client")
+        options.use_httpx_of("cohere")
 
     def client(self, x, two):
         kinds = ("AsyncClient", "AsyncClientV2") if x.is_async else ("Client", "ClientV2")

@@ -16,10 +16,8 @@ class Sender:
     via = None
 
     def __init__(self, options):
-        import sys
-
         self.options = options
-        options.use("httpx2" if "httpx2" in sys.modules else "httpx")
+        options.use_httpx_of("mistralai")
 
     def send(self, x):
         if x.path not in ("/v1/chat/completions", "/v1/embeddings"):

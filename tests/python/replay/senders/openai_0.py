@@ -35,7 +35,6 @@ class Sender:
             given["api_type"] = "azure"
             given["api_version"] = parse_qs(x.query).get("api-version", ["2024-02-01"])[0]
             given["engine"] = x.path.split(DEPLOYMENTS, 1)[1].split("/", 1)[0]
-            given.pop("model", None)
         kind = getattr(openai, kind)
         self.via = "openai.%s" % kind.__name__
         if x.is_async:

@@ -1,7 +1,6 @@
 """What the packages that Stainless generates have in common: openai, anthropic, groq, and others."""
 
 import inspect
-import sys
 
 from drive import Unsupported, run
 
@@ -21,7 +20,7 @@ class Stainless:
         self.kinds = {False: client, True: async_client}
         self.clients = {}
         self.via = None
-        options.use("httpx2" if uses_httpx2(module) else "httpx")
+        options.use_httpx_of(module.__name__)
 
     def make(self, kind, x, base):
         """A client for this request."""
@@ -96,11 +95,3 @@ def lookup(client, method):
         if found is None:
             raise Unsupported
     return found
-
-
-def uses_httpx2(module):
-    """Whether the package speaks through httpx2."""
-    names = [n for n in sys.modules if n.startswith(module.__name__ + "._base_client")]
-    return any(hasattr(sys.modules[n], "httpx2") for n in names) or any(
-        getattr(getattr(sys.modules[n], "httpx", None), "__name__", "") == "httpx2" for n in names
-    )
