@@ -16,7 +16,8 @@ pub enum EventKind {
     Closed = 3,
     /// A traced process forked ([`ProcessEvent`]).
     Fork = 4,
-    /// A traced process executed a new program ([`ProcessEvent`]).
+    /// A process executed a new program ([`ProcessEvent`]): a traced one, or any where the agent asked
+    /// for all.
     Exec = 5,
     /// The main thread of a traced process ended ([`ProcessEvent`]).
     Exit = 6,

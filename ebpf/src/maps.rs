@@ -115,9 +115,9 @@ pub static PYTHON: HashMap<u32, PythonLayout> = HashMap::with_max_entries(MAX_PR
 
 /// Element 0: the agent sleeps and wants to be woken by the next record. Element 1: `MODES` has
 /// had an entry, so it is worth a look. Element 2: copied contexts could not be told. Element 3:
-/// `PYTHON` has had an entry.
+/// `PYTHON` has had an entry. Element 4: the agent wants to hear of every program that is executed.
 #[map]
-pub static SWITCHES: Array<u32> = Array::with_max_entries(4, 0);
+pub static SWITCHES: Array<u32> = Array::with_max_entries(5, 0);
 
 /// Losses by [`Loss`].
 #[map]

@@ -16,10 +16,13 @@ use genspan_common::{
 
 use crate::{
     emit,
-    maps::{PENDING, PYTHON, SETTINGS, SOCKET_CALLS, TRACED, lose},
+    maps::{PENDING, PYTHON, SETTINGS, SOCKET_CALLS, SWITCHES, TRACED, lose},
     openssl::pending_key,
     python,
 };
+
+/// Index into `SWITCHES` of "tell of every program that is executed".
+const ALL_EXECS: u32 = 4;
 
 /// The current process and how it is traced, if it is.
 #[inline(always)]
@@ -69,6 +72,8 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     if let Some((tgid, _)) = traced() {
         let _ = PYTHON.remove(tgid);
         debug!(&ctx, "process {} executes a program", tgid);
+        emit::process(EventKind::Exec, 0);
+    } else if SWITCHES.get(ALL_EXECS).is_some_and(|on| *on != 0) {
         emit::process(EventKind::Exec, 0);
     }
     0

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A running `genspan trace`.
+/// A running `genspan trace` or `genspan agent`.
 #[derive(Debug)]
 pub struct Agent {
     /// Its process.
@@ -105,8 +105,26 @@ impl Agent {
     ///
     /// When it cannot be started.
     pub fn start<S: AsRef<OsStr>>(temp: &Temp, options: &[&str], what: &[S]) -> Result<Self> {
+        Self::start_as("trace", temp, options, what)
+    }
+
+    /// Starts `genspan agent` with these options.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn host(temp: &Temp, options: &[&str]) -> Result<Self> {
+        Self::start_as::<&str>("agent", temp, options, &[])
+    }
+
+    fn start_as<S: AsRef<OsStr>>(
+        what_to_do: &str,
+        temp: &Temp,
+        options: &[&str],
+        what: &[S],
+    ) -> Result<Self> {
         let output = temp.file("spans.jsonl");
-        let mut command = command(&["trace", "--format", "json"])?;
+        let mut command = command(&[what_to_do, "--format", "json"])?;
         command
             .arg("--output")
             .arg(&output)

@@ -1,8 +1,9 @@
 //! The processes of a host: found, told apart, traced.
 
 use anyhow::{Context as _, Result};
-use genspan_tests::{Process, Temp, agent, need};
-use serde_json::Value;
+use genspan_tests::{Agent, Client, Process, Scene, Span, Temp, agent, need};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -149,5 +150,109 @@ fn ps_tells_processes_apart() -> Result<()> {
     let child = all.iter().find(|p| p["parent"] == model.pid());
     let child = child.context("the forked process is not there")?;
     assert_eq!(child["service"]["pid"], model.pid(), "{child}");
+    Ok(())
+}
+
+/// A client of the provider, known to the agent's rules by the test's directory.
+fn client(scene: &Scene, python: &Path, word: &str) -> Result<Client> {
+    let here = scene.temp.file("it").join(word);
+    let mut command = scene.live(python, "client.py");
+    Client::start(command.arg("openai").arg(here), &scene.next_log())
+}
+
+fn chat(model: &str) -> Value {
+    json!({"do": "chat", "body": {
+        "model": model, "messages": [{"role": "user", "content": "one"}]}})
+}
+
+/// Whether the kernel has ever put something of a probe into a process's memory.
+fn is_probed(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains("[uprobes]"))
+}
+
+#[test]
+fn the_agent_traces_what_it_finds_and_leaves_the_rest() -> Result<()> {
+    let (Some(scene), Some(sdk), Some(python)) = (
+        Scene::new()?,
+        need::environment("sdk-new")?,
+        need::any_python()?,
+    ) else {
+        return Ok(());
+    };
+    let bare = environment(&scene.temp, &python, "bare", &[])?;
+    fs::create_dir(scene.temp.file("it"))?;
+    let listens = format!("import socket\ns = socket.create_server(('127.0.0.1', 0))\n{WAITS}");
+    let listens = program(&scene.temp, "it/listens.py", &listens)?;
+    let waits = program(&scene.temp, "it/waits.py", WAITS)?;
+
+    // Of all processes of this machine those of this test.
+    let config = scene.temp.file("rules.yaml");
+    let here = scene.temp.file("it").display().to_string();
+    let rules = |exclude: &str| format!("include: ['command=*{here}/*']\nexclude: [{exclude}]\n");
+    fs::write(&config, rules("'command=*/excluded'"))?;
+
+    let mut early = client(&scene, &sdk, "early")?;
+    let mut excluded = client(&scene, &sdk, "excluded")?;
+    let service = start(&scene.temp, "service", Command::new(&bare).arg(&listens))?;
+    let plain = start(&scene.temp, "plain", Command::new(&bare).arg(&waits))?;
+    let config_path = config.display().to_string();
+    let mut agent = Agent::host(&scene.temp, &["--config", &config_path])?;
+    agent.wait_attached(early.pid())?;
+    agent.wait_attached(service.pid())?;
+    let mut seen = vec![early.call(&chat("early"))?];
+    excluded.call(&chat("excluded"))?;
+
+    let mut late = client(&scene, &sdk, "late")?;
+    agent.wait_attached(late.pid())?;
+    seen.push(late.call(&chat("late"))?);
+    agent.wait_for_spans(seen.len())?;
+
+    // Other rules: one of them goes, another one comes.
+    fs::write(&config, rules("'command=*/early'"))?;
+    agent.process.signal(Signal::SIGHUP)?;
+    agent.wait_for_log(&format!("no longer tracing process {}", early.pid()))?;
+    agent.wait_attached(excluded.pid())?;
+    early.call(&chat("too late"))?;
+    seen.push(excluded.call(&chat("included"))?);
+    agent.wait_for_spans(seen.len())?;
+
+    // A mistake changes nothing.
+    fs::write(&config, "exclude: [nme=x]\n")?;
+    agent.process.signal(Signal::SIGHUP)?;
+    agent.wait_for_log("expected name, command, exe")?;
+    seen.push(late.call(&chat("still"))?);
+    agent.wait_for_spans(seen.len())?;
+
+    assert!(!is_probed(plain.pid()));
+    let log = agent.log();
+    assert!(!log.contains(&format!("(pid {},", plain.pid())), "{log}");
+    assert!(!log.contains(&format!("(pid {})", plain.pid())), "{log}");
+    agent.process.signal(Signal::SIGTERM)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    let models: Vec<_> = finished.spans.iter().map(Span::model).collect();
+    assert_eq!(
+        models,
+        ["early", "late", "included", "still"],
+        "{}",
+        finished.log
+    );
+    Ok(())
+}
+
+#[test]
+fn a_configuration_with_a_mistake_is_refused_with_its_line() -> Result<()> {
+    let Some(()) = need::root()? else {
+        return Ok(());
+    };
+    let temp = Temp::new()?;
+    let config = program(&temp, "rules.yaml", "include:\n  - type=robot\n")?;
+    let said = agent::run(&temp, &["agent", "--config", &config.display().to_string()])?;
+    assert_eq!(said.code, 1);
+    assert!(
+        said.log.contains("line 2") && said.log.contains("app, model or microservice"),
+        "{}",
+        said.log
+    );
     Ok(())
 }

@@ -33,6 +33,9 @@ pub(super) enum Command {
     /// Trace running processes, or a command from its start
     #[cfg(feature = "kernel")]
     Trace(TraceArgs),
+    /// Trace all Python processes of this host that call models or serve, those that come later too
+    #[cfg(feature = "kernel")]
+    Agent(AgentArgs),
     /// Show the Python processes of this host: what each of them is, and why
     #[cfg(feature = "kernel")]
     Ps(PsArgs),
@@ -206,9 +209,51 @@ pub(super) struct PsArgs {
     pub(super) rules: RulesArgs,
 }
 
-/// Which processes are traced where nobody names them.
+#[cfg(feature = "kernel")]
+const AGENT_EXAMPLES: &str = "\
+Examples:
+  genspan agent --otlp-endpoint http://localhost:4317
+  genspan agent --include type=app --exclude 'user=root'
+  genspan agent --config rules.yaml                read again on SIGHUP
+
+The configuration file is YAML: lists of rules under `include` and `exclude`, as on the command line;
+those of the command line are added. SIGTERM and Ctrl-C stop it, with all told that is under way.
+`genspan ps` with the same rules shows what would be traced, and why. Environment: as for
+`genspan trace`.";
+
 #[cfg(feature = "kernel")]
 #[derive(Args, Debug)]
+#[command(after_help = AGENT_EXAMPLES)]
+pub(super) struct AgentArgs {
+    /// Take rules from this YAML file, beside those given here
+    #[arg(long, value_name = "FILE", help_heading = "Processes")]
+    pub(super) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) rules: RulesArgs,
+
+    /// Tell from where in its program each call is made: the Python call path (code.stacktrace), and
+    /// its innermost line that is not a library's
+    #[arg(long)]
+    pub(super) stacks: bool,
+
+    /// Do not look for agent frameworks (LangChain): their chains, tools and retrievers have spans
+    /// where one is loaded, which costs its process some watchpoints
+    #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
+    pub(super) frameworks: bool,
+
+    /// Size of the buffer between kernel and genspan: 1M to 256M, a power of two
+    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = ring_size,
+          help_heading = "Tuning")]
+    pub(super) ring_size: u32,
+
+    #[command(flatten)]
+    pub(super) shared: SharedArgs,
+}
+
+/// Which processes are traced where nobody names them.
+#[cfg(feature = "kernel")]
+#[derive(Args, Clone, Debug)]
 pub(super) struct RulesArgs {
     /// Trace only processes that one of these fits: KEY=PATTERN, where KEY is name (of the service),
     /// command, exe, user, container, pod or type; `*` stands for anything; may be given more than

@@ -5,6 +5,8 @@ mod replay;
 mod sinks;
 
 #[cfg(feature = "kernel")]
+mod agent;
+#[cfg(feature = "kernel")]
 mod doctor;
 #[cfg(feature = "kernel")]
 mod ps;
@@ -32,6 +34,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         #[cfg(feature = "kernel")]
         Command::Trace(args) => trace::run(&args, cli.debug),
+        #[cfg(feature = "kernel")]
+        Command::Agent(args) => agent::run(&args, cli.debug),
         #[cfg(feature = "kernel")]
         Command::Ps(args) => ps::run(&args),
         #[cfg(feature = "kernel")]

@@ -3,13 +3,13 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
 
 use super::args::PsArgs;
 use crate::model::process::AppType;
 use crate::target::classify::packages::Role;
 use crate::target::classify::{ModelServer, Package};
+use crate::target::discover::user_name;
 use crate::target::process::ProcessError;
 use crate::target::rules::{Candidate, NotTraced, Rules};
 use crate::target::survey::{Survey, Surveyed, TlsState, survey};
@@ -33,14 +33,6 @@ pub(super) fn run(args: &PsArgs) -> anyhow::Result<ExitCode> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// The name of a user.
-pub(super) fn user_name(id: u32) -> Option<String> {
-    User::from_uid(Uid::from_raw(id))
-        .ok()
-        .flatten()
-        .map(|u| u.name)
 }
 
 fn judge(one: &Surveyed, rules: &Rules) -> Result<(), NotTraced> {

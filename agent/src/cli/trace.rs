@@ -74,6 +74,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             functions: args.function.clone(),
             frameworks: args.frameworks && args.python,
             tell_losses: !sinks::is_pretty(&args.shared),
+            host: None,
         },
     );
     for pid in pids {
@@ -155,13 +156,16 @@ fn recorder(path: &Path, seed: u128) -> anyhow::Result<Recorder<BufWriter<File>>
 }
 
 /// Something that no other run has: so that trace ids of two runs never meet.
-fn seed() -> u128 {
+pub(super) fn seed() -> u128 {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     let draw = || u128::from(RandomState::new().build_hasher().finish());
     (draw() << 64) | draw()
 }
 
-fn finish(ended: Result<Ended, LiveError>, child: Option<Child>) -> anyhow::Result<ExitCode> {
+pub(super) fn finish(
+    ended: Result<Ended, LiveError>,
+    child: Option<Child>,
+) -> anyhow::Result<ExitCode> {
     let over = matches!(ended, Ok(Ended::NothingLeft));
     let code = match ended {
         Ok(Ended::NothingLeft | Ended::Duration) => ExitCode::SUCCESS,

@@ -1,6 +1,8 @@
 //! A live run: what the kernel sends goes into the pipeline, what comes out to the exporters,
 //! until told to stop or nothing is left to trace.
 
+mod found;
+
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::BufWriter;
@@ -13,6 +15,7 @@ use crate::capture::decode::{self, ProcessChange, ProcessChangeKind};
 use crate::capture::record::{RecordError, Recorder};
 use crate::capture::{framework, function};
 use crate::driver::functions::Functions;
+use crate::driver::host::{Host, Left};
 use crate::driver::losses;
 use crate::driver::memory;
 use crate::driver::output::Output;
@@ -98,6 +101,8 @@ pub struct LiveOptions {
     pub frameworks: bool,
     /// Tell the losses in the log at the end, where no exporter shows them.
     pub tell_losses: bool,
+    /// Where processes come from that nobody names. With it, the run does not end when none is left.
+    pub host: Option<Host>,
 }
 
 /// A live run.
@@ -117,6 +122,9 @@ pub struct Live {
     told: HashSet<(u32, String)>,
     /// The command that we started, until a signal was left to it.
     command: Option<u32>,
+    host: Option<Host>,
+    /// Processes that are not traced as children either.
+    left: Left,
 }
 
 /// The pipeline with what records its input and takes its output.
@@ -186,6 +194,8 @@ impl Live {
             tell_losses: options.tell_losses,
             told: HashSet::new(),
             command: options.command,
+            host: options.host,
+            left: Left::default(),
         }
     }
 
@@ -213,6 +223,9 @@ impl Live {
         self.tell_attached(pid);
         self.watch(pid);
         for child in process::descendants(pid) {
+            if self.left.has(child) {
+                continue;
+            }
             match self.attachments.add(&mut self.kernel, child, Some(pid)) {
                 Ok(_) => {
                     self.attachments.follow_listening(&mut self.kernel, child);
@@ -340,17 +353,27 @@ impl Live {
     }
 
     fn follow(&mut self) -> Result<Ended, LiveError> {
+        if self.host.is_some()
+            && let Err(error) = self.kernel.tell_all_execs()
+        {
+            tracing::warn!("programs that are executed are found late: {error}");
+        }
         let started = Instant::now();
         let mut timers = Timers::new(started);
         let mut quiet = 0;
         self.clock()?;
         loop {
             // What a process is before what it says.
-            let changed = self.control()?;
+            let changed = self.control()? | self.found()?;
             let taken = self.data(BATCH)?;
             let now = Instant::now();
             if timers.sweep.due(now) {
                 self.sweep()?;
+                if let Some(pid) = self.host.as_ref().and_then(|h| h.scout.stuck()) {
+                    tracing::warn!(
+                        "looking at process {pid} takes very long: others wait for that"
+                    );
+                }
                 let lost = self.losses();
                 self.core.output.exporters().losses(&lost);
                 self.core.output.redacted(&self.core.pipeline);
@@ -381,7 +404,7 @@ impl Live {
             if self.duration.is_some_and(|d| now - started >= d) {
                 return Ok(Ended::Duration);
             }
-            if self.attachments.is_empty() {
+            if self.attachments.is_empty() && self.host.is_none() {
                 return Ok(Ended::NothingLeft);
             }
             if taken == BATCH {
@@ -397,6 +420,12 @@ impl Live {
     /// command's business: Ctrl-C it got from the terminal as we did, others are handed on; we
     /// end when it does.
     fn stop_on(&mut self, signal: Signal) -> bool {
+        if signal == Signal::SIGHUP
+            && let Some(host) = &mut self.host
+        {
+            host.reload();
+            return false;
+        }
         let Some(pid) = self.command.take() else {
             return true;
         };
@@ -413,7 +442,9 @@ impl Live {
         let cap = |d: Duration| left.map_or(d, |l| d.min(l));
         if quiet < QUIET_ROUNDS {
             // Not on the data ring: it is looked at anyway, and waking us costs the process.
-            wait::wait(&[self.kernel.control_fd()], &self.signals, cap(BUSY_WAIT));
+            let bells = std::iter::once(self.kernel.control_fd()).chain(self.bell());
+            let bells: Vec<_> = bells.collect();
+            wait::wait(&bells, &self.signals, cap(BUSY_WAIT));
             return Ok(());
         }
         self.kernel.wake_on_next();
@@ -424,6 +455,7 @@ impl Live {
             recorder.flush()?;
         }
         let rings = [self.kernel.data_fd(), self.kernel.control_fd()];
+        let rings: Vec<_> = rings.into_iter().chain(self.bell()).collect();
         wait::wait(&rings, &self.signals, cap(IDLE_WAIT));
         Ok(())
     }
@@ -472,6 +504,10 @@ impl Live {
                 _ => None,
             };
             if let Some(pid) = pid {
+                // Let go of; its probes are removed a little later.
+                if self.left.has(pid) {
+                    continue;
+                }
                 if let Some(traced) = self.attachments.get(pid) {
                     if !traced.target.python {
                         continue;
@@ -565,6 +601,13 @@ impl Live {
                 added
             }
             ProcessChangeKind::Executed => {
+                if let Some(host) = &self.host {
+                    self.left.forget(pid);
+                    host.scout.executed(pid);
+                }
+                if self.attachments.get(pid).is_none() {
+                    return Ok(());
+                }
                 // What the program before it said belongs to that.
                 self.data(usize::MAX)?;
                 let done = self.attachments.executed(&mut self.kernel, pid);
@@ -607,6 +650,11 @@ impl Live {
             self.lingering.insert(pid);
             return Ok(());
         }
+        self.let_go(pid, time)
+    }
+
+    /// Forgets a process: it ended, or is not to be traced any more.
+    fn let_go(&mut self, pid: u32, time: BootTime) -> Result<(), LiveError> {
         self.lingering.remove(&pid);
         self.told.retain(|(told, _)| *told != pid);
         // What it did comes before its end.
@@ -614,7 +662,7 @@ impl Live {
         self.functions.forget(&mut self.kernel, pid);
         self.stacks.forget(pid);
         if self.attachments.forget(&mut self.kernel, pid).is_some() {
-            tracing::debug!("process {pid} ended");
+            tracing::debug!("process {pid} is not traced any more");
         }
         if self.core.announced.remove(&pid) {
             self.core.event(&Event::ProcessExit { pid, time })?;

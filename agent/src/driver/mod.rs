@@ -8,12 +8,16 @@ mod frameworks;
 #[cfg(feature = "kernel")]
 pub mod functions;
 #[cfg(feature = "kernel")]
+pub mod host;
+#[cfg(feature = "kernel")]
 pub mod live;
 pub mod losses;
 #[cfg(feature = "kernel")]
 pub mod memory;
 pub mod output;
 pub mod replay;
+#[cfg(feature = "kernel")]
+pub mod scout;
 #[cfg(feature = "kernel")]
 pub mod stacks;
 #[cfg(feature = "kernel")]

@@ -129,6 +129,13 @@ impl Attachments {
         self.traced.get(&pid)
     }
 
+    /// Says under which name a process's service is known, where another process stands for it.
+    pub fn name_service(&mut self, pid: u32, name: String) {
+        if let Some(traced) = self.traced.get_mut(&pid) {
+            traced.target.facts.service_name = name;
+        }
+    }
+
     /// All traced processes.
     pub fn iter(&self) -> impl Iterator<Item = &Traced> {
         self.traced.values()

@@ -32,6 +32,8 @@ use crate::model::event::ConnectionId;
 const SWITCH_WAKE: u32 = 0;
 /// Element of `SWITCHES`: look into `PYTHON` for contexts.
 const SWITCH_PYTHON: u32 = 3;
+/// Element of `SWITCHES`: tell of every program that is executed.
+const SWITCH_ALL_EXECS: u32 = 4;
 /// Element of `SWITCHES`: look into `MODES`.
 const SWITCH_MODES: u32 = 1;
 
@@ -364,6 +366,15 @@ impl Kernel {
     /// What the socket programs are loaded with.
     pub(super) const fn socket_parts(&mut self) -> (&mut Ebpf, &mut SocketState) {
         (&mut self.ebpf, &mut self.sockets)
+    }
+
+    /// Asks to be told of every program that is executed on this host, not only by traced processes.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not take it.
+    pub fn tell_all_execs(&mut self) -> Result<(), MapError> {
+        self.switches.set(SWITCH_ALL_EXECS, 1, 0)
     }
 
     /// Tells the kernel how the Python of a process is laid out, and what is wanted of it.

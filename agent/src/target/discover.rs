@@ -10,10 +10,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::unistd::{Uid, User};
 use procfs::process::Process;
 
 use super::classify::Description;
 use super::classify::description::VARIABLES;
+use super::classify::packages;
+use super::classify::server::Server;
 use super::distributions::{Distributions, Variables, likely_path};
 use super::process::{self, ProcessError};
 use super::python::Python;
@@ -76,6 +79,49 @@ pub fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
+/// Path of the executable as the process sees it; `None` when it is gone or not ours to look at.
+#[must_use]
+pub fn executable(pid: u32) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.to_string_lossy().into_owned())
+}
+
+/// The name of a user.
+#[must_use]
+pub fn user_name(id: u32) -> Option<String> {
+    User::from_uid(Uid::from_raw(id))
+        .ok()
+        .flatten()
+        .map(|u| u.name)
+}
+
+/// How closely a process is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// At what the kernel tells and at files.
+    Outside,
+    /// Also at the interpreter's memory.
+    Inside,
+}
+
+/// Keeps of packages what is of use: a host has many processes, and a process thousands of modules.
+fn keep_known(process: &mut Description) {
+    let known = |name: &str| packages::ALL.iter().any(|k| k.module == name);
+    if let Some(modules) = &mut process.modules {
+        modules.retain(|name| known(name));
+    }
+    let servers = Server::ALL.iter().filter_map(|s| s.distribution());
+    let servers: Vec<_> = servers.collect();
+    process.installed.retain(|found| {
+        let name = found.name.as_str();
+        let of_table = |k: &packages::Known| k.distributions.contains(&name);
+        servers.contains(&name) || packages::ALL.iter().any(of_table)
+    });
+    process
+        .mapped
+        .retain(|path| path.contains("/site-packages/") || path.contains("/dist-packages/"));
+}
+
 /// Looks at processes, and remembers what many of them share.
 #[derive(Debug, Default)]
 pub struct Discovery {
@@ -88,7 +134,7 @@ impl Discovery {
     /// # Errors
     ///
     /// When it is gone, one of the kernel's own, or not ours to look at.
-    pub fn describe(&mut self, pid: u32) -> Result<Description, ProcessError> {
+    pub fn describe(&mut self, pid: u32, depth: Depth) -> Result<Description, ProcessError> {
         let until = Instant::now() + PATIENCE;
         let seen = stat(pid).ok_or(ProcessError::Gone(pid))?;
         let process = open(pid)?;
@@ -119,21 +165,30 @@ impl Discovery {
         };
         let places = variables(&process, &mut described);
         if described.python {
-            self.look_inside(&mut described, &places, until);
+            self.look_inside(&mut described, &places, depth, until);
         }
+        keep_known(&mut described);
         Ok(described)
     }
 
     /// What the interpreter itself says that it has loaded and imports from, else what is likely.
-    fn look_inside(&mut self, process: &mut Description, places: &Variables, until: Instant) {
+    fn look_inside(
+        &mut self,
+        process: &mut Description,
+        places: &Variables,
+        depth: Depth,
+        until: Instant,
+    ) {
         let mut path = Vec::new();
-        match Python::open(process.pid) {
-            Ok(python) => {
+        let opened = (depth == Depth::Inside).then(|| Python::open(process.pid));
+        match opened {
+            None => {}
+            Some(Ok(python)) => {
                 process.version = Some(python.version());
                 process.modules = modules(&python);
                 path = search_path(&python);
             }
-            Err(error) => tracing::debug!(pid = process.pid, "{error}"),
+            Some(Err(error)) => tracing::debug!(pid = process.pid, "{error}"),
         }
         let files = match Rooted::open(process.pid) {
             Ok(files) => files,
@@ -238,14 +293,14 @@ fn search_path(python: &Python) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Discovery, bounded, parents, stat};
+    use super::{Depth, Discovery, bounded, parents, stat};
 
     #[test]
     fn we_are_a_process() {
         let own = std::process::id();
         let seen = stat(own).unwrap();
         assert_eq!(parents().get(&own), Some(&seen.parent));
-        let described = Discovery::default().describe(own).unwrap();
+        let described = Discovery::default().describe(own, Depth::Inside).unwrap();
         assert_eq!(described.start_ticks, seen.start_ticks);
         assert!(!described.python && !described.command.is_empty());
         assert_eq!(stat(u32::MAX), None);

@@ -356,7 +356,8 @@ pub fn foreseen_tls(target: &Target) -> Vec<MappedFile> {
 }
 
 /// `Some` when this is a Python: with its version `3.N` when a name tells it.
-pub(super) fn python_version(executable: &Path, files: &[MappedFile]) -> Option<Option<String>> {
+#[must_use]
+pub fn python_version(executable: &Path, files: &[MappedFile]) -> Option<Option<String>> {
     let name = executable
         .file_name()
         .and_then(OsStr::to_str)

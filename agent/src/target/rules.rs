@@ -4,6 +4,7 @@
 use std::str::FromStr;
 
 use regex::Regex;
+use serde::Deserialize;
 use thiserror::Error;
 
 use super::classify::{Classification, Description};
@@ -40,7 +41,8 @@ const KEYS: [(&str, Key); 7] = [
 
 /// One rule: `KEY=PATTERN`, where `*` stands for anything and `?` for one character; without a key it
 /// is about the name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Rule {
     key: Key,
     /// As it was given, without the key.
@@ -147,6 +149,36 @@ pub struct Rules {
     pub exclude: Vec<Rule>,
 }
 
+/// The rules in a configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RulesFile {
+    /// As [`Rules::include`].
+    pub include: Vec<Rule>,
+    /// As [`Rules::exclude`].
+    pub exclude: Vec<Rule>,
+}
+
+impl RulesFile {
+    /// Reads YAML. An empty file has no rules.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with its line and what is expected.
+    pub fn parse(text: &str) -> Result<Self, serde_yaml_ng::Error> {
+        let found: Option<Self> = serde_yaml_ng::from_str(text)?;
+        Ok(found.unwrap_or_default())
+    }
+}
+
+impl TryFrom<String> for Rule {
+    type Error = BadRule;
+
+    fn try_from(text: String) -> Result<Self, BadRule> {
+        text.parse()
+    }
+}
+
 /// Why a process is not traced.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NotTraced {
@@ -202,7 +234,7 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
-    use super::{BadRule, Candidate, NotTraced, Rule, Rules};
+    use super::{BadRule, Candidate, NotTraced, Rule, Rules, RulesFile};
     use crate::target::classify::{Description, classify};
 
     fn rules(include: &[&str], exclude: &[&str]) -> Rules {
@@ -281,6 +313,34 @@ mod tests {
         assert_eq!(judge(&none, &engine), Err(NotTraced::InnerPart("engine")));
         let excluded = judge(&rules(&[], &["shop-*"]), &app()).unwrap_err();
         assert_eq!(excluded.to_string(), "excluded by `name=shop-*`");
+    }
+
+    #[test]
+    fn files_have_rules_and_mistakes_have_lines() {
+        let file = RulesFile::parse("include:\n  - type=app\nexclude: [user=root, 'name=x*']\n");
+        let file = file.unwrap();
+        assert_eq!((file.include.len(), file.exclude.len()), (1, 2));
+        assert!(RulesFile::parse("").unwrap().include.is_empty());
+        for (text, line, expected) in [
+            (
+                "include: []\nexlude: []\n",
+                "line 2",
+                "`include` or `exclude`",
+            ),
+            (
+                "include:\n  - type=app\n  - type=robot\n",
+                "line 3",
+                "app, model or microservice",
+            ),
+            ("exclude:\n  - nme=x\n", "line 2", "expected name, command"),
+            ("include: app\n", "line 1", "a sequence"),
+        ] {
+            let said = RulesFile::parse(text).unwrap_err().to_string();
+            assert!(
+                said.contains(line) && said.contains(expected),
+                "{text}: {said}"
+            );
+        }
     }
 
     #[test]

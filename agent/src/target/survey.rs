@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::classify::service;
 use super::classify::{Classification, Description, classify};
 use super::command;
-use super::discover::{self, Discovery};
+use super::discover::{self, Depth, Discovery};
 use super::environment::Environment;
 use super::process::{self, ProcessError};
 use super::tls::{TlsFile, TlsFinder};
@@ -73,7 +73,7 @@ pub fn survey(others: bool) -> Survey {
     let mut all = Vec::new();
     let mut tls = HashMap::new();
     for pid in pids.into_iter().filter(|pid| *pid != std::process::id()) {
-        let process = match discovery.describe(pid) {
+        let process = match discovery.describe(pid, Depth::Inside) {
             Ok(process) => process,
             // It ended meanwhile.
             Err(ProcessError::Gone(_) | ProcessError::NotFound(_)) => continue,
@@ -94,11 +94,19 @@ pub fn survey(others: bool) -> Survey {
         tls.insert(pid, state);
         all.push((process, what));
     }
-    let roots = service::roots(&all, &parents);
-    let names: HashMap<u32, String> = all.iter().map(|(p, _)| (p.pid, service_name(p))).collect();
+    let by_pid: HashMap<u32, _> = all.iter().map(|one| (one.0.pid, one)).collect();
+    let seen = |pid: u32| by_pid.get(&pid).copied();
+    let mut services: HashMap<u32, (u32, String)> = all
+        .iter()
+        .map(|(process, _)| {
+            let root = service::root(process.pid, &seen, &parents);
+            let name = seen(root).map(|(root, _)| service_name(root));
+            (process.pid, (root, name.unwrap_or_default()))
+        })
+        .collect();
     let found = all.into_iter().map(|(process, what)| {
-        let root = roots.get(&process.pid).copied().unwrap_or(process.pid);
-        let service = names.get(&root).cloned().unwrap_or_default();
+        let own = (process.pid, String::new());
+        let (root, service) = services.remove(&process.pid).unwrap_or(own);
         let tls = tls.remove(&process.pid).unwrap_or(TlsState::None);
         Surveyed {
             process,

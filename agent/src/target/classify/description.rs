@@ -30,11 +30,11 @@ pub struct Description {
     pub environment: Vec<(String, String)>,
     /// Paths of the files of which it has code mapped, as it sees them.
     pub mapped: Vec<String>,
-    /// What is installed on its `sys.path`.
+    /// Which known packages are installed on its `sys.path`.
     pub installed: Vec<Distribution>,
     /// Why `installed` may not be all, when it may not.
     pub installed_unseen: Option<String>,
-    /// Names of the modules that it has loaded; `None` when its memory was not read.
+    /// Names of the known modules that it has loaded; `None` when its memory was not read.
     pub modules: Option<Vec<String>>,
     /// TCP ports at which it listens.
     pub ports: Vec<u16>,

@@ -22,6 +22,19 @@ pub enum Server {
 }
 
 impl Server {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Vllm,
+        Self::Sglang,
+        Self::Tgi,
+        Self::Triton,
+        Self::Ollama,
+        Self::LlamaCpp,
+        Self::Litellm,
+        Self::Lmdeploy,
+        Self::Xinference,
+    ];
+
     /// Its name as a provider (`gen_ai.provider.name` of what it serves) and in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -10,34 +10,29 @@ use super::{Classification, Description};
 /// Most steps from a process up to its ancestors; a loop is none.
 const MAX_STEPS: usize = 64;
 
-/// The root of each process's service: its own id for one that stands for itself.
+/// A process that was described, with what it is.
+type Seen<'a> = &'a dyn Fn(u32) -> Option<&'a (Description, Classification)>;
+
+/// The root of a process's service: its own id for one that stands for itself.
 ///
-/// `parents` has the parent of every process of the host, those that are not described too.
+/// `seen` are the processes that were described; `parents` has the parent of every process of the
+/// host, those that were not described too.
 #[must_use]
-pub fn roots(
-    all: &[(Description, Classification)],
-    parents: &HashMap<u32, u32>,
-) -> HashMap<u32, u32> {
-    let known: HashMap<u32, &(Description, Classification)> =
-        all.iter().map(|one| (one.0.pid, one)).collect();
-    let mut roots = HashMap::new();
-    for (process, _) in all {
-        let mut root = process.pid;
-        for _ in 0..MAX_STEPS {
-            match known.get(&root).and_then(|one| above(one, &known, parents)) {
-                Some(next) if next != process.pid => root = next,
-                _ => break,
-            }
+pub fn root(pid: u32, seen: Seen<'_>, parents: &HashMap<u32, u32>) -> u32 {
+    let mut root = pid;
+    for _ in 0..MAX_STEPS {
+        match seen(root).and_then(|one| above(one, seen, parents)) {
+            Some(next) if next != pid => root = next,
+            _ => break,
         }
-        roots.insert(process.pid, root);
     }
-    roots
+    root
 }
 
 /// The process above this one in the same service.
 fn above(
     (process, what): &(Description, Classification),
-    known: &HashMap<u32, &(Description, Classification)>,
+    seen: Seen<'_>,
     parents: &HashMap<u32, u32>,
 ) -> Option<u32> {
     if let Some(own) = &what.server {
@@ -45,18 +40,18 @@ fn above(
         let mut at = process.pid;
         for _ in 0..MAX_STEPS {
             at = *parents.get(&at)?;
-            let same = known.get(&at).and_then(|(_, w)| w.server.as_ref());
-            if same.is_some_and(|above| above.server == own.server) {
+            let Some((_, above)) = seen(at) else { continue };
+            if above
+                .server
+                .as_ref()
+                .is_some_and(|s| s.server == own.server)
+            {
                 return Some(at);
             }
             // Its parts may come from a program of one's own that has the server as a library.
-            let library = known.get(&at).is_some_and(|(_, w)| {
-                w.server.is_none()
-                    && own
-                        .server
-                        .distribution()
-                        .is_some_and(|name| w.packages.iter().any(|p| p.loaded && p.name == name))
-            });
+            let name = own.server.distribution();
+            let mut loaded = above.packages.iter().filter(|p| p.loaded);
+            let library = above.server.is_none() && loaded.any(|p| Some(p.name.as_str()) == name);
             if library && own.part != Part::Api {
                 return Some(at);
             }
@@ -64,7 +59,7 @@ fn above(
         return None;
     }
     let parent = *parents.get(&process.pid)?;
-    let (above, _) = known.get(&parent)?;
+    let (above, _) = seen(parent)?;
     if !above.python || !process.python {
         return None;
     }
@@ -85,7 +80,7 @@ fn is_worker(process: &Description, above: &Description) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::roots;
+    use super::root;
     use crate::target::classify::{Classification, Description, classify};
     use std::collections::HashMap;
 
@@ -115,9 +110,9 @@ mod tests {
             .iter()
             .map(|(pid, parent, _)| (*pid, *parent))
             .collect();
-        let got = roots(&all, &parents);
-        for (pid, root) in want {
-            assert_eq!(got.get(pid), Some(root), "process {pid}");
+        let seen = |pid: u32| all.iter().find(|(process, _)| process.pid == pid);
+        for (pid, want) in want {
+            assert_eq!(root(*pid, &seen, &parents), *want, "process {pid}");
         }
     }
 
@@ -184,6 +179,9 @@ mod tests {
 
     #[test]
     fn a_loop_of_parents_ends() {
-        check(&[(10, 11, "python a.py"), (11, 10, "python a.py")], &[]);
+        check(
+            &[(10, 11, "python a.py"), (11, 10, "python a.py")],
+            &[(10, 11), (11, 10)],
+        );
     }
 }

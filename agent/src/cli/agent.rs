@@ -1,0 +1,97 @@
+//! `genspan agent`
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::args::{AgentArgs, RulesArgs};
+use super::sinks;
+use super::trace::{finish, seed};
+use crate::driver::host::Host;
+use crate::driver::live::{Live, LiveOptions};
+use crate::driver::output::Output;
+use crate::driver::scout::Scout;
+use crate::driver::wait::Signals;
+use crate::model::process::ContentPolicy;
+use crate::probe::kernel::{Kernel, KernelOptions};
+use crate::probe::python::Purpose;
+use crate::probe::sockets::SocketWay;
+use crate::target::rules::{Rules, RulesFile};
+
+pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
+    // Wrong settings are told before anything else is done.
+    let rules = rules_of(&args.rules, args.config.as_deref())?;
+    let redactor = sinks::redactor(&args.shared)?;
+    let signals = Signals::take().context("cannot wait for signals")?;
+    let kernel = Kernel::load(&KernelOptions {
+        ring_bytes: args.ring_size,
+        message_bytes: args.shared.max_message,
+        debug,
+        perf_probes: false,
+        sockets: SocketWay::Auto,
+        python: true,
+        functions: false,
+        frameworks: args.frameworks,
+        stacks: args.stacks,
+    })?;
+    let output = Output::new(sinks::open(&args.shared, Some("genspan agent".to_owned()))?);
+    let (given, config) = (args.rules.clone(), args.config.clone());
+    let host = Host {
+        scout: Scout::start(rules).context("cannot look for processes")?,
+        reload: Box::new(move || match config.as_deref() {
+            None => Ok(None),
+            file => rules_of(&given, file)
+                .map(Some)
+                .map_err(|error| format!("{error:#}")),
+        }),
+    };
+    let mut live = Live::new(
+        kernel,
+        signals,
+        output,
+        LiveOptions {
+            seed: seed(),
+            settings: sinks::settings(&args.shared),
+            content: ContentPolicy::default(),
+            forbid_content: args.shared.no_content,
+            redactor,
+            purpose: Purpose {
+                contexts: true,
+                stacks: args.stacks,
+            },
+            command: None,
+            duration: None,
+            recorder: None,
+            functions: Vec::new(),
+            frameworks: args.frameworks,
+            tell_losses: !sinks::is_pretty(&args.shared),
+            host: Some(host),
+        },
+    );
+    finish(live.run(), None)
+}
+
+/// The rules of the command line and those of the file.
+fn rules_of(given: &RulesArgs, config: Option<&Path>) -> anyhow::Result<Rules> {
+    let mut rules = given.rules();
+    if let Some(path) = config {
+        let name = path.display();
+        let cannot = || format!("cannot read the configuration {name}");
+        let mode = std::fs::metadata(path)
+            .with_context(cannot)?
+            .permissions()
+            .mode();
+        anyhow::ensure!(
+            mode & 0o002 == 0,
+            "the configuration {name} can be written by everybody: chmod o-w it"
+        );
+        let text = std::fs::read_to_string(path).with_context(cannot)?;
+        let file = RulesFile::parse(&text)
+            .with_context(|| format!("cannot use the configuration {name}"))?;
+        rules.include.extend(file.include);
+        rules.exclude.extend(file.exclude);
+    }
+    Ok(rules)
+}

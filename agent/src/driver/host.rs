@@ -1,0 +1,77 @@
+//! A live run that traces what it finds: takes up and lets go of processes as the scout tells.
+
+use std::collections::HashSet;
+
+use crate::driver::scout::{Report, Scout};
+use crate::target::rules::{NotTraced, Rules};
+
+/// Reads the rules again: none where there is nothing to read, or what is wrong with them.
+pub type Reload = Box<dyn FnMut() -> Result<Option<Rules>, String>>;
+
+/// Where processes come from when nobody names them.
+pub struct Host {
+    /// Finds them.
+    pub scout: Scout,
+    /// What SIGHUP asks for.
+    pub reload: Reload,
+}
+
+/// Which of them are left alone, even as children of what is traced.
+#[derive(Debug, Default)]
+pub(super) struct Left(HashSet<u32>);
+
+impl Left {
+    /// Takes note of a report.
+    pub(super) fn note(&mut self, report: &Report) {
+        match report {
+            Report::Trace { pid, .. } | Report::Gone(pid) => {
+                self.0.remove(pid);
+            }
+            Report::Leave { pid, why } => {
+                if is_final(why) {
+                    self.0.insert(*pid);
+                } else {
+                    self.0.remove(pid);
+                }
+            }
+        }
+    }
+
+    /// It runs another program now.
+    pub(super) fn forget(&mut self, pid: u32) {
+        self.0.remove(&pid);
+    }
+
+    /// Whether it is to be left alone.
+    pub(super) fn has(&self, pid: u32) -> bool {
+        self.0.contains(&pid)
+    }
+}
+
+/// Whether a process is not traced although its parent is. A child that does nothing of interest
+/// itself is a part of what its parent does; the inside of a model server is not, and an operator's
+/// rule is one.
+fn is_final(why: &NotTraced) -> bool {
+    matches!(
+        why,
+        NotTraced::Excluded(_) | NotTraced::NotIncluded | NotTraced::InnerPart(_)
+    )
+}
+
+impl Host {
+    /// Reads the rules again, as SIGHUP asks for.
+    pub(super) fn reload(&mut self) {
+        match (self.reload)() {
+            Ok(Some(rules)) => {
+                tracing::info!(
+                    "the configuration was read again: {} include, {} exclude",
+                    rules.include.len(),
+                    rules.exclude.len()
+                );
+                self.scout.set_rules(rules);
+            }
+            Ok(None) => tracing::info!("SIGHUP: there is no configuration to read again"),
+            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+        }
+    }
+}

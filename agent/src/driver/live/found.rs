@@ -1,0 +1,65 @@
+//! Taking up what the scout found, and letting go of what is not to be traced any more.
+
+use std::os::fd::BorrowedFd;
+
+use super::{Live, LiveError};
+use crate::driver::scout::Report;
+use crate::driver::wait;
+use crate::target::process;
+
+impl Live {
+    /// What the scout rings.
+    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.host.as_ref().map(|host| host.scout.fd())
+    }
+
+    /// Takes up and lets go of what the scout found; says whether there was anything.
+    pub(super) fn found(&mut self) -> Result<bool, LiveError> {
+        let mut any = false;
+        if let Some(host) = &self.host {
+            host.scout.hush();
+        }
+        while let Some(report) = self.host.as_ref().and_then(|host| host.scout.take()) {
+            any = true;
+            self.left.note(&report);
+            match report {
+                Report::Trace {
+                    pid,
+                    start_ticks,
+                    service,
+                    why,
+                } => {
+                    // Another one may have its number by now.
+                    if process::is_same(pid, start_ticks) {
+                        self.take_up(pid, service, &why);
+                    }
+                }
+                Report::Leave { pid, why } => {
+                    if self.left.has(pid) && self.attachments.get(pid).is_some() {
+                        tracing::info!("no longer tracing process {pid}: {why}");
+                        self.let_go(pid, wait::boot_time())?;
+                    }
+                }
+                Report::Gone(_) => {}
+            }
+        }
+        Ok(any)
+    }
+
+    /// Traces a process that was found, unless it is already, as a child.
+    fn take_up(&mut self, pid: u32, service: Option<String>, why: &str) {
+        let new = self.attachments.get(pid).is_none();
+        if new && let Err(error) = self.add(pid) {
+            if error.is_gone() {
+                tracing::debug!("{error}");
+            } else {
+                tracing::warn!("process {pid} is not traced: {error}");
+            }
+            return;
+        }
+        if let Some(name) = service {
+            self.attachments.name_service(pid, name);
+        }
+        tracing::debug!("process {pid} is to be traced ({why})");
+    }
+}

@@ -1,0 +1,444 @@
+//! Finds the processes of a host that are to be traced: those that are there at the start, those that
+//! execute a program later, and, by looking at all of them now and then, whatever was missed.
+//!
+//! It is a thread of its own: looking at a process may take long where that is stuck in the kernel.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::target::classify::{Classification, Description, Evidence, classify, service};
+use crate::target::discover::{self, Depth, Discovery};
+use crate::target::process;
+use crate::target::rules::{Candidate, NotTraced, Rules};
+use crate::target::survey::service_name;
+
+/// How often all processes are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
+/// When a process is looked at, after it was first seen: what it loads and that it listens shows late.
+const LOOKS: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+];
+/// How often after that, as long as it is not traced.
+const LATER: Duration = Duration::from_secs(300);
+/// A program that is no Python by its name is looked at so often: it may load one.
+const LOOKS_AT_OTHERS: usize = 4;
+/// Most processes that are remembered.
+const MAX_KNOWN: usize = 32_768;
+/// Longer than this, looking at one process is told.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// What was found out about a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It is to be traced.
+    Trace {
+        /// Process.
+        pid: u32,
+        /// Its start in clock ticks after boot.
+        start_ticks: u64,
+        /// The name of its service, where that is another process's.
+        service: Option<String>,
+        /// What it is, and why.
+        why: String,
+    },
+    /// It is not, even if its parent is.
+    Leave {
+        /// Process.
+        pid: u32,
+        /// Why.
+        why: NotTraced,
+    },
+    /// One that was left is gone.
+    Gone(u32),
+}
+
+enum Word {
+    Executed(u32),
+    Rules(Rules),
+}
+
+/// The thread, as the live run sees it.
+#[derive(Debug)]
+pub struct Scout {
+    words: Sender<Word>,
+    reports: Receiver<Report>,
+    bell: Arc<EventFd>,
+    busy: Busy,
+}
+
+/// The process that is looked at, and since when.
+type Busy = Arc<Mutex<Option<(u32, Instant)>>>;
+
+impl Scout {
+    /// Starts to look.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread or descriptor for it.
+    pub fn start(rules: Rules) -> io::Result<Self> {
+        let (words, heard) = channel();
+        let (tell, reports) = channel();
+        let bell = Arc::new(EventFd::from_flags(
+            EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC,
+        )?);
+        let busy = Busy::default();
+        let mut search = Search {
+            rules,
+            discovery: Discovery::default(),
+            known: HashMap::new(),
+            parents: HashMap::new(),
+            users: HashMap::new(),
+            tell,
+            bell: Arc::clone(&bell),
+            busy: Arc::clone(&busy),
+        };
+        // Ends when nobody listens to it any more; a look that is stuck does not hold us up.
+        thread::Builder::new()
+            .name("scout".to_owned())
+            .spawn(move || search.run(&heard))?;
+        Ok(Self {
+            words,
+            reports,
+            bell,
+            busy,
+        })
+    }
+
+    /// A process executed a program.
+    pub fn executed(&self, pid: u32) {
+        self.words.send(Word::Executed(pid)).ok();
+    }
+
+    /// Other rules hold from here on.
+    pub fn set_rules(&self, rules: Rules) {
+        self.words.send(Word::Rules(rules)).ok();
+    }
+
+    /// The next thing that it found out.
+    #[must_use]
+    pub fn take(&self) -> Option<Report> {
+        self.reports.try_recv().ok()
+    }
+
+    /// Becomes readable when there is something to take.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// The bell was heard.
+    pub fn hush(&self) {
+        // Nothing to read is as good.
+        self.bell.read().ok();
+    }
+
+    /// The process at which it has been looking for very long.
+    #[must_use]
+    pub fn stuck(&self) -> Option<u32> {
+        let busy = *self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.filter(|(_, since)| since.elapsed() > STUCK)
+            .map(|(pid, _)| pid)
+    }
+}
+
+/// What is remembered of a process.
+struct Known {
+    start_ticks: u64,
+    /// Its executable: another one is another program.
+    executable: String,
+    since: Instant,
+    due: Option<Instant>,
+    looks: usize,
+    /// What was told of it.
+    told: Option<Result<(), NotTraced>>,
+    /// What it is, of a Python or a model server.
+    seen: Option<(Description, Classification)>,
+}
+
+struct Search {
+    rules: Rules,
+    discovery: Discovery,
+    known: HashMap<u32, Known>,
+    parents: HashMap<u32, u32>,
+    users: HashMap<u32, Option<String>>,
+    tell: Sender<Report>,
+    bell: Arc<EventFd>,
+    busy: Busy,
+}
+
+impl Search {
+    fn run(&mut self, heard: &Receiver<Word>) {
+        let mut sweep = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= sweep {
+                self.sweep();
+                sweep = Instant::now() + SWEEP;
+            }
+            if self.look_at_those_due().is_err() {
+                return;
+            }
+            let next = self.known.values().filter_map(|k| k.due).min();
+            let until = next.map_or(sweep, |due| due.min(sweep));
+            match heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Word::Executed(pid)) => self.executed(pid),
+                Ok(Word::Rules(rules)) => self.judge_anew(rules),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// A program was executed: whatever was known of the process is past.
+    fn executed(&mut self, pid: u32) {
+        if let Some(old) = self.known.remove(&pid) {
+            self.gone(pid, &old);
+        }
+        self.meet(pid);
+    }
+
+    fn meet(&mut self, pid: u32) {
+        if self.known.len() >= MAX_KNOWN || pid == std::process::id() {
+            return;
+        }
+        let Some(stat) = discover::stat(pid) else {
+            return;
+        };
+        self.parents.insert(pid, stat.parent);
+        let executable = discover::executable(pid).unwrap_or_default();
+        let python = process::python_version(Path::new(&executable), &[]).is_some();
+        let since = Instant::now();
+        // Most of what is executed is no Python and soon over.
+        let first = if python { LOOKS[0] } else { LOOKS[2] };
+        let new = Known {
+            start_ticks: stat.start_ticks,
+            executable,
+            since,
+            due: Some(since + first),
+            looks: if python { 0 } else { 2 },
+            told: None,
+            seen: None,
+        };
+        self.known.insert(pid, new);
+    }
+
+    /// Looks through all processes: for those that were not heard of, and those that are gone.
+    fn sweep(&mut self) {
+        self.parents = discover::parents();
+        let all: HashSet<u32> = self.parents.keys().copied().collect();
+        let gone: Vec<u32> = self
+            .known
+            .keys()
+            .copied()
+            .filter(|pid| !all.contains(pid))
+            .collect();
+        for pid in gone {
+            if let Some(old) = self.known.remove(&pid) {
+                self.gone(pid, &old);
+            }
+        }
+        for pid in all {
+            let same = self.known.get(&pid).is_none_or(|known| {
+                discover::executable(pid).is_none_or(|now| now == known.executable)
+                    && discover::stat(pid).is_none_or(|s| s.start_ticks == known.start_ticks)
+            });
+            if !same {
+                self.executed(pid);
+            } else if !self.known.contains_key(&pid) {
+                self.meet(pid);
+            }
+        }
+    }
+
+    fn gone(&self, pid: u32, old: &Known) {
+        if matches!(old.told, Some(Err(_))) {
+            self.report(Report::Gone(pid)).ok();
+        }
+    }
+
+    fn judge_anew(&mut self, rules: Rules) {
+        self.rules = rules;
+        let now = Instant::now();
+        for known in self.known.values_mut().filter(|k| k.seen.is_some()) {
+            known.due = Some(now);
+        }
+    }
+
+    fn look_at_those_due(&mut self) -> Result<(), ()> {
+        let now = Instant::now();
+        let due = self
+            .known
+            .iter()
+            .filter(|(_, k)| k.due.is_some_and(|d| d <= now));
+        let mut due: Vec<u32> = due.map(|(pid, _)| *pid).collect();
+        // Parents first: they name the service.
+        due.sort_unstable();
+        for pid in due {
+            self.busy(Some(pid));
+            let done = self.look(pid);
+            self.busy(None);
+            done?;
+        }
+        Ok(())
+    }
+
+    fn busy(&self, pid: Option<u32>) {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        *busy = pid.map(|pid| (pid, Instant::now()));
+    }
+
+    fn look(&mut self, pid: u32) -> Result<(), ()> {
+        let Some(known) = self.known.get_mut(&pid) else {
+            return Ok(());
+        };
+        // An interpreter that was just executed has nothing to say yet.
+        let depth = if known.looks == 0 && known.since.elapsed() < LOOKS[1] {
+            Depth::Outside
+        } else {
+            Depth::Inside
+        };
+        known.looks += 1;
+        let Ok(process) = self.discovery.describe(pid, depth) else {
+            // Gone, or on its way to another program, or not ours to look at.
+            known.due = LOOKS.get(known.looks).map(|after| known.since + *after);
+            return Ok(());
+        };
+        let what = classify(&process);
+        let concerns = process.python || what.server.is_some();
+        let looks = known.looks;
+        let next = LOOKS.get(looks).map(|after| known.since + *after);
+        known.due = if concerns {
+            next
+        } else {
+            next.filter(|_| looks < LOOKS_AT_OTHERS)
+        };
+        if !concerns {
+            return Ok(());
+        }
+        known.seen = Some((process, what));
+        let (service, of_another) = self.service(pid);
+        let verdict = self.verdict(pid, &service);
+        let Some(known) = self.known.get_mut(&pid) else {
+            return Ok(());
+        };
+        if verdict.is_err() && known.due.is_none() && verdict != Err(NotTraced::NotPython) {
+            known.due = Some(Instant::now() + LATER);
+        }
+        if known.told.as_ref() == Some(&verdict) {
+            return Ok(());
+        }
+        known.told = Some(verdict.clone());
+        let report = match verdict {
+            Ok(()) => Report::Trace {
+                pid,
+                start_ticks: known.start_ticks,
+                service: of_another.then_some(service),
+                why: known.seen.as_ref().map(reason).unwrap_or_default(),
+            },
+            Err(why) => Report::Leave { pid, why },
+        };
+        self.report(report)
+    }
+
+    /// The name of a process's service, and whether another process stands for that.
+    fn service(&self, pid: u32) -> (String, bool) {
+        let seen = |pid: u32| self.known.get(&pid).and_then(|k| k.seen.as_ref());
+        let root = service::root(pid, &seen, &self.parents);
+        let name = seen(root).map(|(process, _)| service_name(process));
+        (name.unwrap_or_default(), root != pid)
+    }
+
+    fn verdict(&mut self, pid: u32, service: &str) -> Result<(), NotTraced> {
+        let Some((process, what)) = self.known.get(&pid).and_then(|k| k.seen.as_ref()) else {
+            return Err(NotTraced::Nothing);
+        };
+        let user = process.user;
+        let name = self.users.entry(user);
+        let name = name.or_insert_with(|| discover::user_name(user)).clone();
+        let candidate = Candidate {
+            process,
+            what,
+            service,
+        };
+        self.rules.judge(&candidate, |_| name.clone())
+    }
+
+    fn report(&self, report: Report) -> Result<(), ()> {
+        self.tell.send(report).map_err(|_| ())?;
+        // Full of unheard rings is as good as one more.
+        self.bell.write(1).ok();
+        Ok(())
+    }
+}
+
+/// `app, loaded: openai 2.1.0`
+fn reason((_, what): &(Description, Classification)) -> String {
+    let told = |e: &Evidence| {
+        let source = e.source.name().replace('_', " ");
+        format!("{}, {source}: {}", e.makes.name(), e.what)
+    };
+    what.evidence.first().map(told).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Report, Scout};
+    use crate::target::rules::Rules;
+    use std::time::{Duration, Instant};
+
+    fn wait(scout: &Scout, mut wanted: impl FnMut(&Report) -> bool) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(20) {
+            match scout.take() {
+                Some(report) if wanted(&report) => return true,
+                Some(_) => {}
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        false
+    }
+
+    #[test]
+    fn a_program_that_listens_is_found_and_left_when_rules_say_so() {
+        let Ok(mut python) = std::process::Command::new("python3")
+            .args(["-m", "http.server", "0", "--bind", "127.0.0.1"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+        else {
+            println!("skipped: no python3 on PATH");
+            return;
+        };
+        let pid = python.id();
+        let scout = Scout::start(Rules::default()).unwrap();
+        let traced = wait(
+            &scout,
+            |r| matches!(r, Report::Trace { pid: p, .. } if *p == pid),
+        );
+        scout.set_rules(Rules {
+            exclude: vec!["name=http.server".parse().unwrap()],
+            ..Rules::default()
+        });
+        let left = wait(
+            &scout,
+            |r| matches!(r, Report::Leave { pid: p, .. } if *p == pid),
+        );
+        python.kill().unwrap();
+        python.wait().unwrap();
+        let gone = wait(&scout, |r| *r == Report::Gone(pid));
+        assert_eq!((traced, left, gone), (true, true, true));
+    }
+}
