@@ -11,6 +11,7 @@ use crate::framework::Runs;
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::framework::RunEvent;
+use crate::model::function::CallName;
 use crate::model::span::Span;
 use crate::model::stack::CallPath;
 use crate::model::time::BootTime;
@@ -72,6 +73,8 @@ pub struct Pipeline {
     now: BootTime,
     /// The call path of what is written next over a connection.
     path: Option<(ConnectionId, Box<CallPath>)>,
+    /// The generator or coroutine in which that is written.
+    within: Option<(ConnectionId, CallName)>,
 }
 
 impl Pipeline {
@@ -103,6 +106,7 @@ impl Pipeline {
             counters: Counters::default(),
             now: BootTime(0),
             path: None,
+            within: None,
         }
     }
 
@@ -199,11 +203,20 @@ impl Pipeline {
                 self.spans.process_exit(*pid);
             }
             Event::Function { facts, .. } => self.spans.function(facts),
-            Event::FunctionBegan { call, depth } => {
+            Event::FunctionBegan {
+                call,
+                depth,
+                generator,
+                within,
+            } => {
                 self.now = self.now.max(call.began);
                 let id = self.ids.next();
-                self.spans.function_began(id, *call, *depth);
+                let depth = (!generator).then_some(*depth);
+                self.spans.function_began(id, *call, depth, *within);
             }
+            Event::WriteWithin {
+                connection, call, ..
+            } => self.within = Some((*connection, *call)),
             Event::FunctionArgument {
                 call, index, value, ..
             } => self.spans.function_argument(*call, *index, value),
@@ -308,6 +321,7 @@ impl Pipeline {
         };
         self.spans.lineage().moved(data.connection.pid, data.tid);
         let path = self.path.take();
+        let within = self.within.take();
         let first = self.ids.upcoming();
         let (connections, mut stages) = self.split();
         let Some(c) = connections.get_mut(&key) else {
@@ -339,6 +353,7 @@ impl Pipeline {
         } else {
             stages.take(c, data);
         }
+        let one_at_a_time = matches!(c.http.verdict(), Verdict::Http1);
         // Only of these it is known which request is answered: of several at a time, as over
         // HTTP/2, nobody says, and a WebSocket answers when it likes.
         if c.http.role() == Role::Server
@@ -347,6 +362,15 @@ impl Pipeline {
         {
             // Before what the answer ends is told.
             self.spans.answers(data.connection);
+        }
+        // Where several requests share a connection, one task may write the bytes of another.
+        if let Some((connection, call)) = within
+            && connection == data.connection
+            && data.direction == Direction::Write
+            && one_at_a_time
+            && self.ids.upcoming() != first
+        {
+            self.spans.within(first, call);
         }
         // Of the request that this record begins, if it begins one.
         if let Some((connection, path)) = path

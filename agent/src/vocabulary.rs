@@ -205,6 +205,8 @@ pub mod attr {
     pub const CODE_STACKTRACE: &str = "code.stacktrace";
     /// What the name of a function's argument has before it; ours.
     pub const FUNCTION_ARGUMENT: &str = "genspan.function.argument.";
+    /// A generator or coroutine was closed before its end; ours.
+    pub const FUNCTION_CLOSED: &str = "genspan.function.closed";
 
     /// The framework's id of a run; ours.
     pub const RUN_ID: &str = "genspan.run.id";

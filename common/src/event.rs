@@ -39,6 +39,9 @@ pub enum EventKind {
     FunctionEnded = 18,
     /// A framework does something with a run ([`crate::framework::RunHit`]).
     Run = 19,
+    /// The watched generator or coroutine in which the next bytes are written
+    /// ([`crate::function::WriteWithin`]).
+    WriteWithin = 20,
 }
 
 impl EventKind {
@@ -61,6 +64,7 @@ impl EventKind {
             17 => Self::FunctionArgument,
             18 => Self::FunctionEnded,
             19 => Self::Run,
+            20 => Self::WriteWithin,
             _ => return None,
         })
     }

@@ -16,6 +16,8 @@ pub const MAX_NESTED: usize = 16;
 pub const MAX_WATCHES: u32 = 4096;
 /// Most threads with watched calls under way.
 pub const MAX_CALLING_THREADS: u32 = 4096;
+/// Most watched generators and coroutines under way, of all processes.
+pub const MAX_GENERATORS: u32 = 16_384;
 
 /// Key of the table of watchpoints.
 #[repr(C)]
@@ -33,7 +35,8 @@ pub struct WatchKey {
 pub mod what {
     /// The first bytecode of a function is read: it begins.
     pub const ENTRY: u32 = 1;
-    /// The reference count of its code object is written: a frame of it was made, or is gone.
+    /// The reference count of its code object is written: a frame of it was made, or is gone. Of
+    /// a generator or coroutine from 3.11 on that of the function object, which its frame holds.
     pub const COUNT: u32 = 2;
     // Further ones: `crate::framework::hook`.
 }
@@ -44,10 +47,13 @@ pub mod what {
 pub struct ArgumentSlot {
     /// The word of the frame's locals.
     pub slot: u32,
-    /// To 3.10: the word that has a cell with it instead, when that one is null; else
-    /// [`crate::python::NONE`].
+    /// To 3.10: the word that has a cell with it instead, when that one is null. [`IN_CELL`] where
+    /// the word itself has a cell with it; else [`crate::python::NONE`].
     pub cell: u32,
 }
+
+/// See [`ArgumentSlot::cell`]: of generators from 3.11 on, whose cells are made before they begin.
+pub const IN_CELL: u32 = crate::python::NONE - 1;
 
 /// What a watchpoint is for.
 #[repr(C)]
@@ -61,8 +67,8 @@ pub struct Watch {
     pub what: u32,
     /// How many arguments are wanted.
     pub arguments: u32,
-    /// Always zero.
-    pub zero: u32,
+    /// One when a call of it is a generator, a coroutine or an asynchronous generator.
+    pub generator: u32,
     /// Where they are.
     pub slots: [ArgumentSlot; MAX_ARGUMENTS],
 }
@@ -83,6 +89,12 @@ pub struct KnownObjects {
     pub truth: u64,
     /// `None`.
     pub none: u64,
+    /// The type `StopIteration`.
+    pub stop_iteration: u64,
+    /// The type `StopAsyncIteration`.
+    pub stop_async_iteration: u64,
+    /// The type `GeneratorExit`.
+    pub generator_exit: u64,
 }
 
 /// Numbers of [`WatchedProcess::exception`].
@@ -119,10 +131,52 @@ pub struct WatchedProcess {
     pub code_name: u32,
     /// In a function object: `func_qualname`.
     pub function_name: u32,
+    /// One when a generator or coroutine is watched in it.
+    pub generators: u32,
+    /// To 3.10, in a frame: `f_gen`; else [`crate::python::NONE`].
+    pub frame_generator: u32,
+    /// In a generator: `gi_frame`, a pointer (to 3.10); `gi_iframe`, the frame itself.
+    pub generator_frame: u32,
+    /// From 3.11 on, in a generator: `gi_frame_state`, a byte; else [`crate::python::NONE`].
+    pub generator_state: u32,
+    /// From 3.13 on: the opcodes, a byte each, at which a generator is suspended (`RESUME` and its
+    /// variants); else zero. It may be closed there without running again.
+    pub resume: u32,
+    /// Always zero.
+    pub zero: u32,
     /// Objects that values are compared with.
     pub objects: KnownObjects,
     /// Where things are.
     pub python: PythonLayout,
+}
+
+/// Key of the table of generators and coroutines under way: each is in it by the address of its
+/// frame, and by its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GeneratorKey {
+    /// The address.
+    pub address: u64,
+    /// The process: a forked child's are others.
+    pub tgid: u32,
+    /// Always zero.
+    pub zero: u32,
+}
+
+/// A generator or coroutine that was told to begin.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenGenerator {
+    /// Its frame.
+    pub frame: u64,
+    /// The object.
+    pub generator: u64,
+    /// When it began, in boot nanoseconds.
+    pub began: u64,
+    /// The thread on which it began.
+    pub tid: u32,
+    /// The agent's number of the function.
+    pub function: u32,
 }
 
 /// A function begins.
@@ -137,6 +191,31 @@ pub struct FunctionBegan {
     pub depth: u32,
     /// See [`WatchedProcess::root`]: what a forked child is of which nothing else is known yet.
     pub root: u32,
+    /// One when the call is a generator or coroutine: it stands by itself, whatever its thread does.
+    pub generator: u32,
+    /// When the watched generator or coroutine began that is around it, nearer than any watched
+    /// plain function; zero when none is.
+    pub within: u64,
+    /// The thread on which that began.
+    pub within_tid: u32,
+    /// Always zero.
+    pub zero: u32,
+}
+
+/// The watched generator or coroutine in which what follows is written: right before the data.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteWithin {
+    /// Common part.
+    pub header: EventHeader,
+    /// As in [`crate::map::ConnectionKey::ssl`].
+    pub ssl: u64,
+    /// See [`crate::map::ConnectionState::generation`].
+    pub generation: u64,
+    /// When the call began.
+    pub began: u64,
+    /// The thread on which it began.
+    pub began_tid: u32,
     /// Always zero.
     pub zero: u32,
 }
@@ -151,13 +230,16 @@ pub mod how {
     pub const LATE: u32 = 2;
     /// Its thread ended.
     pub const THREAD_ENDED: u32 = 3;
+    /// A generator or coroutine was closed before its end: `GeneratorExit` left it, or it was not
+    /// even run for that.
+    pub const CLOSED: u32 = 4;
 }
 
 /// A function that was told to begin is over.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FunctionEnded {
-    /// Common part.
+    /// Common part; the thread is that on which the call began.
     pub header: EventHeader,
     /// When it began.
     pub began: u64,
@@ -212,21 +294,27 @@ pub struct FunctionArgument {
 /// What aya needs to pass these through the `bpf` system call.
 #[cfg(feature = "user")]
 mod user {
-    use super::{Watch, WatchKey, WatchedProcess};
+    use super::{GeneratorKey, OpenGenerator, Watch, WatchKey, WatchedProcess};
 
     // SAFETY: integers only, `repr(C)`, no padding: sizes are checked below.
     unsafe impl aya::Pod for WatchKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Watch {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for GeneratorKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for OpenGenerator {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for WatchedProcess {}
 }
 
 const _: () = {
     assert!(size_of::<WatchKey>() == 16);
+    assert!(size_of::<GeneratorKey>() == 16 && size_of::<OpenGenerator>() == 32);
     assert!(size_of::<Watch>() == 24 + 8 * MAX_ARGUMENTS);
-    assert!(size_of::<WatchedProcess>() == 10 * 4 + 6 * 8 + size_of::<PythonLayout>());
-    assert!(size_of::<FunctionBegan>() == 40);
+    assert!(size_of::<WatchedProcess>() == 16 * 4 + 9 * 8 + size_of::<PythonLayout>());
+    assert!(size_of::<FunctionBegan>() == 56);
+    assert!(size_of::<WriteWithin>() == 56);
     assert!(size_of::<FunctionEnded>() == 40 + TYPE_NAME_BYTES);
     assert!(size_of::<FunctionArgument>() == 64);
     assert!(MAX_NESTED.is_power_of_two());

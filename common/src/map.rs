@@ -103,6 +103,8 @@ pub struct Settings {
     pub task_fsbase_offset: u32,
     /// One when the Python frames are told from which requests are written.
     pub stacks: u32,
+    /// One when functions are watched.
+    pub functions: u32,
 }
 
 /// What aya needs to pass these through the `bpf` system call.
@@ -124,5 +126,5 @@ const _: () = {
     assert!(size_of::<ConnectionKey>() == 8 + 4 + 4);
     assert!(size_of::<ConnectionState>() == 8 + 2 * 8 + 4 + 4 + 2 * 4 + 4 + 4 + 2 * 8);
     assert!(size_of::<ConnectionMode>() == 8 + 4 + 4);
-    assert!(size_of::<Settings>() == 4 * 4);
+    assert!(size_of::<Settings>() == 5 * 4);
 };

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_user
 use genspan_common::{
     event::EventKind,
     function::{
-        FunctionArgument, KnownObjects, MAX_ARGUMENTS, TEXT_BYTES, TYPE_NAME_BYTES, Watch,
+        FunctionArgument, IN_CELL, KnownObjects, MAX_ARGUMENTS, TEXT_BYTES, TYPE_NAME_BYTES, Watch,
         WatchedProcess, tag,
     },
     loss::Loss,
@@ -85,6 +85,9 @@ fn value_of(python: &PythonLayout, watch: &Watch, frame: u64, index: usize) -> O
     let locals = frame.wrapping_add(u64::from(python.frame_locals));
     let value: u64 = user(locals.wrapping_add(u64::from(slot.slot) * 8))?;
     let value = value & !u64::from(python.tag);
+    if slot.cell == IN_CELL {
+        return user(value.wrapping_add(VALUE));
+    }
     if value != 0 || slot.cell == NONE {
         return Some(value);
     }

@@ -15,6 +15,7 @@ use genspan_common::{
 
 use crate::{
     emit::{self, Failed},
+    generator::genspan_write_within,
     maps::{CONNECTIONS, MODES, SETTINGS, SWITCHES, lose},
     python,
 };
@@ -161,6 +162,13 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
         && state.role != SocketRole::Accepted as u32
     {
         python::genspan_stack(key.ssl, state.generation, time);
+    }
+    if SETTINGS.load().functions != 0
+        && before == 0
+        && matches!(direction, Direction::Write)
+        && state.role != SocketRole::Accepted as u32
+    {
+        genspan_write_within(key.ssl, state.generation, time);
     }
     let mut header = DataHeader {
         header: EventHeader {

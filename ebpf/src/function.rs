@@ -33,6 +33,10 @@ use genspan_common::{
 use crate::{
     argument::genspan_argument,
     emit,
+    generator::{
+        genspan_generator_begin, genspan_generator_over, genspan_generator_raised,
+        genspan_generator_scan, thread_ends, within,
+    },
     maps::{DATA, SETTINGS, lose},
     python::{current_frame, thread_state, user, word},
 };
@@ -142,12 +146,34 @@ pub fn function_watched(ctx: PerfEventContext) -> u32 {
     let Some(current) = current_frame(&process.python, state) else {
         return 0;
     };
+    // Verifier: one after the other. LLVM keeps a list of them on the stack, of which Linux 6.1 lets
+    // a program and what it calls have 512 bytes together, each rounded up to 32.
+    macro_rules! in_registers {
+        ($value:ident $then:block) => {
+            in_registers!($value $then r12 rbx rbp r13 r14 r15 rax rcx rdx rsi rdi r8 r9 r10 r11);
+        };
+        ($value:ident $then:block $($register:ident)+) => {$({
+            // SAFETY: the context is the kernel's.
+            let $value = unsafe { ptr::read_volatile(&raw const (*ctx.ctx).regs.$register) };
+            $then
+        })+};
+    }
     if watch.what == what::COUNT {
-        look(process, tid, state, current, true);
+        if watch.generator == 0 {
+            look(process, tid, state, current, true);
+            return 0;
+        }
+        in_registers!(found {
+            if genspan_generator_over(found, 0) != 0 {
+                return 0;
+            }
+        });
+        // SAFETY: the context is the kernel's.
+        genspan_generator_scan(unsafe { (*ctx.ctx).regs.rsp });
         return 0;
     }
     if is_entered(&process.python, watch, current, address) {
-        genspan_function_begin(address, current);
+        entered(watch, address, current);
         return 0;
     }
     if process.python.frames == frames::OBJECT {
@@ -155,40 +181,64 @@ pub fn function_watched(ctx: PerfEventContext) -> u32 {
     }
     // Some builds fetch the first instruction before they tell the thread of the new frame: then
     // it is in a register.
-    //
-    // Verifier: one after the other. LLVM keeps a list of them on the stack, of which Linux 6.1 lets
-    // a program and what it calls have 512 bytes together, each rounded up to 32.
-    macro_rules! entered_by {
-        ($($register:ident)*) => {$(
-            // SAFETY: the context is the kernel's.
-            let frame = unsafe { ptr::read_volatile(&raw const (*ctx.ctx).regs.$register) };
-            if is_entered(&process.python, watch, frame, address) {
-                genspan_function_begin(address, frame);
-                return 0;
-            }
-        )*};
-    }
-    entered_by!(r12 rbx rbp r13 r14 r15 rax rcx rdx rsi rdi r8 r9 r10 r11);
+    in_registers!(frame {
+        if is_entered(&process.python, watch, frame, address) {
+            entered(watch, address, frame);
+            return 0;
+        }
+    });
     0
 }
 
-/// `PyTraceBack_Here(frame)`: an exception passes a frame (`Python/traceback.c`).
+/// A call begins in this frame.
+#[inline(always)]
+fn entered(watch: &Watch, entry: u64, frame: u64) {
+    if watch.generator == 0 {
+        genspan_function_begin(entry, frame);
+    } else {
+        genspan_generator_begin(entry, frame);
+    }
+}
+
+/// `PyTraceBack_Here(frame)`: an exception passes a frame (`Python/traceback.c`). Where generators
+/// are watched, also `PyErr_ExceptionMatches`, by which who runs one finds out what left it
+/// (`Python/errors.c`).
 #[uprobe]
 pub fn function_raised(_: ProbeContext) -> u32 {
     let id = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((id >> 32) as u32, id as u32);
-    let open = OPEN_CALLS.get_ptr(tid);
-    // SAFETY: from a lookup just now.
-    if !open.is_some_and(|open| unsafe { (*open).depth } != 0) {
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    let plain = innermost_frame(tid) != 0;
+    if !plain && process.generators == 0 {
         return 0;
     }
-    if let Some(process) = watched(tgid)
-        && let Some(state) = thread_state(&process.python)
+    if let Some(state) = thread_state(&process.python)
         && let Some(current) = current_frame(&process.python, state)
     {
-        look(process, tid, state, current, false);
+        if plain {
+            look(process, tid, state, current, false);
+        }
+        if process.generators != 0 {
+            genspan_generator_raised(current);
+        }
     }
     0
+}
+
+/// The frame of the innermost watched plain function that a thread is in; zero when it is in none.
+#[inline(always)]
+pub fn innermost_frame(tid: u32) -> u64 {
+    let Some(open) = OPEN_CALLS.get_ptr(tid) else {
+        return 0;
+    };
+    // SAFETY: from a lookup just now; only this thread uses this key, and it is here now.
+    let open = unsafe { &*open };
+    match open.depth {
+        0 => 0,
+        depth => innermost(open, depth).frame,
+    }
 }
 
 /// Tells the end of those calls that are over, as the thread's frame says.
@@ -316,11 +366,15 @@ fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64, entry: u
         return;
     }
     let header = emit::header(EventKind::FunctionBegan);
+    let (within, within_tid) = within(process, previous);
     let began = FunctionBegan {
         header,
         function: watch.function,
         depth: depth as u32,
         root: process.root,
+        generator: 0,
+        within,
+        within_tid,
         zero: 0,
     };
     let Some(mut record) = DATA.reserve::<FunctionBegan>(0) else {
@@ -513,6 +567,7 @@ pub fn function_exec(ctx: RawTracePointContext) -> i32 {
     if WATCHED.get_ptr(tgid).is_some() {
         let _ = WATCHED.remove(tgid);
         abandon(ctx.arg::<i32>(1) as u32);
+        thread_ends(ctx.arg::<i32>(1) as u32);
     }
     0
 }
@@ -523,6 +578,7 @@ pub fn function_exit(_: RawTracePointContext) -> i32 {
     let id = bpf_get_current_pid_tgid();
     if WATCHED.get_ptr((id >> 32) as u32).is_some() {
         abandon(id as u32);
+        thread_ends(id as u32);
     }
     0
 }

@@ -11,7 +11,7 @@
 //! | `context_copied` | uretprobe on CPython's `PyContext_CopyCurrent` | `python.rs` |
 //! | `libraries_changed` | uprobe on the dynamic linker's `_dl_debug_state` | `linker.rs` |
 //! | `function_watched` | hardware watchpoints on chosen Python functions | `function.rs` |
-//! | `function_raised` | uprobe on CPython's `PyTraceBack_Here`, to 3.11 | `function.rs` |
+//! | `function_raised` | uprobes on CPython's `PyTraceBack_Here`, to 3.11, and `PyErr_ExceptionMatches`; both where generators or coroutines are watched | `function.rs`, `generator.rs` |
 //! | `framework_watched` | hardware watchpoints on functions of a framework, only where one is found | `framework.rs` |
 //! | `framework_raised` | uprobe on `PyTraceBack_Here`, likewise | `framework.rs` |
 //! | `function_fork`, `function_exec`, `function_exit` | raw tracepoints of the scheduler, only where functions or frameworks are watched | `function.rs` |
@@ -28,6 +28,7 @@ mod connection;
 mod emit;
 mod framework;
 mod function;
+mod generator;
 mod libc;
 mod linker;
 mod maps;

@@ -130,6 +130,7 @@ pub static SETTINGS: Global<Settings> = Global::new(Settings {
     task_tgid_offset: 0,
     task_fsbase_offset: 0,
     stacks: 0,
+    functions: 0,
 });
 
 /// Patched by the agent before loading.

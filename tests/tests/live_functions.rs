@@ -300,7 +300,7 @@ fn late_and_never() -> Result<()> {
         "--function",
         "__main__:nowhere",
         "--function",
-        "concurrent.futures._base:as_completed",
+        "time:sleep",
         "--function",
         "__main__:call(function, api_key)",
         "--function",
@@ -316,7 +316,7 @@ fn late_and_never() -> Result<()> {
     for said in [
         "waiting for functions_late:added: the module `functions_late` is not loaded",
         "waiting for __main__:nowhere: `__main__` has no `nowhere`",
-        "`concurrent.futures._base:as_completed` is a generator function: only plain functions",
+        "waiting for time:sleep: `time:sleep` is no Python function",
         "the argument `api_key` of `__main__:call` is not told",
         "`__main__:fail` is watched no more: `functions_late:added` comes before it",
     ] {

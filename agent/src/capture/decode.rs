@@ -223,7 +223,8 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         Some(
             kind @ (EventKind::FunctionBegan
             | EventKind::FunctionArgument
-            | EventKind::FunctionEnded),
+            | EventKind::FunctionEnded
+            | EventKind::WriteWithin),
         ) => super::function::event(kind, head, record),
         Some(EventKind::Run) => super::framework::event(head, record),
         _ => Err(DecodeError::Kind(head.kind)),

@@ -1,12 +1,17 @@
 //! Records of watched functions as events.
 
 use genspan_common::event::{EventHeader, EventKind};
-use genspan_common::function::{FunctionArgument, FunctionBegan, FunctionEnded, how, tag};
+use genspan_common::function::{
+    FunctionArgument, FunctionBegan, FunctionEnded, WriteWithin, how, tag,
+};
 
 use super::decode::{DecodeError, Fields, at_least};
-use crate::model::event::Event;
-use crate::model::function::{Argument, FunctionCall, FunctionEnd};
+use crate::model::event::{ConnectionId, Event};
+use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd};
 use crate::model::time::BootTime;
+
+/// Bytes of [`FunctionBegan`] in recordings from before generators were watched.
+const WITHOUT_GENERATORS: usize = 40;
 
 /// Where the bytes of an argument's record lie in it: what follows them is slack.
 ///
@@ -31,7 +36,7 @@ pub fn payload_range(record: &[u8]) -> Result<std::ops::Range<usize>, DecodeErro
 ///
 /// When the record is too short.
 pub fn root(record: &[u8]) -> Result<u32, DecodeError> {
-    at_least(record, size_of::<FunctionBegan>())?;
+    at_least(record, WITHOUT_GENERATORS)?;
     Ok(Fields(record).u32(32))
 }
 
@@ -52,12 +57,37 @@ pub(super) fn event(
         function,
         began: BootTime(began),
     };
+    let call_name = |began: u64, tid: u32| {
+        (began != 0).then_some(CallName {
+            pid: head.tgid,
+            tid,
+            began: BootTime(began),
+        })
+    };
     match kind {
         EventKind::FunctionBegan => {
-            at_least(record, size_of::<FunctionBegan>())?;
+            at_least(record, WITHOUT_GENERATORS)?;
+            // What follows is not in records from before generators were watched.
+            let whole = record.len() >= size_of::<FunctionBegan>();
+            let within = call_name(f.u64(40), f.u32(48)).filter(|_| whole);
             Ok(Event::FunctionBegan {
                 call: call(f.u32(24), head.time),
                 depth: f.u32(28),
+                generator: whole && f.u32(36) != 0,
+                within,
+            })
+        }
+        EventKind::WriteWithin => {
+            at_least(record, size_of::<WriteWithin>())?;
+            let call = call_name(f.u64(40), f.u32(48));
+            Ok(Event::WriteWithin {
+                connection: ConnectionId {
+                    pid: head.tgid,
+                    ssl: f.u64(24),
+                    generation: f.u64(32),
+                },
+                call: call.ok_or(DecodeError::Short(record.len()))?,
+                time: BootTime(head.time),
             })
         }
         EventKind::FunctionArgument => {
@@ -107,6 +137,7 @@ pub(super) fn event(
                 }
                 how::LATE => FunctionEnd::Late,
                 how::THREAD_ENDED => FunctionEnd::ThreadEnded,
+                how::CLOSED => FunctionEnd::Closed,
                 number => return Err(DecodeError::Tag(number)),
             };
             Ok(Event::FunctionEnded {
@@ -127,8 +158,8 @@ fn until_zero(bytes: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::super::decode::{DecodeError, data};
-    use crate::model::event::Event;
-    use crate::model::function::{Argument, FunctionCall, FunctionEnd};
+    use crate::model::event::{ConnectionId, Event};
+    use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd};
     use crate::model::time::BootTime;
 
     const CALL: FunctionCall = FunctionCall {
@@ -175,6 +206,8 @@ mod tests {
         let event = Event::FunctionBegan {
             call: CALL,
             depth: 2,
+            generator: false,
+            within: None,
         };
         assert_eq!(data(&began), Ok(event));
         assert!(data(&began[..39]).is_err() && super::root(&began[..39]).is_err());
@@ -183,6 +216,7 @@ mod tests {
             (1, FunctionEnd::Raised(b"ValueError")),
             (2, FunctionEnd::Late),
             (3, FunctionEnd::ThreadEnded),
+            (4, FunctionEnd::Closed),
         ] {
             let mut ended = record(18, 200, &[100, 0, 3, how]);
             ended.extend(b"ValueError\0rest");
@@ -197,7 +231,40 @@ mod tests {
                 assert!(data(&ended[..n]).is_err(), "{n}");
             }
         }
-        assert!(data(&record(18, 200, &[100, 0, 3, 4]).repeat(4)).is_err());
+        assert!(data(&record(18, 200, &[100, 0, 3, 5]).repeat(4)).is_err());
+    }
+
+    #[test]
+    fn generators_and_what_is_within_them() {
+        let around = CallName {
+            pid: 7,
+            tid: 9,
+            began: BootTime(90),
+        };
+        let began = record(16, 100, &[3, 0, 6, 1, 90, 0, 9, 0]);
+        let event = Event::FunctionBegan {
+            call: CALL,
+            depth: 0,
+            generator: true,
+            within: Some(around),
+        };
+        assert_eq!(data(&began), Ok(event));
+        let wrote = record(20, 100, &[5, 0, 6, 0, 90, 0, 9, 0]);
+        let event = Event::WriteWithin {
+            connection: ConnectionId {
+                pid: 7,
+                ssl: 5,
+                generation: 6,
+            },
+            call: around,
+            time: BootTime(100),
+        };
+        assert_eq!(data(&wrote), Ok(event));
+        for n in 0..wrote.len() {
+            assert!(data(&wrote[..n]).is_err(), "{n}");
+        }
+        // Within none it is not told at all.
+        assert!(data(&record(20, 100, &[5, 0, 6, 0, 0, 0, 9, 0])).is_err());
     }
 
     #[test]

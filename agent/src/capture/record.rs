@@ -283,6 +283,7 @@ impl<W: Write> Recorder<W> {
             | Event::EndOfStream { .. }
             | Event::Closed { .. }
             | Event::FunctionBegan { .. }
+            | Event::WriteWithin { .. }
             | Event::FunctionArgument { .. }
             | Event::FunctionEnded { .. }
             | Event::Run(_) => Ok(()),

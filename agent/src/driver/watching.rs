@@ -87,6 +87,8 @@ pub(super) struct Watching {
     raised_runs: Option<Raised>,
     /// Its layout is in the kernel.
     known: bool,
+    /// Generators or coroutines are watched in it, as the kernel was told.
+    generators: bool,
     since: Instant,
     pub(super) looked: Option<Instant>,
     /// How often its interpreter was looked for in vain.
@@ -105,6 +107,7 @@ impl Watching {
             raised: None,
             raised_runs: None,
             known: false,
+            generators: false,
             since: Instant::now(),
             looked: None,
             looks: 0,
@@ -121,13 +124,14 @@ impl Watching {
         let armed = self.armed.iter().map(|armed| (own, armed.index));
         all.inherited.extend(armed);
         all.known = self.known;
+        all.generators = self.generators;
         let of = |pid: u32| Path::new("/proc").join(pid.to_string());
         let childs = |raised: &Option<Raised>| {
             let hook = &raised.as_ref()?.hook;
             let rest = hook.reach.strip_prefix(of(own)).ok()?;
             Some(Hook {
                 reach: of(child).join(rest),
-                offset: hook.offset,
+                offsets: hook.offsets.clone(),
             })
         };
         if let Some(hook) = childs(&self.raised) {
@@ -200,12 +204,18 @@ impl Watching {
         function: &Watchable,
         instead_of: &mut Vec<usize>,
     ) -> Result<(), String> {
+        let is_more = function.generator && !self.generators;
+        if is_more {
+            // The kernel is told anew.
+            self.generators = true;
+            self.known = false;
+        }
         self.tell_layout(kernel, pid)?;
         let Some(python) = &self.python else {
             return Err("its interpreter is gone".to_owned());
         };
-        if self.raised.is_none() {
-            match functions::traceback_hook(python, pid) {
+        if self.raised.is_none() || is_more {
+            match functions::traceback_hook(python, pid, self.generators) {
                 Ok(Some(hook)) => self.hook(kernel, pid, hook, false),
                 Ok(None) => {}
                 Err(error) => self.sees_late(pid, &error.to_string()),
@@ -214,8 +224,8 @@ impl Watching {
         let mut keys = Vec::new();
         // The count first: a call that is seen to begin is to be seen to end.
         let places = [
-            (function.code.address, what::COUNT),
-            (function.code.entry, what::ENTRY),
+            (function.counted, what::COUNT),
+            (function.entry, what::ENTRY),
         ];
         let points = self.place(
             (kernel, entries),
@@ -293,7 +303,8 @@ impl Watching {
             return Err("its interpreter is gone".to_owned());
         };
         if !self.known {
-            let process = functions::process(python, self.root).map_err(|e| e.to_string())?;
+            let process = functions::process(python, self.root, self.generators);
+            let process = process.map_err(|e| e.to_string())?;
             let told = kernel.watch_process(pid, process);
             told.map_err(|e| e.to_string())?;
             self.known = true;
@@ -303,7 +314,7 @@ impl Watching {
 
     /// Places the probe that tells of exceptions in runs.
     fn hook_runs(&mut self, kernel: &mut Kernel, pid: u32, hook: Hook, soon: bool) {
-        match kernel.attach_raised_runs(pid, &hook.reach, hook.offset, soon) {
+        match kernel.attach_raised_runs(pid, &hook.reach, &hook.offsets, soon) {
             Ok(probes) => {
                 self.raised_runs = Some(Raised {
                     hook,
@@ -322,7 +333,7 @@ impl Watching {
 
     /// Places the probe that tells of exceptions.
     fn hook(&mut self, kernel: &mut Kernel, pid: u32, hook: Hook, soon: bool) {
-        match kernel.attach_traceback(pid, &hook.reach, hook.offset, soon) {
+        match kernel.attach_traceback(pid, &hook.reach, &hook.offsets, soon) {
             Ok(probes) => {
                 self.raised = Some(Raised {
                     hook,
@@ -358,7 +369,7 @@ impl Watching {
             function: id,
             what,
             arguments: u32::try_from(function.arguments.len()).unwrap_or(0),
-            zero: 0,
+            generator: u32::from(function.generator),
             slots,
         };
         for &(address, what) in places {

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use super::framework::RunHit;
-use super::function::{Argument, FunctionCall, FunctionEnd, FunctionFacts};
+use super::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use super::process::ProcessFacts;
 use super::stack::{CallPath, RawFrames};
 use super::time::{BootTime, ClockOffset};
@@ -167,6 +167,21 @@ pub enum Event<'a> {
         call: FunctionCall,
         /// How many watched calls of the same thread are around it.
         depth: u32,
+        /// It is a generator or coroutine: it may go on on another thread, and its thread does
+        /// other things meanwhile.
+        generator: bool,
+        /// The watched generator or coroutine around it, nearer than any watched plain function.
+        within: Option<CallName>,
+    },
+    /// The watched generator or coroutine in which the next bytes are written over a connection,
+    /// nearer than any watched plain function.
+    WriteWithin {
+        /// Which connection.
+        connection: ConnectionId,
+        /// The call.
+        call: CallName,
+        /// Time of these bytes.
+        time: BootTime,
     },
     /// An argument of a call that began just now.
     FunctionArgument {

@@ -36,6 +36,29 @@ pub struct FunctionCall {
     pub began: BootTime,
 }
 
+impl FunctionCall {
+    /// What names it where its function is not known.
+    #[must_use]
+    pub const fn name(&self) -> CallName {
+        CallName {
+            pid: self.pid,
+            tid: self.tid,
+            began: self.began,
+        }
+    }
+}
+
+/// Names a call by where and when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallName {
+    /// As in [`FunctionCall`].
+    pub pid: u32,
+    /// As in [`FunctionCall`].
+    pub tid: u32,
+    /// As in [`FunctionCall`].
+    pub began: BootTime,
+}
+
 /// An argument, as shallowly as it was read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Argument<'a> {
@@ -71,4 +94,6 @@ pub enum FunctionEnd<'a> {
     Late,
     /// Its thread ended.
     ThreadEnded,
+    /// A generator or coroutine was closed before its end.
+    Closed,
 }

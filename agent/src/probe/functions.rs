@@ -11,7 +11,9 @@ use aya::programs::perf_event::{
     PerfEventLink, PerfEventScope, SamplePolicy,
 };
 use aya::programs::{ProgramError, RawTracePoint};
-use genspan_common::function::{Watch, WatchKey, WatchedProcess, what};
+use genspan_common::function::{
+    GeneratorKey, OpenGenerator, Watch, WatchKey, WatchedProcess, what,
+};
 
 use super::kernel::{AttachError, Kernel, LoadError, Probes, refused, uprobe};
 use super::multi::{FRAMEWORK_RAISED, FUNCTION_RAISED};
@@ -114,6 +116,15 @@ impl Kernel {
         {
             let _ = map.remove(&pid);
         }
+        // Its generators go with it: no thread of it tells their end any more.
+        if let Ok(map) = self.function_map("GENERATORS")
+            && let Ok(mut map) = HashMap::<_, GeneratorKey, OpenGenerator>::try_from(map)
+        {
+            let own = map.keys().flatten().filter(|key| key.tgid == pid);
+            for key in own.collect::<Vec<_>>() {
+                let _ = map.remove(&key);
+            }
+        }
     }
 
     /// Takes back what they know of an address.
@@ -168,14 +179,14 @@ impl Kernel {
         &mut self,
         pid: u32,
         path: &Path,
-        offset: u64,
+        offsets: &[u64],
         soon: bool,
     ) -> Result<Probes, AttachError> {
-        let program = [(FRAMEWORK_RAISED, offset)];
+        let programs: Vec<_> = offsets.iter().map(|at| (FRAMEWORK_RAISED, *at)).collect();
         if soon {
-            self.attach_soon(pid, path, &program)
+            self.attach_soon(pid, path, &programs)
         } else {
-            self.attach(pid, path, &program)
+            self.attach(pid, path, &programs)
         }
     }
 
@@ -220,8 +231,8 @@ impl Kernel {
         Ok(Watchpoint(program.take_link(id)?))
     }
 
-    /// Puts the probe on a process that tells when an exception passes a frame; does not wait for
-    /// it when it is to be there `soon`, as [`Self::attach_tls_soon`] does not.
+    /// Puts the probes on a process that tell when an exception passes a frame; does not wait for
+    /// them when they are to be there `soon`, as [`Self::attach_tls_soon`] does not.
     ///
     /// # Errors
     ///
@@ -230,14 +241,14 @@ impl Kernel {
         &mut self,
         pid: u32,
         path: &Path,
-        offset: u64,
+        offsets: &[u64],
         soon: bool,
     ) -> Result<Probes, AttachError> {
-        let program = [(FUNCTION_RAISED, offset)];
+        let programs: Vec<_> = offsets.iter().map(|at| (FUNCTION_RAISED, *at)).collect();
         if soon {
-            self.attach_soon(pid, path, &program)
+            self.attach_soon(pid, path, &programs)
         } else {
-            self.attach(pid, path, &program)
+            self.attach(pid, path, &programs)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use genspan_common::framework::MAX_RUN_OWNERS;
-use genspan_common::function::{MAX_CALLING_THREADS, MAX_WATCHES};
+use genspan_common::function::{MAX_CALLING_THREADS, MAX_GENERATORS, MAX_WATCHES};
 use genspan_common::limits::MAX_PROCESSES;
 use genspan_common::map::Settings;
 use genspan_common::socket::SocketLayout;
@@ -41,6 +41,7 @@ pub(super) fn open(options: &KernelOptions) -> Result<Ebpf, LoadError> {
             (false, false) => 0,
         },
         stacks: u32::from(options.stacks),
+        functions: u32::from(options.functions),
     };
     let layout = match options.sockets {
         SocketWay::Off => SocketLayout::default(),
@@ -55,7 +56,9 @@ pub(super) fn open(options: &KernelOptions) -> Result<Ebpf, LoadError> {
         loader
             .map_max_entries("WATCHED", MAX_PROCESSES)
             .map_max_entries("WATCHES", MAX_WATCHES)
-            .map_max_entries("OPEN_CALLS", MAX_CALLING_THREADS);
+            .map_max_entries("OPEN_CALLS", MAX_CALLING_THREADS)
+            .map_max_entries("RAISING", MAX_CALLING_THREADS)
+            .map_max_entries("GENERATORS", 2 * MAX_GENERATORS);
     }
     if options.frameworks {
         loader.map_max_entries("RUN_OWNERS", MAX_RUN_OWNERS);

@@ -112,6 +112,21 @@ impl Reader<'_> {
     ///
     /// Why there is none.
     pub fn find(&self, interpreter: u64, wanted: &FunctionName) -> Result<Code, NotFound> {
+        self.find_function(interpreter, wanted)
+            .map(|(code, _)| code)
+    }
+
+    /// The same with its function object, if it has one of its own: what is defined inside of
+    /// another function has a new one each time.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn find_function(
+        &self,
+        interpreter: u64,
+        wanted: &FunctionName,
+    ) -> Result<(Code, Option<u64>), NotFound> {
         let module = self
             .module(interpreter, &wanted.module)?
             .ok_or_else(|| NotFound::NotLoaded(wanted.module.clone()))?;
@@ -130,13 +145,14 @@ impl Reader<'_> {
                 within = name();
                 continue;
             }
-            let code = self.code_of(object, part)?.ok_or(NotFound::NoFunction {
+            let found = self.function_of(object, part)?;
+            let (function, code) = found.ok_or(NotFound::NoFunction {
                 name: name(),
                 type_name: self.full_type_name(&*self.type_of(object)?),
             })?;
-            let code = match rest.split_first() {
-                None => code,
-                Some((first, rest)) if first == LOCALS => self.find_nested(code, rest)?,
+            let (function, code) = match rest.split_first() {
+                None => (Some(function), code),
+                Some((first, rest)) if first == LOCALS => (None, self.find_nested(code, rest)?),
                 Some((first, _)) => {
                     return Err(NotFound::NoPart {
                         within: name(),
@@ -144,7 +160,7 @@ impl Reader<'_> {
                     });
                 }
             };
-            return Ok(self.code(code)?);
+            return Ok((self.code(code)?, function));
         }
         Err(NotFound::NoName(wanted.to_string()))
     }
@@ -174,9 +190,9 @@ impl Reader<'_> {
         Ok(code)
     }
 
-    /// The code object of what is a function, or is one when wrappers are taken off: those of the
+    /// What is a function, or is one when wrappers are taken off, with its code object: those of the
     /// interpreter, and those of `functools.wraps` until the code has the wanted name.
-    fn code_of(&self, object: u64, name: &str) -> Result<Option<u64>, ReadError> {
+    fn function_of(&self, object: u64, name: &str) -> Result<Option<(u64, u64)>, ReadError> {
         let mut object = object;
         let mut first = None;
         for _ in 0..MAX_WRAPPERS {
@@ -187,9 +203,9 @@ impl Reader<'_> {
                 Kind::Function => {
                     let code = self.word(object.wrapping_add(self.layout.function.code))?;
                     if self.code_name(code)? == name {
-                        return Ok(Some(code));
+                        return Ok(Some((object, code)));
                     }
-                    first = first.or(Some(code));
+                    first = first.or(Some((object, code)));
                     let dict = self.word(object.wrapping_add(self.layout.function.dict))?;
                     let inner = match dict {
                         0 => None,
@@ -284,7 +300,7 @@ impl Listing<'_, '_> {
                 }
                 continue;
             }
-            let Ok(Some(code)) = reader.code_of(value, &part) else {
+            let Ok(Some((_, code))) = reader.function_of(value, &part) else {
                 continue;
             };
             // A function that was only imported is listed where it is defined.

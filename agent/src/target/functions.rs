@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use genspan_common::function::{
-    ArgumentSlot, KnownObjects, MAX_ARGUMENTS, WatchedProcess, exception,
+    ArgumentSlot, IN_CELL, KnownObjects, MAX_ARGUMENTS, WatchedProcess, exception,
 };
 use genspan_common::python::{BadLayout, NONE};
 use thiserror::Error;
@@ -19,6 +19,13 @@ use crate::python::wanted::Wanted;
 
 /// What runs for every frame that an exception passes.
 const TRACEBACK: &str = "PyTraceBack_Here";
+/// What runs when code in C looks at the exception that left something that it called.
+const MATCHES: &str = "PyErr_ExceptionMatches";
+
+/// Functions whose calls are generators of some sort.
+const GENERATORS: u32 = flag::GENERATOR | flag::COROUTINE | flag::ASYNC_GENERATOR;
+/// Most instructions before `RETURN_GENERATOR`: those that make cells.
+const MAX_PREFIX: u64 = 512;
 
 /// In 3.11, in a `_PyInterpreterFrame`: `stacktop` (`Include/internal/pycore_frame.h`).
 const STACKTOP_3_11: u32 = 64;
@@ -33,14 +40,15 @@ pub enum CannotWatch {
     /// It was not found.
     #[error(transparent)]
     NotFound(#[from] NotFound),
-    /// It does not run from its beginning to its end in one go.
-    #[error("`{name}` is {what}: only plain functions are watched")]
-    NotPlain {
-        /// Its name.
-        name: String,
-        /// What it is.
-        what: &'static str,
-    },
+    /// There is no one function object that holds the count of its frames.
+    #[error(
+        "`{0}` is a generator or coroutine that another function defines: from 3.12 on the end \
+         of such a one is not seen, so it is not watched"
+    )]
+    Nested(String),
+    /// Its bytecode does not begin as that of a generator does.
+    #[error("`{0}` is a generator or coroutine whose beginning is not known, so it is not watched")]
+    NoBeginning(String),
     /// It is part of the interpreter.
     #[error(
         "`{0}` is frozen into the interpreter: its calls are not counted, so it is not watched"
@@ -76,6 +84,12 @@ impl CannotWatch {
 pub struct Watchable {
     /// Its code.
     pub code: Code,
+    /// A call of it is a generator, a coroutine or an asynchronous generator.
+    pub generator: bool,
+    /// The first byte of bytecode of a call that runs: it is read when the call begins.
+    pub entry: u64,
+    /// The object whose reference count tells that a frame is gone.
+    pub counted: u64,
     /// The arguments that are told, with their places.
     pub arguments: Vec<(String, ArgumentSlot)>,
     /// Names that were asked for and are no arguments of it.
@@ -88,23 +102,35 @@ pub struct Watchable {
 ///
 /// Why it is not watched.
 pub fn find(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWatch> {
-    let watchable = find_any(python, wanted)?;
-    let code = &watchable.code;
-    let what = [
-        (flag::ASYNC_GENERATOR, "an asynchronous generator"),
-        (flag::COROUTINE, "a coroutine function (async def)"),
-        (flag::GENERATOR, "a generator function"),
-    ];
-    if let Some((_, what)) = what.iter().find(|(flag, _)| code.flags & flag != 0) {
-        let name = wanted.name.to_string();
-        return Err(CannotWatch::NotPlain { name, what });
+    let (code, function) = python.find_function(&wanted.name)?;
+    let version = python.fit.layout.version;
+    let generator = code.flags & GENERATORS != 0;
+    let (mut entry, mut counted) = (code.entry, code.address);
+    let mut cells = Vec::new();
+    if generator && version >= Version::V3_11 {
+        let name = || wanted.name.to_string();
+        entry = beginning(python, &code)?.ok_or_else(|| CannotWatch::NoBeginning(name()))?;
+        cells = python.reader().becomes_cells(code.address)?;
+        counted = match function {
+            Some(function) => function,
+            // Its frame holds the code as well.
+            None if version == Version::V3_11 => code.address,
+            None => return Err(CannotWatch::Nested(name())),
+        };
     }
-    let counted = python.fit.layout.version >= Version::V3_12;
-    let count = python.reader().int(code.address)?;
-    if counted && !(0..IMMORTAL).contains(&count) {
+    let count = python.reader().int(counted)?;
+    if version >= Version::V3_12 && !(0..IMMORTAL).contains(&count) {
         return Err(CannotWatch::Immortal(wanted.name.to_string()));
     }
-    Ok(watchable)
+    let (arguments, unknown) = arguments(&code, wanted, &cells);
+    Ok(Watchable {
+        code,
+        generator,
+        entry,
+        counted,
+        arguments,
+        unknown,
+    })
 }
 
 /// Finds a function of any kind, of which no more is to be seen than that it begins.
@@ -114,14 +140,36 @@ pub fn find(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWatch> 
 /// Why it is not watched.
 pub fn find_any(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWatch> {
     let code = python.find(&wanted.name)?;
+    let (arguments, unknown) = arguments(&code, wanted, &[]);
+    Ok(Watchable {
+        generator: false,
+        entry: code.entry,
+        counted: code.address,
+        code,
+        arguments,
+        unknown,
+    })
+}
+
+/// The arguments that are told, with their places, and names that are none. `cells` says which words
+/// have cells with them when the call begins.
+fn arguments(
+    code: &Code,
+    wanted: &Wanted,
+    cells: &[bool],
+) -> (Vec<(String, ArgumentSlot)>, Vec<String>) {
     let mut arguments = Vec::new();
     let mut unknown = Vec::new();
     for name in &wanted.arguments {
         match code.arguments.iter().find(|a| a.name == *name) {
             Some(found) => {
+                let in_cell = cells.get(found.slot as usize) == Some(&true);
                 let slot = ArgumentSlot {
                     slot: found.slot,
-                    cell: found.cell.unwrap_or(NONE),
+                    cell: match found.cell {
+                        None if in_cell => IN_CELL,
+                        cell => cell.unwrap_or(NONE),
+                    },
                 };
                 arguments.push((name.clone(), slot));
             }
@@ -129,25 +177,56 @@ pub fn find_any(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWat
         }
     }
     arguments.truncate(MAX_ARGUMENTS);
-    Ok(Watchable {
-        code,
-        arguments,
-        unknown,
-    })
+    (arguments, unknown)
 }
 
-/// What the kernel is told of a process.
+/// From 3.11 on a call of a generator function runs up to `RETURN_GENERATOR`, behind what makes
+/// its cells; what comes then runs when the generator is first resumed (`insert_prefix_instructions`,
+/// `Python/compile.c` of 3.11, `Python/flowgraph.c` later).
+fn beginning(python: &Python, code: &Code) -> Result<Option<u64>, ReadError> {
+    let returns = match python.fit.layout.version {
+        Version::V3_13 => 35,
+        Version::V3_14 => 34,
+        _ => 75,
+    };
+    let reader = python.reader();
+    for index in 0..MAX_PREFIX {
+        let at = code.entry.wrapping_add(2 * index);
+        // Two bytes of four that can be read: the bytecode goes on.
+        let word = reader.int(at)?;
+        if word & 0xff == returns {
+            return Ok(Some(at.wrapping_add(2)));
+        }
+    }
+    Ok(None)
+}
+
+/// What the kernel is told of a process, and whether generators or coroutines are watched in it.
 ///
 /// # Errors
 ///
 /// When something of it cannot be told.
-pub fn process(python: &Python, pid: u32) -> Result<WatchedProcess, CannotWatch> {
+pub fn process(python: &Python, pid: u32, generators: bool) -> Result<WatchedProcess, CannotWatch> {
     let layout = &python.fit.layout;
     let thread_state = python.fit.thread_state.ok_or(CannotWatch::NoThreadState)?;
     let kernel = layout.kernel(thread_state).checked();
     let version = layout.version;
     // `curexc_type` (to 3.11) and `current_exception` of `PyThreadState` (`Include/cpython/
     // pystate.h`): before `exc_info`, `dict` and `gilstate_counter`, and `thread_id` after them.
+    // `gi_frame` (to 3.10, with `f_gen` of its frame), `gi_iframe` and `gi_frame_state`
+    // (`Include/genobject.h`, `Include/cpython/genobject.h`).
+    let (frame_generator, generator_frame, generator_state) = match version {
+        Version::V3_8 | Version::V3_9 => (96, 16, NONE),
+        Version::V3_10 => (88, 16, NONE),
+        Version::V3_11 => (NONE, 80, 75),
+        Version::V3_12 | Version::V3_13 | Version::V3_14 => (NONE, 72, 67),
+    };
+    // `RESUME`, `RESUME_CHECK`, `INSTRUMENTED_RESUME` (`Include/opcode_ids.h`).
+    let resume = match version {
+        Version::V3_13 => [149, 207, 236, 0],
+        Version::V3_14 => [128, 196, 245, 0],
+        _ => [0; 4],
+    };
     let (tstate_exception, exception) = match version {
         Version::V3_8 | Version::V3_9 | Version::V3_10 => (88, exception::CLASS),
         Version::V3_11 => (96, exception::CLASS),
@@ -169,6 +248,12 @@ pub fn process(python: &Python, pid: u32) -> Result<WatchedProcess, CannotWatch>
         code_keywords: narrow(layout.code.kwonlyargcount),
         code_name: narrow(layout.code.name),
         function_name: narrow(layout.function.qualname),
+        generators: u32::from(generators),
+        frame_generator,
+        generator_frame,
+        generator_state,
+        resume: u32::from_le_bytes(resume),
+        zero: 0,
         objects: objects(python)?,
         python: kernel.map_err(CannotWatch::Layout)?,
     })
@@ -197,28 +282,40 @@ fn objects(python: &Python) -> Result<KnownObjects, CannotWatch> {
         boolean: of("bool")?,
         truth: of("True")?,
         none: of("None")?,
+        stop_iteration: of("StopIteration")?,
+        stop_async_iteration: of("StopAsyncIteration")?,
+        generator_exit: of("GeneratorExit")?,
     })
 }
 
-/// Where a probe tells that an exception passes a frame.
+/// Where probes tell that an exception passes a frame, or is looked at.
 #[derive(Clone, Debug)]
 pub struct Hook {
     /// The file, as we reach it.
     pub reach: PathBuf,
-    /// The offset in it.
-    pub offset: u64,
+    /// The offsets in it.
+    pub offsets: Vec<u64>,
 }
 
-/// Where that is, for versions where a frame that an exception leaves lives on.
+/// Where that is, for versions where a frame that an exception leaves lives on; for all where
+/// generators or coroutines are watched.
 ///
 /// # Errors
 ///
 /// When it is needed and not found.
-pub fn traceback_hook(python: &Python, pid: u32) -> Result<Option<Hook>, NoSymbol> {
-    if python.fit.layout.version >= Version::V3_12 {
+pub fn traceback_hook(
+    python: &Python,
+    pid: u32,
+    generators: bool,
+) -> Result<Option<Hook>, NoSymbol> {
+    if python.fit.layout.version >= Version::V3_12 && !generators {
         return Ok(None);
     }
-    raise_hook(python, pid).map(Some)
+    let mut hook = raise_hook(python, pid)?;
+    if generators {
+        hook.offsets.push(python.place(pid, MATCHES)?.1);
+    }
+    Ok(Some(hook))
 }
 
 /// Where it is, of any version.
@@ -230,6 +327,6 @@ pub fn raise_hook(python: &Python, pid: u32) -> Result<Hook, NoSymbol> {
     let (file, offset) = python.place(pid, TRACEBACK)?;
     Ok(Hook {
         reach: file.reach,
-        offset,
+        offsets: vec![offset],
     })
 }

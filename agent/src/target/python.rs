@@ -206,7 +206,16 @@ impl Python {
     ///
     /// Why there is none.
     pub fn find(&self, name: &FunctionName) -> Result<Code, NotFound> {
-        let main = self.reader().find(self.fit.main.address, name);
+        self.find_function(name).map(|(code, _)| code)
+    }
+
+    /// The same with its function object, as [`Reader::find_function`] finds it.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn find_function(&self, name: &FunctionName) -> Result<(Code, Option<u64>), NotFound> {
+        let main = self.reader().find_function(self.fit.main.address, name);
         let Err(error) = main else { return main };
         let others = self
             .fit
@@ -214,7 +223,7 @@ impl Python {
             .iter()
             .filter(|i| **i != self.fit.main);
         others
-            .filter_map(|other| self.reader().find(other.address, name).ok())
+            .filter_map(|other| self.reader().find_function(other.address, name).ok())
             .next()
             .ok_or(error)
     }

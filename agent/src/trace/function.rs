@@ -7,7 +7,7 @@ use super::stage::Known;
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::{ExchangeId, Role};
-use crate::model::function::{Argument, FunctionCall, FunctionEnd, FunctionFacts};
+use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::ContentPolicy;
 use crate::model::request::Begun;
 use crate::model::span::{Span, SpanKind, Value};
@@ -66,6 +66,8 @@ pub(super) struct Over {
     arguments: BTreeMap<u32, Told>,
     end: BootTime,
     raised: Option<String>,
+    /// A generator or coroutine was closed.
+    closed: bool,
     defects: Defects,
 }
 
@@ -77,8 +79,28 @@ impl Open {
             arguments: self.arguments,
             end,
             raised: None,
+            closed: false,
             defects,
         }
+    }
+
+    fn ended(self, how: &FunctionEnd<'_>, time: BootTime) -> Over {
+        let defects = match how {
+            FunctionEnd::Returned | FunctionEnd::Raised(_) | FunctionEnd::Closed => Defects::NONE,
+            FunctionEnd::Late => Defects::END_LATE,
+            FunctionEnd::ThreadEnded => Defects::THREAD_ENDED,
+        };
+        let mut over = self.over(time, defects);
+        over.closed = *how == FunctionEnd::Closed;
+        if let FunctionEnd::Raised(name) = how {
+            // Its name may be out of the kernel's reach.
+            over.raised = Some(if name.is_empty() {
+                OTHER.to_owned()
+            } else {
+                String::from_utf8_lossy(name).into_owned()
+            });
+        }
+        over
     }
 }
 
@@ -88,6 +110,8 @@ pub(super) struct Functions {
     known: BTreeMap<u32, FunctionFacts>,
     /// By process and thread, the outermost first.
     open: BTreeMap<(u32, u32), Vec<Open>>,
+    /// Generators and coroutines.
+    generators: BTreeMap<CallName, Open>,
     count: usize,
     /// What the arguments of those take.
     bytes: usize,
@@ -124,8 +148,13 @@ impl Functions {
         over_from_inside(lost, call.began, Defects::END_LOST)
     }
 
-    /// A call begins. None when it is not followed.
-    pub(super) fn began(&mut self, id: ExchangeId, call: FunctionCall) -> Option<Begun> {
+    /// A call begins, which may be a generator or coroutine. None when it is not followed.
+    pub(super) fn began(
+        &mut self,
+        id: ExchangeId,
+        call: FunctionCall,
+        generator: bool,
+    ) -> Option<Begun> {
         if self.count >= MAX_OPEN {
             self.refused += 1;
             return None;
@@ -148,19 +177,32 @@ impl Functions {
             call,
             arguments: BTreeMap::new(),
         };
-        self.open
-            .entry((call.pid, call.tid))
-            .or_default()
-            .push(open);
         self.count += 1;
+        if generator {
+            if let Some(same) = self.generators.insert(call.name(), open) {
+                // A thread begins no two at one time.
+                self.leave(&[same]);
+            }
+        } else {
+            self.open
+                .entry((call.pid, call.tid))
+                .or_default()
+                .push(open);
+        }
         Some(begun)
     }
 
     /// An argument of a call.
     pub(super) fn argument(&mut self, call: FunctionCall, index: u32, value: &Argument<'_>) {
-        let open = self.open.get_mut(&(call.pid, call.tid));
+        let open = match self.generators.get_mut(&call.name()) {
+            None => {
+                let open = self.open.get_mut(&(call.pid, call.tid));
+                open.and_then(|open| open.last_mut())
+            }
+            open => open,
+        };
         // There are as many as there are names for them.
-        if let Some(open) = open.and_then(|open| open.last_mut())
+        if let Some(open) = open
             && open.call == call
             && let Some(facts) = self.known.get(&call.function)
             && (index as usize) < facts.arguments.len()
@@ -191,6 +233,13 @@ impl Functions {
         how: &FunctionEnd<'_>,
         time: BootTime,
     ) -> Vec<Over> {
+        if let Some(open) = self.generators.get(&call.name())
+            && open.call == call
+        {
+            let own = self.generators.remove(&call.name());
+            self.leave(own.as_slice());
+            return own.map(|own| own.ended(how, time)).into_iter().collect();
+        }
         let key = (call.pid, call.tid);
         let Some(open) = self.open.get_mut(&key) else {
             return Vec::new();
@@ -207,23 +256,7 @@ impl Functions {
         self.leave(&lost);
         self.leave(own.as_slice());
         let mut all = over_from_inside(lost, time, Defects::END_LOST);
-        if let Some(own) = own {
-            let defects = match how {
-                FunctionEnd::Returned | FunctionEnd::Raised(_) => Defects::NONE,
-                FunctionEnd::Late => Defects::END_LATE,
-                FunctionEnd::ThreadEnded => Defects::THREAD_ENDED,
-            };
-            let mut own = own.over(time, defects);
-            if let FunctionEnd::Raised(name) = how {
-                // Its name may be out of the kernel's reach.
-                own.raised = Some(if name.is_empty() {
-                    OTHER.to_owned()
-                } else {
-                    String::from_utf8_lossy(name).into_owned()
-                });
-            }
-            all.push(own);
-        }
+        all.extend(own.map(|own| own.ended(how, time)));
         all
     }
 
@@ -240,6 +273,17 @@ impl Functions {
             self.leave(&open);
             all.extend(over_from_inside(open, time, Defects::UNFINISHED));
         }
+        let names: Vec<_> = self
+            .generators
+            .keys()
+            .filter(|name| pid.is_none_or(|pid| name.pid == pid))
+            .copied()
+            .collect();
+        let open = names.iter().filter_map(|name| self.generators.remove(name));
+        let mut open: Vec<_> = open.collect();
+        open.sort_by_key(|open| open.call.began);
+        self.leave(&open);
+        all.extend(over_from_inside(open, time, Defects::UNFINISHED));
         all
     }
 }
@@ -329,6 +373,9 @@ pub(super) fn of_function(
         }
     }
     set.may(attr::ERROR_TYPE, over.raised.clone());
+    if over.closed {
+        set.add(attr::FUNCTION_CLOSED, true);
+    }
     if !over.defects.is_none() {
         let names: Vec<String> = over.defects.names().map(str::to_owned).collect();
         set.add(attr::DEFECTS, names);

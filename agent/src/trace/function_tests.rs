@@ -1,7 +1,7 @@
 //! Functions become spans whatever was lost of them, and are the parents of what is within them.
 
 use super::*;
-use crate::model::function::FunctionEnd::{Late, Raised, Returned, ThreadEnded};
+use crate::model::function::FunctionEnd::{Closed, Late, Raised, Returned, ThreadEnded};
 use crate::model::process::ProcessFacts;
 use crate::trace::Spans;
 
@@ -51,11 +51,11 @@ fn defects(span: &Span) -> Option<Value> {
 fn a_function_within_another_is_its_child() {
     let mut spans = stage(true);
     let (outer, inner) = (call(1, 70, 10), call(2, 70, 20));
-    spans.function_began(ExchangeId(1), outer, 0);
-    spans.function_began(ExchangeId(2), inner, 1);
+    spans.function_began(ExchangeId(1), outer, Some(0), None);
+    spans.function_began(ExchangeId(2), inner, Some(1), None);
     spans.function_ended(inner, &Raised(b"ValueError"), BootTime(30 * MS));
     // Another thread's is nobody's child; the name of its exception was out of reach.
-    spans.function_began(ExchangeId(3), call(2, 71, 32), 0);
+    spans.function_began(ExchangeId(3), call(2, 71, 32), Some(0), None);
     spans.function_ended(call(2, 71, 32), &Raised(b""), BootTime(33 * MS));
     spans.function_ended(outer, &Returned, BootTime(40 * MS));
     let all = drained(&mut spans);
@@ -90,16 +90,16 @@ fn what_is_lost_is_said() {
     let mut spans = stage(true);
     let defect = |name: &str| Some(Value::StrList(vec![name.to_owned()]));
     // The end of one within it, then of itself: shown by the depth of the next.
-    spans.function_began(ExchangeId(1), call(1, 70, 10), 0);
-    spans.function_began(ExchangeId(2), call(2, 70, 20), 1);
+    spans.function_began(ExchangeId(1), call(1, 70, 10), Some(0), None);
+    spans.function_began(ExchangeId(2), call(2, 70, 20), Some(1), None);
     spans.function_ended(call(1, 70, 10), &Late, BootTime(30 * MS));
     let all = drained(&mut spans);
     assert_eq!(
         (defects(&all[0]), defects(&all[1])),
         (defect("end_lost"), defect("end_late"))
     );
-    spans.function_began(ExchangeId(3), call(1, 70, 40), 0);
-    spans.function_began(ExchangeId(4), call(1, 70, 50), 0);
+    spans.function_began(ExchangeId(3), call(1, 70, 40), Some(0), None);
+    spans.function_began(ExchangeId(4), call(1, 70, 50), Some(0), None);
     let all = drained(&mut spans);
     assert_eq!((all.len(), defects(&all[0])), (1, defect("end_lost")));
     assert_eq!(all[0].end.0 - all[0].start.0, 10 * MS);
@@ -111,8 +111,8 @@ fn what_is_lost_is_said() {
     assert_eq!(defects(&drained(&mut spans)[0]), defect("thread_ended"));
     // The process ends, or the tracing of it.
     for pid in [Some(7), None] {
-        spans.function_began(ExchangeId(5), call(1, 70, 70), 0);
-        spans.function_began(ExchangeId(6), call(2, 70, 71), 1);
+        spans.function_began(ExchangeId(5), call(1, 70, 70), Some(0), None);
+        spans.function_began(ExchangeId(6), call(2, 70, 71), Some(1), None);
         match pid {
             Some(pid) => spans.functions_exit(pid, BootTime(80 * MS)),
             None => spans.functions_stop(BootTime(80 * MS)),
@@ -130,7 +130,7 @@ fn arguments_are_content() {
     for content in [true, false] {
         let mut spans = stage(content);
         let one = call(1, 70, 10);
-        spans.function_began(ExchangeId(1), one, 0);
+        spans.function_began(ExchangeId(1), one, Some(0), None);
         let text = Argument::Text {
             bytes: b"s\xfc\xdf and long",
             width: 1,
@@ -194,7 +194,7 @@ fn there_is_room_for_so_many() {
     let mut functions = Functions::default();
     for n in 0..=MAX_OPEN {
         let tid = u32::try_from(n).unwrap();
-        functions.began(ExchangeId(n as u64), call(1, tid, 1));
+        functions.began(ExchangeId(n as u64), call(1, tid, 1), false);
     }
     assert_eq!((functions.refused, functions.count), (1, MAX_OPEN));
     assert_eq!(functions.stop(None, BootTime(2)).len(), MAX_OPEN);
@@ -219,7 +219,7 @@ fn arguments_have_so_much_room() {
     };
     let fit = u32::try_from(MAX_ARGUMENT_BYTES / (1024 + ARGUMENT_BYTES)).unwrap();
     for tid in 0..=fit {
-        functions.began(ExchangeId(u64::from(tid)), call(1, tid, 1));
+        functions.began(ExchangeId(u64::from(tid)), call(1, tid, 1), false);
         // What is told again is in the place of what was told.
         for _ in 0..if tid == 0 { 3 } else { 0 } {
             functions.argument(call(1, tid, 1), 0, &text);
@@ -230,7 +230,7 @@ fn arguments_have_so_much_room() {
     assert!(functions.bytes <= MAX_ARGUMENT_BYTES);
     // One that is over makes room: also one of which the end was lost.
     functions.ended(call(1, 0, 1), &Returned, BootTime(2));
-    functions.began(ExchangeId(0), call(2, 1, 2));
+    functions.began(ExchangeId(0), call(2, 1, 2), false);
     functions.argument(call(2, 1, 2), 0, &text);
     assert_eq!(functions.lost(call(2, 1, 3), 0).len(), 2);
     assert_eq!(functions.arguments_refused, 1);
@@ -249,4 +249,33 @@ fn functions_that_are_forgotten_are_counted() {
     }
     assert_eq!(functions.evicted, 1);
     assert!(functions.facts(0).is_none() && functions.facts(1).is_some());
+}
+
+#[test]
+fn generators_stand_by_themselves() {
+    let mut spans = stage(true);
+    let (one, other, plain) = (call(1, 70, 10), call(1, 70, 11), call(2, 70, 12));
+    spans.function_began(ExchangeId(1), one, None, None);
+    spans.function_argument(one, 1, &Argument::Int(1));
+    spans.function_began(ExchangeId(2), other, None, None);
+    spans.function_argument(other, 1, &Argument::Int(2));
+    // The plain one says that nothing is around it on its thread: they go on.
+    spans.function_began(ExchangeId(3), plain, Some(0), Some(one.name()));
+    spans.function_argument(one, 0, &Argument::None);
+    spans.function_ended(one, &Closed, BootTime(20 * MS));
+    spans.function_ended(plain, &Returned, BootTime(21 * MS));
+    // Ended by a call of another function at the same time, which is none of it.
+    spans.function_ended(call(2, 70, 11), &Returned, BootTime(22 * MS));
+    spans.functions_exit(7, BootTime(30 * MS));
+    let all = drained(&mut spans);
+    let [one, plain, other] = all.as_slice() else {
+        panic!("{all:?}");
+    };
+    let count = |span: &Span| span.attribute("genspan.function.argument.count").cloned();
+    assert_eq!((count(one), count(other)), (Some(1.into()), Some(2.into())));
+    assert_eq!(one.attribute(attr::FUNCTION_CLOSED), Some(&true.into()));
+    assert_eq!((one.error.as_ref(), defects(one)), (None, None));
+    assert_eq!(one.end.0 - one.start.0, 10 * MS);
+    assert_eq!(plain.parent_span_id, Some(one.span_id));
+    assert_eq!(defects(other), Some(vec!["unfinished".to_owned()].into()));
 }

@@ -12,7 +12,7 @@ use crate::model::call::{CallEvent, Operation};
 use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{RunEvent, RunFacts};
-use crate::model::function::{Argument, FunctionCall, FunctionEnd, FunctionFacts};
+use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Resource, Span};
 use crate::model::stack::CallPath;
@@ -261,13 +261,31 @@ impl Spans {
     }
 
     /// A function begins.
-    pub fn function_began(&mut self, id: ExchangeId, call: FunctionCall, depth: u32) {
-        for over in self.functions.lost(call, depth) {
-            self.write_function(over);
+    ///
+    /// `depth` is how many watched plain functions of its thread are around it; none of a generator
+    /// or coroutine, which stands by itself. `within` is the generator or coroutine around it,
+    /// nearer than any plain function.
+    pub fn function_began(
+        &mut self,
+        id: ExchangeId,
+        call: FunctionCall,
+        depth: Option<u32>,
+        within: Option<CallName>,
+    ) {
+        if let Some(depth) = depth {
+            for over in self.functions.lost(call, depth) {
+                self.write_function(over);
+            }
         }
-        if let Some(begun) = self.functions.began(id, call) {
-            self.parents.called(begun);
+        if let Some(begun) = self.functions.began(id, call, depth.is_none()) {
+            let generator = depth.is_none().then(|| call.name());
+            self.parents.called(begun, generator, within);
         }
+    }
+
+    /// The generator or coroutine in which a request is made whose head was written just now.
+    pub fn within(&mut self, request: ExchangeId, call: CallName) {
+        self.parents.within(request, call);
     }
 
     /// An argument of a function that began just now. Where content is not told it is not kept.

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::model::event::{ConnectionId, Direction};
 use crate::model::exchange::ExchangeId;
+use crate::model::request::Begun;
 
 /// Copies of contexts that are remembered, over all processes.
 pub const MAX_CONTEXTS: usize = 1 << 17;
@@ -157,6 +158,13 @@ pub struct Lineage {
 }
 
 impl Lineage {
+    /// Whether the thread of what began runs an event loop that serves, as far as is known.
+    #[must_use]
+    pub fn is_loop(&self, begun: &Begun) -> bool {
+        let key = (begun.connection.pid, begun.tid);
+        self.threads.get(&key).is_some_and(|thread| thread.loops)
+    }
+
     /// What was seen so far.
     #[must_use]
     pub const fn counters(&self) -> Counters {

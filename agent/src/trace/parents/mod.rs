@@ -9,7 +9,7 @@
 //! | made | the served request whose headers it passes on unchanged | `passed_on` |
 //! | made | the span that the request's headers name | `traceparent`, `b3` |
 //! | made, of a model run | it is that run, being its first request and a model call ([`runs`]) | as the run's |
-//! | made | the innermost run of a framework, or function, that its thread is in, or its context, unless the request that the next rules tell began within that ([`calls`]) | `run`, `function` |
+//! | made | the innermost run of a framework, or function, that its thread is in, or the coroutine that it is made in, or its context, unless the request that the next rules tell began within that ([`calls`]) | `run`, `function` |
 //! | made | the served request for which the Python context was made that it was made in ([`lineage`]) | `context` |
 //! | made, or a function's call | the served request that its thread is handling, and no other ([`threads`]) | `thread` |
 //! | a run | the run whose id it names; else as a request that is made | `run` |
@@ -34,6 +34,7 @@ mod tests;
 use super::ids;
 use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::{ExchangeId, Role};
+use crate::model::function::CallName;
 use crate::model::propagated::{Format, Propagated};
 use crate::model::request::Begun;
 use crate::model::time::BootTime;
@@ -364,10 +365,10 @@ impl Parents {
         served.map(|id| (id, Source::Thread)).or(inside)
     }
 
-    /// The innermost function or run in which something began: that its thread is in, or its
-    /// context, whichever began last.
+    /// The innermost function or run in which something began: the coroutine that it is made in, else
+    /// that which its thread is in, or that of its context, whichever began last.
     fn inside(&self, begun: &Begun) -> Option<(ExchangeId, Source)> {
-        let thread = self.calls.innermost(begun.connection.pid, begun.tid);
+        let thread = self.calls.around(begun);
         let context = self.lineage.run_of(begun.exchange);
         let context = context.filter(|id| thread.is_none_or(|t| self.is_later(*id, t)));
         let id = context.or(thread)?;
@@ -380,15 +381,36 @@ impl Parents {
         Some((id, source))
     }
 
+    /// The generator or coroutine in which a request is made that is about to begin.
+    pub fn within(&mut self, request: ExchangeId, call: CallName) {
+        self.calls.writes(request, call);
+    }
+
     /// A function begins. It is named as an exchange is, so that either may be within the other.
-    pub fn called(&mut self, begun: Begun) {
+    ///
+    /// `generator` is the name of one that is a generator or coroutine. `around` is that of the
+    /// generator or coroutine that it began in, nearer than any plain function of its thread.
+    pub fn called(&mut self, begun: Begun, generator: Option<CallName>, around: Option<CallName>) {
         if self.nodes.len() >= MAX_FOLLOWED {
             self.refused += 1;
             return;
         }
         let id = begun.exchange;
-        let within = self.around(&begun);
-        self.calls.began(&begun);
+        let around = around.and_then(|name| self.calls.named(name));
+        let within = match around {
+            Some(around) => Some((around, Source::Function)),
+            // Of an event loop its thread says nothing: a plain function at least is not
+            // interrupted by another task.
+            None if generator.is_some() && self.lineage.is_loop(&begun) => {
+                let function = self.calls.innermost(begun.connection.pid, begun.tid);
+                function.map(|id| (id, Source::Function))
+            }
+            None => self.around(&begun),
+        };
+        match generator {
+            Some(name) => self.calls.generator(name, id),
+            None => self.calls.began(&begun),
+        }
         self.insert(begun, within);
         if let Some((parent, _)) = within {
             self.depend(id, parent);

@@ -564,7 +564,7 @@ fn what_is_asked_within_a_function_belongs_to_it() {
     let function = begun(2, Role::Client, 7, 71, 1);
     let asked = begun(3, Role::Client, 7, 71, 2);
     parents.began(request.clone());
-    parents.called(function.clone());
+    parents.called(function.clone(), None, None);
     parents.began(asked.clone());
     let elsewhere = begun(4, Role::Client, 7, 72, 2);
     parents.began(elsewhere.clone());
@@ -589,7 +589,7 @@ fn a_request_that_began_within_a_function_is_nearer() {
     let forever = begun(1, Role::Client, 7, 71, 0);
     let request = begun(2, Role::Server, 7, 71, 1);
     let asked = begun(3, Role::Client, 7, 71, 2);
-    parents.called(forever.clone());
+    parents.called(forever.clone(), None, None);
     for b in [&request, &asked] {
         parents.began(b.clone());
     }
@@ -625,7 +625,7 @@ fn a_function_belongs_to_the_request_that_something_in_it_was_made_for() {
     let inner = begun(5, Role::Client, 7, 72, 5);
     let alone = begun(6, Role::Client, 7, 73, 6);
     for function in [&outer, &inner, &alone] {
-        l.parents.called(function.clone());
+        l.parents.called(function.clone(), None, None);
     }
     let asked = l.asks(7, 72, 0x31);
     l.answers(&two, 0x30);
@@ -636,4 +636,86 @@ fn a_function_belongs_to_the_request_that_something_in_it_was_made_for() {
     assert_eq!(inner.parent, Some((outer.span, Source::Function)));
     assert_eq!(outer.parent, Some((two.span, Source::Context)));
     assert_eq!((asked.trace, alone.parent), (two.trace, None));
+}
+
+/// A generator or coroutine: what names it stands in the place of its connection.
+fn coroutine(n: u64, tid: u32) -> Begun {
+    let mut coroutine = begun(n, Role::Client, 7, tid, n);
+    coroutine.connection.ssl = u64::from(tid);
+    coroutine.connection.generation = coroutine.start.0;
+    coroutine
+}
+
+/// The name of a generator or coroutine that began so.
+fn name_of(begun: &Begun) -> CallName {
+    CallName {
+        pid: begun.connection.pid,
+        tid: begun.tid,
+        began: BootTime(begun.connection.generation),
+    }
+}
+
+#[test]
+fn coroutines_of_one_thread_have_what_is_made_in_them() {
+    let mut parents = Parents::new(1);
+    let [one, other] = [1, 2].map(|n| coroutine(n, 71));
+    for one in [&one, &other] {
+        parents.called(one.clone(), Some(name_of(one)), None);
+    }
+    // One within it, of which a plain function is part; that is what its thread is in.
+    let inner = coroutine(3, 71);
+    parents.called(inner.clone(), Some(name_of(&inner)), Some(name_of(&one)));
+    let plain = begun(4, Role::Client, 7, 71, 4);
+    parents.called(plain.clone(), None, Some(name_of(&inner)));
+    let below = begun(5, Role::Client, 7, 71, 5);
+    parents.began(below.clone());
+    let below = end(&mut parents, &below);
+    let plain = parents.take(&plain);
+    // Told by the kernel, also on another thread; and of nobody.
+    let asked = begun(6, Role::Client, 7, 72, 6);
+    parents.within(asked.exchange, name_of(&other));
+    let nobodys = begun(7, Role::Client, 7, 71, 7);
+    for b in [&asked, &nobodys] {
+        parents.began(b.clone());
+    }
+    let asked = end(&mut parents, &asked);
+    assert_eq!(source(&end(&mut parents, &nobodys)), None);
+    // One that is not known, or not any more, is nobody's parent.
+    let late = begun(8, Role::Client, 7, 71, 8);
+    let [inner, one, other] = [&inner, &one, &other].map(|f| parents.take(f));
+    parents.within(late.exchange, name_of(&coroutine(1, 71)));
+    parents.began(late.clone());
+    assert_eq!(source(&end(&mut parents, &late)), None);
+    for (child, parent) in [(&below, &plain), (&plain, &inner), (&inner, &one)] {
+        assert_eq!(child.parent, Some((parent.span, Source::Function)));
+    }
+    assert_eq!(asked.parent, Some((other.span, Source::Function)));
+    assert_eq!((one.parent, other.parent), (None, None));
+    assert!(parents.nodes.is_empty() && parents.calls.is_empty());
+}
+
+/// In an event loop that serves, a coroutine belongs to no request by its thread, but to the one
+/// that something in it was made for.
+#[test]
+fn a_coroutine_belongs_to_the_request_that_something_in_it_was_made_for() {
+    let mut l = Loop::new();
+    let first = l.reads(1);
+    l.copies(READS, 0x20);
+    l.answers(&first, 0x20);
+    end(&mut l.parents, &first);
+    let request = l.reads(3);
+    l.copies(READS, 0x30);
+    let [working, silent] = [4, 5].map(|n| coroutine(n, 71));
+    for one in [&working, &silent] {
+        l.parents.called(one.clone(), Some(name_of(one)), None);
+    }
+    l.parents.within(ExchangeId(6), name_of(&working));
+    let asked = l.asks(6, 71, 0x30);
+    l.answers(&request, 0x30);
+    let asked = end(&mut l.parents, &asked);
+    let [working, silent] = [&working, &silent].map(|f| l.parents.take(f));
+    let request = end(&mut l.parents, &request);
+    assert_eq!(asked.parent, Some((working.span, Source::Function)));
+    assert_eq!(working.parent, Some((request.span, Source::Context)));
+    assert_eq!(silent.parent, None);
 }

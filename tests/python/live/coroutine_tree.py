@@ -1,0 +1,61 @@
+"""Coroutines that call a model, many at a time in one thread: coroutine_tree.py
+
+Prints `ready`. For each number on standard input so many are gathered, each with a question of its
+own, and prints how many were answered.
+"""
+
+import asyncio
+import json
+import sys
+
+import clients
+
+
+async def answer(question):
+    """The call, after a wait and before another one, with others going on meanwhile."""
+    await asyncio.sleep(0.001 * (len(question) % 5))
+    said = await ask(question)
+    await asyncio.sleep(0.001 * (len(question) % 3))
+    return said
+
+
+def sent(writer, question):
+    body = json.dumps({"model": "in-coroutine", "messages": [{"role": "user", "content": question}]})
+    head = (
+        f"POST {clients.BASE.path}/chat/completions HTTP/1.1\r\nHost: {clients.BASE.netloc}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    writer.write((head + body).encode())
+
+
+async def ask(question):
+    tls = clients.context() if clients.BASE.scheme == "https" else None
+    reader, writer = await asyncio.open_connection(clients.BASE.hostname, clients.BASE.port, ssl=tls)
+    sent(writer, question)
+    said = await reader.read()
+    writer.close()
+    return said
+
+
+async def alone(question):
+    """Not watched."""
+    return await ask(question)
+
+
+async def round_of(count):
+    questions = [f"question {number} {'x' * number}" for number in range(count)]
+    steps = [answer(question) for question in questions]
+    steps += [alone(f"nobody's {number}") for number in range(count)]
+    return await asyncio.gather(*steps)
+
+
+def main():
+    print("ready", flush=True)
+    loop = asyncio.new_event_loop()
+    for line in sys.stdin:
+        said = loop.run_until_complete(round_of(int(line)))
+        print(sum(b" 200 " in one.split(b"\r\n")[0] for one in said), flush=True)
+
+
+if __name__ == "__main__":
+    main()
