@@ -189,7 +189,7 @@ mod tests {
             "| Debian | bullseye | bookworm |\n| --- | --- | --- |\n",
             "| kernel | 5.10.0 | not run |\n",
             "| a call over TLS | no | not run |\n",
-            "| `--stacks` | not tried | not run |\n",
+            "| with `--stacks` | not tried | not run |\n",
             "**Linux 5.10**\n\n- `tls`: told nothing\n- `uprobe tls_free`: refused\n\
              - `sockets-libc` says: one two\n",
         ] {
