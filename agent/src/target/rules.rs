@@ -41,8 +41,7 @@ const KEYS: [(&str, Key); 7] = [
 
 /// One rule: `KEY=PATTERN`, where `*` stands for anything and `?` for one character; without a key it
 /// is about the name.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug)]
 pub struct Rule {
     key: Key,
     /// As it was given, without the key.
@@ -150,13 +149,35 @@ pub struct Rules {
 }
 
 /// The rules in a configuration file.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct RulesFile {
     /// As [`Rules::include`].
     pub include: Vec<Rule>,
     /// As [`Rules::exclude`].
     pub exclude: Vec<Rule>,
+}
+
+/// What is wrong with a configuration file.
+#[derive(Debug, Error)]
+pub enum BadFile {
+    /// It is no such document: where, and what is expected there.
+    #[error(transparent)]
+    Yaml(#[from] serde_yaml_ng::Error),
+    /// Rules that are none: all of them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Rules(Vec<BadLine>),
+}
+
+/// A rule in a file that is none.
+#[derive(Debug, Error)]
+#[error("{}`{rule}`: {why}", .line.map(|n| format!("line {n}: ")).unwrap_or_default())]
+pub struct BadLine {
+    /// Its line, counted from one; unknown of one that is written over several.
+    pub line: Option<usize>,
+    /// As it is written.
+    pub rule: String,
+    /// What is wrong with it.
+    pub why: BadRule,
 }
 
 impl RulesFile {
@@ -165,17 +186,36 @@ impl RulesFile {
     /// # Errors
     ///
     /// What is wrong, with its line and what is expected.
-    pub fn parse(text: &str) -> Result<Self, serde_yaml_ng::Error> {
-        let found: Option<Self> = serde_yaml_ng::from_str(text)?;
-        Ok(found.unwrap_or_default())
-    }
-}
-
-impl TryFrom<String> for Rule {
-    type Error = BadRule;
-
-    fn try_from(text: String) -> Result<Self, BadRule> {
-        text.parse()
+    pub fn parse(text: &str) -> Result<Self, BadFile> {
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Written {
+            include: Vec<String>,
+            exclude: Vec<String>,
+        }
+        let written: Option<Written> = serde_yaml_ng::from_str(text)?;
+        let Written { include, exclude } = written.unwrap_or_default();
+        let mut bad = Vec::new();
+        let mut read = |rules: Vec<String>| -> Vec<Rule> {
+            let parsed = rules.into_iter().filter_map(|rule| match rule.parse() {
+                Ok(parsed) => Some(parsed),
+                Err(why) => {
+                    // The reader knows where a list begins, and not where its items do.
+                    let mut lines = text.lines();
+                    let line = lines.position(|line| line.contains(&rule));
+                    let line = line.filter(|_| !rule.is_empty()).map(|n| n + 1);
+                    bad.push(BadLine { line, rule, why });
+                    None
+                }
+            });
+            parsed.collect()
+        };
+        let (include, exclude) = (read(include), read(exclude));
+        if bad.is_empty() {
+            Ok(Self { include, exclude })
+        } else {
+            Err(BadFile::Rules(bad))
+        }
     }
 }
 
@@ -333,6 +373,11 @@ mod tests {
                 "app, model or microservice",
             ),
             ("exclude:\n  - nme=x\n", "line 2", "expected name, command"),
+            (
+                "include: [type=x]\nexclude: ['']\n",
+                "line 1: `type=x`",
+                "; ``: expected a pattern",
+            ),
             ("include: app\n", "line 1", "a sequence"),
         ] {
             let said = RulesFile::parse(text).unwrap_err().to_string();
