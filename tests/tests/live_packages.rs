@@ -37,7 +37,13 @@ fn calls(file: &str, group: Group, sender: &'static str) {
         sender,
         http2: false,
     };
-    let run = replayed::run(&server, package, Http::One, &[Encoding::None], &recordings);
+    let run = replayed::run(
+        &server,
+        (package, Http::One),
+        &[Encoding::None],
+        &recordings,
+        (None, false),
+    );
     let Some(run) = run.unwrap() else { return };
     assert_eq!(run.passes.len(), 1);
     let pass = &run.passes[0];

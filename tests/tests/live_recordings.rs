@@ -38,7 +38,13 @@ fn spans_of_recorded_answers_are_those_of_the_peer() {
         http2: false,
     };
     let encodings = [Encoding::None, Encoding::Gzip];
-    let run = replayed::run(&server, package, Http::One, &encodings, &recordings);
+    let run = replayed::run(
+        &server,
+        (package, Http::One),
+        &encodings,
+        &recordings,
+        (None, false),
+    );
     let Some(run) = run.unwrap() else { return };
     println!("{}; the agent says: {:?}", run.sdk, run.warnings);
     assert_eq!(

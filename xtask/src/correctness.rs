@@ -24,6 +24,10 @@ pub(crate) struct Options {
     /// Only HTTP/1.1.
     #[arg(long)]
     http1: bool,
+    /// Goes on where an earlier one was broken off: what was sent with the same agent is not sent
+    /// again.
+    #[arg(long)]
+    resume: bool,
 }
 
 impl Options {
@@ -73,6 +77,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.http1 {
         command = command.args(["--http", "1.1"]);
     }
+    let keep = if options.resume { "--resume" } else { "--keep" };
+    command = command
+        .arg(keep)
+        .arg(paths::cargo_target().join("correctness"));
     // A part is shown; only all of it is the page.
     if !options.chooses() {
         let page = paths::root().join("docs/correctness.md");

@@ -30,6 +30,9 @@ struct Options {
     packages: Option<String>,
     http1: bool,
     write: Option<PathBuf>,
+    /// Where what is told is kept.
+    keep: Option<PathBuf>,
+    resume: bool,
 }
 
 fn options() -> Result<Options> {
@@ -52,7 +55,15 @@ fn options() -> Result<Options> {
                 }
             }
             "--write" => options.write = Some(value.into()),
-            _ => bail!("no option {name}: there are --encodings, --packages, --http, --write"),
+            "--keep" => options.keep = Some(value.into()),
+            "--resume" => {
+                options.keep = Some(value.into());
+                options.resume = true;
+            }
+            _ => bail!(
+                "no option {name}: there are --encodings, --packages, --http, --write, --keep, \
+                 --resume"
+            ),
         }
     }
     if options.encodings.is_empty() {
@@ -98,7 +109,9 @@ fn run() -> Result<bool> {
             }
             let begun = Instant::now();
             let name = package.environment;
-            let run = replayed::run(&server, *package, http, &options.encodings, recordings);
+            let keep = (options.keep.as_deref(), options.resume);
+            let encodings = &options.encodings;
+            let run = replayed::run(&server, (*package, http), encodings, recordings, keep);
             let run = match run {
                 Ok(Some(run)) => run,
                 Ok(None) => {

@@ -6,6 +6,7 @@ pub mod allowed;
 pub mod cassette;
 pub mod compare;
 pub mod document;
+pub mod kept;
 pub mod lab;
 pub mod must;
 pub mod packages;

@@ -1,5 +1,6 @@
 //! Recordings sent again over TLS by the real packages, traced by the real agent.
 
+use super::kept::{Kept, Told};
 use super::packages::{Http, Package};
 use super::pairing::pair;
 use super::server::{Encoding, Server};
@@ -85,28 +86,68 @@ pub struct Replayed {
 }
 
 /// Sends these recordings with a real package, traced, and compares the spans. `None` when the
-/// package is not there.
+/// package is not there. With a folder, what is told is kept there; with `resume`, what was kept of
+/// the same agent and programs stands for sending it again.
 ///
 /// # Errors
 ///
 /// When something does not run as it should; a wrong span is none of that.
 pub fn run(
     server: &Server,
-    package: Package,
-    http: Http,
+    (package, http): (Package, Http),
     encodings: &[Encoding],
     recordings: &[Recording],
+    (dir, resume): (Option<&Path>, bool),
 ) -> Result<Option<Replayed>> {
     let Some(python) = need::environment(package.environment)? else {
         return Ok(None);
     };
+    let plan = planned(encodings, recordings).to_string();
+    let kept = dir.map(|dir| Kept::of(dir, &package, http, &plan));
+    let kept = kept.transpose()?;
+    let told = match kept.as_ref().filter(|_| resume).and_then(Kept::read) {
+        Some(told) => told,
+        None => {
+            let told = send(server, &package, http, &python, &plan)?;
+            if let Some(kept) = &kept {
+                kept.write(&told)?;
+            }
+            told
+        }
+    };
+    let report: Value = serde_json::from_str(&told.report)?;
+    let spans = spans(&told.spans)?;
+    let text = |name: &str| report[name].as_str().unwrap_or_default().to_owned();
+    let passes = report["passes"].as_array().context("no passes")?;
+    let said = told
+        .log
+        .lines()
+        .filter(|l| l.contains("WARN") || l.contains("ERROR"));
+    Ok(Some(Replayed {
+        package,
+        sdk: format!("{} {}", text("sdk"), text("version")),
+        http,
+        passes: compared(passes, &spans, recordings)?,
+        raw: passes.first().map_or(0, raw),
+        warnings: said.map(str::to_owned).collect(),
+    }))
+}
+
+/// Has the driver send what is planned, traced.
+fn send(
+    server: &Server,
+    package: &Package,
+    http: Http,
+    python: &Path,
+    planned: &str,
+) -> Result<Told> {
     let temp = Temp::new()?;
     let (plan, out, output) = (
         temp.file("plan.json"),
         temp.file("out.json"),
         temp.file("spans.jsonl"),
     );
-    std::fs::write(&plan, planned(encodings, recordings).to_string())?;
+    std::fs::write(&plan, planned)?;
     // Of requests that are no calls, and of parents, the recordings say nothing. The peer redacts
     // nothing, and answers hold links with the key ids of their owners.
     let quiet = [
@@ -140,8 +181,9 @@ pub fn run(
     let log = traced.complaints();
     anyhow::ensure!(!log.contains("panicked"), "the agent panicked: {log}");
 
-    let told: Value = serde_json::from_slice(&std::fs::read(&out)?)?;
+    let report = std::fs::read_to_string(&out)?;
     if http == Http::Two {
+        let told: Value = serde_json::from_str(&report)?;
         let versions = told["connections"].as_object().cloned().unwrap_or_default();
         let other = versions.iter().find(|(name, _)| *name != "h2");
         anyhow::ensure!(
@@ -149,20 +191,11 @@ pub fn run(
             "not HTTP/2 but {versions:?}"
         );
     }
-    let spans = spans(&std::fs::read_to_string(&output)?)?;
-    let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
-    let passes = told["passes"].as_array().context("no passes")?;
-    let said = log
-        .lines()
-        .filter(|l| l.contains("WARN") || l.contains("ERROR"));
-    Ok(Some(Replayed {
-        package,
-        sdk: format!("{} {}", text("sdk"), text("version")),
-        http,
-        passes: compared(passes, &spans, recordings)?,
-        raw: passes.first().map_or(0, raw),
-        warnings: said.map(str::to_owned).collect(),
-    }))
+    Ok(Told {
+        report,
+        spans: std::fs::read_to_string(&output)?,
+        log,
+    })
 }
 
 /// What the driver is to send, and what it is answered.
