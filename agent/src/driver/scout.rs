@@ -7,7 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,6 +39,9 @@ const LATER: Duration = Duration::from_secs(300);
 const LOOKS_AT_OTHERS: usize = 4;
 /// Most processes that are remembered.
 const MAX_KNOWN: usize = 32_768;
+/// Most words for the thread that wait while it is stuck. What is told beyond it is dropped: the next
+/// sweep finds it.
+const MAX_WORDS: usize = 4096;
 /// Longer than this, looking at one process is told.
 const STUCK: Duration = Duration::from_secs(30);
 
@@ -73,7 +78,7 @@ enum Word {
 /// The thread, as the live run sees it.
 #[derive(Debug)]
 pub struct Scout {
-    words: Sender<Word>,
+    words: SyncSender<Word>,
     reports: Receiver<Report>,
     bell: Arc<EventFd>,
     busy: Busy,
@@ -89,7 +94,7 @@ impl Scout {
     ///
     /// When the system has no thread or descriptor for it.
     pub fn start(rules: Rules) -> io::Result<Self> {
-        let (words, heard) = channel();
+        let (words, heard) = sync_channel(MAX_WORDS);
         let (tell, reports) = channel();
         let bell = Arc::new(EventFd::from_flags(
             EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC,
@@ -119,12 +124,16 @@ impl Scout {
 
     /// A process executed a program.
     pub fn executed(&self, pid: u32) {
-        self.words.send(Word::Executed(pid)).ok();
+        self.words.try_send(Word::Executed(pid)).ok();
     }
 
     /// Other rules hold from here on.
     pub fn set_rules(&self, rules: Rules) {
-        self.words.send(Word::Rules(rules)).ok();
+        if let Err(TrySendError::Full(_)) = self.words.try_send(Word::Rules(rules)) {
+            tracing::error!(
+                "the rules stay as they were: too much waits to be looked at; send SIGHUP again later"
+            );
+        }
     }
 
     /// The next thing that it found out.
