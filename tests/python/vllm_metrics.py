@@ -22,7 +22,7 @@ REQUESTS = 200
 REFUSED = 8
 AT_ONE_TIME = 8
 # Seconds that vLLM may take to start, and the agent to attach.
-START = 300
+START = 900
 WORDS = "the sky is blue because air scatters short waves of light far more than long ones".split()
 
 

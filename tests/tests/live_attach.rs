@@ -50,6 +50,21 @@ fn a_command_is_traced_from_its_start_and_its_code_passed_on() -> Result<()> {
     Ok(())
 }
 
+/// Whether the child of `agent` waits for its input.
+///
+/// Python notes a signal and looks at the note between two bytecodes: what comes after it has
+/// looked and before it sleeps in `read` stays a note for as long as nothing is read.
+fn reads(agent: u32) -> Option<()> {
+    let tasks = std::fs::read_dir(format!("/proc/{agent}/task")).ok()?;
+    let children: String = tasks
+        .filter_map(|t| std::fs::read_to_string(t.ok()?.path().join("children")).ok())
+        .collect();
+    let child = children.split_whitespace().next()?;
+    let call = std::fs::read_to_string(format!("/proc/{child}/syscall")).ok()?;
+    // Number and first argument: `read` of descriptor 0; "running" while it runs.
+    (call.starts_with(&format!("{} 0x0 ", libc::SYS_read))).then_some(())
+}
+
 #[test]
 fn ctrl_c_ends_the_command_first() -> Result<()> {
     let Some(scene) = Scene::new()? else {
@@ -60,6 +75,9 @@ fn ctrl_c_ends_the_command_first() -> Result<()> {
     };
     agent.process.tell(&chat("before").to_string())?;
     agent.process.line()?;
+    wait_for("the command to read its input again", || {
+        reads(agent.process.pid())
+    })?;
     // As a terminal does: to all of the group.
     killpg(
         Pid::from_raw(i32::try_from(agent.process.pid())?),
@@ -68,6 +86,42 @@ fn ctrl_c_ends_the_command_first() -> Result<()> {
     let finished = agent.wait()?;
     assert_eq!(finished.code, 128 + 2, "{}", finished.log);
     assert_eq!(models(&finished.spans), ["before"]);
+    Ok(())
+}
+
+#[test]
+fn all_that_the_rules_fit_whenever_they_come() -> Result<()> {
+    let (Some(scene), Some(sdk)) = (Scene::new()?, need::environment("sdk-new")?) else {
+        return Ok(());
+    };
+    // Of all processes of this machine one of those of this test.
+    let mark = scene.temp.file("of-this-test").display().to_string();
+    let start = |word: &str| scene.client(&sdk, &["openai", &format!("{mark}-{word}")]);
+    let (mut first, mut other) = (start("traced-1")?, start("other")?);
+    let rule = format!("command=*{mark}-traced*");
+    let mut agent = Agent::start(&scene.temp, &["--include", &rule], &["--all"])?;
+    agent.wait_attached(first.pid())?;
+    let mut seen = vec![first.call(&chat("there before"))?];
+    let mut second = start("traced-2")?;
+    agent.wait_attached(second.pid())?;
+    other.call(&chat("not meant"))?;
+    seen.push(second.call(&chat("came later"))?);
+    agent.wait_for_spans(seen.len())?;
+    // As a terminal that is closed.
+    agent.process.signal(Signal::SIGHUP)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    assert_eq!(Call::of_spans(&finished.spans), seen, "{}", finished.log);
+    Ok(())
+}
+
+#[test]
+fn rules_are_for_all() -> Result<()> {
+    let temp = genspan_tests::Temp::new()?;
+    let rule = ["trace", "--pid", "1", "--include", "type=app"];
+    let said = genspan_tests::agent::run(&temp, &rule)?;
+    assert_eq!(said.code, 2);
+    assert!(said.log.contains("--include"), "{}", said.log);
     Ok(())
 }
 

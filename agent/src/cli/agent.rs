@@ -40,12 +40,12 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     let (given, config) = (args.rules.clone(), args.config.clone());
     let host = Host {
         scout: Scout::start(rules).context("cannot look for processes")?,
-        reload: Box::new(move || match config.as_deref() {
+        reload: Some(Box::new(move || match config.as_deref() {
             None => Ok(None),
             file => rules_of(&given, file)
                 .map(Some)
                 .map_err(|error| format!("{error:#}")),
-        }),
+        })),
     };
     let mut live = Live::new(
         kernel,

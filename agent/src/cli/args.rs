@@ -51,6 +51,7 @@ Examples:
   genspan trace --pid 4242                         what process 4242 asks its models
   genspan trace --pid 4242 -v                      with the messages
   genspan trace -- python app.py                   from the first instruction
+  genspan trace --all --exclude 'user=root'        whatever calls models or serves on this host
   genspan trace --pid 4242 --format json > spans.jsonl
   genspan trace --pid 4242 --function 'app:answer(question)'
   genspan trace --pid 4242 --otlp-endpoint http://localhost:4317
@@ -66,12 +67,21 @@ OTEL_SEMCONV_STABILITY_OPT_IN, NO_COLOR.";
 
 #[derive(Args, Debug)]
 #[command(after_help = TRACE_EXAMPLES)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["pid", "exec"])))]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["pid", "all", "exec"])))]
+#[command(group(clap::ArgGroup::new("rules of all").multiple(true).args(["include", "exclude"]).conflicts_with_all(["pid", "exec"])))]
 pub(super) struct TraceArgs {
     /// Processes to trace, with their children
     #[arg(short, long, value_name = "PID", num_args = 1.., value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) pid: Vec<u32>,
+
+    /// All Python processes of this host that call models or serve, those that come later too: what
+    /// `genspan ps` shows as traced
+    #[arg(long)]
+    pub(super) all: bool,
+
+    #[command(flatten)]
+    pub(super) rules: RulesArgs,
 
     /// Command to start and trace
     #[arg(last = true, value_name = "COMMAND", id = "exec")]

@@ -14,8 +14,10 @@ use super::args::TraceArgs;
 use super::sinks;
 use crate::capture::record::{Header, Recorder};
 use crate::driver::child::{self, HeldChild};
+use crate::driver::host::Host;
 use crate::driver::live::{Ended, Live, LiveError, LiveOptions};
 use crate::driver::output::Output;
+use crate::driver::scout::Scout;
 use crate::driver::wait::Signals;
 use crate::model::process::ContentPolicy;
 use crate::probe::attach::TraceError;
@@ -49,6 +51,15 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         .map(|path| recorder(path, seed))
         .transpose()?;
     let output = Output::new(sinks::open(&args.shared, Some(title(args)))?);
+    let host = args
+        .all
+        .then(|| Scout::start(args.rules.rules()))
+        .transpose()
+        .context("cannot look for processes")?
+        .map(|scout| Host {
+            scout,
+            reload: None,
+        });
     let held = if args.exec.is_empty() {
         None
     } else {
@@ -74,7 +85,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             functions: args.function.clone(),
             frameworks: args.frameworks && args.python,
             tell_losses: !sinks::is_pretty(&args.shared),
-            host: None,
+            host,
         },
     );
     for pid in pids {
@@ -125,7 +136,9 @@ fn cannot_start(args: &TraceArgs) -> String {
 }
 
 fn title(args: &TraceArgs) -> String {
-    if args.exec.is_empty() {
+    if args.all {
+        "genspan trace --all".to_owned()
+    } else if args.exec.is_empty() {
         let pids: Vec<_> = args.pid.iter().map(u32::to_string).collect();
         format!("genspan trace --pid {}", pids.join(" "))
     } else {

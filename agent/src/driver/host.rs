@@ -12,8 +12,8 @@ pub type Reload = Box<dyn FnMut() -> Result<Option<Rules>, String>>;
 pub struct Host {
     /// Finds them.
     pub scout: Scout,
-    /// What SIGHUP asks for.
-    pub reload: Reload,
+    /// What SIGHUP asks for; without it SIGHUP ends the run, as a terminal's end does.
+    pub reload: Option<Reload>,
 }
 
 /// Which of them are left alone, even as children of what is traced.
@@ -59,9 +59,12 @@ fn is_final(why: &NotTraced) -> bool {
 }
 
 impl Host {
-    /// Reads the rules again, as SIGHUP asks for.
-    pub(super) fn reload(&mut self) {
-        match (self.reload)() {
+    /// Reads the rules again, as SIGHUP asks for. False where it asks for nothing of the kind.
+    pub(super) fn reload(&mut self) -> bool {
+        let Some(reload) = &mut self.reload else {
+            return false;
+        };
+        match reload() {
             Ok(Some(rules)) => {
                 tracing::info!(
                     "the configuration was read again: {} include, {} exclude",
@@ -73,5 +76,6 @@ impl Host {
             Ok(None) => tracing::info!("SIGHUP: there is no configuration to read again"),
             Err(error) => tracing::error!("the configuration stays as it was: {error}"),
         }
+        true
     }
 }

@@ -422,8 +422,8 @@ impl Live {
     fn stop_on(&mut self, signal: Signal) -> bool {
         if signal == Signal::SIGHUP
             && let Some(host) = &mut self.host
+            && host.reload()
         {
-            host.reload();
             return false;
         }
         let Some(pid) = self.command.take() else {
