@@ -175,19 +175,22 @@ class Options:
         return importlib.import_module(self.http_client)
 
     def count_connections(self):
-        """Counts the protocols that the clients ask their TLS connections for."""
+        """Counts the protocols that TLS connections agree on.
+
+        At the end of the handshake: what asks later asks the C object below where the client is
+        synchronous (httpcore), which cannot be heard.
+        """
         import ssl
 
         for kind in (ssl.SSLSocket, ssl.SSLObject):
-            agreed = kind.selected_alpn_protocol
+            shake = kind.do_handshake
 
-            def asked(connection, agreed=agreed):
-                protocol = agreed(connection)
-                name = protocol or "none"
+            def shaken(connection, *rest, shake=shake, **named):
+                shake(connection, *rest, **named)
+                name = connection.selected_alpn_protocol() or "none"
                 self.connections[name] = self.connections.get(name, 0) + 1
-                return protocol
 
-            kind.selected_alpn_protocol = asked
+            kind.do_handshake = shaken
 
     def client(self, asynchronous=False):
         """A client of httpx for a package that takes one."""
