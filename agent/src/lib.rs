@@ -19,6 +19,8 @@ pub mod protocol;
 pub mod provider;
 pub mod python;
 pub mod redact;
+#[cfg(feature = "kernel")]
+pub mod state;
 pub mod stream;
 #[cfg(feature = "kernel")]
 pub mod target;

@@ -339,6 +339,43 @@ pub mod resource {
     pub const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
 }
 
+/// What the agent counts of itself, as it stands on the page for Prometheus. The first group has the
+/// names that all programs have there.
+pub mod own {
+    /// Processor time used.
+    pub const CPU: &str = "process_cpu_seconds_total";
+    /// Resident memory.
+    pub const RESIDENT: &str = "process_resident_memory_bytes";
+    /// Open file descriptors.
+    pub const OPEN_FILES: &str = "process_open_fds";
+    /// When it was started.
+    pub const STARTED: &str = "process_start_time_seconds";
+
+    /// One, with the version as a label.
+    pub const BUILD: &str = "genspan_build_info";
+    /// One when it is ready, else zero.
+    pub const READY: &str = "genspan_agent_ready";
+    /// Processes by how it stands with them.
+    pub const PROCESSES: &str = "genspan_agent_processes";
+    /// Records taken from the kernel.
+    pub const RECORDS: &str = "genspan_agent_records_total";
+    /// Payload bytes in them.
+    pub const BYTES: &str = "genspan_agent_bytes_total";
+    /// Connections first seen.
+    pub const CONNECTIONS: &str = "genspan_agent_connections_total";
+    /// Spans told.
+    pub const SPANS: &str = "genspan_agent_spans_total";
+    /// Of those, model calls.
+    pub const CALLS: &str = "genspan_agent_calls_total";
+    /// Of those, the ones of which something was not seen.
+    pub const INCOMPLETE: &str = "genspan_agent_calls_incomplete_total";
+
+    /// Label of [`BUILD`].
+    pub const VERSION: &str = "version";
+    /// Label of [`PROCESSES`].
+    pub const STATE: &str = "state";
+}
+
 /// Names of metrics (6), and of the attributes that only they have.
 pub mod metric {
     /// How long operations took; under the current names only those that are no inference.

@@ -1,10 +1,12 @@
 //! The agent under test.
 
 use crate::temp::Temp;
-use crate::{Process, Span, memory, need, wait_for};
-use anyhow::Result;
+use crate::{PATIENCE, Process, Span, memory, need, wait_for};
+use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use std::ffi::OsStr;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -108,13 +110,42 @@ impl Agent {
         Self::start_as("trace", temp, options, what)
     }
 
-    /// Starts `genspan agent` with these options.
+    /// Starts `genspan agent` with these options. It tells its state at a port that is free, and at
+    /// [`Agent::socket`].
     ///
     /// # Errors
     ///
     /// When it cannot be started.
     pub fn host(temp: &Temp, options: &[&str]) -> Result<Self> {
-        Self::start_as::<&str>("agent", temp, options, &[])
+        let socket = Self::socket(temp).display().to_string();
+        let state = ["--listen", "0", "--socket", &socket];
+        Self::start_as("agent", temp, options, &state)
+    }
+
+    /// Where an agent that was started with [`Agent::host`] is asked.
+    #[must_use]
+    pub fn socket(temp: &Temp) -> PathBuf {
+        temp.file("agent.sock")
+    }
+
+    /// Asks for a page of its state: status, and body.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub fn page(&mut self, path: &str) -> Result<(u16, String)> {
+        self.wait_for_log("/status")?;
+        let log = self.log();
+        let address = log.split("state: http://").nth(1).context("no address")?;
+        let address = address.split('/').next().context("no address")?;
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
+        let status = head.split(' ').nth(1).context("no status")?;
+        Ok((status.parse()?, body.to_owned()))
     }
 
     fn start_as<S: AsRef<OsStr>>(

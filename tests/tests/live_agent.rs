@@ -1,10 +1,12 @@
 //! The processes of a host: found, told apart, traced.
 
 use anyhow::{Context as _, Result};
-use genspan_tests::{Agent, Client, Process, Scene, Span, Temp, agent, need};
+use genspan_tests::scene::KEY;
+use genspan_tests::{Agent, Client, Process, Scene, Span, Temp, agent, need, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -88,7 +90,8 @@ fn ps_tells_processes_apart() -> Result<()> {
             .env("OPENAI_API_KEY", secret),
     )?;
 
-    let report = agent::command(&["ps", "--json", "--exclude", "server"])?.output()?;
+    let report =
+        agent::command(&["ps", "--json", "--socket", "none", "--exclude", "server"])?.output()?;
     let text = String::from_utf8(report.stdout)?;
     assert!(
         report.status.success(),
@@ -237,6 +240,138 @@ fn the_agent_traces_what_it_finds_and_leaves_the_rest() -> Result<()> {
         "{}",
         finished.log
     );
+    Ok(())
+}
+
+#[test]
+fn the_agent_tells_its_state_while_it_traces() -> Result<()> {
+    let (Some(scene), Some(sdk)) = (Scene::new()?, need::environment("sdk-new")?) else {
+        return Ok(());
+    };
+    fs::create_dir(scene.temp.file("it"))?;
+    let here = scene.temp.file("it").display().to_string();
+    let (include, exclude) = (format!("command=*{here}/*"), "command=*/excluded");
+    let mut app = client(&scene, &sdk, "app")?;
+    let mut idle = client(&scene, &sdk, "idle")?;
+    let excluded = client(&scene, &sdk, "excluded")?;
+    let options = ["--include", include.as_str(), "--exclude", exclude];
+    let mut agent = Agent::host(&scene.temp, &options)?;
+    agent.wait_attached(app.pid())?;
+    agent.wait_attached(idle.pid())?;
+    app.call(&chat("one"))?;
+    app.call(&chat("two"))?;
+    idle.call(&chat("three"))?;
+    agent.wait_for_spans(3)?;
+
+    let (code, said) = agent.page("/healthz")?;
+    assert_eq!((code, said.as_str()), (200, "ok\n"));
+    wait_for("the agent to be ready", || {
+        let (code, _) = agent.page("/readyz").ok()?;
+        (code == 200).then_some(())
+    })?;
+    let (code, text) = agent.page("/status")?;
+    assert_eq!(code, 200, "{text}");
+    assert!(!text.contains(KEY), "{text}");
+    let status: Value = serde_json::from_str(&text)?;
+    assert_eq!(status["phase"], "ready", "{status}");
+    assert_eq!(status["pid"], agent.process.pid());
+    assert_eq!(status["counts"]["calls"], 3, "{status}");
+    assert_eq!(status["counts"]["calls_incomplete"], 0, "{status}");
+    assert!(status["counts"]["records"].as_u64() >= Some(6), "{status}");
+    // What the system says of the same process, to within what a moment changes.
+    let resident = status["own"]["resident_bytes"].as_u64().unwrap_or(0) >> 10;
+    let really = agent.resident()?;
+    assert!(
+        resident.abs_diff(really) < really / 4,
+        "{resident} KiB, really {really}"
+    );
+    let files = fs::read_dir(format!("/proc/{}/fd", agent.process.pid()))?.count() as u64;
+    let told = status["own"]["open_files"].as_u64().unwrap_or(0);
+    assert!(files.abs_diff(told) < 8, "{told} files, really {files}");
+    let all = status["processes"].as_array().context("no processes")?;
+    let of = |pid: u32| {
+        let found = all.iter().find(|p| p["pid"] == pid);
+        found.with_context(|| format!("process {pid} is not in {text}"))
+    };
+    let seen = of(app.pid())?;
+    assert_eq!(seen["state"], "attached", "{seen}");
+    assert_eq!(
+        (&seen["calls"], &seen["type"]),
+        (&2.into(), &"app".into()),
+        "{seen}"
+    );
+    assert!(
+        seen["evidence"]
+            .as_str()
+            .is_some_and(|e| e.contains("openai")),
+        "{seen}"
+    );
+    assert!(
+        seen["tls"][0].as_str().is_some_and(|l| l.contains("ssl")),
+        "{seen}"
+    );
+    assert!(
+        seen["since_unix_seconds"].as_u64() > Some(1 << 30),
+        "{seen}"
+    );
+    assert_eq!(of(idle.pid())?["calls"], 1);
+    let seen = of(excluded.pid())?;
+    assert_eq!(seen["state"], "not_traced", "{seen}");
+    assert_eq!(
+        seen["why_not"][0],
+        format!("excluded by `{exclude}`"),
+        "{seen}"
+    );
+
+    let (_, text) = agent.page("/metrics")?;
+    let sample = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.with_context(|| format!("no {name} in {text}"))
+    };
+    assert_eq!(
+        sample("genspan_agent_calls_total")?,
+        "genspan_agent_calls_total 3"
+    );
+    let attached = "genspan_agent_processes{state=\"attached\"}";
+    assert_eq!(sample(attached)?, format!("{attached} 2"));
+    assert!(!sample("process_cpu_seconds_total ")?.ends_with(" 0"));
+    let calls: Vec<_> = text
+        .lines()
+        .filter(|l| l.starts_with("gen_ai_client_operation_duration_seconds_count"))
+        .collect();
+    let of_app = format!("process_pid=\"{}\"", app.pid());
+    let of_app = calls.iter().filter(|line| line.contains(&of_app));
+    assert_eq!(of_app.count(), 2, "a series for each model: {calls:?}");
+    assert_eq!(calls.len(), 3, "{calls:?}");
+
+    // The same through the socket, which is root's alone.
+    let socket = Agent::socket(&scene.temp);
+    assert_eq!(fs::metadata(&socket)?.permissions().mode() & 0o777, 0o600);
+    let place = socket.display().to_string();
+    let report = agent::command(&["ps", "--json", "--socket", &place])?.output()?;
+    let report: Value = serde_json::from_slice(&report.stdout)?;
+    assert_eq!(report["agent"]["pid"], agent.process.pid(), "{report}");
+    let listed = report["processes"].as_array().context("no processes")?;
+    let listed = listed.iter().find(|p| p["pid"] == app.pid());
+    assert_eq!(listed.context("no app")?["agent"]["calls"], 2);
+    let report = agent::command(&["ps", "--socket", &place])?.output()?;
+    let report = String::from_utf8(report.stdout)?;
+    let word = format!("the agent (pid {}", agent.process.pid());
+    assert!(
+        report.contains(&word) && report.contains(": 2 calls"),
+        "{report}"
+    );
+    let report = agent::command(&["doctor", "--socket", &place])?.output()?;
+    let report = String::from_utf8(report.stdout)?;
+    assert!(report.contains(&word), "{report}");
+
+    agent.process.signal(Signal::SIGTERM)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    assert!(!socket.exists());
+    let report = agent::command(&["ps", "--socket", &place])?.output()?;
+    let report = String::from_utf8(report.stdout)?;
+    assert!(report.contains("no agent runs here"), "{report}");
     Ok(())
 }
 

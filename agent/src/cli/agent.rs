@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+#[cfg(feature = "prometheus")]
+use super::args::Listen;
 use super::args::{AgentArgs, RulesArgs};
 use super::sinks;
 use super::trace::{finish, seed};
@@ -18,13 +20,33 @@ use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{Kernel, KernelOptions};
 use crate::probe::python::Purpose;
 use crate::probe::sockets::SocketWay;
+use crate::state::handle::State;
 use crate::target::rules::{Rules, RulesFile};
+#[cfg(feature = "prometheus")]
+use crate::{state::SOCKET, state::server::Places};
+
+/// Where the state is told unless the command line says otherwise.
+#[cfg(feature = "prometheus")]
+const LISTEN: std::net::SocketAddr =
+    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9465);
 
 pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     // Wrong settings are told before anything else is done.
     let rules = rules_of(&args.rules, args.config.as_deref())?;
     let redactor = sinks::redactor(&args.shared)?;
     let signals = Signals::take().context("cannot wait for signals")?;
+    let state = State::new().context("cannot keep a state")?;
+    let source = sinks::source(&args.shared);
+    #[cfg(feature = "prometheus")]
+    let places = places(args)?;
+    let title = Some("genspan agent".to_owned());
+    let mut exporters = sinks::written(&args.shared, title)?;
+    // First, so that it can be asked how far we are; it ends last.
+    #[cfg(feature = "prometheus")]
+    let _server = places.serve(state.clone(), source.clone())?;
+    let source = cfg!(feature = "prometheus").then_some(source);
+    sinks::sent(&args.shared, source, &mut exporters)?;
+    let output = Output::new(exporters);
     let kernel = Kernel::load(&KernelOptions {
         ring_bytes: args.ring_size,
         message_bytes: args.shared.max_message,
@@ -36,7 +58,6 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         frameworks: args.frameworks,
         stacks: args.stacks,
     })?;
-    let output = Output::new(sinks::open(&args.shared, Some("genspan agent".to_owned()))?);
     let (given, config) = (args.rules.clone(), args.config.clone());
     let host = Host {
         scout: Scout::start(rules).context("cannot look for processes")?,
@@ -46,6 +67,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
                 .map(Some)
                 .map_err(|error| format!("{error:#}")),
         })),
+        state,
     };
     let mut live = Live::new(
         kernel,
@@ -71,6 +93,37 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         },
     );
     finish(live.run(), None)
+}
+
+/// Where the state is told. What nobody asked for may fail: another agent, or another program, may
+/// have the address.
+#[cfg(feature = "prometheus")]
+fn places(args: &AgentArgs) -> anyhow::Result<Places> {
+    let mut places = Places::default();
+    let at = match args.listen {
+        None => places
+            .at(LISTEN)
+            .inspect_err(|error| tracing::warn!("{error}"))
+            .ok(),
+        Some(Listen::At(address)) => Some(places.at(address)?),
+        Some(Listen::Nowhere) => None,
+    };
+    if let Some(address) = at {
+        if !address.ip().is_loopback() {
+            tracing::warn!("the state at {address} can be read by whoever reaches this host");
+        }
+        tracing::info!("state: http://{address}/status");
+    }
+    match args.socket.as_deref() {
+        None => {
+            if let Err(error) = places.at_socket(Path::new(SOCKET)) {
+                tracing::warn!("{error}");
+            }
+        }
+        Some(path) if path == Path::new("none") => {}
+        Some(path) => places.at_socket(path)?,
+    }
+    Ok(places)
 }
 
 /// The rules of the command line and those of the file.

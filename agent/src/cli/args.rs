@@ -190,12 +190,16 @@ pub(super) struct DoctorArgs {
     /// the kernel says; with NAME, those that have it in their names
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     pub(super) programs: Option<String>,
+
+    #[cfg(feature = "kernel")]
+    #[command(flatten)]
+    pub(super) ask: AskArgs,
 }
 
 #[cfg(feature = "kernel")]
 const PS_EXAMPLES: &str = "\
 Examples:
-  genspan ps                                       what would be traced, and why
+  genspan ps                                       what is or would be traced, and why
   genspan ps --json | jq '.processes[] | select(.type == \"app\")'
   genspan ps --exclude 'user=root'                 what a rule would leave out
 
@@ -216,6 +220,9 @@ pub(super) struct PsArgs {
     pub(super) others: bool,
 
     #[command(flatten)]
+    pub(super) ask: AskArgs,
+
+    #[command(flatten)]
     pub(super) rules: RulesArgs,
 }
 
@@ -225,6 +232,7 @@ Examples:
   genspan agent --otlp-endpoint http://localhost:4317
   genspan agent --include type=app --exclude 'user=root'
   genspan agent --config rules.yaml                read again on SIGHUP
+  curl -s localhost:9465/status                    each process: attached, or why not
 
 The configuration file is YAML: lists of rules under `include` and `exclude`, as on the command line;
 those of the command line are added. SIGTERM and Ctrl-C stop it, with all told that is under way.
@@ -252,6 +260,18 @@ pub(super) struct AgentArgs {
     #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
     pub(super) frameworks: bool,
 
+    /// Tell its own state at this address, PORT (on loopback) or HOST:PORT, or `none`: /status,
+    /// /metrics, /healthz, /readyz [default: 9465, if that is free]
+    #[cfg(feature = "prometheus")]
+    #[arg(long, value_name = "ADDR", value_parser = listen, help_heading = "State")]
+    pub(super) listen: Option<Listen>,
+
+    /// Tell it to `genspan ps` and `genspan doctor` at this socket, which is for its own user alone,
+    /// or `none` [default: /run/genspan/agent.sock, if that can be had]
+    #[cfg(feature = "prometheus")]
+    #[arg(long, value_name = "PATH", help_heading = "State")]
+    pub(super) socket: Option<PathBuf>,
+
     /// Size of the buffer between kernel and genspan: 1M to 256M, a power of two
     #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = ring_size,
           help_heading = "Tuning")]
@@ -259,6 +279,34 @@ pub(super) struct AgentArgs {
 
     #[command(flatten)]
     pub(super) shared: SharedArgs,
+}
+
+/// Where the state is told.
+#[cfg(all(feature = "kernel", feature = "prometheus"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listen {
+    /// At this address.
+    At(std::net::SocketAddr),
+    /// At none.
+    Nowhere,
+}
+
+#[cfg(all(feature = "kernel", feature = "prometheus"))]
+fn listen(text: &str) -> Result<Listen, String> {
+    if text == "none" {
+        return Ok(Listen::Nowhere);
+    }
+    let address = prometheus_address(text);
+    address.map(Listen::At).map_err(|said| said + ", or none")
+}
+
+/// How a running agent is asked.
+#[cfg(feature = "kernel")]
+#[derive(Args, Clone, Debug)]
+pub(super) struct AskArgs {
+    /// Ask the running agent at this socket, or `none` [default: /run/genspan/agent.sock]
+    #[arg(long, value_name = "PATH", default_value = crate::state::SOCKET, hide_default_value = true)]
+    pub(super) socket: PathBuf,
 }
 
 /// Which processes are traced where nobody names them.
@@ -484,6 +532,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[cfg(all(feature = "kernel", feature = "prometheus"))]
+    #[test]
+    fn places_to_listen() {
+        use super::{Listen, listen};
+        assert_eq!(listen("none"), Ok(Listen::Nowhere));
+        assert_eq!(listen("0"), Ok(Listen::At(([127, 0, 0, 1], 0).into())));
+        assert!(listen("nowhere").unwrap_err().ends_with("or none"));
     }
 
     #[cfg(feature = "prometheus")]

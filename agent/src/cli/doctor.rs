@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::args::DoctorArgs;
+use super::running;
 use crate::probe::programs::{self, Tried};
 use crate::target::host::{self, Check, Verdict};
 
@@ -16,9 +17,10 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         Some(part) => Some(programs::load_each(part)?),
         None => None,
     };
+    let agent = running::ask(&args.ask);
     if args.json {
         let list: Vec<_> = checks.iter().map(as_json).collect();
-        let mut report = json!({ "ready": fine, "checks": list });
+        let mut report = json!({ "ready": fine, "checks": list, "agent": agent });
         if let (Some(programs), Some(report)) = (&programs, report.as_object_mut()) {
             report.insert(
                 "programs".to_owned(),
@@ -38,6 +40,7 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
                 println!("      {:<22} -> {remedy}", "");
             }
         }
+        println!("{}", running::report(agent.as_ref()));
         for tried in programs.iter().flatten() {
             let (mark, said) = match &tried.refusal {
                 None => ("ok  ", verified(tried)),

@@ -11,6 +11,8 @@ mod doctor;
 #[cfg(feature = "kernel")]
 mod ps;
 #[cfg(feature = "kernel")]
+mod running;
+#[cfg(feature = "kernel")]
 mod trace;
 
 pub use args::Cli;

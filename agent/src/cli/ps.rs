@@ -1,32 +1,61 @@
 //! `genspan ps`
 
+use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::args::PsArgs;
+use super::running;
 use crate::model::process::AppType;
+use crate::state::status::{ProcessStatus, Status};
 use crate::target::classify::packages::Role;
 use crate::target::classify::{ModelServer, Package};
-use crate::target::discover::user_name;
+use crate::target::discover::{stat, user_name};
 use crate::target::process::ProcessError;
 use crate::target::rules::{Candidate, NotTraced, Rules};
 use crate::target::survey::{Survey, Surveyed, TlsState, survey};
 
+/// What the running agent says, if one was asked and there is one.
+struct Agent {
+    status: Status,
+    by_pid: HashMap<u32, ProcessStatus>,
+}
+
+impl Agent {
+    fn new(mut status: Status) -> Self {
+        let all = std::mem::take(&mut status.processes).into_iter();
+        let by_pid = all.map(|process| (process.pid, process)).collect();
+        Self { status, by_pid }
+    }
+
+    /// What it says of a process: of this one, and not of another that had its number.
+    fn of(&self, one: &Surveyed) -> Option<&ProcessStatus> {
+        let of = self.by_pid.get(&one.process.pid)?;
+        (of.start_ticks == stat(of.pid)?.start_ticks).then_some(of)
+    }
+}
+
 pub(super) fn run(args: &PsArgs) -> anyhow::Result<ExitCode> {
+    let agent = running::ask(&args.ask).map(Agent::new);
+    let agent = agent.as_ref();
     let survey = survey(args.others);
     let rules = args.rules.rules();
     let text = if args.json {
         let all: Vec<_> = survey
             .found
             .iter()
-            .map(|one| as_json(one, &rules))
+            .map(|one| as_json(one, &rules, agent))
             .collect();
+        let asked = agent.map(|agent| running::as_json(&agent.status));
         let unseen: Vec<_> = survey.unseen.iter().map(ToString::to_string).collect();
-        format!("{:#}\n", json!({ "processes": all, "unseen": unseen }))
+        format!(
+            "{:#}\n",
+            json!({ "agent": asked, "processes": all, "unseen": unseen })
+        )
     } else {
-        table(&survey, &rules)
+        table(&survey, &rules, agent)
     };
     match io::stdout().write_all(text.as_bytes()) {
         // `genspan ps | head` is no failure.
@@ -44,7 +73,7 @@ fn judge(one: &Surveyed, rules: &Rules) -> Result<(), NotTraced> {
     rules.judge(&candidate, user_name)
 }
 
-fn as_json(one: &Surveyed, rules: &Rules) -> Value {
+fn as_json(one: &Surveyed, rules: &Rules, agent: Option<&Agent>) -> Value {
     let Surveyed {
         process,
         what,
@@ -83,6 +112,7 @@ fn as_json(one: &Surveyed, rules: &Rules) -> Value {
         "pod": process.pod,
         "traced": verdict.is_ok(),
         "why_not": verdict.err().map(|why| why.to_string()),
+        "agent": agent.and_then(|agent| agent.of(one)),
     })
 }
 
@@ -119,7 +149,7 @@ const HEADS: [&str; 6] = ["PID", "TYPE", "SERVICE", "PYTHON", "TLS", "WHY"];
 /// A column is no wider than this; the last one is as wide as it is.
 const WIDEST: usize = 28;
 
-fn table(survey: &Survey, rules: &Rules) -> String {
+fn table(survey: &Survey, rules: &Rules, agent: Option<&Agent>) -> String {
     let mut out = String::new();
     let rows: Vec<[String; 6]> = survey.found.iter().map(row).collect();
     if rows.is_empty() {
@@ -134,11 +164,16 @@ fn table(survey: &Survey, rules: &Rules) -> String {
         line(&mut out, &HEADS.map(str::to_owned), widths);
         for (one, row) in survey.found.iter().zip(&rows) {
             line(&mut out, row, widths);
-            for note in notes(one, rules) {
+            for note in notes(one, rules, agent) {
                 out.push_str(&format!("{:>width$}{note}\n", "", width = widths[0] + 2));
             }
         }
     }
+    out.push_str(&match agent {
+        Some(agent) => format!("{}\n", running::line(&agent.status)),
+        None => "no agent runs here: what is not traced is by the rules given to this command\n"
+            .to_owned(),
+    });
     let forbidden = survey
         .unseen
         .iter()
@@ -212,7 +247,7 @@ fn short(banner: &str) -> &str {
 }
 
 /// What else there is to say of a process, a line each.
-fn notes(one: &Surveyed, rules: &Rules) -> Vec<String> {
+fn notes(one: &Surveyed, rules: &Rules, agent: Option<&Agent>) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(server) = &one.what.server {
         let mut parts = vec![format!("{} {}", server.server.name(), server.part.name())];
@@ -237,8 +272,13 @@ fn notes(one: &Surveyed, rules: &Rules) -> Vec<String> {
             usize::MAX,
         ));
     }
-    if let Err(why) = judge(one, rules) {
-        notes.push(plain(&format!("not traced: {why}"), usize::MAX));
+    match (agent, judge(one, rules)) {
+        (Some(agent), _) => {
+            let said = running::of_process(agent.of(one));
+            notes.push(plain(&said, usize::MAX));
+        }
+        (None, Err(why)) => notes.push(plain(&format!("not traced: {why}"), usize::MAX)),
+        (None, Ok(())) => {}
     }
     notes
 }
@@ -292,7 +332,7 @@ mod tests {
             ],
             unseen: Vec::new(),
         };
-        let text = table(&survey, &Rules::default());
+        let text = table(&survey, &Rules::default(), None);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("PID  TYPE   SERVICE"), "{text}");
         assert!(lines[1].starts_with("7    app    shop"), "{text}");
@@ -315,7 +355,7 @@ mod tests {
     #[test]
     fn json_has_all_of_it() {
         let one = surveyed(7, 7, "vllm serve m --port 1", &["openai"]);
-        let json = as_json(&one, &Rules::default());
+        let json = as_json(&one, &Rules::default(), None);
         assert_eq!(json["type"], "model");
         assert_eq!(json["evidence"][0]["source"], "command_line");
         assert_eq!(json["model_server"]["model"], "m");

@@ -17,6 +17,24 @@ use crate::vocabulary::Generation;
 
 /// Opens them.
 pub(super) fn open(args: &SharedArgs, title: Option<String>) -> anyhow::Result<FanOut> {
+    let mut all = written(args, title)?;
+    sent(args, None, &mut all)?;
+    Ok(all)
+}
+
+/// Opens those that are sent over the network, by threads of their own. What is measured goes to
+/// `source`, too, where somebody else reads that.
+pub(super) fn sent(
+    args: &SharedArgs,
+    source: Option<Source>,
+    all: &mut FanOut,
+) -> anyhow::Result<()> {
+    otlp(args, all)?;
+    metrics(args, source, all)
+}
+
+/// Opens those that are written to a file or to standard output.
+pub(super) fn written(args: &SharedArgs, title: Option<String>) -> anyhow::Result<FanOut> {
     let mut all = FanOut::new();
     match &args.output {
         Some(path) => {
@@ -59,8 +77,6 @@ pub(super) fn open(args: &SharedArgs, title: Option<String>) -> anyhow::Result<F
             }
         }
     }
-    otlp(args, &mut all)?;
-    metrics(args, &mut all)?;
     Ok(all)
 }
 
@@ -108,8 +124,8 @@ fn otlp(args: &SharedArgs, _: &mut FanOut) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Metrics are made when somebody reads them.
-fn metrics(args: &SharedArgs, all: &mut FanOut) -> anyhow::Result<()> {
+/// An empty store of metrics, with the names that are asked for.
+pub(super) fn source(args: &SharedArgs) -> Source {
     let names = match args.vocabulary {
         Some(Vocabulary::Legacy) => Generation::Legacy,
         Some(Vocabulary::Current) => Generation::Current,
@@ -119,7 +135,13 @@ fn metrics(args: &SharedArgs, all: &mut FanOut) -> anyhow::Result<()> {
             Generation::from_opt_in(&opt_in.unwrap_or_default())
         }
     };
-    let source = Source::new(Metrics::new(names, crate::metrics::Limits::default()));
+    Source::new(Metrics::new(names, crate::metrics::Limits::default()))
+}
+
+/// Metrics are made when somebody reads them.
+fn metrics(args: &SharedArgs, read: Option<Source>, all: &mut FanOut) -> anyhow::Result<()> {
+    let is_read = read.is_some();
+    let source = read.unwrap_or_else(|| source(args));
     #[cfg_attr(
         not(any(feature = "otlp", feature = "prometheus")),
         expect(unused_mut, reason = "nothing reads metrics in such a build")
@@ -148,7 +170,7 @@ fn metrics(args: &SharedArgs, all: &mut FanOut) -> anyhow::Result<()> {
         tracing::info!("metrics: http://{address}/metrics");
         readers.push(Box::new(server));
     }
-    if !readers.is_empty() {
+    if is_read || !readers.is_empty() {
         all.push(Box::new(MetricsExporter::new(source, readers)));
     }
     Ok(())

@@ -23,6 +23,7 @@ use crate::model::process::ContentPolicy;
 use crate::probe::attach::TraceError;
 use crate::probe::kernel::{AttachError, Kernel, KernelOptions};
 use crate::probe::python::Purpose;
+use crate::state::handle::State;
 use crate::target::process::{self, ProcessError};
 
 /// How long a command may take from the end of its main thread to its own.
@@ -51,15 +52,15 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         .map(|path| recorder(path, seed))
         .transpose()?;
     let output = Output::new(sinks::open(&args.shared, Some(title(args)))?);
-    let host = args
-        .all
-        .then(|| Scout::start(args.rules.rules()))
-        .transpose()
-        .context("cannot look for processes")?
-        .map(|scout| Host {
-            scout,
+    let host = if args.all {
+        Some(Host {
+            scout: Scout::start(args.rules.rules()).context("cannot look for processes")?,
             reload: None,
-        });
+            state: State::new().context("cannot keep a state")?,
+        })
+    } else {
+        None
+    };
     let held = if args.exec.is_empty() {
         None
     } else {

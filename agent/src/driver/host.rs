@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::driver::scout::{Report, Scout};
+use crate::state::handle::State;
 use crate::target::rules::{NotTraced, Rules};
 
 /// Reads the rules again: none where there is nothing to read, or what is wrong with them.
@@ -14,6 +15,8 @@ pub struct Host {
     pub scout: Scout,
     /// What SIGHUP asks for; without it SIGHUP ends the run, as a terminal's end does.
     pub reload: Option<Reload>,
+    /// What those who ask are told.
+    pub state: State,
 }
 
 /// Which of them are left alone, even as children of what is traced.

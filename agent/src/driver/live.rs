@@ -2,6 +2,7 @@
 //! until told to stop or nothing is left to trace.
 
 mod found;
+mod standing;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -32,8 +33,10 @@ use crate::probe::kernel::Kernel;
 use crate::probe::python::Purpose;
 use crate::python::wanted::Wanted;
 use crate::redact::Redactor;
+use crate::state::status::Phase;
 use crate::target::process::{self, Target};
 use genspan_common::map::mode;
+use standing::Standing;
 
 /// How often the rings are looked at while there is traffic.
 const BUSY_WAIT: Duration = Duration::from_millis(5);
@@ -125,6 +128,7 @@ pub struct Live {
     host: Option<Host>,
     /// Processes that are not traced as children either.
     left: Left,
+    standing: Standing,
 }
 
 /// The pipeline with what records its input and takes its output.
@@ -196,6 +200,7 @@ impl Live {
             command: options.command,
             host: options.host,
             left: Left::default(),
+            standing: Standing::default(),
         }
     }
 
@@ -307,6 +312,9 @@ impl Live {
     pub fn run(&mut self) -> Result<Ended, LiveError> {
         memory::forget_start(crate::probe::object::bytes());
         let ended = self.follow()?;
+        if let Some(host) = &self.host {
+            host.state.enter(Phase::Stopping);
+        }
         // What the kernel still holds, and no more: functions may be called faster than we read.
         self.functions.release();
         self.data(usize::MAX)?;
@@ -363,6 +371,7 @@ impl Live {
         let mut quiet = 0;
         self.clock()?;
         loop {
+            self.tell_state();
             // What a process is before what it says.
             let changed = self.control()? | self.found()?;
             let taken = self.data(BATCH)?;
@@ -442,7 +451,7 @@ impl Live {
         let cap = |d: Duration| left.map_or(d, |l| d.min(l));
         if quiet < QUIET_ROUNDS {
             // Not on the data ring: it is looked at anyway, and waking us costs the process.
-            let bells = std::iter::once(self.kernel.control_fd()).chain(self.bell());
+            let bells = std::iter::once(self.kernel.control_fd()).chain(self.bells());
             let bells: Vec<_> = bells.collect();
             wait::wait(&bells, &self.signals, cap(BUSY_WAIT));
             return Ok(());
@@ -455,7 +464,7 @@ impl Live {
             recorder.flush()?;
         }
         let rings = [self.kernel.data_fd(), self.kernel.control_fd()];
-        let rings: Vec<_> = rings.into_iter().chain(self.bell()).collect();
+        let rings: Vec<_> = rings.into_iter().chain(self.bells()).collect();
         wait::wait(&rings, &self.signals, cap(IDLE_WAIT));
         Ok(())
     }
@@ -656,6 +665,7 @@ impl Live {
     /// Forgets a process: it ended, or is not to be traced any more.
     fn let_go(&mut self, pid: u32, time: BootTime) -> Result<(), LiveError> {
         self.lingering.remove(&pid);
+        self.standing.forget(pid);
         self.told.retain(|(told, _)| *told != pid);
         // What it did comes before its end.
         self.data(usize::MAX)?;
@@ -668,6 +678,7 @@ impl Live {
             self.core.event(&Event::ProcessExit { pid, time })?;
             self.core.output.spans(&mut self.core.pipeline)?;
         }
+        self.core.output.forget(pid);
         Ok(())
     }
 
@@ -682,6 +693,9 @@ impl Live {
         for pid in gone {
             self.ended(pid, wait::boot_time())?;
         }
+        self.standing.prune();
+        let lives = |pid| self.attachments.get(pid).is_some();
+        self.core.output.keep(lives);
         let lingering: Vec<u32> = self.lingering.iter().copied().collect();
         for pid in lingering {
             self.ended(pid, wait::boot_time())?;

@@ -1,18 +1,48 @@
 //! What comes out of the pipeline, handed to the exporters.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::export::{ExportError, Exporter, FanOut};
 use crate::model::exchange::ExchangeId;
+use crate::model::span::{Span, SpanKind};
 use crate::model::time::BootTime;
 use crate::pipeline::Pipeline;
+use crate::vocabulary::attr;
 
 /// The exporters, and which calls they were shown under way.
 pub struct Output {
     exporters: FanOut,
     shown: HashSet<ExchangeId>,
     told: bool,
+    sums: Told,
+    by_process: HashMap<u32, Told>,
 }
+
+/// What was handed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Spans.
+    pub spans: u64,
+    /// Of those, model calls, made and served.
+    pub calls: u64,
+    /// Of those, the ones of which something was not seen.
+    pub incomplete: u64,
+}
+
+impl Told {
+    fn count(&mut self, span: &Span) {
+        self.spans += 1;
+        // What frameworks do is told with an operation, too.
+        if span.kind != SpanKind::Internal && span.attribute(attr::OPERATION_NAME).is_some() {
+            self.calls += 1;
+            self.incomplete += u64::from(span.attribute(attr::DEFECTS).is_some());
+        }
+    }
+}
+
+/// Most processes whose spans are counted one by one: more than are traced, since the spans of a
+/// process may be told when it is gone.
+const MAX_COUNTED: usize = 8192;
 
 impl Output {
     /// Over these exporters.
@@ -22,6 +52,8 @@ impl Output {
             exporters,
             shown: HashSet::new(),
             told: false,
+            sums: Told::default(),
+            by_process: HashMap::new(),
         }
     }
 
@@ -45,6 +77,7 @@ impl Output {
         let mut any = false;
         for span in pipeline.spans() {
             any = true;
+            self.count(&span);
             let result = self.exporters.span(&span);
             note(&mut self.told, &self.exporters, result)?;
         }
@@ -52,6 +85,35 @@ impl Output {
             self.flush()?;
         }
         Ok(())
+    }
+
+    fn count(&mut self, span: &Span) {
+        self.sums.count(span);
+        if self.by_process.len() < MAX_COUNTED || self.by_process.contains_key(&span.pid) {
+            self.by_process.entry(span.pid).or_default().count(span);
+        }
+    }
+
+    /// All that was handed on so far.
+    #[must_use]
+    pub const fn sums(&self) -> Told {
+        self.sums
+    }
+
+    /// What was handed on of a process, since it is traced.
+    #[must_use]
+    pub fn of(&self, pid: u32) -> Told {
+        self.by_process.get(&pid).copied().unwrap_or_default()
+    }
+
+    /// A process is over.
+    pub fn forget(&mut self, pid: u32) {
+        self.by_process.remove(&pid);
+    }
+
+    /// Forgets all processes but these: a span may be told after its process was over.
+    pub fn keep(&mut self, mut lives: impl FnMut(u32) -> bool) {
+        self.by_process.retain(|pid, _| lives(*pid));
     }
 
     /// Shows the calls under way.

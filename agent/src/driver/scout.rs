@@ -7,15 +7,17 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::model::process::AppType;
 use crate::target::classify::{Classification, Description, Evidence, classify, service};
 use crate::target::discover::{self, Depth, Discovery};
 use crate::target::process;
@@ -70,6 +72,26 @@ pub enum Report {
     Gone(u32),
 }
 
+/// What is known of a process that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Its start in clock ticks after boot.
+    pub start_ticks: u64,
+    /// What kind of application it is.
+    pub kind: Option<AppType>,
+    /// What says so.
+    pub evidence: Option<String>,
+    /// The name of its service.
+    pub service: String,
+    /// The version of its Python.
+    pub python: Option<String>,
+    /// Whether it is to be traced.
+    pub verdict: Result<(), NotTraced>,
+}
+
+/// Those that are Python or model servers, by process id.
+type Sightings = Arc<Mutex<HashMap<u32, Sighting>>>;
+
 enum Word {
     Executed(u32),
     Rules(Rules),
@@ -82,6 +104,9 @@ pub struct Scout {
     reports: Receiver<Report>,
     bell: Arc<EventFd>,
     busy: Busy,
+    sightings: Sightings,
+    /// All processes were looked through once.
+    looked: Arc<AtomicBool>,
 }
 
 /// The process that is looked at, and since when.
@@ -100,6 +125,8 @@ impl Scout {
             EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC,
         )?);
         let busy = Busy::default();
+        let sightings = Sightings::default();
+        let looked = Arc::new(AtomicBool::new(false));
         let mut search = Search {
             rules,
             discovery: Discovery::default(),
@@ -109,6 +136,8 @@ impl Scout {
             tell,
             bell: Arc::clone(&bell),
             busy: Arc::clone(&busy),
+            sightings: Arc::clone(&sightings),
+            looked: Arc::clone(&looked),
         };
         // Ends when nobody listens to it any more; a look that is stuck does not hold us up.
         thread::Builder::new()
@@ -119,6 +148,8 @@ impl Scout {
             reports,
             bell,
             busy,
+            sightings,
+            looked,
         })
     }
 
@@ -154,6 +185,19 @@ impl Scout {
         self.bell.read().ok();
     }
 
+    /// What was seen so far: every Python and model server.
+    #[must_use]
+    pub fn sightings(&self) -> HashMap<u32, Sighting> {
+        let sightings = self.sightings.lock();
+        sightings.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether all processes were looked through once.
+    #[must_use]
+    pub fn has_looked(&self) -> bool {
+        self.looked.load(Ordering::Relaxed)
+    }
+
     /// The process at which it has been looking for very long.
     #[must_use]
     pub fn stuck(&self) -> Option<u32> {
@@ -186,6 +230,8 @@ struct Search {
     tell: Sender<Report>,
     bell: Arc<EventFd>,
     busy: Busy,
+    sightings: Sightings,
+    looked: Arc<AtomicBool>,
 }
 
 impl Search {
@@ -200,6 +246,7 @@ impl Search {
             if self.look_at_those_due().is_err() {
                 return;
             }
+            self.looked.store(true, Ordering::Relaxed);
             let next = self.known.values().filter_map(|k| k.due).min();
             let until = next.map_or(sweep, |due| due.min(sweep));
             match heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -273,9 +320,15 @@ impl Search {
     }
 
     fn gone(&self, pid: u32, old: &Known) {
+        self.sighted().remove(&pid);
         if matches!(old.told, Some(Err(_))) {
             self.report(Report::Gone(pid)).ok();
         }
+    }
+
+    fn sighted(&self) -> MutexGuard<'_, HashMap<u32, Sighting>> {
+        let sightings = self.sightings.lock();
+        sightings.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn judge_anew(&mut self, rules: Rules) {
@@ -340,6 +393,7 @@ impl Search {
         known.seen = Some((process, what));
         let (service, of_another) = self.service(pid);
         let verdict = self.verdict(pid, &service);
+        self.sight(pid, &service, &verdict);
         let Some(known) = self.known.get_mut(&pid) else {
             return Ok(());
         };
@@ -360,6 +414,25 @@ impl Search {
             Err(why) => Report::Leave { pid, why },
         };
         self.report(report)
+    }
+
+    /// Notes what is known of a process, for those who ask.
+    fn sight(&self, pid: u32, service: &str, verdict: &Result<(), NotTraced>) {
+        let Some(known) = self.known.get(&pid) else {
+            return;
+        };
+        let Some((process, what)) = &known.seen else {
+            return;
+        };
+        let sighting = Sighting {
+            start_ticks: known.start_ticks,
+            kind: what.kind,
+            evidence: what.evidence.first().map(said),
+            service: service.to_owned(),
+            python: process.version.clone().filter(|_| process.python),
+            verdict: verdict.clone(),
+        };
+        self.sighted().insert(pid, sighting);
     }
 
     /// The name of a process's service, and whether another process stands for that.
@@ -395,11 +468,14 @@ impl Search {
 
 /// `app, loaded: openai 2.1.0`
 fn reason((_, what): &(Description, Classification)) -> String {
-    let told = |e: &Evidence| {
-        let source = e.source.name().replace('_', " ");
-        format!("{}, {source}: {}", e.makes.name(), e.what)
-    };
+    let told = |e: &Evidence| format!("{}, {}", e.makes.name(), said(e));
     what.evidence.first().map(told).unwrap_or_default()
+}
+
+/// `loaded: openai 2.1.0`
+fn said(evidence: &Evidence) -> String {
+    let source = evidence.source.name().replace('_', " ");
+    format!("{source}: {}", evidence.what)
 }
 
 #[cfg(test)]

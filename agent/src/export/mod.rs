@@ -4,6 +4,8 @@
 //! the caller's thread and are flushed once per drain of the pipeline; [`otlp`] has a thread of
 //! its own and never blocks.
 
+#[cfg(feature = "prometheus")]
+pub mod endpoint;
 pub mod json;
 pub mod metrics;
 #[cfg(feature = "otlp")]

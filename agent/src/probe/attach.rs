@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{AttachError, Kernel, Probes};
@@ -61,6 +62,8 @@ pub struct Traced {
     pub parent: Option<u32>,
     /// Its plain sockets.
     pub sockets: Sockets,
+    /// Since when it is traced.
+    pub since: SystemTime,
     /// Its Python interpreter.
     pub interpreter: Interpreter,
     linker: Option<Probes>,
@@ -201,6 +204,7 @@ impl Attachments {
                 parent,
                 sockets: sockets.filter(|_| python).unwrap_or_default(),
                 interpreter: interpreter.filter(|_| python).unwrap_or_default(),
+                since: SystemTime::now(),
                 linker: None,
             };
             self.traced.insert(pid, traced);

@@ -8,9 +8,10 @@ use crate::driver::wait;
 use crate::target::process;
 
 impl Live {
-    /// What the scout rings.
-    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
-        self.host.as_ref().map(|host| host.scout.fd())
+    /// What the scout rings, and those who ask for the state.
+    pub(super) fn bells(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let host = self.host.iter();
+        host.flat_map(|host| [host.scout.fd(), host.state.fd()])
     }
 
     /// Takes up and lets go of what the scout found; says whether there was anything.
@@ -54,9 +55,11 @@ impl Live {
                 tracing::debug!("{error}");
             } else {
                 tracing::warn!("process {pid} is not traced: {error}");
+                self.standing.failed(pid, error.to_string());
             }
             return;
         }
+        self.standing.forget(pid);
         if let Some(name) = service {
             self.attachments.name_service(pid, name);
         }

@@ -60,9 +60,37 @@ impl Format {
 /// An instrument, and its series with the labels of their process.
 type Family<'a> = (&'a Instrument, Vec<(&'a str, &'a [Arc<Series>])>);
 
+/// What a number of our own is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnKind {
+    /// It goes up and down.
+    Gauge,
+    /// It only grows; its name ends in `_total`.
+    Counter,
+}
+
+/// Numbers of our own: of the program that writes the page, and not of what it measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Own<'a> {
+    /// Name, as it stands on the page.
+    pub(crate) name: &'static str,
+    /// What it is, for people.
+    pub(crate) help: &'static str,
+    /// How it goes.
+    pub(crate) kind: OwnKind,
+    /// Values, with at most one label each.
+    pub(crate) values: Vec<(Option<(&'static str, &'a str)>, f64)>,
+}
+
 /// Writes all metrics.
 #[must_use]
 pub fn render(snapshot: &Snapshot, format: Format) -> String {
+    render_with(snapshot, &[], format)
+}
+
+/// Writes all metrics, and numbers of our own.
+#[must_use]
+pub(crate) fn render_with(snapshot: &Snapshot, own: &[Own<'_>], format: Format) -> String {
     let mut page = Page {
         out: String::new(),
         format,
@@ -102,6 +130,9 @@ pub fn render(snapshot: &Snapshot, format: Format) -> String {
     let redacted = snapshot.redacted.iter();
     let redacted = redacted.map(|r| (r.rule.as_str(), r.count));
     page.counts(&instrument::REDACTED, metric::REDACTED_RULE, redacted);
+    for family in own {
+        page.own(family);
+    }
     if format == Format::OpenMetrics {
         page.out.push_str("# EOF\n");
     }
@@ -158,6 +189,27 @@ impl Page {
             && let Some(unit) = unit(instrument.unit)
         {
             let _ = writeln!(self.out, "# UNIT {family} {unit}");
+        }
+    }
+
+    fn own(&mut self, own: &Own<'_>) {
+        let (kind, family) = match (own.kind, self.format) {
+            (OwnKind::Gauge, _) => ("gauge", own.name),
+            (OwnKind::Counter, Format::Text) => ("counter", own.name),
+            (OwnKind::Counter, Format::OpenMetrics) => {
+                ("counter", own.name.trim_end_matches("_total"))
+            }
+        };
+        let _ = writeln!(self.out, "# HELP {family} {}", own.help);
+        let _ = writeln!(self.out, "# TYPE {family} {kind}");
+        for (key, value) in &own.values {
+            self.out.push_str(own.name);
+            if let Some((key, text)) = key {
+                let mut labels = String::new();
+                label(&mut labels, key, text);
+                let _ = write!(self.out, "{{{labels}}}");
+            }
+            let _ = writeln!(self.out, " {value}");
         }
     }
 
