@@ -58,8 +58,9 @@ pub mod nature {
 pub mod traced {
     /// The process is traced.
     pub const YES: u32 = 1;
-    /// Its sockets are read by tracepoints, not by probes in its C library.
-    pub const BY_TRACEPOINTS: u32 = 2;
+    /// Its sockets are read by what every process runs into (trampolines, tracepoints), not by probes in
+    /// its C library.
+    pub const BY_HOST: u32 = 2;
 }
 
 /// What is copied of a connection: value of the table `MODES`, which the agent writes. A

@@ -7,7 +7,8 @@
 //! | `tls_free` | uprobe on `SSL_free` | `openssl.rs` |
 //! | `socket_read`, `socket_write`, … and their `_enter` forms, `socket_return`, `socket_close` | uprobes on the C library | `libc.rs` |
 //! | `socket_sent`, `socket_received`, `socket_syscall`, `socket_state` | raw tracepoints, only where asked for or needed | `syscall.rs` |
-//! | `socket_segment`, `socket_segment_raw` | tail calls of those | `segment.rs` |
+//! | `socket_inet_received`, `socket_unix_sent`, … | trampolines (`fexit`, `fentry`), only where asked for or needed | `trampoline.rs` |
+//! | `socket_segment`, `socket_segment_raw`, `socket_segment_received`, … | tail calls of those | `segment.rs` |
 //! | `context_copied` | uretprobe on CPython's `PyContext_CopyCurrent` | `python.rs` |
 //! | `libraries_changed` | uprobe on the dynamic linker's `_dl_debug_state` | `linker.rs` |
 //! | `function_watched` | hardware watchpoints on chosen Python functions | `function.rs` |
@@ -38,6 +39,7 @@ mod python;
 mod segment;
 mod socket;
 mod syscall;
+mod trampoline;
 
 #[cfg(not(test))]
 #[panic_handler]

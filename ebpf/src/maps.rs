@@ -104,6 +104,26 @@ pub static SEGMENT_MULTI: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 pub static SEGMENT_TRACEPOINT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
+/// The same for trampolines: a tail call stays within functions of one type.
+#[map]
+pub static SEGMENT_RECEIVED: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The same for those of calls that write.
+#[map]
+pub static SEGMENT_SENT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The same for those of Unix sockets.
+#[map]
+pub static SEGMENT_SENT_UNIX: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The same for what is sent by the page.
+#[map]
+pub static SEGMENT_PAGED: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The same for Unix sockets.
+#[map]
+pub static SEGMENT_PAGED_UNIX: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
 /// Traced processes by thread group id; with [`genspan_common::map::traced`] bits.
 #[map]
 pub static TRACED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 0);

@@ -67,8 +67,13 @@ pub fn of_descriptor(fd: u32) -> Option<Socket> {
 /// The socket above a `struct sock`.
 #[inline(always)]
 pub fn of_sock(sk: u64) -> Option<Socket> {
+    of_socket(pointer(sk, LAYOUT.load().sk_socket)?)
+}
+
+/// A `struct socket` that has a descriptor.
+#[inline(always)]
+pub fn of_socket(socket: u64) -> Option<Socket> {
     let layout = LAYOUT.load();
-    let socket = pointer(sk, layout.sk_socket)?;
     let file = pointer(socket, layout.socket_file)?;
     numbered(file, pointer(file, layout.file_inode)?)
 }

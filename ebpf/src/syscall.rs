@@ -5,18 +5,15 @@
 //! `sock_send_length` and `sock_recv_length` (kernel 6.3, `net/socket.c`) run for calls on
 //! sockets only. Where they are not, `sys_exit` serves, which runs for every system call. In both
 //! the registers of the system call tell where its bytes are.
-//!
-//! With `fentry` on `tcp_sendmsg` and `tcp_recvmsg` the same could be had from kernel 5.5 on, at
-//! the price of the first way; [`segment::moved`] is what such programs would call, with the
-//! `struct sock` and the length that they get. They are not here because the kernels that this
-//! was made on refuse to load them.
 
 use aya_ebpf::{
+    EbpfContext,
     helpers::{
         bpf_probe_read_kernel,
         generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
     },
     macros::raw_tracepoint,
+    maps::ProgramArray,
     programs::RawTracePointContext,
 };
 use genspan_common::{event::Direction, map::traced, socket::call};
@@ -26,7 +23,7 @@ use crate::{
     maps::{LAYOUT, SEGMENT_TRACEPOINT, SocketCall},
     process,
     segment::{self, Shape},
-    socket,
+    socket::{self, Socket},
 };
 
 /// States of TCP (`include/net/tcp_states.h`).
@@ -36,8 +33,8 @@ const LAST_ACK: i32 = 9;
 
 /// Whether the current process is one whose sockets are read here.
 #[inline(always)]
-fn wanted() -> bool {
-    process::traced().is_some_and(|(_, how)| how & traced::BY_TRACEPOINTS != 0)
+pub fn wanted() -> bool {
+    process::traced().is_some_and(|(_, how)| how & traced::BY_HOST != 0)
 }
 
 /// An argument of a system call.
@@ -105,13 +102,25 @@ fn length(ctx: &RawTracePointContext, direction: Direction) -> i32 {
     let Some(socket) = socket::of_sock(sk) else {
         return 0;
     };
+    moved(ctx, &SEGMENT_TRACEPOINT, direction, socket, bytes as u64);
+    0
+}
+
+/// The system call that this thread is in moved bytes over a socket.
+#[inline(always)]
+pub fn moved<C: EbpfContext>(
+    ctx: &C,
+    next: &ProgramArray,
+    direction: Direction,
+    socket: Socket,
+    bytes: u64,
+) {
     // SAFETY: no preconditions; a task that makes a system call has its registers.
     let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64;
     let call = of_registers(regs)
         .filter(|c| c.direction == direction as u32)
         .unwrap_or_else(|| segment::call(0, 0, 0, 0, Shape::Unseen, direction));
-    segment::moved(ctx, &SEGMENT_TRACEPOINT, call, socket, bytes as u64);
-    0
+    segment::moved(ctx, next, call, socket, bytes);
 }
 
 /// `sock_send_length(sk, ret, flags)`

@@ -122,8 +122,8 @@ pub(super) struct TraceArgs {
     #[arg(long, help_heading = "Tuning")]
     pub(super) perf_probes: bool,
 
-    /// How calls without TLS are read: in the C library of the traced process, or by tracepoints
-    /// of the kernel, which cost every process a little
+    /// How calls without TLS are read: in the C library of the traced process, or by trampolines or
+    /// tracepoints of the kernel, which cost every process a little
     #[arg(
         long,
         value_enum,
@@ -145,10 +145,13 @@ pub(super) struct TraceArgs {
 /// How plain sockets are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Sockets {
-    /// In the C library; by tracepoints where it cannot be probed
+    /// In the C library; where it cannot be probed by trampolines, or else by tracepoints
     Auto,
     /// In the C library or not at all
     Libc,
+    /// By BPF trampolines on the kernel's functions for sockets (Linux 5.15); an error where the kernel
+    /// takes none
+    Fentry,
     /// By tracepoints on sockets, or on system calls before Linux 6.3
     Tracepoints,
     /// By the tracepoint on all system calls
@@ -163,6 +166,7 @@ impl From<Sockets> for crate::probe::sockets::SocketWay {
         match asked {
             Sockets::Auto => Self::Auto,
             Sockets::Libc => Self::Libc,
+            Sockets::Fentry => Self::Fentry,
             Sockets::Tracepoints => Self::Tracepoints,
             Sockets::Syscalls => Self::Syscalls,
             Sockets::Off => Self::Off,

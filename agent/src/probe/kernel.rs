@@ -70,6 +70,13 @@ pub enum LoadError {
         #[source]
         source: ProgramError,
     },
+    /// It takes no trampolines on its functions for sockets.
+    #[error(
+        "this kernel takes no BPF trampolines on its functions for sockets ({0}): they need Linux 5.15, \
+         and some newer kernels refuse them too; `--sockets auto` or `--sockets tracepoints` reads plain \
+         sockets in another way"
+    )]
+    NoTrampolines(String),
     /// The object as a whole could not be loaded.
     #[error("the eBPF object could not be loaded: {0}")]
     Object(#[source] EbpfError),
@@ -349,14 +356,14 @@ impl Kernel {
     ///
     /// When the table is full.
     pub fn trace(&mut self, pid: u32) -> Result<(), AttachError> {
-        self.mark_traced(pid, self.sockets.by_tracepoints())
+        self.mark_traced(pid, self.sockets.by_host())
             .map_err(|source| AttachError::Map { pid, source })
     }
 
     /// Writes a process into the kernel's table.
-    pub(super) fn mark_traced(&mut self, pid: u32, by_tracepoints: bool) -> Result<(), MapError> {
-        let how = if by_tracepoints {
-            traced::YES | traced::BY_TRACEPOINTS
+    pub(super) fn mark_traced(&mut self, pid: u32, by_host: bool) -> Result<(), MapError> {
+        let how = if by_host {
+            traced::YES | traced::BY_HOST
         } else {
             traced::YES
         };

@@ -1,19 +1,21 @@
 //! Every program of the object, tried one by one: for `genspan doctor --programs` and for kernels
 //! that are new to us. Nothing is attached, and all are gone when it returns.
 
+use aya::Btf;
 use aya::programs::{Program, ProgramError};
 
 use super::kernel::{KernelOptions, LoadError};
 use super::multi::{self, MultiProbes};
 use super::object;
 use super::sockets::SocketWay;
+use super::trampolines;
 
 /// A program, and what the kernel said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
     /// Its name in the object.
     pub name: String,
-    /// What it is loaded for: `uprobe`, `tracepoint`, `watchpoint`, `multi-uprobe`, `session`.
+    /// What it is loaded for: `uprobe`, `tracepoint`, `watchpoint`, `trampoline`, `multi-uprobe`, `session`.
     pub kind: &'static str,
     /// Why it was refused: the system call's error, and the end of the verifier's log.
     pub refusal: Option<String>,
@@ -43,13 +45,14 @@ pub fn load_each(part: &str) -> Result<Vec<Tried>, LoadError> {
         stacks: true,
     };
     let mut ebpf = object::open(&options)?;
+    let btf = trampolines::type_information().ok();
     let mut all = Vec::new();
     for (name, program) in ebpf.programs_mut() {
         // Those of sessions are loaded as such only.
         if multi::is_session(name) || !name.contains(part) {
             continue;
         }
-        let (kind, loaded) = load(program);
+        let (kind, loaded) = load(name, program, btf.as_ref());
         let info = program.info().ok();
         all.push(Tried {
             name: name.to_owned(),
@@ -76,18 +79,31 @@ pub fn load_each(part: &str) -> Result<Vec<Tried>, LoadError> {
     Ok(all)
 }
 
+/// Loads one for the kernel's function that it is of.
+fn trampoline(name: &str, program: &mut Program, btf: Option<&Btf>) -> Result<(), ProgramError> {
+    let (Some(function), Some(btf)) = (trampolines::function_of(name), btf) else {
+        return Err(ProgramError::UnexpectedProgramType);
+    };
+    trampolines::load_one(program, function, btf)
+}
+
 /// Loads one, for what it is.
-fn load(program: &mut Program) -> (&'static str, Result<(), ProgramError>) {
+fn load(
+    name: &str,
+    program: &mut Program,
+    btf: Option<&Btf>,
+) -> (&'static str, Result<(), ProgramError>) {
     match program {
         Program::UProbe(p) => ("uprobe", p.load()),
         Program::RawTracePoint(p) => ("tracepoint", p.load()),
         Program::PerfEvent(p) => ("watchpoint", p.load()),
+        Program::FExit(_) | Program::FEntry(_) => ("trampoline", trampoline(name, program, btf)),
         _ => ("unknown", Err(ProgramError::UnexpectedProgramType)),
     }
 }
 
 /// What is told of a refusal.
-fn refusal(error: &ProgramError) -> String {
+pub(super) fn refusal(error: &ProgramError) -> String {
     let ProgramError::LoadError {
         io_error,
         verifier_log,
@@ -137,8 +153,9 @@ mod tests {
             }
             all => all.unwrap(),
         };
-        // `all` stands for those that this kernel is too old for.
-        let refused = |t: &&super::Tried| t.refusal.is_some() && t.name != "all";
+        // `all` stands for those that this kernel is too old for; trampolines some refuse to everyone.
+        let refused =
+            |t: &&super::Tried| t.refusal.is_some() && t.name != "all" && t.kind != "trampoline";
         let refused: Vec<_> = all.iter().filter(refused).collect();
         assert!(refused.is_empty(), "{refused:#?}");
         assert!(all.len() > 40);

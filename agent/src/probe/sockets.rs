@@ -1,14 +1,15 @@
-//! Reading plain sockets: by probes in the C library of the traced process alone, or by
-//! tracepoints of the kernel that every process runs into.
+//! Reading plain sockets: by probes in the C library of the traced process alone, or by what every
+//! process runs into (`host_sockets.rs`).
 
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::ProgramArray;
-use aya::programs::{ProgramError, RawTracePoint};
+use aya::programs::ProgramError;
 use genspan_common::socket::{NO_CALL, SocketLayout, call};
 
 use super::btf::{BtfError, Offsets};
+use super::host_sockets::{self, HostSockets};
 use super::kernel::{AttachError, Kernel, LoadError, Probes, refused, uprobe};
 use crate::target::process::{self, MappedFile, Target};
 use crate::target::sockets::LibcFinder;
@@ -16,17 +17,27 @@ use crate::target::sockets::LibcFinder;
 /// How plain sockets are to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SocketWay {
-    /// By probes in the C library; by tracepoints for a process where that cannot be.
+    /// By probes in the C library; for a process where that cannot be, by trampolines, or by
+    /// tracepoints where the kernel refuses those.
     #[default]
     Auto,
     /// By probes in the C library or not at all.
     Libc,
+    /// By trampolines on the kernel's functions for sockets.
+    Fentry,
     /// By tracepoints on sockets; where the kernel has none, on system calls.
     Tracepoints,
     /// By the tracepoint on all system calls.
     Syscalls,
     /// Not at all.
     Off,
+}
+
+impl SocketWay {
+    /// Whether every process runs into it, so that none needs probes of its own.
+    const fn is_host(self) -> bool {
+        matches!(self, Self::Fentry | Self::Tracepoints | Self::Syscalls)
+    }
 }
 
 /// A place for a probe, or a pair of them, on one function of the C library.
@@ -116,22 +127,21 @@ impl SocketPlacements {
 const RETURN: &str = "socket_return";
 const CLOSE: &str = "socket_close";
 const SEGMENT: &str = "socket_segment";
-const SEGMENT_RAW: &str = "socket_segment_raw";
 
 /// What of the socket programs is in use.
 #[derive(Debug, Default)]
 pub(super) struct SocketState {
-    way: SocketWay,
-    /// The tracepoints are there.
-    tracing: bool,
+    pub(super) way: SocketWay,
+    /// Those that every process runs into, when they are there.
+    pub(super) host: Option<HostSockets>,
     /// perf's programs are there.
     probes: bool,
 }
 
 impl SocketState {
-    /// Whether processes are read by tracepoints from the start.
-    pub(super) const fn by_tracepoints(&self) -> bool {
-        matches!(self.way, SocketWay::Tracepoints | SocketWay::Syscalls)
+    /// Whether processes are read by what every process runs into, from the start.
+    pub(super) const fn by_host(&self) -> bool {
+        self.way.is_host()
     }
 }
 
@@ -152,7 +162,9 @@ pub(super) fn load(ebpf: &mut Ebpf, way: SocketWay, multi: bool) -> Result<Socke
                 state.way = SocketWay::Off;
             }
         }
-        SocketWay::Tracepoints | SocketWay::Syscalls => load_tracepoints(ebpf, &mut state)?,
+        SocketWay::Fentry | SocketWay::Tracepoints | SocketWay::Syscalls => {
+            host_sockets::load(ebpf, &mut state)?;
+        }
     }
     Ok(state)
 }
@@ -174,7 +186,11 @@ fn load_probes(ebpf: &mut Ebpf, state: &mut SocketState) -> Result<(), LoadError
 }
 
 /// Makes a program the one that copies the next segment.
-fn chain(ebpf: &mut Ebpf, table: &'static str, name: &'static str) -> Result<(), LoadError> {
+pub(super) fn chain(
+    ebpf: &mut Ebpf,
+    table: &'static str,
+    name: &'static str,
+) -> Result<(), LoadError> {
     let program = ebpf.program(name).ok_or(LoadError::Missing(name))?;
     let fd = program
         .fd()
@@ -182,41 +198,6 @@ fn chain(ebpf: &mut Ebpf, table: &'static str, name: &'static str) -> Result<(),
         .map_err(|e| refused(name, e))?;
     let map = ebpf.map_mut(table).ok_or(LoadError::Missing(table))?;
     ProgramArray::try_from(map)?.set(0, &fd, 0)?;
-    Ok(())
-}
-
-/// Loads and attaches the tracepoints; once.
-fn load_tracepoints(ebpf: &mut Ebpf, state: &mut SocketState) -> Result<(), LoadError> {
-    if state.tracing {
-        return Ok(());
-    }
-    raw(ebpf, SEGMENT_RAW)?;
-    chain(ebpf, "SEGMENT_TRACEPOINT", SEGMENT_RAW)?;
-    let on_sockets = state.way != SocketWay::Syscalls
-        && attach(ebpf, "socket_received", "sock_recv_length")
-            .and_then(|()| attach(ebpf, "socket_sent", "sock_send_length"))
-            .inspect_err(|e| tracing::debug!("no tracepoints on sockets: {e}"))
-            .is_ok();
-    if !on_sockets {
-        attach(ebpf, "socket_syscall", "sys_exit")?;
-    }
-    attach(ebpf, "socket_state", "inet_sock_set_state")?;
-    state.tracing = true;
-    Ok(())
-}
-
-fn raw<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut RawTracePoint, LoadError> {
-    let program: &mut RawTracePoint = ebpf
-        .program_mut(name)
-        .and_then(|p| p.try_into().ok())
-        .ok_or(LoadError::Missing(name))?;
-    program.load().map_err(|e| refused(name, e))?;
-    Ok(program)
-}
-
-fn attach(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), LoadError> {
-    let program = raw(ebpf, name)?;
-    program.attach(tracepoint).map_err(|e| refused(name, e))?;
     Ok(())
 }
 
@@ -278,18 +259,6 @@ impl Kernel {
         let mut probes = self.attach_soon(pid, path, &single)?;
         probes.join(self.attach_pairs(pid, path, &paired)?);
         Ok(probes)
-    }
-
-    /// Reads the sockets of one process by tracepoints.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not take them.
-    pub fn trace_sockets(&mut self, pid: u32) -> Result<(), LoadError> {
-        let (ebpf, state) = self.socket_parts();
-        load_tracepoints(ebpf, state)?;
-        self.mark_traced(pid, true)?;
-        Ok(())
     }
 }
 
@@ -362,7 +331,7 @@ fn calls() -> [u32; call::COUNT] {
 #[derive(Debug, Default)]
 pub struct Sockets {
     libraries: Vec<Library>,
-    by_tracepoints: bool,
+    by_host: bool,
     /// Nothing can be done, and it was told.
     given_up: bool,
 }
@@ -380,18 +349,18 @@ impl Sockets {
     /// Whether plain sockets are read.
     #[must_use]
     pub fn are_read(&self) -> bool {
-        self.by_tracepoints || !self.libraries.is_empty()
+        self.by_host || !self.libraries.is_empty()
     }
 
     /// Probes in a child what its parent has: a fork has the same files. What fails here is
     /// tried again by the scan.
     pub(super) fn inherit(&self, kernel: &mut Kernel, pid: u32, parent: u32) -> Self {
         let mut own = Self {
-            by_tracepoints: self.by_tracepoints,
+            by_host: self.by_host,
             ..Self::default()
         };
-        if own.by_tracepoints && kernel.trace_sockets(pid).is_err() {
-            own.by_tracepoints = false;
+        if own.by_host && kernel.trace_sockets(pid).is_err() {
+            own.by_host = false;
         }
         for library in &self.libraries {
             let parents = Path::new("/proc").join(parent.to_string());
@@ -426,11 +395,8 @@ impl Sockets {
         if kernel.socket_way() == SocketWay::Off || self.given_up {
             return Ok(());
         }
-        if matches!(
-            kernel.socket_way(),
-            SocketWay::Tracepoints | SocketWay::Syscalls
-        ) {
-            self.by_tracepoints = true;
+        if kernel.socket_way().is_host() {
+            self.by_host = true;
             return Ok(());
         }
         for file in LibcFinder::candidates(files, &target.executable) {
@@ -477,17 +443,18 @@ impl Sockets {
             tracing::warn!(
                 pid,
                 "plain sockets are not read: the C library's functions were not found \
-                 (--sockets tracepoints reads them, at a small cost to every process)"
+                 (--sockets fentry or tracepoints reads them, at a small cost to every process)"
             );
             return;
         }
         match kernel.trace_sockets(pid) {
-            Ok(()) => {
-                self.by_tracepoints = true;
+            Ok(way) => {
+                self.by_host = true;
                 tracing::warn!(
                     pid,
-                    "plain sockets are read by tracepoints, at a small cost to every process: the \
-                     C library's functions were not found (--sockets libc forbids it)"
+                    "plain sockets are read by {}, at a small cost to every process: the C library's \
+                     functions were not found (--sockets libc forbids it)",
+                    way.name()
                 );
             }
             Err(e) => {

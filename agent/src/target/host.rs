@@ -1,7 +1,9 @@
 //! What this host allows: the checks of `genspan doctor`.
 
+use std::fmt::Write as _;
 use std::fs;
 
+use crate::probe::host_sockets::{HostSockets, HostWay};
 use crate::probe::kernel::{Kernel, KernelOptions, LoadError};
 use crate::probe::sockets::SocketWay;
 
@@ -75,8 +77,10 @@ pub fn check() -> Vec<Check> {
         lockdown(),
         uprobes(),
         namespace(),
-        load(),
     ]
+    .into_iter()
+    .chain(load())
+    .collect()
 }
 
 fn read(path: &str) -> Option<String> {
@@ -195,7 +199,8 @@ fn namespace() -> Check {
     }
 }
 
-fn load() -> Check {
+/// The programs, and what reads plain sockets.
+fn load() -> Vec<Check> {
     const NAME: &str = "eBPF programs";
     let options = KernelOptions {
         ring_bytes: 1 << 20,
@@ -208,8 +213,8 @@ fn load() -> Check {
         functions: false,
         stacks: true,
     };
-    match Kernel::load(&options) {
-        Ok(_) => Check::good(NAME, "load and attach"),
+    let failed = match Kernel::load(&options) {
+        Ok(mut kernel) => return vec![Check::good(NAME, "load and attach"), sockets(&mut kernel)],
         Err(error @ LoadError::Refused { .. }) => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
@@ -226,12 +231,79 @@ fn load() -> Check {
             found: "refused".to_owned(),
             remedy: Some(error.to_string()),
         },
+    };
+    vec![failed]
+}
+
+/// The ways in which plain sockets are read here, each found by trying, and why not the better ones.
+fn sockets(kernel: &mut Kernel) -> Check {
+    const NAME: &str = "plain sockets";
+    const LIBC: &str = "probes in the C library";
+    // Of Linux before 5.10, which has no tail calls in such programs, the agent says so itself.
+    let first = kernel.socket_way() != SocketWay::Off;
+    match (first, kernel.load_host_sockets()) {
+        (true, Ok(host)) => Check::good(
+            NAME,
+            format!("{LIBC}; where they cannot be placed, {}", told(host)),
+        ),
+        (false, Ok(host)) => Check::other(
+            NAME,
+            Verdict::Poor,
+            &format!("not by {LIBC}, only by {}", told(host)),
+            match host.way {
+                HostWay::Trampolines => "to read calls without TLS: --sockets fentry",
+                HostWay::Sockets => "to read calls without TLS: --sockets tracepoints",
+                HostWay::Syscalls => "to read calls without TLS: --sockets syscalls",
+            },
+        ),
+        (true, Err(error)) => Check::other(
+            NAME,
+            Verdict::Poor,
+            &format!("{LIBC} only: {}", first_line(&error.to_string())),
+            "a process whose C library has no symbols is read over TLS alone",
+        ),
+        (false, Err(error)) => Check::other(
+            NAME,
+            Verdict::Poor,
+            &format!("not read: {}", first_line(&error.to_string())),
+            "calls over TLS are read all the same",
+        ),
     }
+}
+
+/// A way, and what the kernel said to those that would have been taken before it.
+fn told(host: &HostSockets) -> String {
+    let mut text = host.way.name().to_owned();
+    for (way, why) in &host.passed_over {
+        let _ = write!(text, "; not {}: {}", way.name(), first_line(why));
+    }
+    text
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::{HostSockets, HostWay, told, version};
+
+    #[test]
+    fn a_way_is_told_with_why_it_is_that() {
+        let mut host = HostSockets {
+            way: HostWay::Trampolines,
+            passed_over: Vec::new(),
+        };
+        assert_eq!(told(&host), "trampolines (fentry)");
+        host.way = HostWay::Syscalls;
+        host.passed_over = vec![
+            (HostWay::Trampolines, "EPERM\nand a long log".to_owned()),
+            (HostWay::Sockets, "no such file".to_owned()),
+        ];
+        let want = "the tracepoint on all system calls; not trampolines (fentry): EPERM; not tracepoints on \
+                    sockets: no such file";
+        assert_eq!(told(&host), want);
+    }
 
     #[test]
     fn kernel_versions() {

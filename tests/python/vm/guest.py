@@ -259,6 +259,7 @@ def look():
         "stacks": lambda name: traced(name, tls, ["--stacks"], look=stacks),
         "function": lambda name: traced(name, tls, watch, watching, function),
         "sockets-libc": lambda name: traced(name, plain, ["--sockets", "libc"]),
+        "sockets-fentry": lambda name: traced(name, plain, ["--sockets", "fentry"]),
         "sockets-tracepoints": lambda name: traced(name, plain, ["--sockets", "tracepoints"]),
         "sockets-syscalls": lambda name: traced(name, plain, ["--sockets", "syscalls"]),
     }

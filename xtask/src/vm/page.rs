@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub(super) const PROGRAM: &str = "program ";
 
 /// The table's rows: a check, and how it is told.
-const ROWS: [(&str, &str); 10] = [
+const ROWS: [(&str, &str); 11] = [
     ("boots", "kernel"),
     ("doctor", "`genspan doctor`"),
     ("programs", "eBPF programs"),
@@ -21,6 +21,7 @@ const ROWS: [(&str, &str); 10] = [
     ("stacks", "with `--stacks`"),
     ("function", "with `--function`"),
     ("sockets-libc", "a plain call, `--sockets libc`"),
+    ("sockets-fentry", "the same, `--sockets fentry`"),
     ("sockets-tracepoints", "the same, `--sockets tracepoints`"),
     ("sockets-syscalls", "the same, `--sockets syscalls`"),
 ];
