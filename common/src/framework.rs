@@ -78,14 +78,12 @@ pub struct RunHit {
     pub run: Identity,
     /// The id of the run that it belongs to.
     pub parent: Identity,
-    /// `tp_name` of the manager's class; of an exception, where there is one.
+    /// `tp_name` of the class of an exception, where there is one.
     pub class: [u8; TYPE_NAME_BYTES],
     /// Qualified name: of the function that made the manager (`CallbackManager.on_chain_start`),
     /// of the one that is shielded (`AsyncCallbackManagerForChainRun.on_chain_end`).
     pub function: [u8; FUNCTION_NAME_BYTES],
-    /// Qualified name of the function that began the run.
-    pub owner_name: [u8; FUNCTION_NAME_BYTES],
-    /// `tp_name` of the class of that one's first argument.
+    /// `tp_name` of the class of the owner's first argument.
     pub owner_class: [u8; TYPE_NAME_BYTES],
     /// The run's name, as it was given.
     pub name: [u8; RUN_NAME_BYTES],
@@ -93,6 +91,6 @@ pub struct RunHit {
 
 const _: () = {
     assert!(size_of::<Identity>() == 24);
-    assert!(size_of::<RunHit>() == 520);
+    assert!(size_of::<RunHit>() == 456);
     assert!(RUN_NAME_BYTES.is_power_of_two() && FUNCTION_NAME_BYTES.is_power_of_two());
 };

@@ -6,9 +6,12 @@
 use core::ptr;
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_user as read_user},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_probe_read_user_str_bytes,
+        generated::bpf_probe_read_user as read_user,
+    },
     macros::{map, perf_event, uprobe},
-    maps::LruHashMap,
+    maps::{LruHashMap, PerCpuArray},
     programs::{PerfEventContext, ProbeContext},
 };
 use genspan_common::{
@@ -23,7 +26,7 @@ use genspan_common::{
 
 use crate::{
     emit,
-    function::{TYPE, is_entered, name_of, raised, watch, watched},
+    function::{TYPE, in_registers, is_entered, name_of, raised, watch, watched},
     maps::{DATA, lose},
     python::{context, current_frame, thread_state, user, word},
 };
@@ -45,10 +48,23 @@ const KEYS_ENTRIES: u64 = 24;
 const KEYS_INDICES: u64 = 32;
 /// Entries of a dict that are looked through for a name.
 const MAX_ENTRIES: u64 = 16;
+/// Bytes of those: each is a hash (not where all keys are texts), a key and a value.
+const ENTRIES_BYTES: u64 = MAX_ENTRIES * 24;
+/// Index of the word from which on there is room for a key and a value.
+const LAST_ENTRY: usize = ENTRIES_BYTES as usize / 8 - 2;
+/// In a frame object: `f_frame`, the frame itself (`Include/internal/pycore_frame.h`, from 3.11 on).
+const OBJECT_FRAME: u64 = 24;
+/// Words of a frame that are copied at once: what is told of any, and the first variables.
+const FRAME_WORDS: usize = 16;
+/// The least that one has.
+const FRAME_BYTES: u32 = 80;
+/// Words of a code object that are: up to `co_qualname`.
+const CODE_WORDS: usize = 24;
 /// Frames that belong to no function, or to a comprehension, above each other.
 const MAX_SKIPPED: usize = 4;
-/// `co_flags`: `*args`.
+/// `co_flags`: `*args`, `**kwargs`.
 const VARARGS: u32 = 0x4;
+const VARKEYWORDS: u32 = 0x8;
 /// A coroutine; an asynchronous generator.
 const COROUTINE: u32 = 0x80;
 const ASYNC_GENERATOR: u32 = 0x200;
@@ -61,6 +77,104 @@ const MAX_AROUND: u32 = 64;
 /// Frames in which runs began, with their code objects. The agent sets its size when it loads it.
 #[map]
 static RUN_OWNERS: LruHashMap<OwnerKey, u64> = LruHashMap::with_max_entries(1, 0);
+
+/// What was copied of a process at once, and is looked at in pieces: a copy takes as long for a word
+/// as for many.
+///
+/// Verifier: in a map, where it allows an index that it does not know.
+#[repr(C)]
+struct Scratch {
+    frame: [u64; FRAME_WORDS],
+    code: [u64; CODE_WORDS],
+    /// Of a dict's keys, a text, a number: the beginning.
+    head: [u64; 8],
+    entries: [u64; ENTRIES_BYTES as usize / 8],
+}
+
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+impl Scratch {
+    /// That of this processor. What another function has copied is still there: nothing else that
+    /// uses it runs in between.
+    #[inline(always)]
+    fn get() -> Option<&'static mut Self> {
+        // SAFETY: from a lookup just now; programs behind watchpoints run with interrupts off.
+        SCRATCH
+            .get_ptr_mut(0)
+            .map(|scratch| unsafe { &mut *scratch })
+    }
+
+    /// Copies a frame.
+    #[inline(always)]
+    fn frame(&mut self, frame: u64) {
+        let to = self.frame.as_mut_ptr();
+        // SAFETY: the helper checks the address, and writes what there is room for; a small frame may
+        // lie at the end of what there is.
+        unsafe {
+            if read_user(to.cast(), 8 * FRAME_WORDS as u32, frame as *const _) != 0 {
+                read_user(to.cast(), FRAME_BYTES, frame as *const _);
+            }
+        }
+    }
+
+    /// Copies a code object, of which the bytecode is the end.
+    #[inline(always)]
+    fn code(&mut self, code: u64) {
+        let to = self.code.as_mut_ptr();
+        // SAFETY: as above.
+        unsafe { read_user(to.cast(), 8 * CODE_WORDS as u32, code as *const _) };
+    }
+
+    /// Copies so many words to `head`.
+    #[inline(always)]
+    fn head(&mut self, words: u32, from: u64) -> bool {
+        let to = self.head.as_mut_ptr();
+        // SAFETY: as above; callers want eight at most.
+        unsafe { read_user(to.cast(), 8 * (words & 7), from as *const _) == 0 }
+    }
+
+    /// A word of the frame at this offset.
+    #[inline(always)]
+    fn in_frame(&self, offset: u32) -> u64 {
+        // SAFETY: masked to the length of the array.
+        unsafe {
+            *self
+                .frame
+                .as_ptr()
+                .add((offset >> 3) as usize & (FRAME_WORDS - 1))
+        }
+    }
+
+    /// A local variable of the frame at this address, which was copied.
+    #[inline(always)]
+    fn local(&self, python: &PythonLayout, frame: u64, slot: u64) -> u64 {
+        let offset = u64::from(python.frame_locals).wrapping_add(8 * slot);
+        if offset < 8 * FRAME_WORDS as u64 {
+            return self.in_frame(offset as u32) & !u64::from(python.tag);
+        }
+        local(python, frame, slot)
+    }
+
+    /// A word of the code object at this offset.
+    #[inline(always)]
+    fn in_code(&self, offset: u32) -> u64 {
+        let index = (offset >> 3) as usize & 31;
+        // SAFETY: within the array.
+        unsafe {
+            *self
+                .code
+                .as_ptr()
+                .add(if index < CODE_WORDS { index } else { 0 })
+        }
+    }
+
+    /// Half a word of the code object at this offset.
+    #[inline(always)]
+    fn half_in_code(&self, offset: u32) -> u32 {
+        (self.in_code(offset) >> (8 * (offset & 4))) as u32
+    }
+}
 
 /// A watchpoint of a framework was hit.
 #[perf_event]
@@ -84,44 +198,46 @@ pub fn framework_watched(ctx: PerfEventContext) -> u32 {
         genspan_run(address, current, state);
         return 0;
     }
-    // As in `function_watched`.
-    // SAFETY: the context is the kernel's.
-    let regs = unsafe { &(*ctx.ctx).regs };
-    let registers = [
-        regs.r12, regs.rbx, regs.rbp, regs.r13, regs.r14, regs.r15, regs.rax, regs.rcx, regs.rdx,
-        regs.rsi, regs.rdi, regs.r8, regs.r9, regs.r10, regs.r11,
-    ];
-    for frame in registers {
+    in_registers!(ctx, frame {
         if is_entered(&process.python, watch, frame, address) {
             genspan_run(address, frame, state);
             return 0;
         }
-    }
+    });
     0
 }
 
-/// `PyTraceBack_Here(frame)`: an exception passes a frame (`Python/traceback.c`).
+/// `PyTraceBack_Here(frame)`: an exception passes a frame (`Python/traceback.c`). Most that do so have
+/// nothing to do with runs, so that is found out first, from the frame alone.
 #[uprobe]
-pub fn framework_raised(_: ProbeContext) -> u32 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(process) = watched(tgid) else {
-        return 0;
-    };
-    let python = &process.python;
-    let Some(state) = thread_state(python) else {
-        return 0;
-    };
-    let Some(frame) = current_frame(python, state) else {
+pub fn framework_raised(ctx: ProbeContext) -> u32 {
+    let Some(object) = ctx.arg::<u64>(0) else {
         return 0;
     };
     let key = OwnerKey {
-        frame,
-        tgid,
+        frame: word(object.wrapping_add(OBJECT_FRAME)),
+        tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
         zero: 0,
     };
     if RUN_OWNERS.get_ptr(key).is_none() {
         return 0;
     }
+    genspan_run_raised(key.frame);
+    0
+}
+
+/// Tells that an exception passes the frame of a function in which a run began.
+///
+/// Verifier: a global function, so it is verified once and by itself.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_run_raised(frame: u64) -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    let Some(state) = thread_state(&process.python) else {
+        return 0;
+    };
     let Some(mut record) = DATA.reserve::<RunHit>(0) else {
         lose(Loss::RunsLost, 1);
         return 0;
@@ -135,7 +251,7 @@ pub fn framework_raised(_: ProbeContext) -> u32 {
         ptr::addr_of_mut!((*at).hook).write(hook::RAISED);
         ptr::addr_of_mut!((*at).root).write(process.root);
         ptr::addr_of_mut!((*at).owner).write(frame);
-        ptr::addr_of_mut!((*at).owner_code).write(code_of(python, frame));
+        ptr::addr_of_mut!((*at).owner_code).write(code_of(&process.python, frame));
         if class != 0 {
             name_of(class, &mut (*at).class);
         }
@@ -176,18 +292,18 @@ pub extern "C" fn genspan_run(entry: u64, frame: u64, state: u64) -> u64 {
     let at = record.as_mut_ptr();
     clear(at);
     let first = argument(&process.python, watch, frame, 0);
-    let context = context(&process.python, state).unwrap_or(0);
     // SAFETY: the record is of this type's size and alignment, and was cleared.
     unsafe {
         ptr::addr_of_mut!((*at).header).write(emit::header(EventKind::Run));
         ptr::addr_of_mut!((*at).hook).write(watch.what);
         ptr::addr_of_mut!((*at).root).write(process.root);
-        ptr::addr_of_mut!((*at).context).write(context);
         if watch.what == hook::SHIELDED {
             shielded(process, frame, first, at);
         } else {
             ptr::addr_of_mut!((*at).manager).write(first);
             if watch.what == hook::BEGINS {
+                let context = context(&process.python, state).unwrap_or(0);
+                ptr::addr_of_mut!((*at).context).write(context);
                 begins(process, watch, frame, tgid, at);
             }
         }
@@ -239,55 +355,60 @@ unsafe fn shielded(process: &WatchedProcess, frame: u64, arguments: u64, at: *mu
 // SAFETY: for callers whose pointer is into a record that they reserved.
 unsafe fn begins(process: &WatchedProcess, watch: &Watch, frame: u64, tgid: u32, at: *mut RunHit) {
     let python = &process.python;
-    let manager = argument(python, watch, frame, 0);
+    let Some(scratch) = Scratch::get() else {
+        return;
+    };
+    scratch.frame(frame);
+    let ids = [1, 2].map(|index| {
+        let slot = u64::from(watch.slots[index].slot);
+        scratch.local(python, frame, slot)
+    });
+    let [run, parent] = ids;
+    // SAFETY: the caller's record.
+    unsafe {
+        identity(process, scratch, run, &mut (*at).run);
+        identity(process, scratch, parent, &mut (*at).parent);
+    }
+    // The method of a callback manager that makes it.
     let caller = genspan_run_caller(frame);
-    let code = code_of(python, caller);
+    let flags = scratch.half_in_code(python.code_flags);
+    let qualname = scratch.in_code(python.code_qualname);
+    // `**kwargs` come behind the other arguments.
+    let count = scratch
+        .half_in_code(process.code_arguments)
+        .wrapping_add(scratch.half_in_code(process.code_keywords))
+        .wrapping_add(u32::from(flags & VARARGS != 0));
+    let given = scratch.local(python, caller, u64::from(count & 0xff));
+    let serialized = scratch.local(python, caller, SERIALIZED);
     let mut owner = genspan_run_caller(caller);
-    let mut owner_code = code_of(python, owner);
-    let flags = u64::from(python.code_flags);
-    let mut owner_flags = word(owner_code.wrapping_add(flags)) as u32;
+    let mut owner_code = scratch.in_frame(python.frame_code) & !u64::from(python.tag);
+    let mut owner_flags = scratch.half_in_code(python.code_flags);
+    let owner_self = scratch.local(python, owner, 0);
     // What runs a coroutine and is none is the event loop, which began nothing.
-    let is_coroutine = word(code.wrapping_add(flags)) as u32 & COROUTINE != 0;
-    if is_coroutine && owner_flags & (COROUTINE | ASYNC_GENERATOR) == 0 {
+    let is_loop = flags & COROUTINE != 0 && owner_flags & (COROUTINE | ASYNC_GENERATOR) == 0;
+    if owner == 0 || is_loop {
         owner = 0;
         owner_code = 0;
         owner_flags = 0;
     }
-    let owner_self = local(python, owner, 0);
-    let mut class = word(owner_self.wrapping_add(TYPE));
-    let qualname = u64::from(python.code_qualname);
-    let key = OwnerKey {
-        frame: owner,
-        tgid,
-        zero: 0,
-    };
-    let given = argument_count(process, code);
-    let mut name = genspan_run_name(local(python, caller, given));
+    let mut class = 0;
+    if owner != 0 {
+        class = word(owner_self.wrapping_add(TYPE));
+    }
+    let mut name = genspan_run_name(given);
     if name == 0 || name == process.objects.none {
-        name = genspan_run_name(local(python, caller, SERIALIZED));
+        name = genspan_run_name(serialized);
     }
     // SAFETY: the caller's record.
     unsafe {
-        identity(process, argument(python, watch, frame, 1), &mut (*at).run);
-        identity(
-            process,
-            argument(python, watch, frame, 2),
-            &mut (*at).parent,
-        );
-        name_of(word(manager.wrapping_add(TYPE)), &mut (*at).class);
-        ascii(
-            python,
-            word(code.wrapping_add(qualname)),
-            &mut (*at).function,
-        );
+        if caller != 0 {
+            let from = qualname.wrapping_add(u64::from(python.string_data));
+            // Names of the framework's own functions are ASCII.
+            let _ = bpf_probe_read_user_str_bytes(from as *const u8, &mut (*at).function);
+        }
         ptr::addr_of_mut!((*at).owner).write(owner);
         ptr::addr_of_mut!((*at).owner_code).write(owner_code);
         ptr::addr_of_mut!((*at).owner_flags).write(owner_flags);
-        ascii(
-            python,
-            word(owner_code.wrapping_add(qualname)),
-            &mut (*at).owner_name,
-        );
         name_of(class, &mut (*at).owner_class);
         // A variable that an inner function uses is in a cell: what is in that has a name.
         if (*at).owner_class[0] == b'c' && (*at).owner_class[4] == 0 {
@@ -295,28 +416,24 @@ unsafe fn begins(process: &WatchedProcess, watch: &Watch, frame: u64, tgid: u32,
             name_of(class, &mut (*at).owner_class);
         }
         if name != 0 && name != process.objects.none {
-            run_name(process, name, at);
+            run_name(process, scratch, name, at);
         }
         if owner != 0 && (*at).parent.count == 0 {
             ptr::addr_of_mut!((*at).around).write(genspan_run_around(owner));
         }
     }
     if owner != 0 {
+        let key = OwnerKey {
+            frame: owner,
+            tgid,
+            zero: 0,
+        };
         let _ = RUN_OWNERS.insert(key, &owner_code, 0);
     }
 }
 
-/// Where in the frame of a function with `**kwargs` these are.
-#[inline(always)]
-fn argument_count(process: &WatchedProcess, code: u64) -> u64 {
-    let part = |offset: u32| word(code.wrapping_add(u64::from(offset))) as u32;
-    let count = part(process.code_arguments).wrapping_add(part(process.code_keywords));
-    let stars = u32::from(part(process.python.code_flags) & VARARGS != 0);
-    u64::from(count.wrapping_add(stars) & 0xff)
-}
-
 /// The frame of the function that called that of this frame: no frame that is no function's, and
-/// none of a comprehension.
+/// none of a comprehension. It and its code are in `SCRATCH` then.
 ///
 /// Verifier: a global function, so it is verified once and by itself.
 #[unsafe(no_mangle)]
@@ -325,21 +442,35 @@ pub extern "C" fn genspan_run_caller(frame: u64) -> u64 {
     let Some(process) = watched(tgid) else {
         return 0;
     };
+    let Some(scratch) = Scratch::get() else {
+        return 0;
+    };
     let python = &process.python;
-    let link = u64::from(python.frame_previous);
-    let mut at = word(frame.wrapping_add(link));
+    // It was the last one that was copied.
+    let mut at = scratch.in_frame(python.frame_previous);
+    if frame == 0 {
+        return 0;
+    }
     for _ in 0..MAX_SKIPPED {
         if at == 0 {
             return 0;
         }
+        scratch.frame(at);
         let mut is_shim = false;
         if python.shim_owner != NONE {
-            let owner = word(at.wrapping_add(u64::from(python.frame_owner & !7)));
-            let owner = owner >> (8 * (python.frame_owner & 7));
+            let owner = scratch.in_frame(python.frame_owner) >> (8 * (python.frame_owner & 7));
             is_shim = owner & 0xff >= u64::from(python.shim_owner);
         }
         if !is_shim {
-            let name = word(code_of(python, at).wrapping_add(u64::from(process.code_name)));
+            scratch.code(scratch.in_frame(python.frame_code) & !u64::from(python.tag));
+            let flags = scratch.half_in_code(python.code_flags);
+            // A comprehension takes what it goes through, and no more.
+            if scratch.half_in_code(process.code_arguments) != 1
+                || flags & (VARARGS | VARKEYWORDS) != 0
+            {
+                return at;
+            }
+            let name = scratch.in_code(process.code_name);
             let start = word(name.wrapping_add(u64::from(python.string_data))) as u32;
             let hidden = [*b"<lis", *b"<gen", *b"<dic", *b"<set"];
             let mut is_hidden = false;
@@ -350,7 +481,7 @@ pub extern "C" fn genspan_run_caller(frame: u64) -> u64 {
                 return at;
             }
         }
-        at = word(at.wrapping_add(link));
+        at = scratch.in_frame(python.frame_previous);
     }
     0
 }
@@ -400,30 +531,55 @@ pub extern "C" fn genspan_run_name(dict: u64) -> u64 {
     if dict == 0 || dict == process.objects.none {
         return 0;
     }
+    let Some(scratch) = Scratch::get() else {
+        return 0;
+    };
     let data = u64::from(process.python.string_data);
     let keys = word(dict.wrapping_add(DICT_KEYS));
-    let head = word(keys.wrapping_add(KEYS_HEAD));
+    if keys == 0 || !scratch.head(4, keys) {
+        return 0;
+    }
+    let head = scratch.head[KEYS_HEAD as usize / 8];
     let (shift, kind) = (head >> 8 & 0xff, head >> 16 & 0xff);
-    if keys == 0 || shift > 12 {
+    if shift > 12 {
         return 0;
     }
     // Of keys that are all texts no hashes are kept.
-    let (size, skip) = if kind == 0 { (24, 8) } else { (16, 0) };
-    let count = word(keys.wrapping_add(KEYS_ENTRIES));
-    let mut at = keys
-        .wrapping_add(KEYS_INDICES + skip)
-        .wrapping_add(1 << shift);
-    for index in 0..MAX_ENTRIES {
-        if index >= count {
+    let (size, skip) = if kind == 0 { (3, 1) } else { (2, 0) };
+    let mut count = scratch.head[KEYS_ENTRIES as usize / 8];
+    if count > MAX_ENTRIES {
+        count = MAX_ENTRIES;
+    }
+    let from = keys.wrapping_add(KEYS_INDICES).wrapping_add(1 << shift);
+    let bytes = (count * size * 8) as u32 & 0x1ff;
+    let bytes = if bytes > ENTRIES_BYTES as u32 {
+        0
+    } else {
+        bytes
+    };
+    let to = scratch.entries.as_mut_ptr();
+    // SAFETY: the helper checks the address, and writes no more than there is room for.
+    if unsafe { read_user(to.cast(), bytes, from as *const _) } != 0 {
+        return 0;
+    }
+    let mut index = skip;
+    for round in 0..MAX_ENTRIES {
+        let at = index as usize & 63;
+        if round >= count || at > LAST_ENTRY {
             break;
         }
-        let key = word(at);
-        let text = word(key.wrapping_add(data)) as u32;
-        let length = word(key.wrapping_add(VALUE));
-        if key != 0 && length == 4 && text == u32::from_le_bytes(*b"name") {
-            return word(at.wrapping_add(8));
+        // SAFETY: below the length of the array.
+        let (key, value) = unsafe {
+            let at = scratch.entries.as_ptr().add(at);
+            (*at, *at.add(1))
+        };
+        if key != 0
+            && word(key.wrapping_add(VALUE)) == 4
+            && word(key.wrapping_add(data)) as u32 == u32::from_le_bytes(*b"name")
+        {
+            return value;
         }
-        at = at.wrapping_add(size);
+        index += size;
     }
     0
 }
@@ -431,15 +587,20 @@ pub extern "C" fn genspan_run_name(dict: u64) -> u64 {
 /// The integer of a `uuid.UUID`.
 #[inline(always)]
 // SAFETY: for callers whose pointer is into a record that they reserved.
-unsafe fn identity(process: &WatchedProcess, uuid: u64, into: *mut Identity) {
+unsafe fn identity(
+    process: &WatchedProcess,
+    scratch: &mut Scratch,
+    uuid: u64,
+    into: *mut Identity,
+) {
     if uuid == 0 || uuid == process.objects.none {
         return;
     }
     let number = word(uuid.wrapping_add(VALUE));
-    if word(number.wrapping_add(TYPE)) != process.objects.int {
+    if !scratch.head(6, number) || scratch.head[TYPE as usize / 8] != process.objects.int {
         return;
     }
-    let size = word(number.wrapping_add(VALUE));
+    let size = scratch.head[VALUE as usize / 8];
     let count = if process.int_tagged != 0 {
         size >> 3
     } else {
@@ -448,23 +609,15 @@ unsafe fn identity(process: &WatchedProcess, uuid: u64, into: *mut Identity) {
     if count > IDENTITY_DIGITS as u64 {
         return;
     }
-    let bytes = (count as u32 & 7) * 4;
-    let bytes = if bytes > 4 * IDENTITY_DIGITS as u32 {
-        0
-    } else {
-        bytes
-    };
-    // SAFETY: the helper checks the address, and writes no more than there is room for.
-    unsafe {
-        let read = read_user(
-            ptr::addr_of_mut!((*into).digits).cast(),
-            bytes,
-            number.wrapping_add(DIGITS) as *const _,
-        );
-        if read == 0 {
-            ptr::addr_of_mut!((*into).count).write(count as u32);
+    for index in 0..IDENTITY_DIGITS {
+        let digit = scratch.head[DIGITS as usize / 8 + index / 2] >> (32 * (index & 1));
+        if (index as u64) < count {
+            // SAFETY: the caller's record.
+            unsafe { ptr::addr_of_mut!((*into).digits[index]).write(digit as u32) };
         }
     }
+    // SAFETY: as above.
+    unsafe { ptr::addr_of_mut!((*into).count).write(count as u32) };
 }
 
 /// The characters of an ASCII text, as many as fit; none of another one.
@@ -494,14 +647,12 @@ unsafe fn ascii(python: &PythonLayout, text: u64, into: *mut [u8; FUNCTION_NAME_
 /// The name of a run, of characters of any width.
 #[inline(always)]
 // SAFETY: for callers whose pointer is into a record that they reserved.
-unsafe fn run_name(process: &WatchedProcess, text: u64, at: *mut RunHit) {
-    if word(text.wrapping_add(TYPE)) != process.objects.text {
+unsafe fn run_name(process: &WatchedProcess, scratch: &mut Scratch, text: u64, at: *mut RunHit) {
+    if !scratch.head(5, text) || scratch.head[TYPE as usize / 8] != process.objects.text {
         return;
     }
-    let length = word(text.wrapping_add(VALUE));
-    let Some(state) = user::<u32>(text.wrapping_add(TEXT_STATE)) else {
-        return;
-    };
+    let length = scratch.head[VALUE as usize / 8];
+    let state = scratch.head[TEXT_STATE as usize / 8] as u32;
     let (kind, is_compact, is_ascii) = (state >> 2 & 7, state & 0x20 != 0, state & 0x40 != 0);
     if !is_compact || kind == 0 || kind == 3 || kind > 4 {
         return;

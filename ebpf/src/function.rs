@@ -127,6 +127,25 @@ pub fn is_entered(python: &PythonLayout, watch: &Watch, frame: u64, entry: u64) 
     matches!(user::<u64>(at), Some(instruction) if instruction == before)
 }
 
+/// What is to be done with each register in which the frame may be: some builds fetch the first
+/// instruction before they tell the thread of the new frame.
+///
+/// Verifier: one after the other. LLVM keeps a list of them on the stack, of which Linux 6.1 lets a
+/// program and what it calls have 512 bytes together, each rounded up to 32.
+macro_rules! in_registers {
+    ($ctx:ident, $value:ident $then:block) => {
+        in_registers!(
+            $ctx, $value $then r12 rbx rbp r13 r14 r15 rax rcx rdx rsi rdi r8 r9 r10 r11
+        );
+    };
+    ($ctx:ident, $value:ident $then:block $($register:ident)+) => {$({
+        // SAFETY: the context is the kernel's.
+        let $value = unsafe { ptr::read_volatile(&raw const (*$ctx.ctx).regs.$register) };
+        $then
+    })+};
+}
+pub(crate) use in_registers;
+
 /// A watchpoint was hit.
 #[perf_event]
 pub fn function_watched(ctx: PerfEventContext) -> u32 {
@@ -146,24 +165,12 @@ pub fn function_watched(ctx: PerfEventContext) -> u32 {
     let Some(current) = current_frame(&process.python, state) else {
         return 0;
     };
-    // Verifier: one after the other. LLVM keeps a list of them on the stack, of which Linux 6.1 lets
-    // a program and what it calls have 512 bytes together, each rounded up to 32.
-    macro_rules! in_registers {
-        ($value:ident $then:block) => {
-            in_registers!($value $then r12 rbx rbp r13 r14 r15 rax rcx rdx rsi rdi r8 r9 r10 r11);
-        };
-        ($value:ident $then:block $($register:ident)+) => {$({
-            // SAFETY: the context is the kernel's.
-            let $value = unsafe { ptr::read_volatile(&raw const (*ctx.ctx).regs.$register) };
-            $then
-        })+};
-    }
     if watch.what == what::COUNT {
         if watch.generator == 0 {
             look(process, tid, state, current, true);
             return 0;
         }
-        in_registers!(found {
+        in_registers!(ctx, found {
             if genspan_generator_over(found, 0) != 0 {
                 return 0;
             }
@@ -179,9 +186,7 @@ pub fn function_watched(ctx: PerfEventContext) -> u32 {
     if process.python.frames == frames::OBJECT {
         return 0;
     }
-    // Some builds fetch the first instruction before they tell the thread of the new frame: then
-    // it is in a register.
-    in_registers!(frame {
+    in_registers!(ctx, frame {
         if is_entered(&process.python, watch, frame, address) {
             entered(watch, address, frame);
             return 0;

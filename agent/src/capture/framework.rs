@@ -47,7 +47,6 @@ pub(super) fn event(head: EventHeader, record: &[u8]) -> Result<Event<'_>, Decod
             owner,
             owner_code,
             owner_flags: f.u32(offset_of!(Record, owner_flags)),
-            owner_name: text(offset_of!(Record, owner_name), 64),
             owner_class: text(offset_of!(Record, owner_class), 64),
             method: function,
             name: name(record)?,
@@ -173,11 +172,10 @@ mod tests {
             (112 + 16, 0x100),
             (132, 5),
         ];
-        let texts: [(usize, &[u8]); 4] = [
+        let texts: [(usize, &[u8]); 3] = [
             (200, b"CallbackManager.on_chain_start\0rest"),
-            (264, b"RunnableSequence.invoke"),
-            (328, &[b'a'; 64]),
-            (392, &[0x60, 0x4f, 0x7d, 0x59, 1, 1]),
+            (264, &[b'a'; 64]),
+            (328, &[0x60, 0x4f, 0x7d, 0x59, 1, 1]),
         ];
         let record = record(&words, &texts);
         assert_eq!(root(&record), Ok(6));
@@ -190,7 +188,6 @@ mod tests {
             owner: 0x2000,
             owner_code: 0x3000,
             owner_flags: 0x20,
-            owner_name: b"RunnableSequence.invoke",
             owner_class: &[b'a'; 64],
             method: b"CallbackManager.on_chain_start",
             name: Some(RunName {

@@ -84,7 +84,6 @@ impl Scene {
                 owner,
                 owner_code: owner + 1,
                 owner_flags: flags,
-                owner_name: b"Thing.invoke",
                 owner_class: b"pkg.Thing",
                 method: method.as_bytes(),
                 name: None,

@@ -66,8 +66,6 @@ pub struct RunStart<'a> {
     pub owner_code: u64,
     /// `co_flags` of that.
     pub owner_flags: u32,
-    /// Its qualified name.
-    pub owner_name: &'a [u8],
     /// Class of its first argument: of what runs.
     pub owner_class: &'a [u8],
     /// Qualified name of the method that made the manager.

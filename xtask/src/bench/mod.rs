@@ -1,5 +1,6 @@
 //! Measurements. Each leaves a table below `target/bench`, from which `docs/benchmarks.md` is made.
 
+mod frameworks;
 mod overhead;
 mod report;
 
@@ -28,6 +29,8 @@ enum What {
     Probes,
     /// What tracing costs a program, side by side with the in-process peers (root; needs the lab).
     Overhead(overhead::Options),
+    /// What tracing LangChain costs a program, side by side with the in-process peers (root).
+    Frameworks(frameworks::Options),
     /// Makes docs/benchmarks.md anew from what was measured last.
     Report,
 }
@@ -39,10 +42,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             pipeline(&[])?;
             probes()?;
             overhead::run(&overhead::Options::default())?;
+            frameworks::run(&frameworks::Options::default())?;
         }
         Some(What::Pipeline { args }) => pipeline(args)?,
         Some(What::Probes) => probes()?,
         Some(What::Overhead(options)) => overhead::run(options)?,
+        Some(What::Frameworks(options)) => frameworks::run(options)?,
         Some(What::Report) => {}
     }
     report::write()

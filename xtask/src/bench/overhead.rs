@@ -113,7 +113,7 @@ fn collect(result: &Value, cpu: &mut Rounds, rate: &mut Rounds) {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let n = values.len();
     match (values.get(n.saturating_sub(1) / 2), values.get(n / 2)) {

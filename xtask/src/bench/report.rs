@@ -12,7 +12,7 @@ pub(super) fn dir() -> PathBuf {
 }
 
 /// Parts of the document: file, heading, what the table says.
-const PARTS: [(&str, &str, &str); 3] = [
+const PARTS: [(&str, &str, &str); 4] = [
     (
         "pipeline",
         "The pure pipeline",
@@ -46,6 +46,15 @@ const PARTS: [(&str, &str, &str); 3] = [
          difference to the bare program of the same round. Wanted: at most a tenth (plain) and a \
          quarter (stream) of the cheapest peer's, and 97% of the bare throughput with eight clients. \
          Again: `cargo xtask bench overhead` (needs the lab beside the repository).",
+    ),
+    (
+        "frameworks",
+        "Added cost to a program with LangChain",
+        "A chain of four runs (the sequence, a prompt, `FakeListLLM`, a parser), one after the other \
+         in one thread, by `invoke` (`sync`) and `ainvoke` (`async`), with no callback handler of its own: traced by genspan, and with \
+         the in-process instrumentations, which export in batches over HTTP. Each process is measured \
+         bare first; what is added is the median over rounds of the difference within one process. \
+         `own process` is what genspan itself spends, on another processor. Again: `cargo xtask bench frameworks`.",
     ),
 ];
 
