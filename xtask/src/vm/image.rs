@@ -4,8 +4,9 @@
 use super::cpio::{Content, Tree};
 use crate::certs::Certs;
 use crate::cmd::Cmd;
-use crate::paths;
+use crate::progress::note;
 use crate::python::Interpreter;
+use crate::{paths, venv};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::io::{BufWriter, Write as _};
@@ -30,10 +31,17 @@ const LEFT_OUT: [&str; 12] = [
 /// Of the repository's Python programs, what is for other tests.
 const NOT_HERE: [&str; 3] = ["live", "replay", "__pycache__"];
 
+/// Of the live tests' programs, what the machines run too.
+const LIVE: [&str; 2] = ["live/pieces.py", "live/langchain_runs.py"];
+
+/// The environment of this system's Python with LangChain: its packages are taken along where it is there.
+const PACKAGES_OF: &str = "langchain-system";
+
 /// Where things are in the machine; `tests/python/vm/guest.py` knows them.
 const GENSPAN: &str = "/usr/bin/genspan";
 const PROGRAMS: &str = "/programs";
 const CERTS: &str = "/certs";
+const PACKAGES: &str = "/site-packages";
 
 /// Writes the archive that the kernel unpacks.
 pub(super) fn write(to: &Path, genspan: &Path, python: &Interpreter, certs: &Certs) -> Result<()> {
@@ -45,6 +53,16 @@ pub(super) fn write(to: &Path, genspan: &Path, python: &Interpreter, certs: &Cer
     directory(&mut tree, &library, &library, &LEFT_OUT)?;
     let programs = paths::python_programs();
     directory(&mut tree, Path::new(PROGRAMS), &programs, &NOT_HERE)?;
+    for name in LIVE {
+        let content = Content::File(programs.join(name));
+        tree.add(Path::new(PROGRAMS).join(name), content, false);
+    }
+    match packages() {
+        Some(from) => directory(&mut tree, Path::new(PACKAGES), &from, &LEFT_OUT)?,
+        None => note(&format!(
+            "no LangChain: no environment {PACKAGES_OF} (cargo xtask setup --tests)"
+        )),
+    }
     for file in [certs.authority(), certs.certificate(), certs.key()] {
         let name = file.file_name().context("a certificate without a name")?;
         tree.add(
@@ -60,6 +78,14 @@ pub(super) fn write(to: &Path, genspan: &Path, python: &Interpreter, certs: &Cer
     tree.write(&mut file)
         .and_then(|()| file.flush())
         .with_context(|| paths::shown(to))
+}
+
+/// The directory with LangChain's packages.
+fn packages() -> Option<PathBuf> {
+    let interpreter = venv::interpreter_of(PACKAGES_OF);
+    let ask = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    let told = Cmd::new(&interpreter).args(["-I", "-c", ask]).read()?;
+    Some(PathBuf::from(told))
 }
 
 /// Where a Python has its standard library.
@@ -113,7 +139,7 @@ fn directory(tree: &mut Tree, at: &Path, from: &Path, without: &[&str]) -> Resul
             directory(tree, &inside, &path, without)?;
         } else if text.ends_with(".so") {
             executable(tree, inside, &path)?;
-        } else if text.ends_with(".py") || text.ends_with(".pyc") {
+        } else if text.ends_with(".py") || text.ends_with(".pyc") || text == "METADATA" {
             tree.add(inside, Content::File(path), false);
         }
     }

@@ -16,6 +16,14 @@ const PACKAGE: &str = "qemu-system-x86";
 /// critical, and a crash ends the machine.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=3 panic=-1 rdinit=/init";
 
+/// The machine's clock goes by its instructions, a nanosecond each, and does not wait when there are none: so
+/// it is the same machine on a busy host.
+const CLOCK: [&str; 2] = ["-icount", "shift=0,sleep=off"];
+
+/// One: of several, emulated side by side, one can go on with what another changed meanwhile
+/// (`text_poke_bp` of the kernel, which then dies), and in turns they do not start on all kernels.
+const PROCESSORS: &str = "1";
+
 /// How a machine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -56,9 +64,13 @@ pub(super) fn run(
 ) -> Result<Run> {
     let console = super::dir().join(format!("{name}.console"));
     let log = fs::File::create(&console).with_context(|| paths::shown(&console))?;
-    // Emulated: acceleration is not to be had everywhere, and where it is it may hang.
-    let mut child = Cmd::new(QEMU)
-        .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024"])
+    // Whichever way this program ends, the machine ends with it. And emulated: acceleration is not to be
+    // had everywhere, and where it is it may hang.
+    let mut child = Cmd::new("setpriv")
+        .args(["--pdeathsig", "KILL", QEMU])
+        .args(["-accel", "tcg", "-cpu", "max", "-m", "1024"])
+        .args(CLOCK)
+        .args(["-smp", PROCESSORS])
         .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
         .args([
             "-net",

@@ -32,7 +32,8 @@ pub(crate) struct Options {
     fetch: bool,
 
     /// Look at these only, and keep the others' results of before: doctor, programs, tls, tls-perf,
-    /// stacks, function, sockets-libc, sockets-fentry, sockets-tracepoints, sockets-syscalls
+    /// stacks, function, langchain, sockets-libc, sockets-fentry, pieces-fentry,
+    /// sockets-tracepoints, sockets-syscalls
     #[arg(long, value_name = "CHECK", value_delimiter = ',')]
     only: Vec<String>,
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub(super) const PROGRAM: &str = "program ";
 
 /// The table's rows: a check, and how it is told.
-const ROWS: [(&str, &str); 11] = [
+const ROWS: [(&str, &str); 13] = [
     ("boots", "kernel"),
     ("doctor", "`genspan doctor`"),
     ("programs", "eBPF programs"),
@@ -20,18 +20,27 @@ const ROWS: [(&str, &str); 11] = [
     ("tls-perf", "the same, `--perf-probes`"),
     ("stacks", "with `--stacks`"),
     ("function", "with `--function`"),
+    ("langchain", "runs of LangChain"),
     ("sockets-libc", "a plain call, `--sockets libc`"),
     ("sockets-fentry", "the same, `--sockets fentry`"),
-    ("sockets-tracepoints", "the same, `--sockets tracepoints`"),
+    (
+        "pieces-fentry",
+        "in pieces, looked at first, from a file, over a Unix socket, `--sockets fentry`",
+    ),
+    (
+        "sockets-tracepoints",
+        "a plain call, `--sockets tracepoints`",
+    ),
     ("sockets-syscalls", "the same, `--sockets syscalls`"),
 ];
 
 const INTRODUCTION: &str = "\
 # Kernels
 
-Made by `cargo xtask vm`: Debian's cloud kernels, each booted in QEMU (emulated, two processors, 1 GiB) with
+Made by `cargo xtask vm`: Debian's cloud kernels, each booted in QEMU (emulated, one processor, 1 GiB) with
 Debian 12's Python 3.11 and OpenSSL 3.0. The program that is traced runs before genspan comes, and makes two
 calls; `yes` is that both were told, with their ids, tokens and the server's port as the program had them.
+Runs of LangChain are compared with what its own callback handler was told.
 Every program of the object is loaded, also those that are loaded only on demand (`genspan doctor
 --programs` does the same on any host).
 
