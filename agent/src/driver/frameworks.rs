@@ -24,6 +24,8 @@ const SURE: u32 = 8;
 pub(super) enum Looked {
     /// It is watched.
     Found,
+    /// Its module is not loaded, so nothing was looked for yet.
+    NotLoaded,
     /// It may come.
     Again,
     /// It is not to be had.
@@ -61,7 +63,7 @@ pub(super) fn look(
     let function = match functions::find_any(python, &sought.wanted) {
         Ok(function) => function,
         Err(CannotWatch::NotFound(crate::python::find::NotFound::NotLoaded(_))) => {
-            return Looked::Again;
+            return Looked::NotLoaded;
         }
         Err(error) if error.may_come() && looks < SURE => return Looked::Again,
         Err(error) => {

@@ -203,6 +203,9 @@ impl Functions {
                 let which = (index, sought, hook);
                 match frameworks::look(to, pid, watching, which, looks) {
                     Looked::Again => watching.pending.push((index, looks.saturating_add(1))),
+                    // What cannot be read of an interpreter that ends, after many looks at one
+                    // without the framework, is nothing to complain of.
+                    Looked::NotLoaded => watching.pending.push((index, 0)),
                     Looked::Found if hook.what == frameworks::BEGINS => self.found.push(pid),
                     Looked::Found | Looked::Never => {}
                 }

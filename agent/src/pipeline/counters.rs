@@ -71,6 +71,7 @@ pub(super) fn add(sums: &mut Counters, c: &Connection) {
         s.gaps += a.gaps;
         s.missing_bytes += a.missing_bytes;
         s.skipped_bytes += a.skipped_bytes;
+        s.midway_bytes = s.midway_bytes.saturating_add(a.midway_bytes);
         s.stale_bytes += a.stale_bytes;
         s.held += a.held;
         s.gave_up += a.gave_up;

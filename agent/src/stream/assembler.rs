@@ -62,6 +62,9 @@ pub struct Counters {
     /// Bytes in those gaps that the kernel left out because it was told to, or beyond the message
     /// limit, which it counts itself.
     pub skipped_bytes: u64,
+    /// Bytes of the direction before the first record that came: from before the attach, or from
+    /// before the connection was looked at anew.
+    pub midway_bytes: u64,
     /// Bytes that came twice, or after they were given up, and were dropped.
     pub stale_bytes: u64,
     /// Records that were held back.
@@ -123,6 +126,10 @@ impl Assembler {
             Some(next) => next,
             None => {
                 self.gap_to(0, data.offset, data.time, GapReason::Midway, out);
+                if data.lost_before {
+                    self.counters.missing_bytes += self.counters.midway_bytes;
+                    self.counters.midway_bytes = 0;
+                }
                 data.offset
             }
         };
@@ -292,9 +299,8 @@ impl Assembler {
         self.counters.gaps += 1;
         let counter = match reason {
             GapReason::Skipped => &mut self.counters.skipped_bytes,
-            GapReason::Midway | GapReason::Lost | GapReason::Missing => {
-                &mut self.counters.missing_bytes
-            }
+            GapReason::Midway => &mut self.counters.midway_bytes,
+            GapReason::Lost | GapReason::Missing => &mut self.counters.missing_bytes,
         };
         *counter = counter.saturating_add(missing);
         out(Piece::Gap {

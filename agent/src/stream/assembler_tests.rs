@@ -94,7 +94,14 @@ fn gaps_that_the_kernel_explains_come_at_once() {
 
 #[test]
 fn first_record_may_lie_anywhere() {
-    check(&[(5, 0, "ab"), (7, 0, "c")], "<5 Midway> ab c |");
+    let c = check(&[(5, 0, "ab"), (7, 0, "c")], "<5 Midway> ab c |");
+    assert_eq!(
+        (c.midway_bytes, c.missing_bytes),
+        (5, 0),
+        "nobody lost them"
+    );
+    let c = check(&[(5, LOST, "ab")], "<5 Midway> ab |");
+    assert_eq!((c.midway_bytes, c.missing_bytes), (0, 5));
     check(&[(5, 0, "ab"), (0, 0, "xxxxx")], "<5 Midway> ab |");
 }
 
