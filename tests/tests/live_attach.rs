@@ -4,7 +4,7 @@
 use anyhow::Result;
 use genspan::vocabulary::{attr, resource};
 use genspan_tests::{Agent, Call, Client, Process, Scene, Span, need, wait_for};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigHandler, Signal, killpg, signal};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::process::Command;
@@ -67,6 +67,9 @@ fn reads(agent: u32) -> Option<()> {
 
 #[test]
 fn ctrl_c_ends_the_command_first() -> Result<()> {
+    // Of a shell's job in the background SIGINT is ignored, and so it is in what that starts.
+    // SAFETY: no handler is set.
+    unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }?;
     let Some(scene) = Scene::new()? else {
         return Ok(());
     };

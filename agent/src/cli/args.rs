@@ -68,7 +68,15 @@ OTEL_SEMCONV_STABILITY_OPT_IN, NO_COLOR.";
 #[derive(Args, Debug)]
 #[command(after_help = TRACE_EXAMPLES)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["pid", "all", "exec"])))]
-#[command(group(clap::ArgGroup::new("rules of all").multiple(true).args(["include", "exclude"]).conflicts_with_all(["pid", "exec"])))]
+#[cfg_attr(
+    feature = "kernel",
+    command(group(
+        clap::ArgGroup::new("rules of all")
+            .multiple(true)
+            .args(["include", "exclude"])
+            .conflicts_with_all(["pid", "exec"])
+    ))
+)]
 pub(super) struct TraceArgs {
     /// Processes to trace, with their children
     #[arg(short, long, value_name = "PID", num_args = 1.., value_delimiter = ',',
@@ -80,6 +88,7 @@ pub(super) struct TraceArgs {
     #[arg(long)]
     pub(super) all: bool,
 
+    #[cfg(feature = "kernel")]
     #[command(flatten)]
     pub(super) rules: RulesArgs,
 

@@ -1,5 +1,6 @@
 //! `genspan doctor`
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -9,7 +10,6 @@ use super::running;
 use crate::probe::programs::{self, Tried};
 use crate::target::host::{self, Check, Verdict};
 
-#[expect(clippy::print_stdout, reason = "the report is the command's output")]
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checks = host::check();
     let fine = checks.iter().all(|c| c.verdict != Verdict::Bad);
@@ -18,7 +18,8 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let agent = running::ask(&args.ask);
-    if args.json {
+    let mut out = io::stdout().lock();
+    let written = if args.json {
         let list: Vec<_> = checks.iter().map(as_json).collect();
         let mut report = json!({ "ready": fine, "checks": list, "agent": agent });
         if let (Some(programs), Some(report)) = (&programs, report.as_object_mut()) {
@@ -27,42 +28,51 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
                 programs.iter().map(program).collect(),
             );
         }
-        println!("{report:#}");
+        writeln!(out, "{report:#}")
     } else {
-        for check in &checks {
-            let mark = match check.verdict {
-                Verdict::Good => "ok  ",
-                Verdict::Poor => "warn",
-                Verdict::Bad => "FAIL",
-            };
-            println!("{mark}  {:<22} {}", check.name, check.found);
-            if let Some(remedy) = &check.remedy {
-                println!("      {:<22} -> {remedy}", "");
-            }
-        }
-        println!("{}", running::report(agent.as_ref()));
-        for tried in programs.iter().flatten() {
-            let (mark, said) = match &tried.refusal {
-                None => ("ok  ", verified(tried)),
-                Some(refusal) => ("no  ", refusal.clone()),
-            };
-            println!("{mark}  {:<28} {:<12} {said}", tried.name, tried.kind);
-        }
-        println!();
-        println!(
-            "{}",
-            if fine {
-                "genspan can trace here."
-            } else {
-                "genspan cannot trace here."
-            }
-        );
+        let agent = running::report(agent.as_ref());
+        pretty(&mut out, &checks, &agent, programs.as_deref(), fine)
+    };
+    match written {
+        // `genspan doctor | head` is no failure.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
     }
     Ok(if fine {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn pretty(
+    out: &mut impl Write,
+    checks: &[Check],
+    agent: &str,
+    programs: Option<&[Tried]>,
+    fine: bool,
+) -> io::Result<()> {
+    for check in checks {
+        let mark = match check.verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Poor => "warn",
+            Verdict::Bad => "FAIL",
+        };
+        writeln!(out, "{mark}  {:<22} {}", check.name, check.found)?;
+        if let Some(remedy) = &check.remedy {
+            writeln!(out, "      {:<22} -> {remedy}", "")?;
+        }
+    }
+    writeln!(out, "{agent}")?;
+    for tried in programs.into_iter().flatten() {
+        let (mark, said) = match &tried.refusal {
+            None => ("ok  ", verified(tried)),
+            Some(refusal) => ("no  ", refusal.clone()),
+        };
+        writeln!(out, "{mark}  {:<28} {:<12} {said}", tried.name, tried.kind)?;
+    }
+    let can = if fine { "can" } else { "cannot" };
+    writeln!(out, "\ngenspan {can} trace here.")
 }
 
 /// What the verifier went through.

@@ -2,28 +2,32 @@
 
 use procfs::process::{MMPermissions, MMapPath, Process};
 
-/// Gives back the pages that only the start needed: code of argument parsing, ELF and BTF reading,
-/// loading, and `object`, which was loaded. They stay in the page cache and come again when they
-/// are needed.
+/// Gives back the pages that only the start needed: code and constants of argument parsing, ELF and
+/// BTF reading, loading, and `object`, which was loaded. They stay in the page cache and come again
+/// when they are needed.
 pub fn forget_start(object: &'static [u8]) {
     forget_bytes(object);
     let Ok(process) = Process::myself() else {
         return;
     };
-    let (Ok(executable), Ok(maps)) = (process.exe(), process.maps()) else {
+    let (Ok(executable), Ok(maps)) = (process.exe(), process.smaps()) else {
         return;
     };
-    let code = MMPermissions::READ | MMPermissions::EXECUTE | MMPermissions::PRIVATE;
+    let constants = MMPermissions::READ | MMPermissions::PRIVATE;
+    let code = constants | MMPermissions::EXECUTE;
     for map in maps {
         let ours = matches!(&map.pathname, MMapPath::Path(path) if *path == executable);
         let (start, end) = map.address;
         let (Ok(at), Ok(len)) = (usize::try_from(start), usize::try_from(end - start)) else {
             continue;
         };
-        if ours && map.perms == code {
-            // SAFETY: a private mapping of our own executable's code as the system made it. It is
-            // never written (no text relocations, not writable), so what is dropped is read from
-            // the file again on the next access.
+        // What the dynamic linker wrote to and then closed is readable alone, too: it has pages that
+        // are no file's.
+        let written = map.extension.map.get("Anonymous").is_none_or(|n| *n > 0);
+        if ours && !written && (map.perms == code || map.perms == constants) {
+            // SAFETY: a private mapping of our own executable's code or constants as the system made
+            // it. It was never written, and cannot be (not writable), so what is dropped is read
+            // from the file again on the next access.
             unsafe {
                 libc::madvise(
                     std::ptr::without_provenance_mut(at),
