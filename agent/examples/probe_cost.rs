@@ -20,7 +20,7 @@ use genspan::probe::sockets::SocketWay;
 use genspan::target::process::{self, MappedFile};
 use genspan::target::tls::{TlsFile, TlsFinder};
 
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 24;
 /// Sizes of what is written and read, in bytes, and the programs that copy as much.
 const SIZES: [(usize, &str); 3] = [
     (300, "copy_300"),
@@ -152,19 +152,31 @@ fn main() -> anyhow::Result<()> {
     for (size, copy) in SIZES {
         let (mut bare, mut empty, mut copying, mut genspan) = (vec![], vec![], vec![], vec![]);
         target.measure(size)?;
-        for _ in 0..ROUNDS {
-            bare.push(target.measure(size)?);
-            for (names, figures) in [
-                (["empty_return", "empty_enter"], &mut empty),
-                ([copy, "copy_enter"], &mut copying),
-            ] {
-                let links = pairs(&mut others, names, pid, &file.reach, &places)?;
-                figures.push(target.measure(size)?);
-                drop(links);
+        for round in 0..ROUNDS {
+            // Each begins as often as the others: what one leaves behind (a program is taken out when
+            // nobody can be in it) is not always the next one's to bear.
+            for turn in 0..4 {
+                match (round + turn) % 4 {
+                    0 => bare.push(target.measure(size)?),
+                    1 => {
+                        let names = ["empty_return", "empty_enter"];
+                        let links = pairs(&mut others, names, pid, &file.reach, &places)?;
+                        empty.push(target.measure(size)?);
+                        drop(links);
+                    }
+                    2 => {
+                        let names = [copy, "copy_enter"];
+                        let links = pairs(&mut others, names, pid, &file.reach, &places)?;
+                        copying.push(target.measure(size)?);
+                        drop(links);
+                    }
+                    _ => {
+                        let probes: Probes = kernel.attach_tls(pid, &file.reach, &places)?;
+                        genspan.push(draining(&mut kernel, &mut target, size)?);
+                        probes.remove();
+                    }
+                }
             }
-            let probes: Probes = kernel.attach_tls(pid, &file.reach, &places)?;
-            genspan.push(draining(&mut kernel, &mut target, size)?);
-            probes.remove();
         }
         let [e, c, g] = [&empty, &copying, &genspan].map(|figures| added(figures, &bare));
         println!(

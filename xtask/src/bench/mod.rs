@@ -94,7 +94,7 @@ fn probes() -> Result<()> {
     let python = python::for_demo()
         .context("no Python 3.8 or later was found")?
         .path;
-    println!("probes: bare, empty pair, copying pair, genspan; 12 interleaved rounds a size");
+    println!("probes: bare, empty pair, copying pair, genspan; 24 interleaved rounds a size");
     let table = Cmd::cargo()
         .args([
             "run",
