@@ -2,7 +2,7 @@
 
 /// Payload capacities of data records in bytes, smallest first: a record is reserved with the
 /// first that fits, because `bpf_ringbuf_reserve` wants a constant size (kernel 5.8 to today).
-pub const DATA_TIERS: [usize; 5] = [256, 1024, 4096, 16_384, 32_768];
+pub const DATA_TIERS: [usize; 6] = [256, 768, 2304, 6144, 16_384, 32_768];
 
 /// Most bytes of payload in one record; longer reads and writes become several.
 pub const MAX_CHUNK: usize = DATA_TIERS[DATA_TIERS.len() - 1];

@@ -151,7 +151,7 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
             return;
         }
     };
-    if !python::tell_context(&key, state, d, time) {
+    if !python::tell_context(&key, state, d, tid, time) {
         state.before[d] |= flag::LOST_BEFORE;
         return;
     }
@@ -185,7 +185,9 @@ pub fn moved(key: ConnectionKey, tid: u32, direction: Direction, time: u64, from
         len: 0,
     };
     let room = u64::from(limit.saturating_sub(before));
-    if total <= room && total <= DATA_TIERS[DATA_TIERS.len() - 1] as u64 {
+    // Past the limit the tail of each call is kept, of a short one all.
+    let kept = if room == 0 { u64::from(tail) } else { room };
+    if total <= kept && total <= DATA_TIERS[DATA_TIERS.len() - 1] as u64 {
         // Nearly every call: one record.
         header.len = total as u32;
         sent(state, d, &mut header, |h| emit::data(h, from));

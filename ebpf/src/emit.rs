@@ -63,8 +63,10 @@ pub fn data(header: &DataHeader, from: u64) -> Result<(), Failed> {
         tier::<{ DATA_TIERS[2] }>(header, from)
     } else if len <= DATA_TIERS[3] {
         tier::<{ DATA_TIERS[3] }>(header, from)
-    } else {
+    } else if len <= DATA_TIERS[4] {
         tier::<{ DATA_TIERS[4] }>(header, from)
+    } else {
+        tier::<{ DATA_TIERS[5] }>(header, from)
     }
 }
 

@@ -13,29 +13,7 @@ use genspan_common::{
     socket::{NO_CALL, SocketLayout, call},
 };
 
-/// A TLS call between its entry and its return.
-///
-/// Entries are made once per thread and direction and then used again in place: an insertion
-/// and a removal per call would cost more than all else that the programs do.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct PendingCall {
-    /// Address of the `SSL` object.
-    pub ssl: u64,
-    /// Address of the caller's buffer.
-    pub buf: u64,
-    /// Address of the `size_t` that receives the length; zero where the return value is it.
-    pub len_ptr: u64,
-    /// Boot nanoseconds at entry.
-    pub time: u64,
-    /// Not zero between entry and return: `openssl::ACTIVE` or `openssl::ACTIVE_PUBLIC`.
-    pub active: u64,
-    /// The `struct sock` over which this thread moved TLS records since the entry.
-    pub sk: u64,
-    /// Bytes that were written and may stand in memory still: the thread most likely sends them
-    /// next. Zero once the connection's socket is known.
-    pub unsent: u64,
-}
+use crate::pending::{OWN_PLACES, OwnCall, PendingCall};
 
 /// A call on a socket: of a thread, from the entry of the function (where it is probed at its
 /// entry and its return) to the last segment copied. Entries are used again in place as above.
@@ -72,7 +50,13 @@ pub static DATA: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 pub static CONTROL: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 
-/// Calls between entry and return, by thread and direction.
+/// Calls between entry and return of threads that have a place of their own: see [`pending`].
+///
+/// [`pending`]: crate::pending
+#[map]
+pub static OWN_CALLS: Array<OwnCall> = Array::with_max_entries(OWN_PLACES, 0);
+
+/// Those of the others, by thread and direction.
 #[map]
 pub static PENDING: HashMap<u64, PendingCall> = HashMap::with_max_entries(MAX_PENDING_CALLS, 0);
 

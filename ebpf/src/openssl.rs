@@ -13,9 +13,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{
-        bpf_get_current_pid_tgid, bpf_get_func_ip, bpf_ktime_get_boot_ns, bpf_probe_read_user,
-    },
+    helpers::{bpf_get_current_pid_tgid, bpf_get_func_ip, bpf_probe_read_user},
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
@@ -28,7 +26,8 @@ use genspan_common::{
 
 use crate::{
     connection, emit,
-    maps::{CONNECTIONS, PENDING, PendingCall, lose},
+    maps::{CONNECTIONS, lose},
+    pending::{self, End, PendingCall},
     socket,
 };
 
@@ -53,49 +52,49 @@ enum Length {
 /// `SSL_read(ssl, buf, num)`
 #[uprobe]
 pub fn tls_read_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Read, Length::Returned)
+    entered(&ctx, Direction::Read, Length::Returned)
 }
 
 /// `SSL_read_ex(ssl, buf, num, &readbytes)`
 #[uprobe]
 pub fn tls_read_ex_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Read, Length::Fourth)
+    entered(&ctx, Direction::Read, Length::Fourth)
 }
 
 /// `SSL_read_ex` itself, not the internal function below it.
 #[uprobe]
 pub fn tls_read_public_ex_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Read, Length::PublicFourth)
+    entered(&ctx, Direction::Read, Length::PublicFourth)
 }
 
 /// `SSL_write(ssl, buf, num)`
 #[uprobe]
 pub fn tls_write_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Write, Length::Returned)
+    entered(&ctx, Direction::Write, Length::Returned)
 }
 
 /// `SSL_write_ex(ssl, buf, num, &written)`
 #[uprobe]
 pub fn tls_write_ex_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Write, Length::Fourth)
+    entered(&ctx, Direction::Write, Length::Fourth)
 }
 
 /// `ssl_write_internal(ssl, buf, num, flags, &written)` since OpenSSL 3.3 (`ssl/ssl_lib.c`)
 #[uprobe]
 pub fn tls_write_ex5_enter(ctx: ProbeContext) -> u32 {
-    enter(&ctx, Direction::Write, Length::Fifth)
+    entered(&ctx, Direction::Write, Length::Fifth)
 }
 
 /// Return of a read, either form.
 #[uretprobe]
 pub fn tls_read_return(ctx: RetProbeContext) -> u32 {
-    leave(&ctx, Direction::Read)
+    leave(&ctx, bpf_get_current_pid_tgid(), Direction::Read)
 }
 
 /// Return of a write, either form.
 #[uretprobe]
 pub fn tls_write_return(ctx: RetProbeContext) -> u32 {
-    leave(&ctx, Direction::Write)
+    leave(&ctx, bpf_get_current_pid_tgid(), Direction::Write)
 }
 
 /// A program for a session link. By hand, because aya's `uprobe` macro (aya-ebpf-macros 0.2) lets
@@ -154,25 +153,39 @@ session!(
 #[inline(always)]
 fn either(ctx: &ProbeContext, direction: Direction, length: Length) -> u32 {
     const NO_RETURN: u32 = 1;
-    // SAFETY: the context is the kernel's. The helper gives the probe's address, at both ends.
-    let probe = unsafe { bpf_get_func_ip(ctx.as_ptr()) };
-    // SAFETY: as above; at the entry the thread is at the probe, on return at the caller.
-    if unsafe { (*ctx.regs).rip } != probe {
-        return leave(&RetProbeContext { regs: ctx.regs }, direction);
+    let id = bpf_get_current_pid_tgid();
+    let pending = pending::key(id as u32, direction);
+    // SAFETY: the context is the kernel's.
+    let ip = unsafe { (*ctx.regs).rip };
+    let entry = match pending::end(pending, ip) {
+        End::Entry => true,
+        End::Return => false,
+        End::Unknown => {
+            // SAFETY: as above. The helper gives the probe's address, at both ends; at the entry the
+            // thread is there, on return at the caller.
+            let entry = unsafe { bpf_get_func_ip(ctx.as_ptr()) } == ip;
+            if !entry {
+                pending::came_back(pending, ip);
+            }
+            entry
+        }
+    };
+    if !entry {
+        return leave(&RetProbeContext { regs: ctx.regs }, id, direction);
     }
     match ctx.arg::<u64>(0) {
-        Some(ssl) if unwanted(ssl) => NO_RETURN,
-        _ => enter(ctx, direction, length),
+        Some(ssl) if unwanted(ssl, id) => NO_RETURN,
+        _ => enter(ctx, id, ip, direction, length),
     }
 }
 
 /// Whether nothing of this connection is wanted any more: then its calls need no return.
 #[inline(always)]
-fn unwanted(ssl: u64) -> bool {
+fn unwanted(ssl: u64, id: u64) -> bool {
     if !connection::modes_in_use() {
         return false;
     }
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let tgid = (id >> 32) as u32;
     let key = ConnectionKey { ssl, tgid, zero: 0 };
     match CONNECTIONS.get_ptr(key) {
         // SAFETY: from a lookup just now.
@@ -201,77 +214,48 @@ pub fn tls_free(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Key of a thread's pending call.
+/// The entry, for a program of its own.
 #[inline(always)]
-pub fn pending_key(tid: u32, direction: Direction) -> u64 {
-    u64::from(tid) | (direction as u64) << 32
+fn entered(ctx: &ProbeContext, direction: Direction, length: Length) -> u32 {
+    enter(ctx, bpf_get_current_pid_tgid(), 0, direction, length)
 }
 
 #[inline(always)]
-fn enter(ctx: &ProbeContext, direction: Direction, length: Length) -> u32 {
+fn enter(ctx: &ProbeContext, id: u64, ip: u64, direction: Direction, length: Length) -> u32 {
     let (Some(ssl), Some(buf)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
-    let len_ptr = match length {
-        Length::Returned => 0,
-        Length::Fourth | Length::PublicFourth => ctx.arg::<u64>(3).unwrap_or(0),
-        Length::Fifth => ctx.arg::<u64>(4).unwrap_or(0),
-    };
-    // Only a write's time is that of its entry.
-    let time = match direction {
-        // SAFETY: no preconditions.
-        Direction::Write => unsafe { bpf_ktime_get_boot_ns() },
-        Direction::Read => 0,
-    };
-    let active = match length {
-        Length::PublicFourth => ACTIVE_PUBLIC,
-        _ => ACTIVE,
-    };
-    let key = pending_key(bpf_get_current_pid_tgid() as u32, direction);
-    if let Some(slot) = PENDING.get_ptr_mut(key) {
-        // SAFETY: only this thread uses this key, and it is here now.
-        let slot = unsafe { &mut *slot };
-        slot.ssl = ssl;
-        slot.buf = buf;
-        slot.len_ptr = len_ptr;
-        slot.time = time;
-        slot.sk = 0;
-        slot.active = active;
-        return 0;
-    }
     let call = PendingCall {
         ssl,
         buf,
-        len_ptr,
-        time,
-        active,
+        len_ptr: match length {
+            Length::Returned => 0,
+            Length::Fourth | Length::PublicFourth => ctx.arg::<u64>(3).unwrap_or(0),
+            Length::Fifth => ctx.arg::<u64>(4).unwrap_or(0),
+        },
+        // Only a write's time is that of its entry.
+        time: match direction {
+            Direction::Write => connection::now(),
+            Direction::Read => 0,
+        },
+        active: match length {
+            Length::PublicFourth => ACTIVE_PUBLIC,
+            _ => ACTIVE,
+        },
         sk: 0,
         unsent: 0,
     };
-    if PENDING.insert(key, call, 0).is_err() {
-        lose(Loss::PendingTableFull, 1);
-    }
+    pending::enter(pending::key(id as u32, direction), ip, &call);
     0
 }
 
 #[inline(always)]
-fn leave(ctx: &RetProbeContext, direction: Direction) -> u32 {
-    let id = bpf_get_current_pid_tgid();
-    let key = pending_key(id as u32, direction);
-    let Some(slot) = PENDING.get_ptr_mut(key) else {
+fn leave(ctx: &RetProbeContext, id: u64, direction: Direction) -> u32 {
+    let pending = pending::key(id as u32, direction);
+    let Some(call) = pending::leave(pending) else {
         lose(Loss::ReturnWithoutEntry, 1);
         return 0;
     };
-    // SAFETY: only this thread uses this key, and it is here now.
-    let call = unsafe {
-        let call = *slot;
-        (*slot).active = 0;
-        call
-    };
-    if call.active == 0 {
-        lose(Loss::ReturnWithoutEntry, 1);
-        return 0;
-    }
     let key = ConnectionKey {
         ssl: call.ssl,
         tgid: (id >> 32) as u32,
@@ -302,15 +286,15 @@ fn leave(ctx: &RetProbeContext, direction: Direction) -> u32 {
     }
     let time = match direction {
         Direction::Write => call.time,
-        // SAFETY: no preconditions.
-        Direction::Read => unsafe { bpf_ktime_get_boot_ns() },
+        Direction::Read => connection::now(),
     };
     connection::moved(key, id as u32, direction, time, call.buf, transferred);
     if call.sk != 0 {
         socket::tell_of_tls(key, call.sk);
-    } else if matches!(direction, Direction::Write) {
-        // SAFETY: only this thread uses this key, and it is here now.
-        unsafe { (*slot).unsent = transferred };
+    } else if matches!(direction, Direction::Write)
+        && let Some(call) = pending::current(pending)
+    {
+        call.unsent = transferred;
     }
     0
 }

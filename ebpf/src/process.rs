@@ -17,8 +17,7 @@ use genspan_common::{
 use crate::{
     emit,
     maps::{PENDING, PYTHON, SETTINGS, SOCKET_CALLS, SWITCHES, TRACED, lose},
-    openssl::pending_key,
-    python,
+    pending, python,
 };
 
 /// Index into `SWITCHES` of "tell of every program that is executed".
@@ -69,6 +68,10 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exec(task, old_pid, bprm)`: runs in the process, after the image changed.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(ctx: RawTracePointContext) -> i32 {
+    // Also of a process that is not traced any more. A thread that is not the main one has another
+    // number from here on.
+    pending::forget(bpf_get_current_pid_tgid() as u32);
+    pending::forget(ctx.arg::<i32>(1) as u32);
     if let Some((tgid, _)) = traced() {
         let _ = PYTHON.remove(tgid);
         debug!(&ctx, "process {} executes a program", tgid);
@@ -82,12 +85,14 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exit(task)`: runs in every thread that ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn process_exit(ctx: RawTracePointContext) -> i32 {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    // Also of a process that is not traced any more.
+    pending::forget(tid);
     let Some((tgid, _)) = traced() else {
         return 0;
     };
-    let tid = bpf_get_current_pid_tgid() as u32;
-    let _ = PENDING.remove(pending_key(tid, Direction::Write));
-    let _ = PENDING.remove(pending_key(tid, Direction::Read));
+    let _ = PENDING.remove(pending::key(tid, Direction::Write));
+    let _ = PENDING.remove(pending::key(tid, Direction::Read));
     let _ = SOCKET_CALLS.remove(tid);
     if tid == tgid {
         debug!(&ctx, "main thread of process {} ended", tgid);

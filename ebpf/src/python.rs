@@ -26,6 +26,7 @@ use genspan_common::{
 use crate::{
     emit,
     maps::{DATA, PYTHON, SETTINGS, SWITCHES, lose},
+    pending,
 };
 
 /// Index into `SWITCHES` of "there are layouts".
@@ -59,16 +60,44 @@ pub fn layout(tgid: u32) -> Option<&'static PythonLayout> {
     PYTHON.get_ptr(tgid).map(|layout| unsafe { &*layout })
 }
 
-/// The `PyThreadState` of the current thread; none in a thread that runs no Python.
+/// Start of the current thread's own data, on which `fs` stands.
 #[inline(always)]
-pub fn thread_state(layout: &PythonLayout) -> Option<u64> {
+fn thread_base() -> Option<u64> {
     // SAFETY: no preconditions.
     let task = unsafe { bpf_get_current_task() };
     let base = task.wrapping_add(u64::from(SETTINGS.load().task_fsbase_offset));
     // SAFETY: the helper checks the address.
-    let base: u64 = unsafe { bpf_probe_read_kernel(base as *const u64) }.ok()?;
+    unsafe { bpf_probe_read_kernel(base as *const u64) }.ok()
+}
+
+/// The `PyThreadState` of a thread with this base; none of one that runs no Python.
+#[inline(always)]
+fn state_at(layout: &PythonLayout, base: u64) -> Option<u64> {
     let slot = base.wrapping_add(i64::from(layout.thread_state) as u64);
     user::<u64>(slot).filter(|state| *state != 0)
+}
+
+/// The `PyThreadState` of the current thread; none in a thread that runs no Python.
+#[inline(always)]
+pub fn thread_state(layout: &PythonLayout) -> Option<u64> {
+    state_at(layout, thread_base()?)
+}
+
+/// The same in a thread that makes a TLS call, which keeps its base from one to the next.
+#[inline(always)]
+fn caller_state(layout: &PythonLayout, tid: u32) -> Option<u64> {
+    let kept = pending::own(pending::key(tid, Direction::Write));
+    let base = match kept.as_ref().map_or(0, |own| own.base) {
+        0 => {
+            let base = thread_base()?;
+            if let Some(own) = kept {
+                own.base = base;
+            }
+            base
+        }
+        base => base,
+    };
+    state_at(layout, base)
 }
 
 /// The frame that a thread runs; zero when it runs none.
@@ -128,6 +157,7 @@ pub fn tell_context(
     key: &ConnectionKey,
     state: &mut ConnectionState,
     direction: usize,
+    tid: u32,
     time: u64,
 ) -> bool {
     if SETTINGS.load().task_fsbase_offset == 0
@@ -144,7 +174,7 @@ pub fn tell_context(
     if layout.wanted & wanted::CONTEXT == 0 {
         return true;
     }
-    let thread = thread_state(layout);
+    let thread = caller_state(layout, tid);
     let context = thread.and_then(|state| context(layout, state)).unwrap_or(0);
     let told = &mut state.contexts[direction & 1];
     if *told == context && !emit::copies_lost() {

@@ -17,8 +17,8 @@ use genspan_common::{
 
 use crate::{
     connection, emit,
-    maps::{CONNECTIONS, PENDING, SOCKET_CALLS, SocketCall, lose},
-    openssl::pending_key,
+    maps::{CONNECTIONS, SOCKET_CALLS, SocketCall, lose},
+    pending,
     socket::{self, Socket},
 };
 
@@ -229,9 +229,7 @@ fn carries_tls(state: &ConnectionState, call: &SocketCall) -> bool {
 fn link(state: &mut ConnectionState, call: &SocketCall, sk: u64, id: u64) {
     let tid = id as u32;
     for direction in [Direction::Write, Direction::Read] {
-        if let Some(slot) = PENDING.get_ptr_mut(pending_key(tid, direction)) {
-            // SAFETY: only this thread uses this key, and it is here now.
-            let slot = unsafe { &mut *slot };
+        if let Some(slot) = pending::current(pending::key(tid, direction)) {
             if slot.active != 0 {
                 // Within the call: its return tells, when the connection is known for sure.
                 slot.sk = sk;
