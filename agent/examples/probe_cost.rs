@@ -158,16 +158,13 @@ fn main() -> anyhow::Result<()> {
             for turn in 0..4 {
                 match (round + turn) % 4 {
                     0 => bare.push(target.measure(size)?),
-                    1 => {
-                        let names = ["empty_return", "empty_enter"];
+                    pair @ (1 | 2) => {
+                        let (names, figures) = match pair {
+                            1 => (["empty_return", "empty_enter"], &mut empty),
+                            _ => ([copy, "copy_enter"], &mut copying),
+                        };
                         let links = pairs(&mut others, names, pid, &file.reach, &places)?;
-                        empty.push(target.measure(size)?);
-                        drop(links);
-                    }
-                    2 => {
-                        let names = [copy, "copy_enter"];
-                        let links = pairs(&mut others, names, pid, &file.reach, &places)?;
-                        copying.push(target.measure(size)?);
+                        figures.push(target.measure(size)?);
                         drop(links);
                     }
                     _ => {

@@ -10,7 +10,7 @@ use genspan_common::{event::Direction, loss::Loss};
 
 use crate::maps::{OWN_CALLS, PENDING, lose};
 
-/// Places in [`OWN_CALLS`], a power of two: for as many threads, half as many.
+/// Places in [`OWN_CALLS`], a power of two. Each thread has two, one for each direction.
 pub const OWN_PLACES: u32 = 16_384;
 
 /// A TLS call between its entry and its return.
@@ -99,7 +99,8 @@ pub fn own(key: u64) -> Option<&'static mut OwnCall> {
 }
 
 /// Which end of a call a thread is at, where one program runs at both: `ip` is where it stands. No
-/// place of a probe is one to which a function returns.
+/// place of a probe is one to which a function returns. (It could become one where a library was
+/// unloaded and another came to just that place; then one call is lost, and counted.)
 #[inline(always)]
 pub fn end(key: u64, ip: u64) -> End {
     match own(key) {

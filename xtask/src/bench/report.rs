@@ -30,14 +30,13 @@ const PARTS: [(&str, &str, &str); 4] = [
         "probes",
         "One TLS read or write",
         "CPU time of the traced thread, per call, in a program that does nothing else than requests \
-         and answers of one size: bare; with a \
-         pair of empty probes at the places that genspan uses (instructions that the kernel \
-         emulates); with a pair that copies the bytes and does nothing else, not even tell anybody, \
+         and answers of one size: bare; with a pair of empty probes at the places that genspan uses \
+         (instructions that the kernel emulates); with a pair that copies the bytes and does nothing else, not even tell anybody, \
          below which nothing can be that takes them along; with genspan's. Interleaved in one run, \
          medians of what was added in a round. The last columns are multiples of the empty pair. \
          Wanted: at most x1.5. What a call of 16 KiB takes by itself differs from round to round by as \
-         much as is measured here; the copying pair was between x1.4 and x2.2 in runs of one day. \
-         Again: `cargo xtask bench probes`.",
+         much as is measured here: in two runs of one day the copying pair was x1.4 and x2.1, genspan's \
+         x1.1 and x2.3. Again: `cargo xtask bench probes`.",
     ),
     (
         "overhead",
