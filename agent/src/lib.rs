@@ -13,7 +13,7 @@ pub mod framework;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;
-#[cfg(feature = "kernel")]
+#[cfg(feature = "placing")]
 pub mod probe;
 pub mod protocol;
 pub mod provider;

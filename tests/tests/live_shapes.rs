@@ -70,6 +70,34 @@ fn openssl_in_the_executable() -> Result<()> {
     Ok(())
 }
 
+/// Takes the names from a file. `None` when there is no tool for it.
+fn strip(file: &Path) -> Result<Option<()>> {
+    let Some(strip) = need::command("strip")? else {
+        return Ok(None);
+    };
+    let stripped = Command::new(strip).arg(file).status()?;
+    assert!(stripped.success());
+    Ok(Some(()))
+}
+
+/// Two calls of a client that carries an OpenSSL without names: seen.
+fn seen_without_names(scene: &Scene, client: &mut Client, model: &str) -> Result<()> {
+    // How functions were found is told with `--debug`.
+    let agent = Agent::attach(&scene.temp, &[client.pid()], &["--debug"])?;
+    call_static(client)?;
+    call_static(client)?;
+    let finished = agent.stop()?;
+    let calls = Call::of_spans(&finished.spans);
+    assert_eq!(calls.len(), 2, "{}", finished.log);
+    for call in &calls {
+        assert_eq!(call.request_model, model);
+        assert_eq!((call.input, call.output), (Some(2), Some(12)));
+        assert!(call.defects.is_empty());
+    }
+    assert!(finished.log.contains("found by code"), "{}", finished.log);
+    Ok(())
+}
+
 #[test]
 fn openssl_in_the_executable_without_symbols() -> Result<()> {
     let Some(scene) = Scene::new()? else {
@@ -78,27 +106,79 @@ fn openssl_in_the_executable_without_symbols() -> Result<()> {
     let Some(program) = static_program(&scene)? else {
         return Ok(());
     };
-    let Some(strip) = need::command("strip")? else {
+    let Some(()) = strip(&program)? else {
         return Ok(());
     };
-    let stripped = Command::new(strip).arg(&program).status()?;
-    assert!(stripped.success());
+    let mut client = start_static(&scene, &program)?;
+    seen_without_names(&scene, &mut client, "static")
+}
+
+/// The OpenSSL inside the wheel of `cryptography`, stripped, in a process that uses it for TLS.
+#[test]
+fn openssl_in_an_extension_module_without_symbols() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::environment("packages")?) else {
+        return Ok(());
+    };
+    let package = "import cryptography as c, os; print(os.path.dirname(c.__file__))";
+    let found = Command::new(&python).args(["-c", package]).output()?;
+    let package = PathBuf::from(String::from_utf8(found.stdout)?.trim());
+    let site = scene.temp.file("site");
+    std::fs::create_dir(&site)?;
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([&package, &site])
+        .status()?;
+    assert!(copied.success());
+    let module = site.join("cryptography/hazmat/bindings/_rust.abi3.so");
+    let Some(()) = strip(&module)? else {
+        return Ok(());
+    };
+    let mut command = scene.live(&python, "wheel_tls.py");
+    command
+        .arg(scene.provider.port.to_string())
+        .env("PYTHONPATH", &site);
+    let mut client = Client::start(&mut command, &scene.next_log())?;
+    seen_without_names(&scene, &mut client, "wheel")
+}
+
+/// What is not surely OpenSSL's functions is not probed, and named.
+#[test]
+fn openssl_that_is_not_recognised() -> Result<()> {
+    let Some(scene) = Scene::new()? else {
+        return Ok(());
+    };
+    let Some(program) = static_program(&scene)? else {
+        return Ok(());
+    };
+    let Some(()) = strip(&program)? else {
+        return Ok(());
+    };
+    // As in a build that leaves the names of source files out.
+    let mut bytes = std::fs::read(&program)?;
+    let name = b"ssl/ssl_lib.c\0";
+    let places = bytes.windows(name.len()).enumerate();
+    let places: Vec<_> = places
+        .filter(|(_, w)| w == name)
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + 3].copy_from_slice(b"xyz");
+    }
+    std::fs::write(&program, bytes)?;
     let mut client = start_static(&scene, &program)?;
     let agent = scene.attach(&client)?;
     call_static(&mut client)?;
     let finished = agent.stop()?;
     assert_eq!(finished.code, 0, "{}", finished.log);
     assert!(finished.spans.is_empty());
-    assert!(
-        finished.log.contains("found but unreachable"),
-        "{}",
-        finished.log
-    );
-    assert!(
-        finished.log.contains("python3.99: OpenSSL 3"),
-        "{}",
-        finished.log
-    );
+    for part in [
+        "found but unreachable",
+        "python3.99: OpenSSL 3",
+        "ssl_lib.c",
+    ] {
+        assert!(finished.log.contains(part), "{}", finished.log);
+    }
     Ok(())
 }
 

@@ -35,8 +35,34 @@ pub struct Image<'d, R: ReadRef<'d>> {
     data: R,
 }
 
+/// A part of the file that is loaded and stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'d> {
+    /// Address of its first byte, as the file counts.
+    pub address: u64,
+    /// What is in it.
+    pub bytes: &'d [u8],
+    /// Whether it holds code.
+    pub executable: bool,
+}
+
+impl Segment<'_> {
+    /// Whether it has this address.
+    #[must_use]
+    pub fn contains(&self, address: u64) -> bool {
+        address >= self.address && address - self.address < self.bytes.len() as u64
+    }
+}
+
 /// Most bytes of a function that are looked at.
 const MAX_FUNCTION_BYTES: u64 = 512;
+
+/// Most bytes of a file that are searched. The largest that carries an OpenSSL of its own is some
+/// 100 MB (Node).
+pub const MAX_SEARCHED: u64 = 256 << 20;
+
+/// Most segments of a file that are searched; linkers make some four.
+const MAX_SEGMENTS: usize = 64;
 
 impl<'d, R: ReadRef<'d>> Image<'d, R> {
     /// Reads headers only.
@@ -139,8 +165,8 @@ impl<'d, R: ReadRef<'d>> Image<'d, R> {
     /// The offset in the file of this address, by the loadable segments: what a uprobe wants.
     #[must_use]
     pub fn file_offset(&self, address: u64) -> Option<u64> {
-        self.executable_segment(address)
-            .map(|(start, offset, _)| offset + (address - start))
+        let (start, offset, _) = self.executable_segment(address)?;
+        offset.checked_add(address - start)
     }
 
     /// The code at this address, up to what is looked at of one function.
@@ -156,35 +182,55 @@ impl<'d, R: ReadRef<'d>> Image<'d, R> {
             size.min(MAX_FUNCTION_BYTES)
         };
         let take = wanted.min(len - into);
-        self.data.read_bytes_at(offset + into, take).unwrap_or(&[])
+        let from = offset.saturating_add(into);
+        self.data.read_bytes_at(from, take).unwrap_or(&[])
     }
 
-    /// Whether the file carries the banner of a TLS library: `OpenSSL 3.0.15 3 Sep 2024` and
-    /// kin, looked for in the read-only segments.
+    /// What is loaded and not writable. `None` when that is more than [`MAX_SEARCHED`], or a segment
+    /// lies outside of the file or the address space.
     #[must_use]
-    pub fn tls_banner(&self) -> Option<String> {
-        let finder = memchr::memmem::Finder::new(b"OpenSSL ");
+    pub fn read_only(&self) -> Option<Vec<Segment<'d>>> {
         let endian = self.file.endian();
+        let mut all = Vec::new();
+        let mut left = MAX_SEARCHED;
         for segment in self.file.elf_program_headers() {
-            if segment.p_type(endian) != elf::PT_LOAD || segment.p_flags(endian) & elf::PF_W != 0 {
+            let flags = segment.p_flags(endian);
+            let len = segment.p_filesz(endian);
+            if segment.p_type(endian) != elf::PT_LOAD || flags & elf::PF_W != 0 || len == 0 {
                 continue;
             }
-            let Ok(bytes) = segment.data(endian, self.data) else {
-                continue;
-            };
-            for at in finder.find_iter(bytes) {
-                let text = &bytes[at..bytes.len().min(at + 40)];
-                let end = text
-                    .iter()
-                    .position(|b| !(b' '..=b'~').contains(b))
-                    .unwrap_or(0);
-                let digit = text.get(8).is_some_and(u8::is_ascii_digit);
-                if digit && text.get(9) == Some(&b'.') && end > 12 {
-                    return Some(String::from_utf8_lossy(&text[..end]).into_owned());
-                }
+            left = left.checked_sub(len)?;
+            let bytes = segment.data(endian, self.data).ok()?;
+            let address = segment.p_vaddr(endian);
+            address.checked_add(bytes.len() as u64)?;
+            let executable = flags & elf::PF_X != 0;
+            all.push(Segment {
+                address,
+                bytes,
+                executable,
+            });
+            if all.len() > MAX_SEGMENTS {
+                return None;
             }
         }
-        None
+        Some(all)
+    }
+
+    /// Whether its addresses are those that it has when it runs, so that code may have them as
+    /// numbers.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.file.elf_header().e_type(self.file.endian()) == elf::ET_EXEC
+    }
+
+    /// The address of the table that finds unwind information by address (`.eh_frame_hdr`; LSB Core,
+    /// 10.6.2).
+    #[must_use]
+    pub fn unwind_table(&self) -> Option<u64> {
+        let endian = self.file.endian();
+        let mut headers = self.file.elf_program_headers().iter();
+        let table = headers.find(|h| h.p_type(endian) == elf::PT_GNU_EH_FRAME)?;
+        Some(table.p_vaddr(endian))
     }
 
     /// Whether the file takes any of these functions from another one.
@@ -194,20 +240,6 @@ impl<'d, R: ReadRef<'d>> Image<'d, R> {
             s.is_undefined()
                 && s.name()
                     .is_ok_and(|n| names.contains(&n.split('@').next().unwrap_or(n)))
-        })
-    }
-
-    /// Whether the file carries the text of OpenSSL's TLS record layer, not just its
-    /// cryptography: the names of its source files and states stand in its errors.
-    #[must_use]
-    pub fn mentions_tls_reads(&self) -> bool {
-        let endian = self.file.endian();
-        let finder = memchr::memmem::Finder::new(b"ssl/record/");
-        self.file.elf_program_headers().iter().any(|segment| {
-            segment.p_type(endian) == elf::PT_LOAD
-                && segment
-                    .data(endian, self.data)
-                    .is_ok_and(|b| finder.find(b).is_some())
         })
     }
 

@@ -23,7 +23,7 @@ use super::btf::BtfError;
 use super::functions;
 use super::multi::{FRAMEWORK_RAISED, FUNCTION_RAISED, MultiProbes};
 use super::object::{self, KERNEL_BTF};
-use super::place::{Form, Placement};
+use super::place::{Form, TlsPlacements};
 use super::sockets::{self, SocketState, SocketWay};
 use super::warm::Warm;
 use crate::model::event::ConnectionId;
@@ -203,17 +203,6 @@ impl Probes {
     pub fn remove(mut self) {
         self.0.clear();
     }
-}
-
-/// Where the probes of one TLS library go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsPlacements {
-    /// Reads.
-    pub reads: Vec<Placement>,
-    /// Writes.
-    pub writes: Vec<Placement>,
-    /// `SSL_free`.
-    pub free: Option<u64>,
 }
 
 /// The loaded programs.

@@ -1,17 +1,31 @@
 //! What to attach where in the kernel, and whether it worked.
 
+#[cfg(feature = "kernel")]
 pub mod attach;
+#[cfg(feature = "kernel")]
 pub mod btf;
 pub mod elf;
+#[cfg(feature = "kernel")]
 pub mod functions;
+#[cfg(feature = "kernel")]
 pub mod host_sockets;
+#[cfg(feature = "kernel")]
 pub mod kernel;
+#[cfg(feature = "kernel")]
 mod multi;
+#[cfg(feature = "kernel")]
 pub mod object;
 pub mod place;
+#[cfg(feature = "kernel")]
 pub mod programs;
+#[cfg(feature = "kernel")]
 pub mod python;
+#[cfg(feature = "kernel")]
 mod removal;
+#[cfg(feature = "kernel")]
 pub mod sockets;
+pub mod stripped;
+#[cfg(feature = "kernel")]
 mod trampolines;
+#[cfg(feature = "kernel")]
 mod warm;

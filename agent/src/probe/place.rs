@@ -37,6 +37,31 @@ pub struct Placement {
     pub emulated: bool,
 }
 
+/// Where the probes of one TLS library go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsPlacements {
+    /// Reads.
+    pub reads: Vec<Placement>,
+    /// Writes.
+    pub writes: Vec<Placement>,
+    /// `SSL_free`.
+    pub free: Option<u64>,
+}
+
+impl TlsPlacements {
+    /// Whether no place is that of two functions. Where one is, it is none of what it is taken for: a
+    /// read would be told as a write.
+    #[must_use]
+    pub fn are_distinct(&self) -> bool {
+        let data = self.reads.iter().chain(&self.writes).map(|p| p.offset);
+        let mut all: Vec<u64> = data.chain(self.free).collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        all.len() == count
+    }
+}
+
 /// Places for one direction: one that serves both forms of the call, or one for each form that
 /// the library has. `plain` is `SSL_read`, `ex` is `SSL_read_ex`, or the writes.
 pub fn pair<'d, R: ReadRef<'d>>(
@@ -88,23 +113,24 @@ pub fn own<'d, R: ReadRef<'d>>(image: &Image<'d, R>, f: Function, form: Form) ->
     })
 }
 
-/// The internal function that both forms call, if it can be told for sure and is cheaper.
+/// The internal function that both forms call, if it can be told for sure and is cheaper. What the
+/// plain form hands over where the other one hands over its place for the length is a place on its
+/// own stack: else it may be something that raises an error, or that both forms call before.
 fn shared_callee<'d, R: ReadRef<'d>>(
     image: &Image<'d, R>,
     plain: Function,
     ex: Function,
 ) -> Option<Placement> {
     let from_plain = reached(image, plain);
-    let shared = reached(image, ex).into_iter().find(|e| {
-        from_plain
-            .iter()
-            .any(|p| p.target == e.target && p.keeps_first_two())
+    let (shared, position) = reached(image, ex).into_iter().find_map(|e| {
+        let position = e.position_of_fourth().filter(|_| e.keeps_first_two())?;
+        let same = |p: &x86::Transfer| {
+            p.target == e.target && p.keeps_first_two() && p.gives_stack(position)
+        };
+        from_plain.iter().any(same).then_some((e, position))
     })?;
-    if !shared.keeps_first_two() {
-        return None;
-    }
     let cheap = x86::emulated_offset(image.code(shared.target, 0), shared.target)?;
-    let form = match shared.position_of_fourth()? {
+    let form = match position {
         3 => Form::Ex,
         4 => Form::Ex5,
         _ => return None,
@@ -161,11 +187,28 @@ mod x86 {
         Register::R8,
     ];
 
-    /// Which of the caller's arguments each of the five registers holds.
-    pub(super) type Holds = [Option<usize>; 5];
+    /// What a register holds.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Held {
+        /// An argument of the caller, counted from zero.
+        Argument(usize),
+        /// The address of something on the stack.
+        Stack,
+        /// Something else.
+        Other,
+    }
+
+    /// What each of the five registers of arguments holds.
+    pub(super) type Holds = [Held; 5];
 
     /// At a function's entry.
-    pub(super) const UNTOUCHED: Holds = [Some(0), Some(1), Some(2), Some(3), Some(4)];
+    pub(super) const UNTOUCHED: Holds = [
+        Held::Argument(0),
+        Held::Argument(1),
+        Held::Argument(2),
+        Held::Argument(3),
+        Held::Argument(4),
+    ];
 
     /// A call or jump out of a function, and what became of the caller's arguments.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,12 +222,17 @@ mod x86 {
     impl Transfer {
         /// The first two arguments are handed on.
         pub(super) fn keeps_first_two(&self) -> bool {
-            self.holds[0] == Some(0) && self.holds[1] == Some(1)
+            self.holds[0] == Held::Argument(0) && self.holds[1] == Held::Argument(1)
         }
 
         /// Position in which the caller's fourth argument is handed on.
         pub(super) fn position_of_fourth(&self) -> Option<usize> {
-            self.holds.iter().position(|h| *h == Some(3))
+            self.holds.iter().position(|h| *h == Held::Argument(3))
+        }
+
+        /// The argument in this position is the address of something on the stack.
+        pub(super) fn gives_stack(&self, position: usize) -> bool {
+            self.holds.get(position) == Some(&Held::Stack)
         }
     }
 
@@ -248,6 +296,8 @@ mod x86 {
     /// The first near call, or jump out of the function, reached by falling through.
     pub(super) fn first_transfer(code: &[u8], address: u64, mut holds: Holds) -> Option<Transfer> {
         let mut info = InstructionInfoFactory::new();
+        // RBP points to the stack, as where frame pointers are kept.
+        let mut framed = false;
         for instruction in decode(code, address) {
             let flow = instruction.flow_control();
             match flow {
@@ -268,17 +318,17 @@ mod x86 {
                 FlowControl::Next | FlowControl::ConditionalBranch => {}
                 _ => return None,
             }
-            let copied = copy(&instruction);
-            let before = holds;
+            let result = result(&instruction, &holds, framed);
             for register in written(&mut info, &instruction) {
+                let now = match result {
+                    Some((to, held)) if to == register => held,
+                    _ => Held::Other,
+                };
                 if let Some(slot) = ARGUMENTS.iter().position(|a| *a == register) {
-                    holds[slot] = match copied {
-                        Some((to, from)) if to == register => {
-                            let from = ARGUMENTS.iter().position(|a| *a == from);
-                            from.and_then(|i| before[i])
-                        }
-                        _ => None,
-                    };
+                    holds[slot] = now;
+                }
+                if register == Register::RBP {
+                    framed = now == Held::Stack;
                 }
             }
         }
@@ -292,11 +342,29 @@ mod x86 {
             .take_while(|i| !i.is_invalid())
     }
 
-    /// `mov r64, r64`
-    fn copy(i: &Instruction) -> Option<(Register, Register)> {
-        let registers = i.op0_kind() == OpKind::Register && i.op1_kind() == OpKind::Register;
-        (i.mnemonic() == Mnemonic::Mov && registers && i.op0_register().is_gpr64())
-            .then(|| (i.op0_register(), i.op1_register()))
+    /// The register that an instruction fills with something known: `mov r64, r64`, or `lea` of a
+    /// place on the stack.
+    fn result(i: &Instruction, holds: &Holds, framed: bool) -> Option<(Register, Held)> {
+        if i.op0_kind() != OpKind::Register || !i.op0_register().is_gpr64() {
+            return None;
+        }
+        let stack = |r: Register| r == Register::RSP || (framed && r == Register::RBP);
+        let held = match (i.mnemonic(), i.op1_kind()) {
+            (Mnemonic::Mov, OpKind::Register) => {
+                let from = i.op1_register();
+                let slot = ARGUMENTS.iter().position(|a| *a == from);
+                match slot {
+                    Some(slot) => holds[slot],
+                    None if stack(from) => Held::Stack,
+                    None => Held::Other,
+                }
+            }
+            (Mnemonic::Lea, _) if stack(i.memory_base()) && i.memory_index() == Register::None => {
+                Held::Stack
+            }
+            _ => Held::Other,
+        };
+        Some((i.op0_register(), held))
     }
 
     /// Full registers that an instruction writes, even in part or perhaps.
@@ -386,6 +454,29 @@ mod x86 {
         }
 
         #[test]
+        fn places_on_the_stack_are_known() {
+            let fourth = |code: &[u8]| {
+                let code = [code, &[0xe8, 0x00, 0x01, 0x00, 0x00]].concat();
+                let call = first_transfer(&code, 0x1000, UNTOUCHED).unwrap();
+                assert!(call.keeps_first_two());
+                call.gives_stack(3)
+            };
+            // lea 8(%rsp),%rcx; mov %rsp,%rcx
+            assert!(fourth(&[0x48, 0x8d, 0x4c, 0x24, 0x08]));
+            assert!(fourth(&[0x48, 0x89, 0xe1]));
+            // push %rbp; mov %rsp,%rbp; lea -8(%rbp),%rcx
+            assert!(fourth(&[0x55, 0x48, 0x89, 0xe5, 0x48, 0x8d, 0x4d, 0xf8]));
+            // Nothing, as where an error is raised; lea -8(%rbp),%rcx without a frame; mov %rdi,%rbp
+            // and then the same; lea 8(%rdi),%rcx; lea (%rsp,%rax),%rcx; mov (%rsp),%rcx
+            assert!(!fourth(&[]));
+            assert!(!fourth(&[0x48, 0x8d, 0x4d, 0xf8]));
+            assert!(!fourth(&[0x48, 0x89, 0xfd, 0x48, 0x8d, 0x4d, 0xf8]));
+            assert!(!fourth(&[0x48, 0x8d, 0x4f, 0x08]));
+            assert!(!fourth(&[0x48, 0x8d, 0x0c, 0x04]));
+            assert!(!fourth(&[0x48, 0x8b, 0x0c, 0x24]));
+        }
+
+        #[test]
         fn jumps_hand_on_what_the_registers_hold() {
             // SSL_write_ex of OpenSSL 3.3: mov %rcx,%r8; xor %ecx,%ecx; jmp -0x20 (a function
             // that lies before)
@@ -435,13 +526,41 @@ mod x86 {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::{Form, Placement, TlsPlacements};
+
+    #[test]
+    fn one_place_for_two_functions_is_noticed() {
+        let at = |offset| {
+            vec![Placement {
+                offset,
+                form: Form::Ex,
+                emulated: true,
+            }]
+        };
+        let places = |reads, writes, free| TlsPlacements {
+            reads: at(reads),
+            writes: at(writes),
+            free,
+        };
+        assert!(places(1, 2, Some(3)).are_distinct());
+        assert!(places(1, 2, None).are_distinct());
+        assert!(!places(1, 1, Some(3)).are_distinct());
+        assert!(!places(1, 2, Some(1)).are_distinct());
+        let mut twice = places(1, 2, None);
+        twice.reads.extend(at(1));
+        assert!(!twice.are_distinct());
+    }
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 mod x86 {
     //! Which instructions are emulated is known for x86-64 only; elsewhere probes go on symbols.
 
-    pub(super) type Holds = [Option<usize>; 5];
+    pub(super) type Holds = [(); 5];
 
-    pub(super) const UNTOUCHED: Holds = [None; 5];
+    pub(super) const UNTOUCHED: Holds = [(); 5];
 
     pub(super) struct Transfer {
         pub(super) target: u64,
@@ -456,6 +575,10 @@ mod x86 {
 
         pub(super) fn position_of_fourth(&self) -> Option<usize> {
             None
+        }
+
+        pub(super) fn gives_stack(&self, _: usize) -> bool {
+            false
         }
     }
 

@@ -1,5 +1,6 @@
 //! Which processes are traced, and what they are.
 
+pub mod banner;
 pub mod classify;
 pub mod command;
 pub mod container;

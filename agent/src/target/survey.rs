@@ -9,7 +9,7 @@ use super::command;
 use super::discover::{self, Depth, Discovery};
 use super::environment::Environment;
 use super::process::{self, ProcessError};
-use super::tls::{TlsFile, TlsFinder};
+use super::tls::{self, TlsFile, TlsFinder};
 use crate::model::process::ContentPolicy;
 
 /// What can be done about a process's TLS.
@@ -21,7 +21,7 @@ pub enum TlsState {
         path: PathBuf,
         /// Its version banner.
         banner: Option<String>,
-        /// How its functions were found: `dynsym` or `symtab`.
+        /// How its functions were found: `dynsym`, `symtab` or `code`.
         found_by: &'static str,
     },
     /// One is loaded that cannot be.
@@ -137,10 +137,13 @@ fn tls_of(finder: &mut TlsFinder, pid: u32, process: &Description) -> TlsState {
     };
     let executable = PathBuf::from(&process.executable);
     let mut worst = TlsState::None;
-    for file in files
+    let mut candidates: Vec<_> = files
         .iter()
         .filter(|f| TlsFinder::candidate(f, &executable))
-    {
+        .collect();
+    // What Python's own `ssl` uses is told first.
+    candidates.sort_by_key(|f| tls::is_carrier(f));
+    for file in candidates {
         let path = file.path.clone();
         match finder.examine(&file.reach) {
             TlsFile::None => {}
@@ -151,8 +154,8 @@ fn tls_of(finder: &mut TlsFinder, pid: u32, process: &Description) -> TlsState {
                     found_by: found.found_by,
                 };
             }
-            TlsFile::Unreachable { banner } => {
-                let why = format!("{banner} without symbols");
+            TlsFile::Unreachable { banner, why } => {
+                let why = format!("{banner}: {why}");
                 worst = TlsState::Unreachable { path, why };
             }
             TlsFile::Unreadable(why) if worst == TlsState::None => {

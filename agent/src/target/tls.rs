@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use object::read::{ReadCache, ReadRef};
 
+use super::banner;
 use super::process::MappedFile;
-use crate::probe::elf::{Function, Image};
-use crate::probe::kernel::TlsPlacements;
-use crate::probe::place::{self, Form};
+use crate::probe::elf::{self, Function, Image};
+use crate::probe::place::{self, Form, TlsPlacements};
+use crate::probe::stripped;
 
 /// Functions that are looked for.
 const READ: &str = "SSL_read";
@@ -29,8 +30,10 @@ pub enum TlsFile {
     Reachable(Reachable),
     /// It carries one whose functions cannot be found.
     Unreachable {
-        /// Version banner.
+        /// Version banner, or which library it is, and whether it has symbols.
         banner: String,
+        /// Why not.
+        why: String,
     },
     /// It could not be read.
     Unreadable(String),
@@ -41,7 +44,7 @@ pub enum TlsFile {
 pub struct Reachable {
     /// Where they go.
     pub places: TlsPlacements,
-    /// How the functions were found: `dynsym` or `symtab`.
+    /// How the functions were found: `dynsym`, `symtab`, or `code` where they have no names.
     pub found_by: &'static str,
     /// Version banner (`OpenSSL 3.0.15 3 Sep 2024`), when it has one.
     pub banner: Option<String>,
@@ -69,15 +72,36 @@ pub struct TlsFinder {
     linkers: HashMap<FileKey, Option<u64>>,
 }
 
+/// Extension modules of packages that carry a TLS library of their own, by what is in their paths.
+const CARRIERS: [&str; 3] = [
+    // OpenSSL, for pyOpenSSL among others.
+    "/cryptography/hazmat/bindings/_rust.",
+    // BoringSSL with names, and without.
+    "/curl_cffi/_wrapper.",
+    "/grpc/_cython/cygrpc.",
+];
+
+/// Whether a mapped file is an extension module that carries a TLS library of its own, beside the one
+/// of Python's `ssl`.
+#[must_use]
+pub fn is_carrier(file: &MappedFile) -> bool {
+    let path = file.path.as_os_str().as_encoded_bytes();
+    CARRIERS
+        .iter()
+        .any(|c| memchr::memmem::find(path, c.as_bytes()).is_some())
+}
+
 /// Most files remembered; then the memory starts anew.
 pub(super) const MAX_REMEMBERED: usize = 4096;
 
 impl TlsFinder {
-    /// Whether a mapped file is worth opening: its name says TLS or Python.
+    /// Whether a mapped file is worth opening: its name says TLS or Python, or it is known to carry
+    /// a TLS library of its own.
     #[must_use]
     pub fn candidate(file: &MappedFile, executable: &Path) -> bool {
         let name = file.name();
-        name.contains("ssl")
+        is_carrier(file)
+            || name.contains("ssl")
             || name.starts_with("libpython")
             || name.starts_with("python")
             || file.path == executable
@@ -177,10 +201,7 @@ fn examine_image<'d, R: ReadRef<'d>>(image: &Image<'d, R>) -> TlsFile {
         if image.imports(&[READ, READ_EX, WRITE, WRITE_EX]) {
             return TlsFile::None;
         }
-        return match image.tls_banner() {
-            Some(banner) if image.mentions_tls_reads() => TlsFile::Unreachable { banner },
-            _ => TlsFile::None,
-        };
+        return without_names(image);
     }
     let places = TlsPlacements {
         reads: place::pair(image, get(READ), get(READ_EX)),
@@ -189,11 +210,52 @@ fn examine_image<'d, R: ReadRef<'d>>(image: &Image<'d, R>) -> TlsFile {
             .and_then(|f| place::own(image, f, Form::Plain))
             .map(|p| p.offset),
     };
+    let text = image.read_only().unwrap_or_default();
+    let version = banner::openssl_version(&text);
+    if !places.are_distinct() {
+        return TlsFile::Unreachable {
+            banner: version.unwrap_or_else(|| "a library like OpenSSL".to_owned()),
+            why: "several of its functions begin at one place".to_owned(),
+        };
+    }
     TlsFile::Reachable(Reachable {
         places,
         found_by: if from_symtab { "symtab" } else { "dynsym" },
-        banner: image.tls_banner(),
+        banner: version,
     })
+}
+
+/// A file that has no names for such functions, and does not take them from another one.
+fn without_names<'d, R: ReadRef<'d>>(image: &Image<'d, R>) -> TlsFile {
+    let Some(segments) = image.read_only() else {
+        return TlsFile::Unreadable(format!(
+            "its segments lie outside of it, or are more than {} MB, which are not searched",
+            elf::MAX_SEARCHED >> 20
+        ));
+    };
+    if banner::has_boringssl(&segments) {
+        return TlsFile::Unreachable {
+            banner: "BoringSSL without symbols".to_owned(),
+            why: "its functions are found by their names only".to_owned(),
+        };
+    }
+    if !banner::has_openssl(&segments) {
+        return TlsFile::None;
+    }
+    let version = banner::openssl_version(&segments);
+    match (stripped::find(image, segments), version) {
+        (Ok(places), banner) => TlsFile::Reachable(Reachable {
+            places,
+            found_by: "code",
+            banner,
+        }),
+        (Err(why), Some(version)) => TlsFile::Unreachable {
+            banner: format!("{version} without symbols"),
+            why: why.to_string(),
+        },
+        // A mere mention.
+        (Err(_), None) => TlsFile::None,
+    }
 }
 
 /// One line about a TLS library for `genspan doctor` and the log.
@@ -213,11 +275,8 @@ pub fn describe(path: &Path, found: &TlsFile) -> String {
                 "probes on single-stepped instructions"
             }
         ),
-        TlsFile::Unreachable { banner } => {
-            format!(
-                "{}: {banner} without symbols: found but unreachable",
-                path.display()
-            )
+        TlsFile::Unreachable { banner, why } => {
+            format!("{}: {banner}: found but unreachable: {why}", path.display())
         }
         TlsFile::Unreadable(why) => format!("{}: {why}", path.display()),
     }

@@ -1,0 +1,192 @@
+//! What of a file the search for functions goes through: its strings, what refers to them, and its
+//! unwind table.
+
+use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, ParsedEhFrameHdr, UnwindSection};
+use memchr::memmem::Finder;
+use object::ReadRef;
+
+use super::NotFound;
+use crate::probe::elf::{Image, Segment};
+
+/// Most places where a string stands, and most references to strings or functions, that are
+/// followed. Of a file with more nothing is taken: which function is the only one would be unknown.
+const MOST_STRINGS: usize = 64;
+const MOST_REFERENCES: usize = 4096;
+/// Longest name of a source file, its folders included.
+const LONGEST_NAME: usize = 512;
+
+type Bytes<'d> = gimli::EndianSlice<'d, LittleEndian>;
+
+/// The read-only part of a file, as it lies in memory.
+pub(super) struct Layout<'d> {
+    segments: Vec<Segment<'d>>,
+    /// Code may have addresses as numbers.
+    fixed: bool,
+    header: ParsedEhFrameHdr<Bytes<'d>>,
+    frames: EhFrame<Bytes<'d>>,
+    bases: BaseAddresses,
+}
+
+impl<'d> Layout<'d> {
+    /// Of this file, with its read-only segments.
+    ///
+    /// # Errors
+    ///
+    /// When it has no unwind table.
+    pub(super) fn new<R: ReadRef<'d>>(
+        image: &Image<'d, R>,
+        segments: Vec<Segment<'d>>,
+    ) -> Result<Self, NotFound> {
+        let table = || {
+            let at = image.unwind_table()?;
+            let from = |address: u64| {
+                let segment = segments.iter().find(|s| s.contains(address))?;
+                segment
+                    .bytes
+                    .get(usize::try_from(address - segment.address).ok()?..)
+            };
+            let bases = BaseAddresses::default().set_eh_frame_hdr(at);
+            let header = EhFrameHdr::new(from(at)?, LittleEndian);
+            let header = header.parse(&bases, 8).ok()?;
+            header.table()?;
+            let gimli::Pointer::Direct(start) = header.eh_frame_ptr() else {
+                return None;
+            };
+            let frames = EhFrame::new(from(start)?, LittleEndian);
+            Some((header, frames, bases.set_eh_frame(start)))
+        };
+        let (header, frames, bases) = table().ok_or(NotFound::NoUnwindTable)?;
+        Ok(Self {
+            segments,
+            fixed: image.is_fixed(),
+            header,
+            frames,
+            bases,
+        })
+    }
+
+    /// Addresses where `text` stands.
+    pub(super) fn strings(&self, text: &[u8]) -> Result<Vec<u64>, NotFound> {
+        let finder = Finder::new(text);
+        let found = self.segments.iter().flat_map(|s| {
+            let all = finder.find_iter(s.bytes);
+            all.map(|at| s.address + at as u64)
+        });
+        all_of(found, MOST_STRINGS, "strings")
+    }
+
+    /// Addresses of the strings that end with `text`, which has the zero behind it.
+    pub(super) fn strings_ending(&self, text: &[u8]) -> Result<Vec<u64>, NotFound> {
+        let finder = Finder::new(text);
+        let found = self.segments.iter().flat_map(|s| {
+            finder.find_iter(s.bytes).map(|at| {
+                let before = &s.bytes[at.saturating_sub(LONGEST_NAME)..at];
+                let path = before
+                    .iter()
+                    .rev()
+                    .take_while(|b| (b' '..=b'~').contains(b));
+                s.address + (at - path.count()) as u64
+            })
+        });
+        all_of(found, MOST_STRINGS, "strings")
+    }
+
+    /// Where code takes one of these addresses: by `lea` relative to the instruction, or, where the
+    /// file has a fixed address, by `mov` of a constant.
+    pub(super) fn references(&self, addresses: &[u64]) -> Result<Vec<u64>, NotFound> {
+        let code = || self.segments.iter().filter(|s| s.executable);
+        let relative = code().flat_map(|s| {
+            let all = memchr::memchr_iter(0x8d, s.bytes);
+            all.filter_map(move |at| {
+                let from = at.checked_sub(1)?;
+                let [rex, _, mode, d @ ..] = *s.bytes.get(from..)?.first_chunk::<7>()?;
+                // REX.W, and ModRM for an address relative to the next instruction.
+                if rex & 0xfb != 0x48 || mode & 0xc7 != 0x05 {
+                    return None;
+                }
+                let next = s.address + from as u64 + 7;
+                let target = next.wrapping_add_signed(i64::from(i32::from_le_bytes(d)));
+                addresses.contains(&target).then(|| next - 7)
+            })
+        });
+        let small = |a: &u64| u32::try_from(*a).ok();
+        let mut numbers: Vec<u32> = Vec::new();
+        if self.fixed {
+            numbers.extend(addresses.iter().filter_map(small));
+        }
+        let lowest = numbers.iter().copied().min().unwrap_or(u32::MAX);
+        let highest = numbers.iter().copied().max().unwrap_or(0);
+        let fixed = code().filter(|_| self.fixed).flat_map(|s| {
+            s.bytes.windows(5).enumerate().filter_map(|(at, window)| {
+                let [opcode, number @ ..] = *window.first_chunk::<5>()?;
+                let number = u32::from_le_bytes(number);
+                // `mov` of a number into a register of 32 bits.
+                let moves = opcode & 0xf8 == 0xb8 && (lowest..=highest).contains(&number);
+                (moves && numbers.contains(&number)).then_some(s.address + at as u64)
+            })
+        });
+        all_of(relative.chain(fixed), MOST_REFERENCES, "references")
+    }
+
+    /// The functions that call this one, or jump to it.
+    pub(super) fn callers(&self, function: u64) -> Result<Vec<u64>, NotFound> {
+        let code = self.segments.iter().filter(|s| s.executable);
+        let found = code.flat_map(|s| {
+            memchr::memchr2_iter(0xe8, 0xe9, s.bytes).filter_map(move |at| {
+                let [_, d @ ..] = *s.bytes.get(at..)?.first_chunk::<5>()?;
+                let next = s.address + at as u64 + 5;
+                let target = next.wrapping_add_signed(i64::from(i32::from_le_bytes(d)));
+                (target == function).then_some(next - 5)
+            })
+        });
+        let found = all_of(found, MOST_REFERENCES, "references")?;
+        Ok(self.functions_at(&found))
+    }
+
+    /// The beginnings of the functions in which these addresses lie, each once.
+    pub(super) fn functions_at(&self, addresses: &[u64]) -> Vec<u64> {
+        let starts = addresses
+            .iter()
+            .filter_map(|a| Some(self.function_at(*a)?.0));
+        let mut all: Vec<u64> = starts.collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Beginning and end of the function, or part of one, in which this address lies.
+    pub(super) fn function_at(&self, address: u64) -> Option<(u64, u64)> {
+        let table = self.header.table()?;
+        let cie = EhFrame::cie_from_offset;
+        let fde = table
+            .fde_for_address(&self.frames, &self.bases, address, cie)
+            .ok()?;
+        let end = fde.initial_address().checked_add(fde.len())?;
+        Some((fde.initial_address(), end))
+    }
+
+    /// The code between two addresses.
+    pub(super) fn code(&self, start: u64, end: u64) -> &'d [u8] {
+        let code = || {
+            let mut segments = self.segments.iter().filter(|s| s.executable);
+            let segment = segments.find(|s| s.contains(start))?;
+            let from = usize::try_from(start - segment.address).ok()?;
+            let to = usize::try_from(end.checked_sub(segment.address)?).ok()?;
+            segment.bytes.get(from..to.min(segment.bytes.len()))
+        };
+        code().unwrap_or_default()
+    }
+}
+
+/// All, unless they are more than that many.
+pub(super) fn all_of(
+    found: impl Iterator<Item = u64>,
+    most: usize,
+    what: &'static str,
+) -> Result<Vec<u64>, NotFound> {
+    let all: Vec<u64> = found.take(most + 1).collect();
+    if all.len() > most {
+        return Err(NotFound::TooMany(what));
+    }
+    Ok(all)
+}
