@@ -1,7 +1,10 @@
 //! What of a file the search for functions goes through: its strings, what refers to them, and its
 //! unwind table.
 
-use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, ParsedEhFrameHdr, UnwindSection};
+use gimli::{
+    BaseAddresses, EhFrame, EhFrameHdr, EhFrameOffset, LittleEndian, ParsedEhFrameHdr,
+    UnwindSection,
+};
 use memchr::memmem::Finder;
 use object::ReadRef;
 
@@ -15,6 +18,11 @@ const MOST_REFERENCES: usize = 4096;
 /// Longest name of a source file, its folders included.
 const LONGEST_NAME: usize = 512;
 
+/// How the unwind table's header begins in whatever linkers write (Linux Standard Base, 10.6.2): version 1;
+/// the section relative to here, the number of entries, and entries relative to the table, each in 32
+/// bits. With others gimli's arithmetic could overflow.
+const USUAL: [u8; 4] = [1, 0x1b, 0x03, 0x3b];
+
 type Bytes<'d> = gimli::EndianSlice<'d, LittleEndian>;
 
 /// The read-only part of a file, as it lies in memory.
@@ -24,6 +32,8 @@ pub(super) struct Layout<'d> {
     fixed: bool,
     header: ParsedEhFrameHdr<Bytes<'d>>,
     frames: EhFrame<Bytes<'d>>,
+    /// Where they are.
+    frames_at: u64,
     bases: BaseAddresses,
 }
 
@@ -46,21 +56,26 @@ impl<'d> Layout<'d> {
                     .get(usize::try_from(address - segment.address).ok()?..)
             };
             let bases = BaseAddresses::default().set_eh_frame_hdr(at);
-            let header = EhFrameHdr::new(from(at)?, LittleEndian);
+            let bytes = from(at)?;
+            if !bytes.starts_with(&USUAL) {
+                return None;
+            }
+            let header = EhFrameHdr::new(bytes, LittleEndian);
             let header = header.parse(&bases, 8).ok()?;
             header.table()?;
             let gimli::Pointer::Direct(start) = header.eh_frame_ptr() else {
                 return None;
             };
             let frames = EhFrame::new(from(start)?, LittleEndian);
-            Some((header, frames, bases.set_eh_frame(start)))
+            Some((header, frames, start, bases.set_eh_frame(start)))
         };
-        let (header, frames, bases) = table().ok_or(NotFound::NoUnwindTable)?;
+        let (header, frames, frames_at, bases) = table().ok_or(NotFound::NoUnwindTable)?;
         Ok(Self {
             segments,
             fixed: image.is_fixed(),
             header,
             frames,
+            frames_at,
             bases,
         })
     }
@@ -156,13 +171,17 @@ impl<'d> Layout<'d> {
 
     /// Beginning and end of the function, or part of one, in which this address lies.
     pub(super) fn function_at(&self, address: u64) -> Option<(u64, u64)> {
-        let table = self.header.table()?;
+        let found = self.header.table()?.lookup(address, &self.bases).ok()?;
+        // Not by gimli's own way from the table to the entry: it takes for granted that entries lie
+        // behind the beginning of their section.
+        let offset = found.direct().ok()?.checked_sub(self.frames_at)?;
+        let offset = EhFrameOffset(usize::try_from(offset).ok()?);
         let cie = EhFrame::cie_from_offset;
-        let fde = table
-            .fde_for_address(&self.frames, &self.bases, address, cie)
-            .ok()?;
-        let end = fde.initial_address().checked_add(fde.len())?;
-        Some((fde.initial_address(), end))
+        let frames = &self.frames;
+        let fde = frames.fde_from_offset(&self.bases, offset, cie).ok()?;
+        let start = fde.initial_address();
+        let end = start.checked_add(fde.len())?;
+        (start..end).contains(&address).then_some((start, end))
     }
 
     /// The code between two addresses.
