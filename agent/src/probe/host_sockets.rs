@@ -97,8 +97,9 @@ fn tracepoints(
             Ok(()) => return Ok(HostWay::Sockets),
             Err(why) => passed_over.push((HostWay::Sockets, said(why))),
         }
-        // One without the other would tell of what it sees a second time.
-        let _ = raw(ebpf, RECEIVED)?.unload();
+        // One without the other would tell of what it sees a second time. Before Linux 5.15 it was not
+        // even loaded, which is as good.
+        let _ = program(ebpf, RECEIVED)?.unload();
     }
     attach(ebpf, "socket_syscall", "sys_exit")?;
     Ok(HostWay::Syscalls)
@@ -106,14 +107,18 @@ fn tracepoints(
 
 /// A program, loaded.
 fn raw<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut RawTracePoint, LoadError> {
-    let program: &mut RawTracePoint = ebpf
-        .program_mut(name)
-        .and_then(|p| p.try_into().ok())
-        .ok_or(LoadError::Missing(name))?;
+    let program = program(ebpf, name)?;
     if program.fd().is_err() {
         program.load().map_err(|e| refused(name, e))?;
     }
     Ok(program)
+}
+
+/// A program, loaded or not.
+fn program<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut RawTracePoint, LoadError> {
+    ebpf.program_mut(name)
+        .and_then(|p| p.try_into().ok())
+        .ok_or(LoadError::Missing(name))
 }
 
 fn attach(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), LoadError> {
