@@ -32,8 +32,8 @@ pub(crate) struct Options {
     fetch: bool,
 
     /// Look at these only, and keep the others' results of before: doctor, programs, tls, tls-perf,
-    /// stacks, function, langchain, sockets-libc, sockets-fentry, pieces-fentry,
-    /// sockets-tracepoints, sockets-syscalls
+    /// stacks, function, langchain, sockets-libc, sockets-fentry, pieces-fentry, sockets-tracepoints,
+    /// sockets-syscalls; or cost, alone: the instructions that reading plain sockets takes
     #[arg(long, value_name = "CHECK", value_delimiter = ',')]
     only: Vec<String>,
 
@@ -41,6 +41,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
     limit: u64,
 }
+
+/// The check that counts instructions.
+const COST: &str = "cost";
 
 /// Where all of it is kept.
 fn dir() -> PathBuf {
@@ -58,6 +61,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let named = options.kernels.iter().map(|name| Kernel::named(name));
         named.collect::<Result<_>>()?
     };
+    let counted = options.only.iter().any(|check| check == COST);
+    if counted && options.only.len() > 1 {
+        bail!("{COST} goes alone: it takes longer than all others");
+    }
     fs::create_dir_all(dir()).with_context(|| paths::shown(&dir()))?;
     let binary = match &options.binary {
         Some(file) => file.clone(),

@@ -11,6 +11,30 @@ use std::path::PathBuf;
 /// What checks of single programs begin with.
 pub(super) const PROGRAM: &str = "program ";
 
+/// What checks of single ways' costs begin with: `tests/python/vm/cost.py`.
+const COST: &str = "cost ";
+
+const COSTS: &str = "
+## What reading plain sockets costs
+
+Made by `cargo xtask vm --only cost`: the machine's clock goes by its instructions, so these are instructions,
+and hardly depend on how busy the host is (`drift` is how far two runs without genspan are
+apart from their mean). What a trap costs beside its instructions, which on a real processor is most of it, they do
+not tell: that is measured in [sockets.md](sockets.md). The request is the smallest there is, one `recv`
+and one `send` of a traced Python server; the calls are those of a process that is not traced, 16 bytes each,
+the Python around them included.
+";
+
+/// Columns of their table.
+const COST_HEADS: [&str; 6] = [
+    "Linux",
+    "`--sockets`",
+    "a request of the traced process",
+    "others: Unix socket",
+    "others: TCP",
+    "others: files",
+];
+
 /// The table's rows: a check, and how it is told.
 const ROWS: [(&str, &str); 13] = [
     ("boots", "kernel"),
@@ -90,6 +114,7 @@ pub(super) fn write() -> Result<()> {
 
 fn page(all: &[(Kernel, Vec<Check>)]) -> String {
     let mut text = format!("{INTRODUCTION}\n{}", table(all));
+    text += &costs(all);
     text.push_str("\n## What each does without\n");
     for (kernel, checks) in all {
         let lacks = lacks(checks);
@@ -111,6 +136,39 @@ fn table(all: &[(Kernel, Vec<Check>)]) -> String {
         text += &row(name, cells.collect());
     }
     text
+}
+
+/// What each way of reading sockets costs, on the kernels where that was measured.
+fn costs(all: &[(Kernel, Vec<Check>)]) -> String {
+    let mut rows = String::new();
+    for (kernel, checks) in all {
+        for check in checks {
+            let Some(way) = check.check.strip_prefix(COST) else {
+                continue;
+            };
+            let cells: Vec<&str> = check
+                .found
+                .split(" | ")
+                .chain(std::iter::repeat(""))
+                .take(4)
+                .collect();
+            let _ = writeln!(
+                rows,
+                "| {} | {way} | {} |",
+                kernel.version,
+                cells.join(" | ")
+            );
+        }
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    let head = format!(
+        "| {} |\n|{}\n",
+        COST_HEADS.join(" | "),
+        " --- |".repeat(COST_HEADS.len())
+    );
+    format!("{COSTS}\n{head}{rows}")
 }
 
 /// What a kernel's column says of a check.
@@ -136,7 +194,7 @@ fn lacks(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
         let name = check.check.strip_prefix(PROGRAM).unwrap_or(&check.check);
-        if check.verdict != Verdict::Ok {
+        if check.verdict != Verdict::Ok && !check.check.starts_with(COST) {
             let _ = writeln!(text, "- `{name}`: {}", line(&check.found));
         }
         for said in &check.said {
@@ -185,6 +243,21 @@ mod tests {
     }
 
     #[test]
+    fn costs_have_a_table() {
+        let checks = vec![
+            check("cost bare", Verdict::Ok, "9000 | 700 | 900 | 300"),
+            check("cost fentry", Verdict::Ok, "not here: no"),
+        ];
+        let text = costs(&[(KERNELS[1], checks)]);
+        for want in [
+            "| 6.1 | bare | 9000 | 700 | 900 | 300 |\n",
+            "| 6.1 | fentry | not here: no |  |  |  |\n",
+        ] {
+            assert!(text.contains(want), "{want}\nin\n{text}");
+        }
+    }
+
+    #[test]
     fn a_page_tells_each_kernel() {
         let mut said = check("sockets-libc", Verdict::Ok, "");
         said.said.push("one\n two".to_owned());
@@ -205,6 +278,6 @@ mod tests {
         ] {
             assert!(text.contains(want), "{want}\nin\n{text}");
         }
-        assert!(!text.contains("**Linux 6.1**"));
+        assert!(!text.contains("**Linux 6.1**") && !text.contains("costs"));
     }
 }
