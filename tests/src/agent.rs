@@ -122,6 +122,38 @@ impl Agent {
         Self::start_as("agent", temp, options, &state)
     }
 
+    /// Starts `genspan` with these arguments as a user who is nobody and has these capabilities alone
+    /// (`CAP_BPF`), as a service manager would. What it writes of spans must go to `spans.jsonl`, and
+    /// the directory must be for everybody. It tells its state as one of [`Agent::host`] does.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn unprivileged(
+        temp: &Temp,
+        capabilities: &[String],
+        arguments: &[String],
+    ) -> Result<Self> {
+        let set = capabilities.iter().fold("-all".to_owned(), |all, name| {
+            let name = name.trim_start_matches("CAP_").to_lowercase();
+            format!("{all},+{name}")
+        });
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg("--no-new-privs")
+            .args(["inh-caps", "ambient-caps", "bounding-set"].map(|of| format!("--{of}={set}")))
+            .arg(need::agent()?)
+            .args(arguments)
+            .args(["--listen", "0", "--socket"])
+            .arg(Self::socket(temp))
+            .env_remove("GENSPAN_LOG");
+        Ok(Self {
+            process: Process::start(&mut command, &temp.file("agent.err"))?,
+            output: temp.file("spans.jsonl"),
+        })
+    }
+
     /// Where an agent that was started with [`Agent::host`] is asked.
     #[must_use]
     pub fn socket(temp: &Temp) -> PathBuf {

@@ -15,6 +15,7 @@ pub mod provider;
 pub mod recordings;
 pub mod scene;
 pub mod span;
+pub mod swarm;
 pub mod temp;
 
 pub use agent::{Agent, Finished};

@@ -11,19 +11,26 @@ use super::args::Listen;
 use super::args::{AgentArgs, RulesArgs};
 use super::sinks;
 use super::trace::{finish, seed};
+use crate::driver::files;
 use crate::driver::host::Host;
 use crate::driver::live::{Live, LiveOptions};
 use crate::driver::output::Output;
+use crate::driver::privileges;
 use crate::driver::scout::Scout;
+use crate::driver::seccomp;
 use crate::driver::wait::Signals;
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{Kernel, KernelOptions};
+use crate::probe::object;
 use crate::probe::python::Purpose;
 use crate::probe::sockets::SocketWay;
 use crate::state::handle::State;
 use crate::target::rules::{Rules, RulesFile};
 #[cfg(feature = "prometheus")]
 use crate::{state::SOCKET, state::server::Places};
+
+/// So many open files are enough for a thousand processes.
+const FILES: u64 = 20_000;
 
 /// Where the state is told unless the command line says otherwise.
 #[cfg(feature = "prometheus")]
@@ -35,12 +42,22 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     let rules = rules_of(&args.rules, args.config.as_deref())?;
     let redactor = sinks::redactor(&args.shared)?;
     let signals = Signals::take().context("cannot wait for signals")?;
+    let files = files::raise_limit();
+    if files < FILES {
+        tracing::warn!(
+            "only {files} files may be open, and each traced process takes some twenty: raise the limit \
+             (ulimit -Hn, LimitNOFILE=) for more than {} processes",
+            files / 20
+        );
+    }
     let state = State::new().context("cannot keep a state")?;
     let source = sinks::source(&args.shared);
     #[cfg(feature = "prometheus")]
     let places = places(args)?;
     let title = Some("genspan agent".to_owned());
     let mut exporters = sinks::written(&args.shared, title)?;
+    // What is ours alone is open, and there is no other thread yet.
+    give_up_privileges(args);
     // First, so that it can be asked how far we are; it ends last.
     #[cfg(feature = "prometheus")]
     let _server = places.serve(state.clone(), source.clone())?;
@@ -93,6 +110,24 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         },
     );
     finish(live.run(), None)
+}
+
+/// Gives up what tracing does not take.
+fn give_up_privileges(args: &AgentArgs) {
+    object::raise_memlock();
+    let missing = privileges::missing();
+    if !missing.is_empty() {
+        tracing::warn!("missing {}: see `genspan doctor`", missing.join(", "));
+    }
+    if args.keep_privileges {
+        return;
+    }
+    if let Err(error) = privileges::drop_rest() {
+        tracing::warn!("privileges that are not needed are kept: {error}");
+    }
+    if let Err(error) = seccomp::forbid() {
+        tracing::warn!("system calls that are not needed are allowed: {error}");
+    }
 }
 
 /// Where the state is told. What nobody asked for may fail: another agent, or another program, may

@@ -285,6 +285,10 @@ pub(super) struct AgentArgs {
     #[arg(long, value_name = "PATH", help_heading = "State")]
     pub(super) socket: Option<PathBuf>,
 
+    /// Do not give up the privileges that tracing does not take
+    #[arg(long, help_heading = "Tuning")]
+    pub(super) keep_privileges: bool,
+
     /// Size of the buffer between kernel and genspan: 1M to 256M, a power of two
     #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = ring_size,
           help_heading = "Tuning")]

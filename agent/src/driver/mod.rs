@@ -4,6 +4,8 @@
 #[cfg(feature = "kernel")]
 pub mod child;
 #[cfg(feature = "kernel")]
+pub mod files;
+#[cfg(feature = "kernel")]
 mod frameworks;
 #[cfg(feature = "kernel")]
 pub mod functions;
@@ -15,9 +17,13 @@ pub mod losses;
 #[cfg(feature = "kernel")]
 pub mod memory;
 pub mod output;
+#[cfg(feature = "kernel")]
+pub mod privileges;
 pub mod replay;
 #[cfg(feature = "kernel")]
 pub mod scout;
+#[cfg(feature = "kernel")]
+pub mod seccomp;
 #[cfg(feature = "kernel")]
 pub mod stacks;
 #[cfg(feature = "kernel")]

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
+    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError, channel,
+    sync_channel,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -243,15 +244,28 @@ impl Search {
                 self.sweep();
                 sweep = Instant::now() + SWEEP;
             }
-            if self.look_at_those_due().is_err() {
-                return;
+            // One at a time: what was executed meanwhile goes ahead of all that was looked at before.
+            loop {
+                match heard.try_recv() {
+                    Ok(word) => self.hear(word),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            if let Some(pid) = self.next_due() {
+                self.busy(Some(pid));
+                let done = self.look(pid);
+                self.busy(None);
+                if done.is_err() {
+                    return;
+                }
+                continue;
             }
             self.looked.store(true, Ordering::Relaxed);
             let next = self.known.values().filter_map(|k| k.due).min();
             let until = next.map_or(sweep, |due| due.min(sweep));
             match heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Word::Executed(pid)) => self.executed(pid),
-                Ok(Word::Rules(rules)) => self.judge_anew(rules),
+                Ok(word) => self.hear(word),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -339,22 +353,23 @@ impl Search {
         }
     }
 
-    fn look_at_those_due(&mut self) -> Result<(), ()> {
+    fn hear(&mut self, word: Word) {
+        match word {
+            Word::Executed(pid) => self.executed(pid),
+            Word::Rules(rules) => self.judge_anew(rules),
+        }
+    }
+
+    /// The process that is to be looked at next, if one is due: one that was never looked at, since
+    /// its first call may come soon; and parents first, since they name the service.
+    fn next_due(&self) -> Option<u32> {
         let now = Instant::now();
         let due = self
             .known
             .iter()
-            .filter(|(_, k)| k.due.is_some_and(|d| d <= now));
-        let mut due: Vec<u32> = due.map(|(pid, _)| *pid).collect();
-        // Parents first: they name the service.
-        due.sort_unstable();
-        for pid in due {
-            self.busy(Some(pid));
-            let done = self.look(pid);
-            self.busy(None);
-            done?;
-        }
-        Ok(())
+            .filter(|(_, known)| known.due.is_some_and(|due| due <= now));
+        let next = due.min_by_key(|(pid, known)| (known.looks > 0, **pid));
+        next.map(|(pid, _)| *pid)
     }
 
     fn busy(&self, pid: Option<u32>) {

@@ -89,8 +89,9 @@ fn thread_base(offsets: &Offsets<'_>) -> Result<u32, BtfError> {
     Ok(thread + offsets.of("thread_struct", "fsbase")?)
 }
 
-/// Kernels before 5.11 count map memory against this limit.
-fn raise_memlock() {
+/// Kernels before 5.11 count map memory against this limit. Loading asks for it; who gives up the
+/// privilege to raise it before that asks earlier.
+pub fn raise_memlock() {
     let limit = libc::rlimit {
         rlim_cur: libc::RLIM_INFINITY,
         rlim_max: libc::RLIM_INFINITY,

@@ -8,6 +8,7 @@ use crate::cmd::{Cmd, log_path};
 use crate::{paths, python, setup};
 use anyhow::{Context as _, Result};
 use std::fs;
+use std::path::PathBuf;
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -31,6 +32,22 @@ enum What {
     Overhead(overhead::Options),
     /// What tracing LangChain costs a program, side by side with the in-process peers (root).
     Frameworks(frameworks::Options),
+    /// What `genspan agent` misses and holds when many small programs come and go (root). It is no part
+    /// of what is measured without a word: it takes as long as it is told to.
+    Swarm {
+        /// Programs that are started each second.
+        #[arg(long, default_value_t = 50)]
+        rate: u32,
+        /// For how many seconds.
+        #[arg(long, default_value_t = 600)]
+        seconds: u32,
+        /// How many seconds each lives; with the rate this is how many there are at a time.
+        #[arg(long, default_value_t = 10)]
+        life: u32,
+        /// A genspan that is built already.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+    },
     /// Makes docs/benchmarks.md anew from what was measured last.
     Report,
 }
@@ -48,6 +65,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(What::Probes) => probes()?,
         Some(What::Overhead(options)) => overhead::run(options)?,
         Some(What::Frameworks(options)) => frameworks::run(options)?,
+        Some(What::Swarm {
+            rate,
+            seconds,
+            life,
+            binary,
+        }) => return swarm([*rate, *seconds, *life], binary.clone()),
         Some(What::Report) => {}
     }
     report::write()
@@ -113,4 +136,28 @@ fn probes() -> Result<()> {
         .context("the probes could not be measured: this needs root")?;
     println!("{table}");
     keep("probes", &table)
+}
+
+fn swarm(numbers: [u32; 3], binary: Option<PathBuf>) -> Result<()> {
+    let binary = match binary {
+        // Its tests run elsewhere.
+        Some(binary) => fs::canonicalize(binary).context("there is no such binary")?,
+        None => crate::build::run()?,
+    };
+    let [rate, seconds, life] = numbers;
+    println!("swarm: {rate} programs a second, each for {life} s, for {seconds} s");
+    Cmd::cargo()
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "genspan-tests",
+            "--bin",
+            "swarm",
+        ])
+        .arg("--")
+        .args(numbers.map(|n| n.to_string()))
+        .env("GENSPAN_BIN", binary)
+        .run()
+        .context("programs were missed, or this is not root")
 }

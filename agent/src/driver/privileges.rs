@@ -1,0 +1,169 @@
+//! What the agent may do: as much as it needs, and no more, from when its files are open.
+
+use std::io;
+
+/// A capability: its name and its number (`include/uapi/linux/capability.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability {
+    /// Name.
+    pub name: &'static str,
+    number: u32,
+    /// Whether nothing can be traced without it.
+    pub needed: bool,
+}
+
+/// To look into files of any user, and at their directories.
+const READ: Capability = of("CAP_DAC_READ_SEARCH", 2, true);
+/// To look into processes of any user: their memory, their root.
+const PTRACE: Capability = of("CAP_SYS_PTRACE", 19, true);
+/// To place probes and breakpoints, and to let eBPF programs read memory.
+const PERFMON: Capability = of("CAP_PERFMON", 38, true);
+/// To load eBPF programs: some wait until they are needed.
+const BPF: Capability = of("CAP_BPF", 39, true);
+/// To follow `/proc/PID/map_files`: the only way to a library that was replaced on disk under a
+/// process that still runs it (`proc_map_files_get_link`, `fs/proc/base.c`).
+const RESTORE: Capability = of("CAP_CHECKPOINT_RESTORE", 40, false);
+/// Stands for the last three where a container runtime does not know them.
+const ADMIN: Capability = of("CAP_SYS_ADMIN", 21, false);
+
+const KEPT: [Capability; 5] = [READ, PTRACE, PERFMON, BPF, RESTORE];
+
+/// The highest number that a kernel of any version has.
+const HIGHEST: u32 = 63;
+
+const fn of(name: &'static str, number: u32, needed: bool) -> Capability {
+    Capability {
+        name,
+        number,
+        needed,
+    }
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`.
+const VERSION: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Sets {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// What this thread may use.
+fn permitted() -> io::Result<u64> {
+    let header = Header {
+        version: VERSION,
+        pid: 0,
+    };
+    let mut sets = [Sets::default(); 2];
+    // SAFETY: both structures are as the kernel has them in this version, and live through the call.
+    let done = unsafe { libc::syscall(libc::SYS_capget, &raw const header, sets.as_mut_ptr()) };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [low, high] = sets;
+    Ok(u64::from(low.permitted) | u64::from(high.permitted) << 32)
+}
+
+/// Which of those that may be used are kept.
+fn kept(permitted: u64) -> u64 {
+    let has = |capability: &Capability| permitted >> capability.number & 1 == 1;
+    let mut kept = KEPT
+        .iter()
+        .filter(|c| has(c))
+        .fold(0, |all, c| all | 1 << c.number);
+    if !(has(&BPF) && has(&PERFMON)) && has(&ADMIN) {
+        kept |= 1 << ADMIN.number;
+    }
+    kept
+}
+
+/// Those that nothing can be traced without and that are not there.
+#[must_use]
+pub fn missing() -> Vec<&'static str> {
+    let permitted = permitted().unwrap_or_default();
+    let has = |capability: &Capability| permitted >> capability.number & 1 == 1;
+    KEPT.iter()
+        .filter(|c| c.needed && !has(c) && !(c.number >= PERFMON.number && has(&ADMIN)))
+        .map(|c| c.name)
+        .collect()
+}
+
+/// Gives up, for good, all capabilities that are not needed any more, for this thread and those that
+/// it starts, and the possibility to get any by executing a program. What the kernel refuses is left
+/// as it was.
+///
+/// Call it while there is no other thread.
+///
+/// # Errors
+///
+/// When the kernel does not take it.
+pub fn drop_rest() -> io::Result<()> {
+    // SAFETY: no memory is handed over. No program that is executed gets more than we have.
+    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let kept = kept(permitted()?);
+    // SAFETY: as above.
+    unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        );
+    }
+    for number in (0..=HIGHEST).filter(|number| kept >> number & 1 == 0) {
+        // Refused for numbers that this kernel does not have, and without CAP_SETPCAP; then what is
+        // given up below cannot come back either, since nothing is executed.
+        // SAFETY: as above.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
+    }
+    let half = |set: u64| u32::try_from(set & u64::from(u32::MAX)).unwrap_or(0);
+    let sets = [half(kept), half(kept >> 32)].map(|set| Sets {
+        effective: set,
+        permitted: set,
+        inheritable: 0,
+    });
+    let header = Header {
+        version: VERSION,
+        pid: 0,
+    };
+    // SAFETY: both structures are as the kernel has them in this version, and live through the call.
+    let done = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ADMIN, BPF, PERFMON, READ, RESTORE, kept};
+
+    fn set(numbers: &[u32]) -> u64 {
+        numbers.iter().fold(0, |all, number| all | 1 << number)
+    }
+
+    #[test]
+    fn what_is_needed_is_kept() {
+        let all = u64::MAX >> 23;
+        assert_eq!(kept(all), set(&[2, 19, 38, 39, 40]));
+        assert_eq!(kept(0), 0);
+        let some = set(&[READ.number, RESTORE.number, 0, 12]);
+        assert_eq!(kept(some), set(&[2, 40]));
+        // It stands for what is missing, and is not kept where nothing is.
+        let old = set(&[ADMIN.number, PERFMON.number, 7]);
+        assert_eq!(kept(old), set(&[21, 38]));
+        let new = set(&[ADMIN.number, PERFMON.number, BPF.number]);
+        assert_eq!(kept(new), set(&[38, 39]));
+    }
+}

@@ -1,0 +1,39 @@
+//! `swarm RATE SECONDS LIFE`: many small programs under an agent, and what came of it, as a row of a table.
+
+use anyhow::{Context as _, Result, ensure};
+use genspan_tests::swarm::Swarm;
+use genspan_tests::{Temp, need};
+
+#[expect(clippy::print_stdout, reason = "the row is the program's output")]
+fn main() -> Result<()> {
+    let numbers: Vec<f64> = std::env::args()
+        .skip(1)
+        .map(|text| {
+            text.parse()
+                .with_context(|| format!("{text:?} is no number"))
+        })
+        .collect::<Result<_>>()?;
+    let [rate, seconds, life] = numbers[..] else {
+        anyhow::bail!("expected RATE SECONDS LIFE");
+    };
+    need::root()?.context("only root can do this")?;
+    let python = need::any_python()?.context("no Python")?;
+    let temp = Temp::new()?;
+    let swarm = Swarm {
+        rate,
+        seconds,
+        life,
+    };
+    let outcome = swarm.run(&temp, &python)?;
+    println!("{}", outcome.line());
+    if std::env::var_os("GENSPAN_SWARM_LOG").is_some() {
+        println!("{}", outcome.log);
+    }
+    ensure!(
+        outcome.told == outcome.answered,
+        "{} of {} were missed",
+        outcome.answered.saturating_sub(outcome.told),
+        outcome.answered
+    );
+    Ok(())
+}

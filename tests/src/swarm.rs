@@ -1,0 +1,202 @@
+//! Many programs that come and go under an agent: what it missed, and what it held.
+
+use crate::scene::KEY;
+use crate::{Agent, Process, Temp, memory, programs};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How programs come and go.
+#[derive(Clone, Copy, Debug)]
+pub struct Swarm {
+    /// Programs that are started each second.
+    pub rate: f64,
+    /// For how many seconds.
+    pub seconds: f64,
+    /// How many seconds each lives before it makes its call.
+    pub life: f64,
+}
+
+/// What the agent's process holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Resident memory in KiB.
+    pub resident: u64,
+    /// Open descriptors.
+    pub files: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Programs that were started.
+    pub started: u64,
+    /// Those that were answered.
+    pub answered: u64,
+    /// Most at one time.
+    pub most: u64,
+    /// Those of which the agent told the call.
+    pub told: u64,
+    /// Of those, the ones with a defect.
+    pub incomplete: u64,
+    /// What the agent held before.
+    pub before: Held,
+    /// The most of each.
+    pub peak: Held,
+    /// When it was quiet again.
+    pub after: Held,
+    /// How long it took until its descriptors and threads were as before, or it was not waited for any more.
+    pub quiet: Duration,
+    /// Processor time that the agent used, in seconds.
+    pub cpu: f64,
+    /// How long it went on, in seconds.
+    pub took: f64,
+    /// What the agent said.
+    pub log: String,
+}
+
+/// How long descriptors and threads may take to be given back.
+const GIVEN_BACK: Duration = Duration::from_secs(120);
+/// So many more than before are as many: an endpoint's connections, files being read.
+const FEW: u64 = 16;
+/// The same of threads: one that removes probes, and those that answer at the addresses of its state.
+const FEW_THREADS: u64 = 3;
+
+/// What a process holds.
+///
+/// # Errors
+///
+/// When it ended.
+pub fn held(pid: u32) -> Result<Held> {
+    Ok(Held {
+        resident: memory::resident(pid)?,
+        files: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64,
+        threads: std::fs::read_dir(format!("/proc/{pid}/task"))?.count() as u64,
+    })
+}
+
+impl Swarm {
+    /// Runs it under an agent.
+    ///
+    /// # Errors
+    ///
+    /// When one of them does not work.
+    pub fn run(&self, temp: &Temp, python: &Path) -> Result<Outcome> {
+        let program = programs().join("live/swarm.py");
+        let mut command = Command::new(python);
+        command
+            .arg(&program)
+            .args([self.rate, self.seconds, self.life].map(|n| n.to_string()))
+            .env("OPENAI_API_KEY", KEY);
+        let mut swarm = Process::start(&mut command, &temp.file("swarm.err"))?;
+        ensure!(swarm.line()? == "ready", "{}", swarm.complaints());
+        // Its programs, and not the one that starts them.
+        let include = format!("command=* -I -S {}*", program.display());
+        let mut agent = Agent::host(temp, &["--include", &include])?;
+        crate::wait_for("the agent to be ready", || {
+            (agent.page("/readyz").ok()?.0 == 200).then_some(())
+        })?;
+        let pid = agent.process.pid();
+        std::thread::sleep(Duration::from_secs(1));
+        let before = held(pid)?;
+        let used = cpu(&mut agent)?;
+        let done = Arc::new(AtomicBool::new(false));
+        let watch = {
+            let done = Arc::clone(&done);
+            std::thread::spawn(move || {
+                let mut peak = Held::default();
+                while !done.load(Ordering::Relaxed) {
+                    let now = held(pid).unwrap_or_default();
+                    peak.resident = peak.resident.max(now.resident);
+                    peak.files = peak.files.max(now.files);
+                    peak.threads = peak.threads.max(now.threads);
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                peak
+            })
+        };
+        swarm.tell("go")?;
+        let most = Duration::from_secs_f64(self.seconds + self.life) + crate::PATIENCE;
+        let line = swarm.line_within(most)?;
+        let said: Value = serde_json::from_str(&line).context("what the swarm said")?;
+        let begun = Instant::now();
+        let mut after = held(pid)?;
+        let more = |after: &Held| {
+            after.files > before.files + FEW || after.threads > before.threads + FEW_THREADS
+        };
+        while more(&after) && begun.elapsed() < GIVEN_BACK {
+            std::thread::sleep(Duration::from_millis(200));
+            after = held(pid)?;
+        }
+        let quiet = begun.elapsed();
+        done.store(true, Ordering::Relaxed);
+        let peak = watch.join().unwrap_or_default();
+        let used = cpu(&mut agent)? - used;
+        let finished = agent.stop()?;
+        ensure!(finished.code == 0, "{}", finished.log);
+        let mut told = BTreeSet::new();
+        let mut incomplete = 0;
+        for span in &finished.spans {
+            if span.model().starts_with("swarm-") && told.insert(span.model().to_owned()) {
+                incomplete += u64::from(!span.defects().is_empty());
+            }
+        }
+        let number = |name: &str| said[name].as_u64().with_context(|| line.clone());
+        Ok(Outcome {
+            started: number("started")?,
+            answered: number("answered")?,
+            most: number("most")?,
+            told: told.len() as u64,
+            incomplete,
+            before,
+            peak,
+            after,
+            quiet,
+            cpu: used,
+            took: said["took"].as_f64().unwrap_or_default(),
+            log: finished.log,
+        })
+    }
+}
+
+/// Processor time that the agent used so far, as it says itself.
+fn cpu(agent: &mut Agent) -> Result<f64> {
+    let (_, text) = agent.page("/status")?;
+    let status: Value = serde_json::from_str(&text)?;
+    status["own"]["cpu_seconds"].as_f64().context("no time")
+}
+
+impl Outcome {
+    /// In a line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!(
+            "{} started in {:.0} s, {} at most at a time, {} answered: {} told ({} incomplete); {:.1} s of CPU; \
+             KiB {} → {} → {}, files {} → {} → {} (after {:.0} s), threads {} → {} → {}",
+            self.started,
+            self.took,
+            self.most,
+            self.answered,
+            self.told,
+            self.incomplete,
+            self.cpu,
+            self.before.resident,
+            self.peak.resident,
+            self.after.resident,
+            self.before.files,
+            self.peak.files,
+            self.after.files,
+            self.quiet.as_secs_f64(),
+            self.before.threads,
+            self.peak.threads,
+            self.after.threads,
+        )
+    }
+}
