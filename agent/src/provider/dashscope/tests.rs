@@ -2,8 +2,9 @@
 
 use super::DashScope;
 use crate::model::call::{Api, ModelCall, Operation, Part};
+use crate::model::defect::Defects;
 use crate::provider::shape::{Payload, Shape as _};
-use crate::provider::testing::{Asked, Scene, document, post};
+use crate::provider::testing::{Asked, Scene, document, events, post};
 use serde_json::{Value, json};
 
 const HOST: &str = "dashscope.aliyuncs.com";
@@ -284,10 +285,7 @@ fn an_answer_cut_anywhere_invents_nothing() {
         assert!(scene.ask(&asked));
         scene.head(200, &[]);
         scene.body(&answer[..n]);
-        scene
-            .end(crate::model::defect::Defects::RESPONSE_CUT)
-            .pop()
-            .unwrap()
+        scene.end(Defects::RESPONSE_CUT).pop().unwrap()
     };
     let whole = run(answer.len());
     for n in 0..answer.len() {
@@ -303,7 +301,7 @@ fn an_answer_cut_anywhere_invents_nothing() {
 
 #[test]
 fn hosts() {
-    const BODY: &str = r#"{"model":"q","messages":[{"role":"user","content":"Hi"}],"input":{"prompt":"Hi"},"max_tokens":1}"#;
+    const BODY: &str = r#"{"model":"q","messages":[{"role":"user","content":"Hi"}],"input":{"prompt":"Hi"},"prompt":"Hi","max_tokens":1}"#;
     for host in [
         "dashscope.aliyuncs.com",
         "dashscope-intl.aliyuncs.com",
@@ -317,6 +315,8 @@ fn hosts() {
             (TEXT, Api::DashScope),
             ("/compatible-mode/v1/chat/completions", Api::ChatCompletions),
             ("/compatible-mode/v1/responses", Api::Responses),
+            ("/compatible-mode/v1/completions", Api::Completions),
+            ("/compatible-mode/v1/embeddings", Api::Embeddings),
             ("/apps/anthropic/v1/messages", Api::Messages),
         ] {
             let call = document(&post(target, host, BODY), 200, "{}").unwrap();
@@ -330,6 +330,59 @@ fn hosts() {
     }
     let call = document(&post(TEXT, "gateway.corp:8443", BODY), 200, "{}").unwrap();
     assert_eq!((call.provider, call.server_port), ("dashscope", Some(8443)));
+}
+
+/// Every path that makes something, and what the conventions call it.
+#[test]
+fn what_is_made() {
+    const BODY: &str = r#"{"model":"w-1","input":{"prompt":"A wood"}}"#;
+    for (path, makes) in [
+        ("aigc/text2image/image-synthesis", Some("image")),
+        ("aigc/image2image/image-synthesis", Some("image")),
+        ("aigc/image-generation/generation", Some("image")),
+        ("aigc/video-generation/video-synthesis", None),
+        ("aigc/image2video/video-synthesis", None),
+        ("aigc/video-generation/generation", None),
+        ("audio/tts/customization", Some("speech")),
+        ("audio/asr/transcription", None),
+    ] {
+        let target = format!("/api/v1/services/{path}");
+        let call = document(&post(&target, HOST, BODY), 200, "{}").unwrap();
+        assert_eq!(
+            (call.operation, call.request.output_type),
+            (Operation::GenerateContent, makes),
+            "{path}"
+        );
+        assert_eq!(call.request.model.as_deref(), Some("w-1"));
+    }
+}
+
+/// The library may encrypt what is said: what stands beside it is told, of the rest nothing.
+#[test]
+fn what_is_encrypted_is_not_read() {
+    let asked = Asked {
+        headers: &[("x-dashscope-sse", "enable")],
+        ..post(
+            TEXT,
+            HOST,
+            r#"{"model":"q-1","input":"c2VjcmV0","parameters":{"temperature":0.5,"incremental_output":true}}"#,
+        )
+    };
+    let usage = r#""usage":{"input_tokens":9,"output_tokens":2},"request_id":"r-1""#;
+    let answer = format!(r#"{{"output":"cmVk",{usage}}}"#);
+    let plain = document(&asked, 200, &answer).unwrap();
+    let streamed = events(&asked, &[("result", answer.as_str(), ""); 2], Defects::NONE);
+    for call in [plain, streamed] {
+        assert_eq!(call.request.model.as_deref(), Some("q-1"));
+        assert_eq!(call.request.temperature, Some(0.5));
+        assert_eq!(call.response.id.as_deref(), Some("r-1"));
+        let usage = call.response.usage;
+        assert_eq!((usage.input, usage.output), (Some(9), Some(2)));
+        assert!(call.request.messages.is_empty(), "{call:?}");
+        assert!(call.response.messages.is_empty(), "{call:?}");
+        assert!(call.response.finish_reasons.is_empty());
+        assert!(call.error.is_none() && call.defects.is_none(), "{call:?}");
+    }
 }
 
 #[test]

@@ -233,6 +233,22 @@ fn no_calls() {
         ("POST", "/v1/workflows/run", r#"{"job":1}"#),
         ("POST", "/tests/run", r#"{"inputs":{},"user":"u"}"#),
         ("GET", "/v1/workflows/run", ""),
+        // What Dify hands to its plugins: the call to the provider leaves from one of them.
+        (
+            "POST",
+            "/plugin/t1/dispatch/llm/invoke",
+            r#"{"user_id":"u","data":{"provider":"p","model_type":"llm","model":"m","credentials":{"api_key":"k"},"prompt_messages":[{"role":"user","content":"Hi"}],"model_parameters":{},"stream":true}}"#,
+        ),
+        (
+            "POST",
+            "/plugin/t1/dispatch/text_embedding/invoke",
+            r#"{"data":{"model":"e","credentials":{},"texts":["a"]}}"#,
+        ),
+        (
+            "POST",
+            "/plugin/t1/dispatch/rerank/invoke",
+            r#"{"data":{"model":"r","credentials":{},"query":"q","docs":["a"]}}"#,
+        ),
     ] {
         let asked = Asked {
             method,

@@ -101,6 +101,38 @@ fn groq() {
 }
 
 #[test]
+fn xai() {
+    let call = stream(
+        "us-east-1.api.x.ai",
+        &[
+            r#"{"id":"x1","object":"chat.completion.chunk","model":"g-4","choices":[{"index":0,"delta":{"role":"assistant","content":"","reasoning_content":"hm"}}],"system_fingerprint":"fp_1"}"#,
+            r#"{"id":"x1","object":"chat.completion.chunk","model":"g-4","choices":[{"index":0,"delta":{"content":"Yo"}}],"system_fingerprint":"fp_1"}"#,
+            r#"{"id":"x1","object":"chat.completion.chunk","model":"g-4","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"citations":["https://h/a"],"system_fingerprint":"fp_1"}"#,
+            r#"{"id":"x1","object":"chat.completion.chunk","model":"g-4","choices":[],"usage":{"prompt_tokens":32,"completion_tokens":9,"total_tokens":135,"prompt_tokens_details":{"text_tokens":32,"cached_tokens":6},"completion_tokens_details":{"reasoning_tokens":94},"num_sources_used":1}}"#,
+            "[DONE]",
+        ],
+    );
+    assert_eq!(call.provider, "x_ai");
+    assert_eq!(
+        parts(&call),
+        [Part::Reasoning("hm".into()), Part::Text("Yo".into())]
+    );
+    // Reasoning stands beside the completion, and is output.
+    assert_eq!(counts(&call), (Some(32), Some(103)));
+    let usage = &call.response.usage;
+    assert_eq!((usage.cache_read, usage.reasoning), (Some(6), Some(94)));
+    assert_eq!(usage.input_by_modality, [Some(32), None, None]);
+    // Failures have their text where others have an object.
+    let refused = document(
+        &asked("api.x.ai"),
+        400,
+        r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided"}"#,
+    );
+    let error = refused.unwrap().error.unwrap();
+    assert_eq!(error.message.as_deref(), Some("Incorrect API key provided"));
+}
+
+#[test]
 fn together() {
     let call = stream(
         "api.together.xyz",
@@ -370,5 +402,22 @@ fn engines_reason_and_count_as_they_go() {
             call.response.messages[0].parts,
             [Part::Reasoning("Hm, so".into()), Part::Text("Blue".into())]
         );
+    }
+}
+
+/// What inference servers do beside generating is no call.
+#[test]
+fn other_work_of_engines() {
+    for (path, body) in [
+        ("/v1/score", r#"{"model":"m","text_1":"a","text_2":["b"]}"#),
+        ("/score", r#"{"model":"m","text_1":"a","text_2":["b"]}"#),
+        ("/pooling", r#"{"model":"m","input":"a"}"#),
+        ("/classify", r#"{"model":"m","input":"a"}"#),
+        ("/tokenize", r#"{"model":"m","prompt":"a"}"#),
+        ("/inference/v1/generate", r#"{"token_ids":[1],"model":"m"}"#),
+        ("/encode", r#"{"text":"a"}"#),
+    ] {
+        let asked = post(path, "gpu-7:8000", body);
+        assert!(document(&asked, 200, r#"{"data":[]}"#).is_none(), "{path}");
     }
 }
