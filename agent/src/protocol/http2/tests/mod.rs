@@ -3,6 +3,7 @@
 pub(in super::super) mod encoder;
 mod framing;
 mod gaps;
+mod go;
 mod lifecycle;
 mod streams;
 
