@@ -22,6 +22,7 @@ use crate::provider::{self, Calls};
 use crate::redact::{Redacted, Redactor};
 use crate::stream::{Assembler, Piece};
 use crate::trace::{self, Spans};
+use crate::vocabulary::Names;
 use connection::{Connection, wanted_mode};
 use early::Waiting;
 
@@ -48,6 +49,8 @@ pub struct Settings {
     pub http_spans: HttpSpans,
     /// Spans say how their parent was found.
     pub parent_source: bool,
+    /// What attributes are called beside their names in the conventions.
+    pub names: Names,
 }
 
 impl Default for Settings {
@@ -56,6 +59,7 @@ impl Default for Settings {
             limits: Limits::default(),
             http_spans: HttpSpans::default(),
             parent_source: true,
+            names: Names::default(),
         }
     }
 }
@@ -96,6 +100,7 @@ impl Pipeline {
         calls.tell_requests(settings.http_spans);
         let mut spans = Spans::new(seed);
         spans.tell_source(settings.parent_source);
+        spans.names(settings.names);
         Self {
             connections: BTreeMap::new(),
             ids: ExchangeIds::default(),

@@ -8,6 +8,8 @@ use crate::model::call::Operation;
 
 /// Names of attributes.
 pub mod attr {
+    /// What a span is, a value of [`super::span_kind`]; the Aliyun dialect's (8).
+    pub const SPAN_KIND: &str = "gen_ai.span.kind";
     /// What kind of call it is (2.1).
     pub const OPERATION_NAME: &str = "gen_ai.operation.name";
     /// Who the client believes it speaks to (1, 2.1).
@@ -83,6 +85,9 @@ pub mod attr {
     /// Seconds from the start to the first chunk of a stream (2.1).
     pub const RESPONSE_TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
 
+    /// Nanoseconds from the start to the first chunk; the Aliyun dialect's (8).
+    pub const RESPONSE_TIME_TO_FIRST_TOKEN: &str = "gen_ai.response.time_to_first_token";
+
     /// Input tokens, cached ones included (2.1).
     pub const USAGE_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
     /// Output tokens, reasoning included (2.1).
@@ -91,6 +96,10 @@ pub mod attr {
     pub const USAGE_CACHE_READ: &str = "gen_ai.usage.cache_read.input_tokens";
     /// Input tokens written to a cache (2.1).
     pub const USAGE_CACHE_WRITE: &str = "gen_ai.usage.cache_write.input_tokens";
+    /// What [`USAGE_CACHE_WRITE`] was called before (8).
+    pub const USAGE_CACHE_CREATION: &str = "gen_ai.usage.cache_creation.input_tokens";
+    /// Input and output tokens together; the Aliyun dialect's (8).
+    pub const USAGE_TOTAL_TOKENS: &str = "gen_ai.usage.total_tokens";
     /// Output tokens spent on reasoning (2.1).
     pub const USAGE_REASONING: &str = "gen_ai.usage.reasoning.output_tokens";
     /// Input tokens by modality: text, image, audio (2.1).
@@ -296,6 +305,28 @@ pub mod operation {
     }
 }
 
+/// Values of [`attr::SPAN_KIND`] (8).
+pub mod span_kind {
+    /// A call of a model.
+    pub const LLM: &str = "LLM";
+    /// Embeddings.
+    pub const EMBEDDING: &str = "EMBEDDING";
+    /// Documents put in order.
+    pub const RERANKER: &str = "RERANKER";
+    /// Documents looked for.
+    pub const RETRIEVER: &str = "RETRIEVER";
+    /// A tool.
+    pub const TOOL: &str = "TOOL";
+    /// An agent.
+    pub const AGENT: &str = "AGENT";
+    /// A workflow.
+    pub const WORKFLOW: &str = "WORKFLOW";
+    /// A step of a workflow.
+    pub const CHAIN: &str = "CHAIN";
+    /// What is asked of an MCP server.
+    pub const MCP: &str = "MCP";
+}
+
 /// Names of events (4).
 pub mod event {
     /// Content of a call, as an event.
@@ -492,4 +523,14 @@ impl Generation {
         }
         found
     }
+}
+
+/// What the attributes of spans are called beside their names in the conventions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// With [`Generation::Both`] what was renamed has its name of before as well. The other two are
+    /// the same: libraries that write the legacy metrics have the current attributes.
+    pub generation: Generation,
+    /// With the attributes of the Aliyun dialect (8).
+    pub aliyun: bool,
 }

@@ -380,10 +380,20 @@ pub(super) struct SharedArgs {
     #[arg(long, value_name = "ADDR", value_parser = prometheus_address, help_heading = "Output")]
     pub(super) prometheus: Option<std::net::SocketAddr>,
 
-    /// Names of metrics where the conventions renamed some
+    /// Names of metrics and attributes where the conventions renamed some (docs/names.md)
     /// [default: from OTEL_SEMCONV_STABILITY_OPT_IN, else legacy]
     #[arg(long, value_enum, value_name = "NAMES", help_heading = "Output")]
     pub(super) vocabulary: Option<Vocabulary>,
+
+    /// Attributes that spans have beside those of the conventions
+    #[arg(
+        long,
+        value_enum,
+        value_name = "DIALECT",
+        default_value = "none",
+        help_heading = "Output"
+    )]
+    pub(super) dialect: Dialect,
 
     /// Never tell the content of messages, whatever the traced process's environment says
     #[arg(long, help_heading = "Content")]
@@ -452,6 +462,14 @@ pub(super) enum Vocabulary {
     Current,
     /// Both, side by side
     Both,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Dialect {
+    /// None
+    None,
+    /// Those of Alibaba Cloud's ARMS and LoongSuite, as gen_ai.span.kind
+    Aliyun,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 
-use super::args::{Format, SharedArgs, Vocabulary};
+use super::args::{Dialect, Format, SharedArgs, Vocabulary};
 use crate::export::FanOut;
 use crate::export::json::JsonLines;
 use crate::export::metrics::{MetricsExporter, Reader, Source};
@@ -13,7 +13,7 @@ use crate::export::terminal::{Options, Terminal};
 use crate::metrics::Metrics;
 use crate::pipeline::{Limits, Settings};
 use crate::redact::{Redactor, Rules};
-use crate::vocabulary::Generation;
+use crate::vocabulary::{Generation, Names};
 
 /// Opens them.
 pub(super) fn open(args: &SharedArgs, title: Option<String>) -> anyhow::Result<FanOut> {
@@ -124,9 +124,9 @@ fn otlp(args: &SharedArgs, _: &mut FanOut) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An empty store of metrics, with the names that are asked for.
-pub(super) fn source(args: &SharedArgs) -> Source {
-    let names = match args.vocabulary {
+/// The names that are asked for where the conventions renamed something.
+fn generation(args: &SharedArgs) -> Generation {
+    match args.vocabulary {
         Some(Vocabulary::Legacy) => Generation::Legacy,
         Some(Vocabulary::Current) => Generation::Current,
         Some(Vocabulary::Both) => Generation::Both,
@@ -134,7 +134,12 @@ pub(super) fn source(args: &SharedArgs) -> Source {
             let opt_in = std::env::var("OTEL_SEMCONV_STABILITY_OPT_IN");
             Generation::from_opt_in(&opt_in.unwrap_or_default())
         }
-    };
+    }
+}
+
+/// An empty store of metrics, with the names that are asked for.
+pub(super) fn source(args: &SharedArgs) -> Source {
+    let names = generation(args);
     Source::new(Metrics::new(names, crate::metrics::Limits::default()))
 }
 
@@ -205,5 +210,9 @@ pub(super) fn settings(args: &SharedArgs) -> Settings {
         },
         http_spans: args.http_spans.into(),
         parent_source: !args.no_parent_source,
+        names: Names {
+            generation: generation(args),
+            aliyun: args.dialect == Dialect::Aliyun,
+        },
     }
 }

@@ -63,7 +63,7 @@ impl<'a> Set<'a> {
     }
 
     /// Sets a count when there is one that says something.
-    fn count(&mut self, name: &'static str, value: Option<i64>) {
+    pub(super) fn count(&mut self, name: &'static str, value: Option<i64>) {
         self.may(name, value.filter(|n| *n != 0));
     }
 

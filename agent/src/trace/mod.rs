@@ -3,6 +3,7 @@
 mod attributes;
 mod by_path;
 mod content;
+mod dialect;
 mod function;
 pub mod held;
 mod http;

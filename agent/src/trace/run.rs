@@ -2,6 +2,7 @@
 //! retrievers (semconv 2).
 
 use super::attributes::Set;
+use super::dialect;
 use super::span::At;
 use super::stage::Known;
 use crate::model::defect::Defects;
@@ -103,6 +104,7 @@ pub(super) fn of_run(at: At, known: &Known, over: &RunOver, redactor: &Redactor)
         set.may(attribute, name.clone());
     }
     attributes(&mut set, facts);
+    dialect::of_run(&mut set, facts, at.names);
     set.may(attr::ERROR_TYPE, over.error.clone());
     if !over.defects.is_none() {
         let names: Vec<String> = over.defects.names().map(str::to_owned).collect();

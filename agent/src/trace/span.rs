@@ -2,6 +2,7 @@
 
 use super::attributes::{self, Set};
 use super::content;
+use super::dialect;
 use super::mcp;
 use super::parents::Place;
 use super::path;
@@ -17,7 +18,7 @@ use crate::model::span::{Span, SpanEvent, SpanKind};
 use crate::model::stack::CallPath;
 use crate::model::time::ClockOffset;
 use crate::redact::Redactor;
-use crate::vocabulary::{attr, event, operation};
+use crate::vocabulary::{Names, attr, event, operation};
 use std::borrow::Cow;
 
 /// The span's name: of a model call the operation and the model, of an agent's run the operation
@@ -40,6 +41,8 @@ pub(super) struct At {
     pub(super) offset: ClockOffset,
     /// It says how its parent was found.
     pub(super) tell_source: bool,
+    /// What else its attributes are called.
+    pub(super) names: Names,
     /// From where in its program it was sent.
     pub(super) path: Option<Box<CallPath>>,
 }
@@ -93,6 +96,7 @@ pub(super) fn of_call(
     let offset = at.offset;
     let mut set = Set::new(policy.max_attribute_chars, redactor);
     attributes::of_call(&mut set, &call, known.model_server.as_deref(), resends);
+    dialect::of_call(&mut set, &call, at.names);
     if let Some(run) = run {
         run::attributes(&mut set, run);
     }

@@ -18,6 +18,7 @@ use crate::model::span::{Resource, Span};
 use crate::model::stack::CallPath;
 use crate::model::time::{BootTime, ClockOffset};
 use crate::redact::{Redacted, Redactor};
+use crate::vocabulary::Names;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -97,6 +98,8 @@ pub struct Spans {
     paths: Paths,
     /// Spans say how their parent was found.
     tell_source: bool,
+    /// What else attributes are called.
+    names: Names,
     over: Vec<Attempted>,
     held: Held,
     spans: Vec<Span>,
@@ -117,6 +120,7 @@ impl Spans {
             runs: BTreeMap::new(),
             paths: Paths::default(),
             tell_source: true,
+            names: Names::default(),
             over: Vec::new(),
             held: Held::default(),
             spans: Vec::new(),
@@ -145,6 +149,11 @@ impl Spans {
     /// Whether spans say how their parent was found; they do unless told otherwise.
     pub fn tell_source(&mut self, told: bool) {
         self.tell_source = told;
+    }
+
+    /// Spans have these names beside those of the conventions; none unless told otherwise.
+    pub fn names(&mut self, names: Names) {
+        self.names = names;
     }
 
     /// What the provider stage told.
@@ -353,6 +362,7 @@ impl Spans {
             place,
             offset: self.offset,
             tell_source: self.tell_source,
+            names: self.names,
             path: None,
         };
         let pid = over.begun.connection.pid;
@@ -506,6 +516,7 @@ impl Spans {
             place,
             offset: self.offset,
             tell_source: self.tell_source,
+            names: self.names,
             path: self.paths.take(told.exchange()),
         };
         let redactor = &self.redactor;

@@ -93,7 +93,7 @@ fn stage(content: ContentPolicy) -> Spans {
     spans
 }
 
-fn finished(spans: &mut Spans, call: ModelCall) -> Vec<Span> {
+pub(super) fn finished(spans: &mut Spans, call: ModelCall) -> Vec<Span> {
     spans.call(CallEvent::Finished(Box::new(call)));
     spans.drain().collect()
 }

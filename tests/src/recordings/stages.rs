@@ -13,6 +13,7 @@ use genspan::protocol::aws_frames::AwsFrames;
 use genspan::provider::{Calls, Limits, request_headers, response_headers};
 use genspan::redact::Redactor;
 use genspan::trace::Spans;
+use genspan::vocabulary::Names;
 
 /// Process of all fed exchanges.
 const PID: u32 = 4711;
@@ -34,9 +35,16 @@ impl Stages {
     /// Stages that tell all content.
     #[must_use]
     pub fn new() -> Self {
+        Self::with(Names::default())
+    }
+
+    /// The same, with these names beside those of the conventions.
+    #[must_use]
+    pub fn with(names: Names) -> Self {
         let mut spans = Spans::new(1);
         // Of parents the recordings say nothing.
         spans.tell_source(false);
+        spans.names(names);
         // As the peers do: answers hold links with the key ids and signatures of their owners.
         spans.redact(Redactor::none());
         spans.process(&ProcessFacts {
