@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use genspan::vocabulary::attr;
-use genspan_tests::{Call, Client, Scene, Span, need};
+use genspan_tests::{Agent, Call, Client, Scene, Span, need};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -146,6 +146,36 @@ fn without_tls() -> Result<()> {
     realtime(&["websocket-client"], true)
 }
 
+/// The other end: what the process serves, with TLS and without.
+#[test]
+fn served() -> Result<()> {
+    for plain in [false, true] {
+        let Some((scene, python)) = scene(plain)? else {
+            return Ok(());
+        };
+        let mut client = start(&scene, &python, &["websockets"])?;
+        let agent = Agent::attach(&scene.temp, &[scene.provider.pid()], &[])?;
+        ask(
+            &mut client,
+            &json!({"do": "connect", "model": "gpt-realtime"}),
+        )?;
+        let seen = responses(&mut client, &asked())?;
+        ask(&mut client, &json!({"do": "close"}))?;
+        let finished = agent.stop()?;
+        assert_eq!(finished.code, 0, "{}", finished.log);
+        assert_eq!(Call::of_spans(&finished.spans), seen, "{}", finished.log);
+        for span in &finished.spans {
+            assert_eq!(span.kind(), "SERVER", "{span:?}");
+            assert_eq!(span.text(attr::SERVER_ADDRESS), "localhost");
+            assert_eq!(span.text(attr::CLIENT_ADDRESS), "127.0.0.1", "{span:?}");
+            assert_eq!(span.text(attr::CONVERSATION_ID), "conv_1");
+        }
+        let told = format!("{:?}", finished.spans);
+        assert!(!told.contains(genspan_tests::scene::KEY), "{told}");
+    }
+    Ok(())
+}
+
 /// Refusals of the handshake and of a response, a response that fails, and a server that goes.
 #[test]
 fn what_fails() -> Result<()> {
@@ -245,7 +275,7 @@ fn recorded() -> Result<()> {
     };
     let mut client = start(&scene, &python, &["websockets-plain"])?;
     let file = scene.temp.file("run.rec");
-    let agent = genspan_tests::Agent::attach(
+    let agent = Agent::attach(
         &scene.temp,
         &[client.pid()],
         &["--record", &file.to_string_lossy()],

@@ -126,6 +126,8 @@ pub(crate) const TESTS: [Environment; 22] = [
             "httpx",
         ],
     ),
+    // The Model Context Protocol: its own package, which has client and server.
+    environment("mcp", Python::Version((3, 12)), &["mcp"]),
     // The newest SDK that each Python takes.
     environment("py38", Python::Version((3, 8)), &["openai"]),
     environment("py39", Python::Version((3, 9)), &["openai"]),
