@@ -44,6 +44,10 @@ pub(super) enum Command {
     /// Say what this host allows, and what to do about what it does not
     #[cfg(feature = "kernel")]
     Doctor(DoctorArgs),
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages: one of genspan and one of each command
+    Man(ManArgs),
 }
 
 const TRACE_EXAMPLES: &str = "\
@@ -93,7 +97,8 @@ pub(super) struct TraceArgs {
     pub(super) rules: RulesArgs,
 
     /// Command to start and trace
-    #[arg(last = true, value_name = "COMMAND", id = "exec")]
+    #[arg(last = true, value_name = "COMMAND", id = "exec",
+          value_hint = clap::ValueHint::CommandWithArguments)]
     pub(super) exec: Vec<OsString>,
 
     /// A span for every call of this Python function, as in app:answer or pkg.mod:Class.method;
@@ -557,6 +562,34 @@ fn ring_size(text: &str) -> Result<u32, String> {
 
 fn message_size(text: &str) -> Result<u32, String> {
     size(text, 64 << 10..=64 << 20)
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  source <(genspan completions bash)               for this shell alone
+  genspan completions bash > ~/.local/share/bash-completion/completions/genspan
+  genspan completions zsh > ~/.zfunc/_genspan      with ~/.zfunc in fpath, before compinit
+  genspan completions fish > ~/.config/fish/completions/genspan.fish";
+
+#[derive(Args, Debug)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
+}
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  sudo genspan man /usr/local/share/man/man1       where `man genspan` finds them
+  genspan man /tmp/pages && man -l /tmp/pages/genspan-trace.1";
+
+#[derive(Args, Debug)]
+#[command(after_help = MAN_EXAMPLES)]
+pub(super) struct ManArgs {
+    /// Where to: a directory, which is made if need be
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
 }
 
 #[cfg(test)]

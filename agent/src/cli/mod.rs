@@ -1,6 +1,7 @@
 //! The command line.
 
 mod args;
+mod manual;
 mod replay;
 mod sinks;
 
@@ -43,6 +44,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "kernel")]
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     }
 }
 
