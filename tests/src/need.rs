@@ -110,6 +110,22 @@ pub fn command(name: &str) -> Result<Option<PathBuf>> {
     }
 }
 
+/// `helm`: the one that `cargo xtask setup --tests` fetched, or the user's own.
+///
+/// # Errors
+///
+/// As [`missing`].
+pub fn helm() -> Result<Option<PathBuf>> {
+    let fetched = environments().join("kubernetes/bin/helm");
+    if fetched.is_file() {
+        return Ok(Some(fetched));
+    }
+    match on_path("helm") {
+        Some(path) => Ok(Some(path)),
+        None => missing("helm (cargo xtask setup --tests)"),
+    }
+}
+
 /// A Python with the standard library at least: for the stand-in, and for programs that need no
 /// package.
 ///

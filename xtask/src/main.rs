@@ -15,6 +15,7 @@ mod debian;
 mod demo;
 mod ebpf;
 mod fuzz;
+mod helm;
 mod host;
 mod linker;
 mod packages;

@@ -4,7 +4,7 @@ use crate::cmd::Cmd;
 use crate::progress::{note, step};
 use crate::python::{self, Interpreter};
 use crate::toolchain::Compiler;
-use crate::{debian, fuzz, host, linker, toolchain, venv};
+use crate::{debian, fuzz, helm, host, linker, toolchain, venv};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -137,6 +137,11 @@ pub(crate) fn for_tests() -> Result<Vec<String>> {
         let made = step("unpacking Debian's Python 3.14", debian::make);
         if let Err(error) = made {
             skipped.push(format!("Debian's Python 3.14 is missing: {error:#}"));
+        }
+    }
+    if !helm::is_ready() {
+        if let Err(error) = step("fetching helm", helm::make) {
+            skipped.push(format!("helm is missing: {error:#}"));
         }
     }
     if fuzz::has_nightly() && !fuzz::has_cargo_fuzz() {

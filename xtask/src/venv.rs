@@ -160,6 +160,12 @@ pub(crate) const TESTS: [Environment; 22] = [
     environment("langchain-system", Python::System, &["langchain-core"]),
     // The system's: on Debian an executable without symbols.
     environment("system", Python::System, &["openai"]),
+    // Kubernetes's schemas; `helm` is put beside them.
+    environment(
+        "kubernetes",
+        Python::Version((3, 12)),
+        &["kubernetes-validate"],
+    ),
 ];
 
 /// An environment with these packages.
@@ -245,6 +251,19 @@ pub(crate) fn make_demo(python: &Interpreter) -> Result<()> {
 /// The interpreter of an environment.
 pub(crate) fn interpreter_of(name: &str) -> PathBuf {
     paths::venvs().join(name).join("bin/python")
+}
+
+/// Unpacks a package of the index into a directory, without what it depends on.
+pub(crate) fn unpack(package: &str, dir: &Path) -> Result<()> {
+    let uv = uv()?;
+    host::retried(|| {
+        uv_command(&uv)
+            .args(["pip", "install", "--no-deps", "--python"])
+            .arg(interpreter_of("uv"))
+            .args(["--target".as_ref(), dir.as_os_str(), package.as_ref()])
+            .timeout(300)
+            .logged("unpack")
+    })
 }
 
 /// The version of an installed package, for a line that says what there is.
