@@ -42,7 +42,7 @@ const WEB_PACKAGES: [&str; 10] = [
 ];
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 22] = [
+pub(crate) const TESTS: [Environment; 23] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -107,8 +107,6 @@ pub(crate) const TESTS: [Environment; 22] = [
             "uvloop",
         ],
     ),
-    // What checks the manifests.
-    environment("deploy", Python::Version((3, 12)), &["kubernetes-validate"]),
     // The newest packages of other providers.
     environment(
         "packages",

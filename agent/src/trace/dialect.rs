@@ -21,13 +21,17 @@ pub(super) fn of_call(set: &mut Set<'_>, call: &ModelCall, names: Names) {
         return;
     }
     set.may(attr::SPAN_KIND, kind(call));
-    if !fetches && (usage.input.is_some() || usage.output.is_some()) {
+    if !fetches {
         let output = match call.operation {
-            Operation::Embeddings | Operation::Rerank => 0,
-            _ => usage.output.unwrap_or(0),
+            Operation::Embeddings | Operation::Rerank => Some(0),
+            _ => usage.output,
         };
-        let total = usage.input.unwrap_or(0).checked_add(output);
-        set.may(attr::USAGE_TOTAL_TOKENS, total);
+        // Half of a sum is a wrong number.
+        let both = usage.input.zip(output);
+        set.may(
+            attr::USAGE_TOTAL_TOKENS,
+            both.and_then(|(input, output)| input.checked_add(output)),
+        );
     }
     let first = call.first_chunk.map(|time| time.since(call.start));
     let first = first.and_then(|nanos| i64::try_from(nanos).ok());

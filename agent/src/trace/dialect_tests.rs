@@ -116,10 +116,11 @@ fn aliyuns_dialect() {
     let mut ran = cached();
     (ran.operation, ran.request.mcp) = (Operation::ExecuteTool, Some(Box::default()));
     assert_eq!(text(&told(names, ran), attr::SPAN_KIND), Some("MCP"));
-    // What was not counted has no total, and a sum that cannot be is none.
+    // What was not counted has no total, nor has what was counted by half; a sum that cannot be is none.
     for (input, output, total) in [
         (None, None, None),
-        (Some(7), None, Some(7)),
+        (Some(7), None, None),
+        (None, Some(7), None),
         (Some(i64::MAX), Some(1), None),
     ] {
         let mut call = cached();
