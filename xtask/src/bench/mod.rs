@@ -3,6 +3,7 @@
 mod frameworks;
 mod overhead;
 mod report;
+mod sockets;
 
 use crate::cmd::{Cmd, log_path};
 use crate::{paths, python, setup};
@@ -48,6 +49,9 @@ enum What {
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
     },
+    /// What reading plain sockets costs a server, in each way, with spans of plain HTTP requests and
+    /// without (root; needs wrk).
+    Sockets(sockets::Options),
     /// Makes docs/benchmarks.md anew from what was measured last.
     Report,
 }
@@ -60,6 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             probes()?;
             overhead::run(&overhead::Options::default())?;
             frameworks::run(&frameworks::Options::default())?;
+            sockets::run(&sockets::Options::default())?;
         }
         Some(What::Pipeline { args }) => pipeline(args)?,
         Some(What::Probes) => probes()?,
@@ -71,6 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             life,
             binary,
         }) => return swarm([*rate, *seconds, *life], binary.clone()),
+        Some(What::Sockets(options)) => sockets::run(options)?,
         Some(What::Report) => {}
     }
     report::write()

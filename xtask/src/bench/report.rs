@@ -12,7 +12,7 @@ pub(super) fn dir() -> PathBuf {
 }
 
 /// Parts of the document: file, heading, what the table says.
-const PARTS: [(&str, &str, &str); 4] = [
+const PARTS: [(&str, &str, &str); 5] = [
     (
         "pipeline",
         "The pure pipeline",
@@ -56,6 +56,19 @@ const PARTS: [(&str, &str, &str); 4] = [
          the in-process instrumentations, which export in batches over HTTP. Each process is measured \
          bare first; what is added is the median over rounds of the difference within one process. \
          `own process` is what genspan itself spends, on another processor. Again: `cargo xtask bench frameworks`.",
+    ),
+    (
+        "sockets",
+        "Plain sockets of a server that makes no calls",
+        "The smallest application there is (an ASGI function with a fixed answer of 16 bytes or 8 KiB), \
+         so the worst case; `wrk` with one thread and eight connections that are kept. The server has \
+         one processor, genspan and `wrk` the other. CPU time of the server per request; what is added \
+         is the median over rounds of the ratio to the bare server of the same round. `no contexts` is \
+         `--no-python`: Python's contexts, which event loops copy many times for a request, are not \
+         followed. Without `HTTP spans` it is `--http-spans off`, where of a connection without calls \
+         only the heads of requests are copied; with them each request is told. Requests per second are \
+         of a processor that genspan shares with `wrk`. Again: `cargo xtask \
+         bench sockets`.",
     ),
 ];
 
