@@ -50,7 +50,9 @@ fn built(name: &str, release: bool) -> PathBuf {
 fn compile(name: &str, release: bool) -> Result<()> {
     let compiler = toolchain::required()?;
     let dir = paths::root().join("ebpf");
-    let flags = "-Cdebuginfo=2 -Clink-arg=--btf";
+    let mut flags = vec!["-Cdebuginfo=2".to_owned(), "-Clink-arg=--btf".to_owned()];
+    let remapped = remapped().into_iter();
+    flags.extend(remapped.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())));
     let command = match &compiler {
         Compiler::Nightly(_) => {
             Cmd::new("rustup").args(["run", "nightly", "cargo", "build", "-Z", "build-std=core"])
@@ -65,7 +67,7 @@ fn compile(name: &str, release: bool) -> Result<()> {
         .dir(&dir)
         .env("PATH", cmd::path_with_cargo_bin())
         .env("CARGO_TARGET_DIR", dir.join("target"))
-        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", flags)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .without_env("RUSTC_WRAPPER")
         .args(["--quiet", "--locked", "--bin", name, "--target", TARGET]);
     let command = if release {
@@ -81,6 +83,26 @@ fn compile(name: &str, release: bool) -> Result<()> {
             toolchain::CHOICE
         )
     })
+}
+
+/// Directories of this machine that compilers write into what they make, and what stands for each there. The
+/// line table of the eBPF programs is in the agent, and is what the verifier tells them by.
+pub(crate) fn remapped() -> Vec<(PathBuf, &'static str)> {
+    let mut paths = vec![(paths::root(), "genspan")];
+    let sources = cmd::cargo_bin().and_then(|bin| Some(bin.parent()?.join("registry/src")));
+    paths.extend(sources.map(|sources| (sources, "crates")));
+    let system = Cmd::new("rustc").args(["--print", "sysroot"]).read();
+    if let Some(system) = system.map(PathBuf::from) {
+        // All of rustup's compilers, or the library of the only one.
+        let of_rustup = system.parent().filter(|dir| dir.ends_with("toolchains"));
+        let library = of_rustup.map_or_else(|| system.join("lib/rustlib"), Path::to_owned);
+        paths.push((library, "rust"));
+    }
+    let target = paths::cargo_target();
+    if !target.starts_with(paths::root()) {
+        paths.push((target, "target"));
+    }
+    paths
 }
 
 fn install(built: &Path) -> Result<bool> {

@@ -18,6 +18,7 @@ mod fuzz;
 mod helm;
 mod host;
 mod linker;
+mod package;
 mod packages;
 mod paths;
 mod progress;
@@ -101,6 +102,12 @@ enum Task {
     /// installed). With a choice of kernels the others' results of before are kept. The exit code is 1
     /// when a kernel fails at something that it should have.
     Vm(vm::Options),
+    /// Make what is handed to users: a static binary, manual pages, completions, deploy/.
+    ///
+    /// As a tarball and as a Debian package below target/package, with checksums. Needs rustup's library for
+    /// static binaries and musl-gcc (as root on Debian and its kin they are installed), and for the
+    /// Debian package cargo-deb, which is built below target/tools.
+    Package(package::Options),
 }
 
 fn main() -> ExitCode {
@@ -128,6 +135,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Correctness(options) => return correctness::run(&options),
         Task::Vllm => return vllm::run(),
         Task::Vm(options) => return vm::run(&options),
+        Task::Package(options) => package::run(&options)?,
     }
     Ok(ExitCode::SUCCESS)
 }

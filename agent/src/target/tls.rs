@@ -149,6 +149,11 @@ pub(super) fn give_back() {
     unsafe {
         libc::malloc_trim(0);
     }
+    #[cfg(target_env = "musl")]
+    // SAFETY: no preconditions; it only concerns memory that is free.
+    unsafe {
+        libmimalloc_sys::mi_collect(true);
+    }
 }
 
 pub(super) fn key_of(path: &Path) -> std::io::Result<FileKey> {

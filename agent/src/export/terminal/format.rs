@@ -13,7 +13,8 @@ pub enum Zone {
 
 /// `14:03:59`; empty for a time that the system cannot express.
 pub(super) fn time_of_day(at: WallTime, zone: Zone) -> String {
-    let Ok(seconds) = libc::time_t::try_from(at.0 / 1_000_000_000) else {
+    // Of the C library's type, which is not named: musl's changes, and is deprecated for that.
+    let Ok(seconds) = (at.0 / 1_000_000_000).try_into() else {
         return String::new();
     };
     // SAFETY: all fields of `tm` are integers or a pointer that may be null.
