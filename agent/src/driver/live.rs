@@ -226,18 +226,27 @@ impl Live {
             }
         }
         self.tell_attached(pid);
+        // Once it is traced, so that whom it forks from here on is told of; and before it is watched:
+        // those have its watchpoints, and these have none.
+        let mut next = process::children(pid);
         self.watch(pid);
-        for child in process::descendants(pid) {
-            if self.left.has(child) {
+        let mut seen = HashSet::new();
+        while let Some(child) = next.pop() {
+            if !seen.insert(child) {
                 continue;
             }
-            match self.attachments.add(&mut self.kernel, child, Some(pid)) {
-                Ok(_) => {
-                    self.attachments.follow_listening(&mut self.kernel, child);
-                    self.tell_attached(child);
-                    self.watch(child);
+            let left = self.left.has(child);
+            if !left {
+                let added = self.attachments.add(&mut self.kernel, child, Some(pid));
+                if let Err(error) = added {
+                    tracing::debug!("{error}");
                 }
-                Err(e) => tracing::debug!("{e}"),
+            }
+            next.extend(process::children(child));
+            if !left && self.attachments.get(child).is_some() {
+                self.attachments.follow_listening(&mut self.kernel, child);
+                self.tell_attached(child);
+                self.watch(child);
             }
         }
         Ok(())
@@ -684,12 +693,12 @@ impl Live {
 
     /// Looks after processes whose end was not heard of.
     fn sweep(&mut self) -> Result<(), LiveError> {
-        let gone: Vec<u32> = self
-            .attachments
-            .iter()
-            .filter(|t| !process::is_same(t.target.pid, t.target.facts.start_ticks))
-            .map(|t| t.target.pid)
-            .collect();
+        let gone = self.gone();
+        if !gone.is_empty() || !self.lingering.is_empty() {
+            // One that is seen to be dead may have forked since the ring was looked at last: its
+            // children are taken up while it is still known.
+            self.control()?;
+        }
         for pid in gone {
             self.ended(pid, wait::boot_time())?;
         }
@@ -701,6 +710,13 @@ impl Live {
             self.ended(pid, wait::boot_time())?;
         }
         Ok(())
+    }
+
+    /// Processes that are followed and do not run any more.
+    fn gone(&self) -> Vec<u32> {
+        let traced = self.attachments.iter();
+        let gone = traced.filter(|t| !process::is_same(t.target.pid, t.target.facts.start_ticks));
+        gone.map(|t| t.target.pid).collect()
     }
 
     fn clock(&mut self) -> Result<(), LiveError> {

@@ -176,27 +176,14 @@ pub fn is_same(pid: u32, start_ticks: u64) -> bool {
     })
 }
 
-/// All children of a process, and theirs, as far as the kernel tells
-/// (`/proc/PID/task/TID/children`).
+/// The children of a process, as far as the kernel tells (`/proc/PID/task/TID/children`).
 #[must_use]
-pub fn descendants(pid: u32) -> Vec<u32> {
-    let mut all = Vec::new();
-    let mut next = vec![pid];
-    while let Some(parent) = next.pop() {
-        let Ok(tasks) = open(parent).and_then(|p| p.tasks().map_err(wrap(parent))) else {
-            continue;
-        };
-        for child in tasks
-            .flatten()
-            .flat_map(|t| t.children().unwrap_or_default())
-        {
-            if !all.contains(&child) {
-                all.push(child);
-                next.push(child);
-            }
-        }
-    }
-    all
+pub fn children(pid: u32) -> Vec<u32> {
+    let tasks = open(pid).and_then(|p| p.tasks().map_err(wrap(pid)));
+    let tasks = tasks.into_iter().flatten().flatten();
+    tasks
+        .flat_map(|task| task.children().unwrap_or_default())
+        .collect()
 }
 
 /// Looks at a process. The environment is that of the process itself, read anew.
