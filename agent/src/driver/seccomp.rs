@@ -14,7 +14,7 @@ use seccompiler::{
 };
 
 /// Forbidden whatever their arguments are.
-const NEVER: [c_long; 44] = [
+const NEVER: [c_long; 45] = [
     // Another program.
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -26,6 +26,8 @@ const NEVER: [c_long; 44] = [
     libc::SYS_pidfd_send_signal,
     libc::SYS_rt_sigqueueinfo,
     libc::SYS_rt_tgsigqueueinfo,
+    // A signal to a thread of any process. musl's `abort` makes this call, and ends by a fault without it.
+    libc::SYS_tkill,
     libc::SYS_migrate_pages,
     libc::SYS_move_pages,
     // Another root, other namespaces, other mounts.
@@ -145,6 +147,8 @@ mod tests {
             // SAFETY: as above.
             unsafe {
                 assert!(refused(libc::kill(other, 0).into()), "a signal to another");
+                assert!(refused(libc::syscall(libc::SYS_tkill, other, 0)));
+                assert!(refused(libc::syscall(libc::SYS_tgkill, other, other, 0)));
                 assert_eq!(libc::kill(own, 0), 0, "one to ourselves");
                 assert!(refused(libc::unshare(libc::CLONE_FS).into()));
                 assert!(refused(libc::syscall(

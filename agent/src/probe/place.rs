@@ -168,8 +168,18 @@ fn reached<'d, R: ReadRef<'d>>(image: &Image<'d, R>, f: Function) -> Vec<x86::Tr
     all
 }
 
+/// Registers of the first five integer arguments (System V AMD64 ABI, 3.2.3).
+pub(super) const ARGUMENTS: [iced_x86::Register; 5] = [
+    iced_x86::Register::RDI,
+    iced_x86::Register::RSI,
+    iced_x86::Register::RDX,
+    iced_x86::Register::RCX,
+    iced_x86::Register::R8,
+];
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::ARGUMENTS;
     use iced_x86::{
         Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
         OpAccess, OpKind, Register,
@@ -177,15 +187,6 @@ mod x86 {
 
     /// Most instructions that are followed.
     const MAX_INSTRUCTIONS: usize = 48;
-
-    /// Registers of the first five integer arguments (System V AMD64 ABI, 3.2.3).
-    const ARGUMENTS: [Register; 5] = [
-        Register::RDI,
-        Register::RSI,
-        Register::RDX,
-        Register::RCX,
-        Register::R8,
-    ];
 
     /// What a register holds.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

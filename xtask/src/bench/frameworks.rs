@@ -1,11 +1,12 @@
 //! What tracing LangChain costs a program, side by side with the in-process instrumentations: each
 //! program is measured bare first, then with one of them, so that both figures are of one process.
 
+use super::{ended, wait_for};
 use crate::cmd::{Cmd, log_path, tail};
 use crate::progress::step;
 use crate::venv::{self, Environment, Python, environment};
 use crate::{build, paths};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +14,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How to measure.
 #[derive(clap::Args)]
@@ -64,8 +65,6 @@ const KINDS: [&str; 2] = ["sync", "async"];
 const RUNS: u32 = 4;
 /// Chains before anything is measured, for an interpreter that adapts to what it runs.
 const WARM: u32 = 100;
-/// How long genspan may take to find LangChain, or to end.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Clock ticks of `/proc/PID/stat` per second.
 const TICKS: f64 = 100.0;
 
@@ -247,15 +246,7 @@ fn ours(options: &Options, binary: &Path) -> Result<[Figure; 2]> {
     })();
     // It ends with what it traces.
     drop(program);
-    let deadline = Instant::now() + PATIENCE;
-    while agent.try_wait()?.is_none() {
-        if Instant::now() > deadline {
-            agent.kill().ok();
-            agent.wait().ok();
-            bail!("genspan did not end with the program");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    ended(&mut agent)?;
     let told = fs::read_to_string(&spans).unwrap_or_default();
     let told = told.lines().count() as u64;
     let kinds = KINDS.len() as u64;
@@ -266,21 +257,6 @@ fn ours(options: &Options, binary: &Path) -> Result<[Figure; 2]> {
         tail(&fs::read_to_string(&log).unwrap_or_default())
     );
     result
-}
-
-/// Waits until genspan said something.
-fn wait_for(text: &str, log: &Path, agent: &mut Child) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let said = fs::read_to_string(log).unwrap_or_default();
-        if said.contains(text) {
-            return Ok(());
-        }
-        if Instant::now() > deadline || agent.try_wait()?.is_some() {
-            bail!("genspan did not say `{text}`: {}", tail(&said));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// CPU time that a process has spent, in seconds.

@@ -5,11 +5,16 @@ mod overhead;
 mod report;
 mod sockets;
 
-use crate::cmd::{Cmd, log_path};
+use crate::cmd::{Cmd, log_path, tail};
 use crate::{paths, python, setup};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// How long a program may take to be ready, or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -142,6 +147,37 @@ fn probes() -> Result<()> {
         .context("the probes could not be measured: this needs root")?;
     println!("{table}");
     keep("probes", &table)
+}
+
+/// Waits until genspan said something; one that does not is killed.
+fn wait_for(text: &str, log: &Path, agent: &mut Child) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = fs::read_to_string(log).unwrap_or_default();
+        if said.contains(text) {
+            return Ok(());
+        }
+        if Instant::now() > deadline || agent.try_wait()?.is_some() {
+            agent.kill().ok();
+            agent.wait().ok();
+            bail!("genspan did not say `{text}`: {}", tail(&said));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits for the end of a program; one that does not end is killed.
+fn ended(child: &mut Child) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            child.kill().ok();
+            child.wait().ok();
+            bail!("a program did not end by itself");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn swarm(numbers: [u32; 3], binary: Option<PathBuf>) -> Result<()> {

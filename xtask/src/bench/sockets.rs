@@ -1,16 +1,17 @@
 //! What reading plain sockets costs a server that makes no model calls: `wrk` against the smallest
 //! application, bare and traced in each way, interleaved.
 
+use super::{ended, wait_for};
 use crate::cmd::{Cmd, find, log_path, tail};
 use crate::{build, paths, venv};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How to measure.
 #[derive(clap::Args)]
@@ -73,8 +74,6 @@ const CONFIGURATIONS: [(&str, &[&str]); 6] = [
 const SIZES: [&str; 2] = ["small", "large"];
 /// Connections of the load, which are kept.
 const CONNECTIONS: u32 = 8;
-/// How long a program may take to be ready, or to end.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was measured of a configuration and a size in one round.
 #[derive(Clone, Copy, Debug)]
@@ -237,37 +236,6 @@ fn agent(binary: &Path, arguments: &[&str], pid: u32, log: &Path) -> Result<Chil
         .spawn(|c| {
             c.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         })
-}
-
-/// Waits until genspan said something.
-fn wait_for(text: &str, log: &Path, agent: &mut Child) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let said = fs::read_to_string(log).unwrap_or_default();
-        if said.contains(text) {
-            return Ok(());
-        }
-        if Instant::now() > deadline || agent.try_wait()?.is_some() {
-            agent.kill().ok();
-            agent.wait().ok();
-            bail!("genspan did not say `{text}`: {}", tail(&said));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Waits for the end of a program; one that does not end is killed.
-fn ended(child: &mut Child) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while child.try_wait()?.is_none() {
-        if Instant::now() > deadline {
-            child.kill().ok();
-            child.wait().ok();
-            bail!("a program did not end by itself");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 /// Requests that were answered, and how many in a second.

@@ -14,6 +14,7 @@ use iced_x86::{
 
 use super::NotFound;
 use super::layout::Layout;
+use crate::probe::place::ARGUMENTS;
 
 /// Most instructions of a function that are read, and of all functions of a search together.
 const MOST_INSTRUCTIONS: usize = 8192;
@@ -22,15 +23,6 @@ const MOST_IN_ALL: usize = 1 << 20;
 const MOST_SITES: usize = 1 << 18;
 /// Most instructions from where two ways come together to the next call.
 const LONGEST_TAIL: usize = 12;
-
-/// Registers of the first five integer arguments (System V AMD64 ABI, 3.2.3).
-const ARGUMENTS: [Register; 5] = [
-    Register::RDI,
-    Register::RSI,
-    Register::RDX,
-    Register::RCX,
-    Register::R8,
-];
 
 /// Registers that a called function may change, beside those.
 const OTHERS_CHANGED: [Register; 4] = [Register::RAX, Register::R9, Register::R10, Register::R11];
