@@ -5,7 +5,7 @@ mod connection;
 mod counters;
 mod early;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::framework::Runs;
 use crate::model::call::{CallEvent, CallProgress};
@@ -73,6 +73,8 @@ pub struct Pipeline {
     runs: Runs,
     spans: Spans,
     modes: VecDeque<(ConnectionId, CopyMode)>,
+    /// Processes that made requests since they were asked for.
+    callers: BTreeSet<u32>,
     counters: Counters,
     now: BootTime,
     /// The call path of what is written next over a connection.
@@ -108,6 +110,7 @@ impl Pipeline {
             runs: Runs::default(),
             spans,
             modes: VecDeque::new(),
+            callers: BTreeSet::new(),
             counters: Counters::default(),
             now: BootTime(0),
             path: None,
@@ -202,6 +205,7 @@ impl Pipeline {
                 self.now = self.now.max(*time);
                 self.close_all((*pid, 0)..=(*pid, u64::MAX), *time);
                 self.calls.process_exit(*pid);
+                self.callers.remove(pid);
                 self.hand_on();
                 self.spans.functions_exit(*pid, *time);
                 self.stop_runs(Some(*pid), *time);
@@ -287,6 +291,11 @@ impl Pipeline {
         self.modes.drain(..)
     }
 
+    /// The processes that made a request, of whatever kind, since this was asked last.
+    pub fn callers(&mut self) -> impl Iterator<Item = u32> + use<> {
+        std::mem::take(&mut self.callers).into_iter()
+    }
+
     /// The calls under way.
     #[must_use]
     pub fn progress(&self, now: BootTime) -> Vec<CallProgress> {
@@ -358,6 +367,7 @@ impl Pipeline {
         } else {
             stages.take(c, data);
         }
+        let client = c.http.role() == Role::Client;
         let one_at_a_time = matches!(c.http.verdict(), Verdict::Http1);
         // Only of these it is known which request is answered: of several at a time, as over
         // HTTP/2, nobody says, and a WebSocket answers when it likes.
@@ -367,6 +377,9 @@ impl Pipeline {
         {
             // Before what the answer ends is told.
             self.spans.answers(data.connection);
+        }
+        if client && self.ids.upcoming() != first {
+            self.callers.insert(data.connection.pid);
         }
         // Where several requests share a connection, one task may write the bytes of another.
         if let Some((connection, call)) = within

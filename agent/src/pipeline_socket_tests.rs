@@ -22,6 +22,20 @@ fn id(socket: bool, generation: u64) -> ConnectionId {
     }
 }
 
+#[test]
+fn who_makes_requests_is_told_once() {
+    let mut run = Run::new();
+    let (made, served) = (id(false, 1), id(true, 2));
+    run.socket(served, SocketRole::Accepted);
+    run.data(served, Direction::Read, 0, REQUEST, 7);
+    run.data(served, Direction::Write, 0, RESPONSE, 7);
+    assert_eq!(run.pipeline.callers().count(), 0);
+    run.data(made, Direction::Write, 0, REQUEST, 7);
+    run.data(made, Direction::Read, 0, RESPONSE, 7);
+    assert_eq!(run.pipeline.callers().collect::<Vec<_>>(), [7]);
+    assert_eq!(run.pipeline.callers().count(), 0);
+}
+
 struct Run {
     pipeline: Pipeline,
     time: u64,

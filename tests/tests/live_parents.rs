@@ -294,6 +294,61 @@ fn flask_in_threads() -> Result<()> {
     Case::new("web312", command, FLASK).run()
 }
 
+/// Copies of contexts are traps: a process that only serves has none, until it makes a request.
+#[test]
+fn a_server_is_followed_once_it_calls() -> Result<()> {
+    const FOLLOWED: &str = "contexts are followed";
+    const HELLO: Route = ("hello", &[]);
+    const CALL: Route = ("call", &["context"]);
+    let (Some(scene), Some(python)) = (Scene::new()?, need::environment("web312")?) else {
+        return Ok(());
+    };
+    let mut command = scene.live(&python, "web_quiet.py");
+    let mut server = Process::start(&mut command, &scene.next_log())?;
+    let port: u16 = server.line()?.trim().parse()?;
+    let mut agent = Agent::attach(&scene.temp, &[server.pid()], &["--debug"])?;
+    for id in 0..3 {
+        client(port, &[(id, HELLO), (id, HELLO)])?;
+    }
+    agent.wait_for_spans(6)?;
+    ensure!(!agent.log().contains(FOLLOWED), "{}", agent.log());
+    client(port, &[(7, CALL)])?;
+    agent.wait_for_log(FOLLOWED)?;
+    // The probe is placed while the process goes on, so the next calls may still be too early for it.
+    let ids = 8..18;
+    for id in ids.clone() {
+        client(port, &[(id, CALL)])?;
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    agent.wait_for_spans(6 + 2 + 2 * ids.len())?;
+    let finished = agent.stop()?;
+    ensure!(finished.code == 0, "{}", finished.log);
+    let mut followed = Vec::new();
+    for id in ids.clone() {
+        let find = |kind: &str, name: &str, value: &str| {
+            let mut spans = finished.spans.iter().filter(|s| s.kind() == kind);
+            spans.find(|s| s.text(name).contains(value))
+        };
+        let served = find("SERVER", attr::URL_QUERY, &format!("id={id}"));
+        let served = served.context("no span of the request")?;
+        let called = find("CLIENT", attr::INPUT_MESSAGES, &format!("request {id}."));
+        let called = called.context("no span of the call")?;
+        let above = &called.0["parent_span_id"];
+        match called.text(attr::PARENT_SOURCE) {
+            "context" => followed.push(id),
+            source => ensure!(source.is_empty() && above.is_null(), "{}", called.0),
+        }
+        ensure!(
+            above.is_null() || *above == served.0["span_id"],
+            "{}",
+            called.0
+        );
+    }
+    let last: Vec<u32> = ids.skip(5).collect();
+    ensure!(followed.ends_with(&last), "{followed:?}\n{}", finished.log);
+    Ok(())
+}
+
 fn fastapi(environment: &'static str, command: &'static [&'static str]) -> Result<()> {
     Case::new(environment, command, FASTAPI).run()
 }

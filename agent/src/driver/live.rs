@@ -286,6 +286,7 @@ impl Live {
         }
         // In whose context something is done shows in which run it is done.
         for pid in self.functions.found_frameworks() {
+            self.attachments.calls(&mut self.kernel, pid);
             self.attachments.serves(&mut self.kernel, pid);
         }
     }
@@ -559,6 +560,9 @@ impl Live {
         }
         for pid in serving {
             self.attachments.serves(&mut self.kernel, pid);
+        }
+        for pid in self.core.pipeline.callers() {
+            self.attachments.calls(&mut self.kernel, pid);
         }
         if taken > 0 {
             for (connection, copy) in self.core.pipeline.modes() {

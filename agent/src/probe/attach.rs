@@ -312,6 +312,8 @@ impl Attachments {
         if self.purpose.stacks {
             traced.interpreter.tell_stacks(kernel, pid);
         }
+        // What was loaded may be what it calls with.
+        self.follow(kernel, pid, true);
         Ok(added)
     }
 
@@ -337,19 +339,37 @@ impl Attachments {
     /// Follows for whom a process works if it listens already: for one that was there before us.
     pub fn follow_listening(&mut self, kernel: &mut Kernel, pid: u32) {
         if self.purpose.contexts && listening::listens(pid) {
+            self.note_serving(pid);
             self.follow(kernel, pid, false);
         }
     }
 
     /// A traced process serves somebody: for whom it works when it calls a model is followed from
-    /// here on.
+    /// here on, if it may call any.
     pub fn serves(&mut self, kernel: &mut Kernel, pid: u32) {
-        if self.purpose.contexts {
-            self.follow(kernel, pid, true);
+        self.note_serving(pid);
+        self.follow(kernel, pid, true);
+    }
+
+    /// A traced process made a request, or works with models: if it serves somebody, it is followed
+    /// for whom.
+    pub fn calls(&mut self, kernel: &mut Kernel, pid: u32) {
+        if let Some(traced) = self.traced.get_mut(&pid) {
+            traced.interpreter.note_calling();
+        }
+        self.follow(kernel, pid, true);
+    }
+
+    fn note_serving(&mut self, pid: u32) {
+        if let Some(traced) = self.traced.get_mut(&pid) {
+            traced.interpreter.note_serving();
         }
     }
 
     fn follow(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) {
+        if !self.purpose.contexts {
+            return;
+        }
         if let Some(traced) = self.traced.get_mut(&pid)
             && traced.target.python
         {
@@ -372,7 +392,7 @@ impl Attachments {
         if traced.target.python {
             self.rescan(kernel, pid)?;
             if self.purpose.contexts && listening::listens(pid) {
-                self.follow(kernel, pid, true);
+                self.serves(kernel, pid);
             }
         } else {
             // A shell on its way to a Python, most likely: the probes stay, so that nothing of

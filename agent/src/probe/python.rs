@@ -1,9 +1,12 @@
 //! What is attached to the Python interpreter of a process: the probe that tells of copied
-//! contexts, once the process is seen to serve anybody. A process that only calls pays nothing.
+//! contexts, once the process is seen to serve anybody, and may call somebody for that. One that only
+//! calls, or only serves, pays nothing.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::probe::kernel::{AttachError, Kernel, Probes};
+use crate::target::clients;
 use crate::target::python::Python;
 use genspan_common::python::{PythonLayout, wanted};
 
@@ -13,6 +16,12 @@ const COPY: &str = "PyContext_CopyCurrent";
 
 /// How often the interpreter of a process is looked for: it may not be ready yet.
 const MOST_LOOKS: u32 = 8;
+
+/// After a look that found nothing to call with, the next one waits so long at the least; twice as long
+/// after each. What is loaded late has libraries, as a rule, and the request that it makes shows in any
+/// case.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What interpreters are looked at for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +38,12 @@ pub struct Interpreter {
     layout: Option<PythonLayout>,
     copies: Option<Copies>,
     looks: u32,
+    /// It serves somebody, or listens.
+    serves: bool,
+    /// It made a request, or is known to work with models.
+    calls: bool,
+    /// Nothing to call with was found: when it is worth another look, and the pause after that.
+    idle: Option<(Instant, Duration)>,
     /// How often it was looked for to tell frames.
     looks_for_frames: u32,
 }
@@ -56,8 +71,20 @@ impl Interpreter {
 
     /// Whether it is worth another look: contexts are not told yet.
     #[must_use]
-    pub const fn is_open(&self) -> bool {
-        self.copies.is_none() && self.looks < MOST_LOOKS
+    pub fn is_open(&self) -> bool {
+        self.copies.is_none()
+            && self.looks < MOST_LOOKS
+            && (self.calls || self.idle.is_none_or(|(next, _)| Instant::now() >= next))
+    }
+
+    /// The process serves somebody, or listens.
+    pub(super) const fn note_serving(&mut self) {
+        self.serves = true;
+    }
+
+    /// The process made a request, or works with models.
+    pub(super) const fn note_calling(&mut self) {
+        self.calls = true;
     }
 
     /// What a forked child has of its parent's: the probe is placed before the child is looked
@@ -65,6 +92,7 @@ impl Interpreter {
     pub(super) fn inherit(&self, kernel: &mut Kernel, pid: u32, parent: u32) -> Self {
         let mut own = Self {
             layout: self.layout,
+            calls: self.calls,
             ..Self::default()
         };
         let parents = Path::new("/proc").join(parent.to_string());
@@ -88,12 +116,12 @@ impl Interpreter {
         own
     }
 
-    /// Follows the contexts of a process: finds its interpreter, proves its layout, tells the
-    /// kernel and places the probe. Nothing of it is needed for the calls themselves, so what
-    /// fails is told in the log and tried again when there is reason to. Does not wait for the
-    /// probe when it is to be there `soon`.
+    /// Follows the contexts of a process that serves, if it may call somebody: finds its interpreter,
+    /// proves its layout, tells the kernel and places the probe. Nothing of it is needed for the calls
+    /// themselves, so what fails is told in the log and tried again when there is reason to. Does not
+    /// wait for the probe when it is to be there `soon`.
     pub(super) fn follow(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) {
-        if !self.is_open() {
+        if !self.serves || !self.is_open() {
             return;
         }
         self.looks += 1;
@@ -141,6 +169,13 @@ impl Interpreter {
 
     fn try_follow(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) -> Result<(), String> {
         let python = Python::open(pid).map_err(|e| e.to_string())?;
+        if !self.calls && !clients::any_loaded(&python) {
+            let pause = self.idle.map_or(FIRST_PAUSE, |(_, pause)| pause);
+            self.idle = Some((Instant::now() + pause, (2 * pause).min(LONGEST_PAUSE)));
+            // It was readable, and may be asked again.
+            self.looks = 0;
+            return Err("it has nothing loaded to call anybody with".to_owned());
+        }
         let (file, offset) = python.place(pid, COPY).map_err(|e| e.to_string())?;
         self.tell_layout(kernel, pid, &python, wanted::CONTEXT)?;
         let probes = match kernel.attach_contexts(pid, &file.reach, offset, soon) {

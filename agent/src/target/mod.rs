@@ -2,6 +2,7 @@
 
 pub mod banner;
 pub mod classify;
+pub mod clients;
 pub mod command;
 pub mod container;
 pub mod discover;
