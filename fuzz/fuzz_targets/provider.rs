@@ -206,6 +206,7 @@ fn begin(calls: &mut Calls, id: ExchangeId, x: &Exchange<'_>) -> Interest {
         query: x.query.to_owned(),
         host: Some("h".to_owned()),
         headers,
+        stream: None,
     };
     calls.request_head(id, CONNECTION, 1, BootTime(id.0), &head)
 }

@@ -1,6 +1,7 @@
 //! HTTP/2: many calls at the same time on one connection.
 
 use anyhow::Result;
+use genspan::vocabulary::attr;
 use genspan_tests::{Agent, Call, Client, Scene, need};
 use serde_json::{Value, json};
 
@@ -76,16 +77,46 @@ fn at_once(arguments: &[&str]) -> Result<()> {
     assert_eq!(finished.spans.len(), 3 * AT_ONCE, "{}", finished.log);
     // Each question with its own answer.
     for span in &finished.spans {
-        let question = span.texts(genspan::vocabulary::attr::INPUT_MESSAGES);
+        let question = span.texts(attr::INPUT_MESSAGES);
         let marker = question[0].replace("marker", "of");
         let words: Vec<&str> = marker.split(' ').collect();
         let model = format!("m-{}-{}", words[1], words[2]);
         assert_eq!(span.model(), model);
-        let answer = span.texts(genspan::vocabulary::attr::OUTPUT_MESSAGES);
+        let answer = span.texts(attr::OUTPUT_MESSAGES);
         let want: Vec<&str> = words.iter().copied().cycle().take(24).collect();
         assert_eq!(answer, [want.join(" ")], "{question:?}");
     }
     check(Call::of_spans(&finished.spans), all, &finished.log);
+    Ok(())
+}
+
+/// Both ends are traced: each of the calls at the same time on one connection is served as its own child,
+/// though nobody sends a header.
+#[test]
+fn both_ends_of_32_calls_at_once() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::http2()?, need::environment("http2")?) else {
+        return Ok(());
+    };
+    let mut client = scene.client(&python, &["httpx-async-http2"])?;
+    let pids = [client.pid(), scene.provider.pid()];
+    let agent = Agent::attach(&scene.temp, &pids, &["--http-spans", "off"])?;
+    // Addresses are known once bytes went between them.
+    for round in 0..2 {
+        seen(&mut client, &many(round))?;
+    }
+    agent.wait_for_spans(4 * AT_ONCE)?;
+    let finished = agent.stop()?;
+    let (made, served): (Vec<_>, Vec<_>) =
+        finished.spans.iter().partition(|s| s.kind() == "CLIENT");
+    assert_eq!((made.len(), served.len()), (2 * AT_ONCE, 2 * AT_ONCE));
+    for span in served {
+        let call = made.iter().find(|call| call.model() == span.model());
+        let call = call.expect("the call that it serves");
+        assert_eq!(span.text(attr::PARENT_SOURCE), "connection", "{}", span.0);
+        for (name, of) in [("parent_span_id", "span_id"), ("trace_id", "trace_id")] {
+            assert_eq!(span.0[name], call.0[of], "{}", span.0);
+        }
+    }
     Ok(())
 }
 

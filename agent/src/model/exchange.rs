@@ -56,6 +56,9 @@ pub struct RequestHead {
     pub host: Option<String>,
     /// The headers worth keeping.
     pub headers: Headers,
+    /// Identifier of the HTTP/2 stream (RFC 9113, section 5.1.1), by which both ends know it; none over
+    /// HTTP/1.
+    pub stream: Option<u32>,
 }
 
 /// The head of a (final, not 1xx) response.

@@ -24,6 +24,9 @@ pub struct Begun {
     pub start: BootTime,
     /// Trace context that the request carries.
     pub propagated: Option<Propagated>,
+    /// Identifier of its HTTP/2 stream (RFC 9113, section 5.1.1), which is the same at both ends of the
+    /// connection; none over anything else.
+    pub stream: Option<u32>,
 }
 
 /// An HTTP request that is no model call, when it is over.

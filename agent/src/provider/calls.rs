@@ -333,6 +333,7 @@ fn model_call(
         tid,
         start,
         propagated,
+        stream: _,
     } = open.begun;
     ModelCall {
         exchange,
@@ -377,6 +378,7 @@ impl ExchangeSink for Calls {
             tid,
             start: time,
             propagated: None,
+            stream: None,
         };
         let open = Open::half_seen(begun, self.limits.text_bytes);
         self.open.insert(id, open);
@@ -411,6 +413,7 @@ impl ExchangeSink for Calls {
             tid,
             start: time,
             propagated: propagation::read(&head.headers),
+            stream: head.stream,
         };
         let wanted = socket || route.is_some() || told;
         if !wanted || !self.has_room() {

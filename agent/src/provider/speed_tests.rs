@@ -21,6 +21,7 @@ fn begin(calls: &mut Calls, id: u64, body: &[u8]) {
         query: String::new(),
         host: Some("api.openai.com".to_owned()),
         headers: Headers::default(),
+        stream: None,
     };
     let connection = ConnectionId {
         pid: 1,

@@ -82,6 +82,7 @@ impl Scene {
             query: query.to_owned(),
             host: Some(asked.host.to_owned()),
             headers,
+            stream: None,
         };
         let connection = ConnectionId {
             pid: 42,

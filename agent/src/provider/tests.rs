@@ -42,6 +42,7 @@ fn ask_with(
         query: String::new(),
         host: Some("api.openai.com".to_owned()),
         headers: headers(list),
+        stream: None,
     };
     let interest = calls.request_head(ID, CONNECTION, 43, BootTime(100), &head);
     calls.request_body(ID, 0, body);
@@ -506,6 +507,7 @@ fn any_split_of_a_body_gives_the_same_call() {
             query: String::new(),
             host: None,
             headers: headers(&[("x-stainless-retry-count", "0")]),
+            stream: None,
         };
         calls.request_head(ID, CONNECTION, 43, BootTime(100), &head);
         for piece in body.as_bytes().chunks(step) {

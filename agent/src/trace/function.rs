@@ -171,6 +171,7 @@ impl Functions {
             tid: call.tid,
             start: call.began,
             propagated: None,
+            stream: None,
         };
         let open = Open {
             begun: begun.clone(),

@@ -50,6 +50,7 @@ pub(super) fn begun(facts: &RunFacts) -> Begun {
         tid: facts.tid,
         start: facts.start,
         propagated: None,
+        stream: None,
     }
 }
 

@@ -72,6 +72,7 @@ pub(super) fn begun(call: &ModelCall) -> Begun {
         tid: call.tid,
         start: call.start,
         propagated: call.propagated.clone(),
+        stream: None,
     }
 }
 

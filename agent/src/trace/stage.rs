@@ -228,8 +228,9 @@ impl Spans {
     pub fn socket(&mut self, connection: ConnectionId, socket: &Socket) {
         let known = self.processes.get(&connection.pid);
         let network = known.map_or(0, |known| known.network);
-        let paired = self.parents.socket(connection, network, socket);
-        self.release(paired);
+        for paired in self.parents.socket(connection, network, socket) {
+            self.release(Some(paired));
+        }
     }
 
     /// From where in its program a request is sent, whose head was written just now.

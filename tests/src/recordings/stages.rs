@@ -78,6 +78,7 @@ impl Stages {
             query: x.query.clone(),
             host: Some(x.host.clone()),
             headers: kept(request_headers(), &x.request_headers),
+            stream: None,
         };
         let sink = &mut self.calls;
         if sink.request_head(id, connection, PID, at(0), &head) == Interest::Unwanted {

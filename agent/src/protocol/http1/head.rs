@@ -157,6 +157,7 @@ pub(super) fn parse_request(bytes: &[u8]) -> Option<ParsedRequest> {
                 .host
                 .or_else(|| headers.get("host").and_then(target::host)),
             headers,
+            stream: None,
         },
     })
 }

@@ -59,7 +59,7 @@ impl Fields {
     }
 
     /// The head of a request; without its method or path there is none.
-    pub(super) fn request(self) -> Option<RequestHead> {
+    pub(super) fn request(self, stream: u32) -> Option<RequestHead> {
         let method = self.method?;
         let connect = method == "CONNECT" && !self.protocol;
         let target = match self.path {
@@ -73,6 +73,7 @@ impl Fields {
             query: target.query,
             host: self.host,
             headers: self.headers,
+            stream: Some(stream),
         })
     }
 

@@ -51,7 +51,7 @@ impl Http2 {
     ) {
         let unknown = fields.unknown > 0;
         let grpc = fields.is_grpc();
-        let Some(head) = fields.request() else {
+        let Some(head) = fields.request(block.stream) else {
             if unknown {
                 self.counters.unknown_heads += 1;
                 if self.make_room(block, sink) {

@@ -19,6 +19,7 @@ fn head(method: &str, path: &str, query: &str, host: &str) -> RequestHead {
         query: query.to_owned(),
         host: Some(host.to_owned()),
         headers: Headers::default(),
+        stream: None,
     }
 }
 

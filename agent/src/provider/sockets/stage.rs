@@ -320,6 +320,7 @@ impl Socket {
                 tid: begin.tid,
                 start: begin.time,
                 propagated: self.propagated.clone(),
+                stream: None,
             }))),
             Told::Over(turn) => {
                 let exchange = turn.id;

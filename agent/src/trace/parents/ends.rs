@@ -1,8 +1,8 @@
 //! The two ends of a connection, when both are traced on one host: what one end calls its own
 //! address the other calls its peer's.
 //!
-//! Over a connection several requests may be under way (HTTP/2): then nothing says which is which,
-//! and none is paired.
+//! Over HTTP/2 several requests may be under way, which both ends know by the identifiers of their
+//! streams. Where there are none, nothing says which of several is which, and none is paired.
 
 use crate::model::event::ConnectionId;
 use crate::model::exchange::ExchangeId;
@@ -17,12 +17,15 @@ const SEEN_LATER: u64 = 20_000_000;
 /// From where to where, as one end sees it.
 type Way = (u64, SocketAddr, SocketAddr);
 
+/// A request under way, and its HTTP/2 stream.
+type Request = (ExchangeId, Option<u32>);
+
 /// A connection's end.
 #[derive(Debug, Default)]
 struct End {
     way: Option<Way>,
     /// Requests under way, or waiting for their other end, in the order in which they began.
-    open: Vec<ExchangeId>,
+    open: Vec<Request>,
     /// The connection is gone.
     closed: bool,
 }
@@ -41,14 +44,20 @@ pub(super) fn may_be_same(client: BootTime, server: BootTime) -> bool {
 
 impl Ends {
     /// A request began on a connection.
-    pub(super) fn began(&mut self, connection: ConnectionId, exchange: ExchangeId) {
-        self.all.entry(connection).or_default().open.push(exchange);
+    pub(super) fn began(&mut self, connection: ConnectionId, request: Request) {
+        self.all.entry(connection).or_default().open.push(request);
+    }
+
+    /// The requests that are under way on a connection.
+    pub(super) fn open(&self, connection: ConnectionId) -> Vec<ExchangeId> {
+        let open = self.all.get(&connection).map(|end| end.open.iter());
+        open.into_iter().flatten().map(|(id, _)| *id).collect()
     }
 
     /// It is over.
     pub(super) fn over(&mut self, connection: ConnectionId, exchange: ExchangeId) {
         if let Some(end) = self.all.get_mut(&connection) {
-            end.open.retain(|id| *id != exchange);
+            end.open.retain(|(id, _)| *id != exchange);
             if end.open.is_empty() && (end.closed || end.way.is_none()) {
                 self.remove(connection);
             }
@@ -107,16 +116,27 @@ impl Ends {
         })
     }
 
-    /// The one request that is under way on a connection, and the one at its other end.
-    pub(super) fn pair(&self, connection: ConnectionId) -> Option<(ExchangeId, ExchangeId)> {
+    /// What a request that is under way on a connection is at the other end of that: the one of the
+    /// same stream, or, without streams, the only one there if this is the only one here.
+    pub(super) fn pair(
+        &self,
+        connection: ConnectionId,
+        exchange: ExchangeId,
+    ) -> Option<ExchangeId> {
         let end = self.all.get(&connection)?;
         let (network, local, peer) = end.way?;
         let other = self.by_way.get(&(network, peer, local))?;
         if *other == connection {
             return None;
         }
-        match (end.open.as_slice(), self.all.get(other)?.open.as_slice()) {
-            ([one], [other]) => Some((*one, *other)),
+        let there = self.all.get(other)?.open.as_slice();
+        let (_, stream) = end.open.iter().find(|(id, _)| *id == exchange)?;
+        match (stream, end.open.as_slice(), there) {
+            (Some(_), _, _) => {
+                let same = there.iter().find(|(_, other)| other == stream);
+                same.map(|(id, _)| *id)
+            }
+            (None, [_], [(other, None)]) => Some(*other),
             _ => None,
         }
     }

@@ -239,7 +239,7 @@ impl Parents {
                 }
             }
         }
-        let connection = begun.connection;
+        let (connection, stream) = (begun.connection, begun.stream);
         self.insert(begun, within);
         if let Some((parent, source)) = within {
             self.depend(id, parent);
@@ -252,8 +252,8 @@ impl Parents {
         {
             self.adopt(function, served);
         }
-        self.ends.began(connection, id);
-        self.pair(connection)
+        self.ends.began(connection, (id, stream));
+        self.pair(connection, id)
     }
 
     /// A request began that is served, and of which nothing will be told: what is made for it
@@ -527,16 +527,21 @@ impl Parents {
         node.is_some_and(|n| n.attempt_of.is_some())
     }
 
-    /// What is known of the socket of a connection.
+    /// What is known of the socket of a connection. Gives the served requests of which this showed the
+    /// other end.
     pub fn socket(
         &mut self,
         connection: ConnectionId,
         network: u64,
         socket: &Socket,
-    ) -> Option<ExchangeId> {
-        let (local, peer) = (socket.local?, socket.peer?);
+    ) -> Vec<ExchangeId> {
+        let (Some(local), Some(peer)) = (socket.local, socket.peer) else {
+            return Vec::new();
+        };
         self.ends.between(connection, network, local, peer);
-        self.pair(connection)
+        let open = self.ends.open(connection);
+        let paired = open.into_iter().filter_map(|id| self.pair(connection, id));
+        paired.collect()
     }
 
     /// A connection is gone; its requests were over before.
@@ -663,10 +668,10 @@ impl Parents {
         }
     }
 
-    /// Pairs the two ends of the request that is under way on a connection; gives the server's.
-    fn pair(&mut self, connection: ConnectionId) -> Option<ExchangeId> {
-        let (one, other) = self.ends.pair(connection)?;
-        let (a, b) = (self.nodes.get(&one)?, self.nodes.get(&other)?);
+    /// Pairs the two ends of a request that is under way on a connection; gives the server's.
+    fn pair(&mut self, connection: ConnectionId, exchange: ExchangeId) -> Option<ExchangeId> {
+        let other = self.ends.pair(connection, exchange)?;
+        let (a, b) = (self.nodes.get(&exchange)?, self.nodes.get(&other)?);
         let (client, server) = match (a.begun.role, b.begun.role) {
             (Role::Client, Role::Server) => (a, b),
             (Role::Server, Role::Client) => (b, a),

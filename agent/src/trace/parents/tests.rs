@@ -19,6 +19,7 @@ fn begun(n: u64, role: Role, pid: u32, tid: u32, at: u64) -> Begun {
         tid,
         start: BootTime(at * MS),
         propagated: None,
+        stream: None,
     }
 }
 
@@ -165,12 +166,12 @@ fn both_ends_of_a_connection_are_one_trace() {
     let client = begun(1, Role::Client, 7, 7, 1);
     let server = begun(2, Role::Server, 8, 8, 1);
     let (c, s) = (client.connection, server.connection);
-    type Step<'a> = Box<dyn Fn(&mut Parents) -> Option<ExchangeId> + 'a>;
+    type Step<'a> = Box<dyn Fn(&mut Parents) + 'a>;
     let steps: [Step<'_>; 4] = [
-        Box::new(|p| p.socket(c, 1, &socket(A, B))),
-        Box::new(|p| p.socket(s, 1, &socket(B, "[::ffff:127.0.0.1]:5000"))),
-        Box::new(|p| p.began(client.clone())),
-        Box::new(|p| p.began(server.clone())),
+        Box::new(|p| drop(p.socket(c, 1, &socket(A, B)))),
+        Box::new(|p| drop(p.socket(s, 1, &socket(B, "[::ffff:127.0.0.1]:5000")))),
+        Box::new(|p| _ = p.began(client.clone())),
+        Box::new(|p| _ = p.began(server.clone())),
     ];
     let mut orders = vec![vec![]];
     for _ in 0..steps.len() {
@@ -251,6 +252,54 @@ fn through_a_gateway_and_over_two_connections_it_is_one_trace() {
         assert_eq!(place.parent.map(|p| p.0), Some(parent.span));
     }
     assert_eq!(source(&places[1]), Some(Source::Thread));
+}
+
+/// Several requests at a time over one connection of HTTP/2: each has the end of its own stream, also
+/// where the addresses become known last, and none where there is no such stream.
+#[test]
+fn both_ends_of_a_stream_are_one_trace() {
+    const STREAMS: u64 = 32;
+    let of = |n: u64, role, pid, connection| Begun {
+        connection,
+        stream: Some(1 + 2 * (n % 100) as u32),
+        ..begun(n, role, pid, 1, n % 100)
+    };
+    let [c, s] = [(1, 7), (2, 8)].map(|(n, pid)| begun(n, Role::Client, pid, 1, 1).connection);
+    for late in [false, true] {
+        let mut parents = Parents::new(1);
+        let mut told = Vec::new();
+        let mut meet = |parents: &mut Parents| {
+            told.extend(parents.socket(c, 1, &socket(A, B)));
+            told.extend(parents.socket(s, 1, &socket(B, A)));
+        };
+        if !late {
+            meet(&mut parents);
+        }
+        let clients: Vec<_> = (0..STREAMS)
+            .map(|n| of(100 + n, Role::Client, 7, c))
+            .collect();
+        // The server reads them in another order, and one that was sent before anybody looked.
+        let servers: Vec<_> = (0..=STREAMS)
+            .rev()
+            .map(|n| of(200 + n, Role::Server, 8, s))
+            .collect();
+        let mut paired = 0;
+        for begun in clients.iter().chain(&servers) {
+            paired += usize::from(parents.began(begun.clone()).is_some());
+        }
+        if late {
+            meet(&mut parents);
+            paired = told.len();
+        }
+        assert_eq!(paired as u64, STREAMS);
+        let placed: Vec<_> = clients.iter().map(|c| end(&mut parents, c)).collect();
+        for server in &servers {
+            let place = end(&mut parents, server);
+            let client = clients.iter().position(|c| c.stream == server.stream);
+            let wanted = client.map(|c| (placed[c].span, Source::Connection));
+            assert_eq!(place.parent, wanted, "{server:?}");
+        }
+    }
 }
 
 #[test]
