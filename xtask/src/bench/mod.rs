@@ -3,6 +3,7 @@
 mod frameworks;
 mod overhead;
 mod report;
+mod sampled;
 mod sockets;
 
 use crate::cmd::{Cmd, log_path, tail};

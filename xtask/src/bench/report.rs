@@ -67,26 +67,40 @@ const PARTS: [(&str, &str, &str); 5] = [
          `--no-python`: Python's contexts, which event loops copy many times for a request, are not \
          followed. Without `HTTP spans` it is `--http-spans off`, where of a connection without calls \
          only the heads of requests are copied; with them each request is told. Requests per second are \
-         of a processor that genspan shares with `wrk`. Again: `cargo xtask \
-         bench sockets`.",
+         of a processor that genspan shares with `wrk`. Sampled is the server alone, in a run of its \
+         own, and each sample counted by its call chain: the `kernel` serves what the program asks for, \
+         `waking the client` is a part of that which grows when `wrk`, given less to do, sleeps more; \
+         `traps` and `eBPF programs` are what is genspan's. Again: `cargo xtask bench sockets --profile`.",
     ),
 ];
 
-/// Writes the document.
+/// Writes the document. What was not measured here stays as it stands there.
 pub(super) fn write() -> Result<()> {
+    let path = paths::root().join("docs/benchmarks.md");
+    let before = fs::read_to_string(&path).unwrap_or_default();
     let mut text = String::from(
         "# Benchmarks\n\nMade by `cargo xtask bench`, on a virtual machine with two cores. Absolute \
          figures are that machine's; the ratios were measured side by side in one run.\n",
     );
     for (file, heading, about) in PARTS {
-        let path = dir().join(format!("{file}.md"));
-        let table = fs::read_to_string(path).unwrap_or_else(|_| "(not measured yet)\n".to_owned());
-        let _ = write!(text, "\n## {heading}\n\n{about}\n\n{}\n", table.trim_end());
+        let table = fs::read_to_string(dir().join(format!("{file}.md")));
+        let body = match (table, section(&before, heading)) {
+            (Ok(table), _) => format!("{about}\n\n{}", table.trim_end()),
+            (Err(_), Some(standing)) => standing.to_owned(),
+            (Err(_), None) => format!("{about}\n\n(not measured yet)"),
+        };
+        let _ = write!(text, "\n## {heading}\n\n{body}\n");
     }
-    let path = paths::root().join("docs/benchmarks.md");
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     println!("{}", paths::shown(&path));
     Ok(())
+}
+
+/// What stands below a heading.
+fn section<'a>(document: &'a str, heading: &str) -> Option<&'a str> {
+    let (_, rest) = document.split_once(&format!("\n## {heading}\n"))?;
+    let body = rest.split_once("\n## ").map_or(rest, |(body, _)| body);
+    Some(body.trim())
 }
 
 /// The table of what criterion printed.
@@ -144,7 +158,15 @@ pub(super) fn pipeline_table(log: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::pipeline_table;
+    use super::{pipeline_table, section};
+
+    #[test]
+    fn sections_end_where_the_next_one_begins() {
+        let document = "# Benchmarks\n\n## One\n\nfirst\n\n| a |\n\n## One and two\n\nlast\n";
+        assert_eq!(section(document, "One"), Some("first\n\n| a |"));
+        assert_eq!(section(document, "One and two"), Some("last"));
+        assert_eq!(section(document, "Two"), None);
+    }
 
     #[test]
     fn criterion_is_read() {

@@ -1,6 +1,7 @@
 //! What reading plain sockets costs a server that makes no model calls: `wrk` against the smallest
 //! application, bare and traced in each way, interleaved.
 
+use super::sampled::{self, Doing, Shares};
 use super::{ended, wait_for};
 use crate::cmd::{Cmd, find, log_path, tail};
 use crate::{build, paths, venv};
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// A genspan that is built already [default: the release binary, built when it is not new]
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// Also sample the servers, to tell what their time goes to (needs perf).
+    #[arg(long)]
+    profile: bool,
 }
 
 impl Default for Options {
@@ -37,6 +41,7 @@ impl Default for Options {
             seconds: 2,
             servers: SERVERS.map(str::to_owned).into(),
             binary: None,
+            profile: false,
         }
     }
 }
@@ -86,6 +91,15 @@ struct Figure {
     rate: f64,
 }
 
+/// What a server's time goes to, for each request of the first size, in microseconds.
+struct Profile {
+    server: String,
+    name: &'static str,
+    rate: f64,
+    cpu: f64,
+    shares: Shares,
+}
+
 /// By server, configuration and size, one for each round.
 type Figures = BTreeMap<(String, &'static str, &'static str), Vec<Figure>>;
 
@@ -106,6 +120,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
             "{server} is none of {}",
             SERVERS.join(", ")
         );
+    }
+    if options.profile {
+        sampled::check()?;
     }
     let binary = match &options.binary {
         Some(binary) => {
@@ -131,11 +148,21 @@ pub(super) fn run(options: &Options) -> Result<()> {
             }
         }
     }
+    let mut profiles = Vec::new();
+    if options.profile {
+        println!("sampling");
+        for server in &options.servers {
+            for (at, (name, arguments)) in CONFIGURATIONS.into_iter().enumerate() {
+                let traced = (at > 0).then_some((binary.as_path(), arguments));
+                let profile = sampled_server(options, &python, server, (name, traced));
+                profiles.push(profile.with_context(|| format!("{server}, {name}"))?);
+            }
+        }
+    }
     for server in &options.servers {
-        super::keep(
-            &format!("sockets-{server}"),
-            &table(&figures, server, options),
-        )?;
+        let mut text = table(&figures, server, options);
+        text += &table_of_profiles(profiles.iter().filter(|p| p.server == *server));
+        super::keep(&format!("sockets-{server}"), &text)?;
     }
     // Servers that were measured another time stay.
     let parts = SERVERS.iter().filter_map(|server| {
@@ -190,6 +217,50 @@ fn measured(
     kind: &str,
     traced: Option<(&Path, &[&str])>,
 ) -> Result<[Figure; 2]> {
+    with_server(python, kind, traced, |server, agent| {
+        let mut figures = Vec::new();
+        for size in SIZES {
+            load(server.port, size, 1)?;
+            figures.push(figure(server, agent, size, options.seconds)?);
+        }
+        <[Figure; 2]>::try_from(figures).ok().context("two sizes")
+    })
+}
+
+/// A server of its own, bare or traced, and what its time goes to.
+fn sampled_server(
+    options: &Options,
+    python: &Path,
+    kind: &str,
+    (name, traced): (&'static str, Option<(&Path, &[&str])>),
+) -> Result<Profile> {
+    // Enough samples that a part of a hundredth is told to a tenth of it.
+    let seconds = 3 * options.seconds;
+    with_server(python, kind, traced, |server, agent| {
+        load(server.port, SIZES[0], 1)?;
+        let data = log_path("bench-sockets-perf")?;
+        let mut perf = sampled::begin(server.child.id(), seconds, &data)?;
+        let figure = figure(server, agent, SIZES[0], seconds);
+        let shares = sampled::end(&mut perf, &data)?;
+        fs::remove_file(&data)?;
+        let figure = figure?;
+        Ok(Profile {
+            server: kind.to_owned(),
+            name,
+            rate: figure.rate,
+            cpu: figure.cpu,
+            shares,
+        })
+    })
+}
+
+/// Does something with a server of its own, bare or traced, and ends both.
+fn with_server<T>(
+    python: &Path,
+    kind: &str,
+    traced: Option<(&Path, &[&str])>,
+    work: impl FnOnce(&Server, Option<&Child>) -> Result<T>,
+) -> Result<T> {
     let server = Server::start(python, kind)?;
     let pid = server.child.id();
     let log = log_path("bench-sockets-genspan")?;
@@ -197,32 +268,33 @@ fn measured(
         Some((binary, arguments)) => Some(agent(binary, arguments, pid, &log)?),
         None => None,
     };
-    let figures = (|| {
+    let result = (|| {
         if let Some(agent) = &mut agent {
             wait_for(&format!("(pid {pid}"), &log, agent)?;
         }
-        let mut figures = Vec::new();
-        for size in SIZES {
-            load(server.port, size, 1)?;
-            let (before, own) = (cpu(pid)?, of_agent(agent.as_ref())?);
-            let (requests, rate) = load(server.port, size, options.seconds)?;
-            let spent = cpu(pid)? - before;
-            // What it has not looked at yet belongs to it.
-            std::thread::sleep(Duration::from_millis(300));
-            figures.push(Figure {
-                cpu: spent / requests,
-                own: (of_agent(agent.as_ref())? - own) / requests,
-                rate,
-            });
-        }
-        <[Figure; 2]>::try_from(figures).ok().context("two sizes")
+        work(&server, agent.as_ref())
     })();
     // It ends with what it traces.
     drop(server);
     if let Some(agent) = &mut agent {
         ended(agent)?;
     }
-    figures
+    result
+}
+
+/// Puts load on a server and measures.
+fn figure(server: &Server, agent: Option<&Child>, size: &str, seconds: u32) -> Result<Figure> {
+    let pid = server.child.id();
+    let (before, own) = (cpu(pid)?, of_agent(agent)?);
+    let (requests, rate) = load(server.port, size, seconds)?;
+    let spent = cpu(pid)? - before;
+    // What it has not looked at yet belongs to it.
+    std::thread::sleep(Duration::from_millis(300));
+    Ok(Figure {
+        cpu: spent / requests,
+        own: (of_agent(agent)? - own) / requests,
+        rate,
+    })
 }
 
 fn agent(binary: &Path, arguments: &[&str], pid: u32, log: &Path) -> Result<Child> {
@@ -321,6 +393,37 @@ fn table(figures: &Figures, server: &str, options: &Options) -> String {
                 middle(|f| f.rate),
             );
         }
+    }
+    out
+}
+
+fn table_of_profiles<'a>(profiles: impl Iterator<Item = &'a Profile>) -> String {
+    let mut rows = profiles.peekable();
+    if rows.peek().is_none() {
+        return String::new();
+    }
+    let mut out = format!(
+        "\nSampled, answer {}: what the time of a request goes to.\n\n",
+        SIZES[0]
+    );
+    let names = Doing::ALL.map(Doing::name).join(" | ");
+    let _ = writeln!(out, "| | requests/s | server's CPU | {names} |");
+    let _ = writeln!(
+        out,
+        "| --- | ---: | ---: |{}",
+        " ---: |".repeat(Doing::ALL.len())
+    );
+    for row in rows {
+        let _ = write!(
+            out,
+            "| {} | {:.0} | {:.1} µs |",
+            row.name, row.rate, row.cpu
+        );
+        for doing in Doing::ALL {
+            let share = row.shares.get(&doing).copied().unwrap_or_default();
+            let _ = write!(out, " {:.2} µs |", share * row.cpu);
+        }
+        out.push('\n');
     }
     out
 }
