@@ -8,8 +8,11 @@ use crate::summary::{Counts, Summary};
 use crate::{build, fuzz, host, paths, setup, venv};
 use anyhow::{Context as _, Result};
 use std::io::{BufRead as _, BufReader, IsTerminal as _};
+use std::num::NonZero;
 use std::process::{ExitCode, Stdio};
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The package of the integration tests. Those of its test programs whose name begins with `live`
 /// load real eBPF programs.
@@ -148,16 +151,20 @@ impl Run<'_> {
                     passed: 0,
                     failed: 1,
                 },
-                std::time::Duration::ZERO,
+                Duration::ZERO,
             );
             return Ok(());
         }
-        for target in targets {
-            let seconds = self.options.fuzz_seconds;
-            let start = Instant::now();
-            let result = step(&format!("{target} for {seconds} s"), || {
-                fuzz::run(&target, seconds)
-            });
+        let seconds = self.options.fuzz_seconds;
+        let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let what = format!(
+            "{} targets for {seconds} s each, {at_once} at a time",
+            targets.len()
+        );
+        let ran = step(&what, || {
+            Ok(each(&targets, at_once, |t| fuzz::run(t, seconds)))
+        })?;
+        for (target, result, time) in ran {
             if let Err(error) = &result {
                 note(&format!("{error:#}"));
             }
@@ -165,12 +172,8 @@ impl Run<'_> {
                 passed: u64::from(result.is_ok()),
                 failed: u64::from(result.is_err()),
             };
-            self.summary.ran(
-                &format!("fuzz: {target}"),
-                result.is_ok(),
-                counts,
-                start.elapsed(),
-            );
+            let name = format!("fuzz: {target}");
+            self.summary.ran(&name, result.is_ok(), counts, time);
         }
         Ok(())
     }
@@ -214,6 +217,32 @@ impl Run<'_> {
             .ran(name, status.success(), counts, start.elapsed());
         Ok(())
     }
+}
+
+/// Does something with each target, so many at a time; with what came of it and how long it took, in
+/// the order of the targets.
+fn each<T: Send>(
+    targets: &[String],
+    at_once: usize,
+    work: impl Fn(&str) -> T + Sync,
+) -> Vec<(String, T, Duration)> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let start = Instant::now();
+                    let result = work(target);
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.push((target.clone(), result, start.elapsed()));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    done
 }
 
 /// Why live tests cannot run here, if so.
@@ -269,6 +298,17 @@ fn programs_in(metadata: &serde_json::Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_target_is_worked_on_once() {
+        let targets: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).into();
+        for at_once in [1, 2, 8] {
+            let done = each(&targets, at_once, str::to_uppercase);
+            let done: Vec<_> = done.into_iter().map(|(t, r, _)| (t, r)).collect();
+            let wanted = targets.iter().map(|t| (t.clone(), t.to_uppercase()));
+            assert_eq!(done, wanted.collect::<Vec<_>>());
+        }
+    }
 
     #[test]
     fn test_programs_are_found_in_the_metadata() {
