@@ -166,9 +166,23 @@ impl Agent {
     ///
     /// When it does not answer.
     pub fn page(&mut self, path: &str) -> Result<(u16, String)> {
-        self.wait_for_log("/status")?;
+        self.get("state: http://", path)
+    }
+
+    /// Asks for its metrics, which it serves with `--prometheus`: status, and body.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub fn metrics(&mut self) -> Result<(u16, String)> {
+        self.get("metrics: http://", "/metrics")
+    }
+
+    /// Asks for a page at an address that it tells in its log.
+    fn get(&mut self, told: &str, path: &str) -> Result<(u16, String)> {
+        self.wait_for_log(told)?;
         let log = self.log();
-        let address = log.split("state: http://").nth(1).context("no address")?;
+        let address = log.split(told).nth(1).context("no address")?;
         let address = address.split('/').next().context("no address")?;
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;

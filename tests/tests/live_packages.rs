@@ -1,6 +1,6 @@
 //! The real packages of providers other than OpenAI, traced: a plain call and a streamed one of
 //! each, and an error, answered over TLS by a server of our own with exchanges of our own making
-//! (`exchanges/`).
+//! (`exchanges/`). That server is traced as well: what it serves is told as what is called.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -9,7 +9,7 @@
 
 use anyhow::Result;
 use genspan_tests::recordings::packages::{Group, Http, Package};
-use genspan_tests::recordings::{Encoding, Recording, Server, must, replayed};
+use genspan_tests::recordings::{Encoding, Recording, Report, Server, must, replayed};
 use genspan_tests::{Agent, Call, Temp, need, programs};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -31,6 +31,8 @@ fn calls(file: &str, group: Group, sender: &'static str) {
     let Some(server) = Server::start_own(&recordings).unwrap() else {
         return;
     };
+    let temp = Temp::new().unwrap();
+    let serving = Agent::attach(&temp, &[server.pid()], &replayed::QUIET).unwrap();
     let package = Package {
         group,
         environment: "packages",
@@ -44,14 +46,20 @@ fn calls(file: &str, group: Group, sender: &'static str) {
         &recordings,
         (None, false),
     );
+    let served = serving.stop().unwrap();
+    assert_eq!(served.code, 0, "{}", served.log);
     let Some(run) = run.unwrap() else { return };
-    assert_eq!(run.passes.len(), 1);
-    let pass = &run.passes[0];
-    let text = pass.report.text();
-    println!("{}: {text}", run.sdk);
-    assert!(pass.report.bugs.is_empty(), "{text}");
-    assert_eq!(pass.report.own.spans, exchanges.len(), "{text}");
     assert_eq!(run.raw, 0, "the package itself sends them");
+    assert!(served.spans.iter().all(|s| s.kind() == "SERVER"));
+    let other_end = run.other_end(&served.lines, &recordings).unwrap();
+    for (end, passes) in [("made", &run.passes), ("served", &other_end)] {
+        assert_eq!(passes.len(), 1);
+        let report: &Report = &passes[0].report;
+        let text = format!("{}, {end}: {}", run.sdk, report.text());
+        println!("{text}");
+        assert!(report.bugs.is_empty(), "{text}");
+        assert_eq!(report.own.spans, exchanges.len(), "{text}");
+    }
 }
 
 #[test]

@@ -56,6 +56,21 @@ fn a_recording_replays_to_the_same_bytes_and_holds_no_secret() -> Result<()> {
             assert!(!live.lines.contains(secret) && !live.log.contains(secret));
         }
 
+        // In the words of another dialect.
+        let told = scene.temp.file("told.jsonl");
+        let told_name = told.to_string_lossy().into_owned();
+        let dialect = ["--dialect", "aliyun"];
+        let arguments = [&arguments[..5], &[&told_name], &dialect].concat();
+        let replayed = agent::run(&scene.temp, &arguments)?;
+        assert_eq!(replayed.code, 0, "{}", replayed.log);
+        let lines = std::fs::read_to_string(&told)?;
+        assert_eq!(lines.lines().count(), live.spans.len());
+        for (line, before) in lines.lines().zip(&live.spans) {
+            let span: Value = serde_json::from_str(line)?;
+            assert_eq!(span["attributes"][attr::SPAN_KIND], "LLM", "{span}");
+            assert_eq!(before.attribute(attr::SPAN_KIND), &Value::Null);
+        }
+
         let hidden = scene.temp.file("hidden.jsonl");
         let hidden_name = hidden.to_string_lossy().into_owned();
         let arguments = [
@@ -112,6 +127,62 @@ fn with(variables: &[(&str, &str)], options: &[&str]) -> Result<Option<genspan_t
         finished.log
     );
     Ok(Some(finished))
+}
+
+/// The sum of all series of a metric, as Prometheus is told; none when there is no such metric.
+fn sum(metrics: &str, name: &str) -> Option<f64> {
+    let series = metrics.lines().filter_map(|l| l.strip_prefix(name));
+    let series = series.filter(|rest| rest.starts_with('{'));
+    let values = series.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok());
+    values.reduce(|a, b| a + b)
+}
+
+/// Metrics have the names of before or of now, or both; what they say is what the spans say.
+#[test]
+fn metrics_in_either_vocabulary() -> Result<()> {
+    for (vocabulary, before, now) in [
+        ("legacy", true, false),
+        ("current", false, true),
+        ("both", true, true),
+    ] {
+        let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+            return Ok(());
+        };
+        let mut client = scene.client(&python, &["stdlib"])?;
+        let options = ["--prometheus", "0", "--vocabulary", vocabulary];
+        let mut agent = Agent::attach(&scene.temp, &[client.pid()], &options)?;
+        client.call(&chat("plain", false))?;
+        client.call(&chat("stream", true))?;
+        agent.wait_for_spans(2)?;
+        // Spans are told a little before what is counted of them.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let (_, metrics) = agent.metrics()?;
+        let finished = agent.stop()?;
+        let tokens = |name: &str| {
+            let all = finished.spans.iter().filter_map(|s| s.number(name));
+            all.sum::<i64>() as f64
+        };
+        let (read, written) = (
+            tokens(attr::USAGE_INPUT_TOKENS),
+            tokens(attr::USAGE_OUTPUT_TOKENS),
+        );
+        assert!(read > 0.0 && written > 0.0, "{}", finished.lines);
+        for (name, is_told, value) in [
+            ("operation_duration_seconds_count", before, 2.0),
+            ("token_usage_sum", before, read + written),
+            ("inference_duration_seconds_count", now, 2.0),
+            ("inference_usage_input_tokens_total", now, read),
+            ("inference_usage_output_tokens_total", now, written),
+        ] {
+            let told = sum(&metrics, &format!("gen_ai_client_{name}"));
+            assert_eq!(
+                told,
+                is_told.then_some(value),
+                "{vocabulary} {name}: {metrics}"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn check_no_content(finished: &genspan_tests::Finished) {

@@ -1,13 +1,21 @@
 //! What a traced process serves: real servers with and without TLS, plain answers and streams.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use genspan::vocabulary::attr;
 use genspan_tests::{Agent, Call, Client, Scene, Span, Temp, need};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Servers, as `python/live/served.py` names them.
-const SERVERS: [&str; 4] = ["uvicorn", "uvloop", "hypercorn", "gunicorn"];
+const SERVERS: [&str; 6] = [
+    "uvicorn",
+    "uvloop",
+    "hypercorn",
+    "hypercorn-uvloop",
+    "gunicorn",
+    "gunicorn-asyncio",
+];
 
 fn chat(model: &str, stream: bool) -> Value {
     json!({"do": "chat", "body": {
@@ -31,13 +39,51 @@ fn check_times(span: &Span, stream: bool) {
     }
 }
 
+/// How many values a histogram of the server's has, in series that have this label; as Prometheus is
+/// told.
+fn count(metrics: &str, name: &str, label: &str) -> u64 {
+    let name = format!("{name}_count{{");
+    let series = metrics.lines().filter_map(|l| l.strip_prefix(&name));
+    let values = series.filter(|l| l.contains(label));
+    let values = values.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok());
+    values.sum::<f64>() as u64
+}
+
+/// Of each served call there are the server's metrics, and none of a client's.
+fn check_metrics(agent: &mut Agent, calls: u64, streams: u64) -> Result<()> {
+    const OK: &str = "gen_ai_operation_name=\"chat\"";
+    let begun = Instant::now();
+    loop {
+        let (status, metrics) = agent.metrics()?;
+        assert_eq!(status, 200);
+        let of = |name: &str, label: &str| count(&metrics, &format!("gen_ai_server_{name}"), label);
+        let seen = (
+            of("request_duration_seconds", OK),
+            of("request_duration_seconds", "error_type=\"model_not_found\""),
+            of("time_to_first_token_seconds", OK),
+            of("time_per_output_token_seconds", OK),
+        );
+        if seen == (calls, 1, streams, streams) {
+            assert!(!metrics.contains("gen_ai_client_"), "{metrics}");
+            return Ok(());
+        }
+        // Spans are told a little before what is counted of them.
+        ensure!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{seen:?}: {metrics}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn serves(server: &str, plain: bool) -> Result<()> {
     let (Some(scene), Some(python)) =
         (Scene::served(server, plain)?, need::environment("clients")?)
     else {
         return Ok(());
     };
-    let agent = Agent::attach(&scene.temp, &[scene.provider.pid()], &[])?;
+    let options = ["--prometheus", "0"];
+    let mut agent = Agent::attach(&scene.temp, &[scene.provider.pid()], &options)?;
     let mut seen = Vec::new();
     // A connection for each call, and one for all.
     for client in ["urllib", "httpx"] {
@@ -49,6 +95,8 @@ fn serves(server: &str, plain: bool) -> Result<()> {
     let mut client = scene.client(&python, &["httpx"])?;
     let refused = client.ask(&chat("error-404", false))?;
     assert_eq!(refused["status"], 404, "{refused}");
+    agent.wait_for_spans(seen.len() + 1)?;
+    check_metrics(&mut agent, seen.len() as u64 + 1, seen.len() as u64 / 2)?;
     let finished = agent.stop()?;
     let what = format!("{server}, plain {plain}: {}", finished.log);
     assert_eq!(finished.code, 0, "{what}");

@@ -24,7 +24,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 UPSTREAM = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
 # Headers of the request that go on to the provider.
-PASSED = ("traceparent", "b3") if os.environ.get("GATEWAY_PASSES") else ()
+TRACED = ("traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled")
+PASSED = TRACED if os.environ.get("GATEWAY_PASSES") else ()
 
 
 def ask(body, headers=None):

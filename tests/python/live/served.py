@@ -2,8 +2,9 @@
 
     served.py --certs DIR --server NAME [--plain]
 
-NAME is `uvicorn` (asyncio and h11), `uvloop` (uvicorn with uvloop and httptools), `hypercorn`
-or `gunicorn` (with a worker of uvicorn's). The application is FastAPI's. The first line printed is the port.
+NAME is `uvicorn` (asyncio and h11), `uvloop` (uvicorn with uvloop and httptools), `hypercorn` (asyncio),
+`hypercorn-uvloop`, `gunicorn` (with a worker of uvicorn's: uvloop and httptools) or `gunicorn-asyncio`
+(with one of asyncio and h11). The application is FastAPI's. The first line printed is the port.
 """
 
 import argparse
@@ -43,11 +44,11 @@ def main():
 
         provider.make_certificate(options.certs, certificate, key)
     sock = listening()
-    if options.stop_with_stdin and options.server != "gunicorn":
+    if options.stop_with_stdin and not options.server.startswith("gunicorn"):
         threading.Thread(target=until_closed, daemon=True).start()
     if options.server in ("uvicorn", "uvloop"):
         run_uvicorn(sock, options, certificate, key)
-    elif options.server == "hypercorn":
+    elif options.server.startswith("hypercorn"):
         run_hypercorn(sock, options, certificate, key)
     else:
         run_gunicorn(sock, options, certificate, key)
@@ -85,13 +86,20 @@ def run_hypercorn(sock, options, certificate, key):
     if not options.plain:
         config.certfile, config.keyfile = certificate, key
     announce(sock)
-    asyncio.run(serve(app, config))
+    if options.server == "hypercorn-uvloop":
+        import uvloop
+
+        uvloop.run(serve(app, config))
+    else:
+        asyncio.run(serve(app, config))
 
 
 def run_gunicorn(sock, options, certificate, key):
     here = os.path.dirname(os.path.abspath(__file__))
     command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{sock.fileno()}"]
-    command += ["--workers", "1", "--worker-class", "uvicorn_worker.UvicornWorker"]
+    asyncio = options.server == "gunicorn-asyncio"
+    worker = "UvicornH11Worker" if asyncio else "UvicornWorker"
+    command += ["--workers", "1", "--worker-class", f"uvicorn_worker.{worker}"]
     command += ["--log-level", "error", "--no-control-socket"]
     command += ["--pythonpath", here]
     if not options.plain:

@@ -17,6 +17,22 @@ use std::time::{Duration, Instant};
 /// How long sending them may take: more than four thousand requests, on a machine that is busy.
 const SENDING: Duration = Duration::from_secs(7200);
 
+/// Options of the agent. Of requests that are no calls, and of parents, the recordings say nothing. The
+/// peer redacts nothing, and answers hold links with the key ids of their owners.
+pub const QUIET: [&str; 5] = [
+    "--http-spans",
+    "off",
+    "--no-parent-source",
+    "--redact",
+    "none",
+];
+
+/// What programs are to have in their environment: contents are compared whole.
+pub(super) const UNCUT: (&str, &str) = (
+    "OTEL_INSTRUMENTATION_GENAI_MESSAGE_CONTENT_MAX_LENGTH",
+    "2147483647",
+);
+
 /// A recording, and what a peer reported of it.
 #[derive(Clone, Debug)]
 pub struct Recording {
@@ -83,6 +99,21 @@ pub struct Replayed {
     pub raw: usize,
     /// Diagnostics of the agent that are more than information.
     pub warnings: Vec<String>,
+    /// What the driver reported, as JSON.
+    told: String,
+}
+
+impl Replayed {
+    /// Compares other spans of the same requests, as the agent writes them: those of another end.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read; a wrong span is none of that.
+    pub fn other_end(&self, lines: &str, recordings: &[Recording]) -> Result<Vec<Pass>> {
+        let report: Value = serde_json::from_str(&self.told)?;
+        let passes = report["passes"].as_array().context("no passes")?;
+        compared(passes, &spans(lines)?, recordings)
+    }
 }
 
 /// Sends these recordings with a real package, traced, and compares the spans. `None` when the
@@ -130,6 +161,7 @@ pub fn run(
         passes: compared(passes, &spans, recordings)?,
         raw: passes.first().map_or(0, raw),
         warnings: said.map(str::to_owned).collect(),
+        told: told.report.clone(),
     }))
 }
 
@@ -148,16 +180,7 @@ fn send(
         temp.file("spans.jsonl"),
     );
     std::fs::write(&plan, planned)?;
-    // Of requests that are no calls, and of parents, the recordings say nothing. The peer redacts
-    // nothing, and answers hold links with the key ids of their owners.
-    let quiet = [
-        "--http-spans",
-        "off",
-        "--no-parent-source",
-        "--redact",
-        "none",
-    ];
-    let mut command = agent::command(&[&["trace", "--format", "json"], &quiet[..]].concat())?;
+    let mut command = agent::command(&[&["trace", "--format", "json"], &QUIET[..]].concat())?;
     command.arg("--output");
     command.arg(&output).arg("--").arg(python);
     command.args(["-W", "ignore"]);
@@ -170,11 +193,7 @@ fn send(
     if http == Http::Two {
         command.arg("--http2");
     }
-    // Contents are compared whole.
-    command.env(
-        "OTEL_INSTRUMENTATION_GENAI_MESSAGE_CONTENT_MAX_LENGTH",
-        i32::MAX.to_string(),
-    );
+    command.env(UNCUT.0, UNCUT.1);
     let mut traced = Process::start(&mut command, &temp.file("agent.err"))?;
     traced.close();
     end_of(&mut traced)?;

@@ -81,7 +81,7 @@ impl FromStr for Encoding {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    _process: Process,
+    process: Process,
     _temp: Temp,
     /// Where it speaks TLS.
     pub port: u16,
@@ -118,7 +118,7 @@ impl Server {
             "the replay server says: {said}"
         );
         Ok(Some(Self {
-            _process: process,
+            process,
             _temp: temp,
             port,
             control,
@@ -141,6 +141,7 @@ impl Server {
         std::fs::write(&plan, replayed::planned(&[], recordings).to_string())?;
         let mut command = Command::new(python);
         command.arg(programs().join("answers.py"));
+        command.env(replayed::UNCUT.0, replayed::UNCUT.1);
         command.arg("--plan").arg(&plan).arg("--dir").arg(&certs);
         let mut process = Process::start(&mut command, &temp.file("server.err"))?;
         let said = process.line()?;
@@ -155,9 +156,17 @@ impl Server {
             port: *port,
             control: *control,
             authority: certs.join("ca.pem"),
-            _process: process,
+            process,
             _temp: temp,
         }))
+    }
+}
+
+impl Server {
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 }
 
