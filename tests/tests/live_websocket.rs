@@ -329,15 +329,36 @@ fn dashscope() -> Result<()> {
     let heard = ask(&mut client, &heard)?;
     let failed = json!({"do": "synthesize", "model": "error-v1", "text": "x", "texts": []});
     client.ask(&failed)?;
+    let model = "qwen3-omni-flash-realtime";
+    let said = json!({"do": "converse", "model": model, "bytes": 6400});
+    let said = ask(&mut client, &said)?;
     let finished = agent.stop()?;
-    assert_eq!(finished.spans.len(), 5, "{}", finished.log);
+    assert_eq!(finished.spans.len(), 6, "{}", finished.log);
     for span in &finished.spans {
-        assert_eq!(span.text(attr::OPERATION_NAME), "generate_content");
         assert_eq!(span.text(attr::PROVIDER_NAME), "dashscope");
     }
-    let [first, second, third, fourth, fifth] = &finished.spans[..] else {
+    let (tasks, turns) = finished.spans.split_at(5);
+    let [first, second, third, fourth, fifth] = tasks else {
         unreachable!("counted above");
     };
+    for span in tasks {
+        assert_eq!(span.text(attr::OPERATION_NAME), "generate_content");
+    }
+    let turn = &turns[0];
+    assert_eq!(turn.text(attr::OPERATION_NAME), "chat", "{turn:?}");
+    assert_eq!(turn.model(), model);
+    assert_eq!(turn.text(attr::RESPONSE_ID), said["id"]);
+    assert_eq!(
+        turn.texts(attr::OUTPUT_MESSAGES),
+        [said["text"].as_str().unwrap_or_default()]
+    );
+    assert!(turn.texts(attr::OUTPUT_MESSAGES)[0].starts_with("It is sunny"));
+    assert_eq!(turn.number(attr::USAGE_INPUT_TOKENS), Some(100));
+    assert_eq!(turn.number(attr::USAGE_OUTPUT_TOKENS), Some(8));
+    assert!(
+        turn.error().is_empty() && turn.defects().is_empty(),
+        "{turn:?}"
+    );
     assert_eq!(first.model(), "sambert-v1");
     assert_eq!(first.texts(attr::INPUT_MESSAGES), ["Hello"]);
     assert_eq!(second.text(attr::RESPONSE_ID), spoken["id"]);
@@ -358,6 +379,6 @@ fn dashscope() -> Result<()> {
         .filter_map(Value::as_str)
         .collect();
     assert_eq!(fourth.texts(attr::OUTPUT_MESSAGES), [sentences.join("\n")]);
-    assert_eq!(fifth.error(), "ModelNotFound");
+    assert_eq!(fifth.error(), "ModelNotFound", "{fifth:?}");
     Ok(())
 }

@@ -10,6 +10,7 @@ each line of standard input, does what it says, and prints one line with what th
     {"do": "speak", "bytes": N}                sound, committed; the server answers by itself
     {"do": "close"}
     {"do": "synthesize" | "recognize", "model": "m", …}    a task, with the `dashscope` package
+    {"do": "converse", "model": "m", "bytes": N}           a turn of sound, with the same
 """
 
 import asyncio
@@ -305,6 +306,48 @@ class DashScope:
             await asyncio.sleep(0.01)
         recognition.stop()
         return {"texts": callback.sentences, "id": recognition.get_last_request_id()}
+
+
+    async def converse(self, step):
+        import threading
+
+        from dashscope.audio.qwen_omni import (
+            MultiModality,
+            OmniRealtimeCallback,
+            OmniRealtimeConversation,
+        )
+
+        over = threading.Event()
+        said, ids = [], []
+
+        class Callback(OmniRealtimeCallback):
+            def on_open(self):
+                pass
+
+            def on_close(self, status, message):
+                over.set()
+
+            def on_event(self, event):
+                if event["type"] == "response.audio_transcript.delta":
+                    said.append(event["delta"])
+                elif event["type"] == "response.done":
+                    ids.append(event["response"]["id"])
+                    over.set()
+
+        conversation = OmniRealtimeConversation(
+            model=step["model"], callback=Callback(), url=SOCKET + "/api-ws/v1/realtime"
+        )
+        conversation.connect()
+        conversation.update_session(
+            output_modalities=[MultiModality.AUDIO, MultiModality.TEXT],
+            voice="v",
+            input_audio_transcription_model="gummy-realtime-v1",
+        )
+        conversation.append_audio(base64.b64encode(bytes(step["bytes"])).decode())
+        conversation.commit()
+        over.wait(10)
+        conversation.close()
+        return {"text": "".join(said), "id": ids[0] if ids else None}
 
 
 CLIENTS = {

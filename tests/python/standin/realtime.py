@@ -1,4 +1,5 @@
-"""OpenAI's Realtime API, as far as a test needs it.
+"""OpenAI's Realtime API, and DashScope's by the same events in its own spelling, as far as a test needs
+them.
 
 What an answer is like is said by the `metadata` of `response.create`, all strings:
   chunks     number of deltas of the transcript (and of output tokens)
@@ -26,6 +27,9 @@ class Session:
 
     def __init__(self, model, send, close):
         self.model, self._send, self._close = model, send, close
+        # DashScope names the model in the address, and has the names of the API's beta.
+        self.audio, details = ("audio", "tokens") if model else ("output_audio", "token")
+        self.details = [f"{way}_{details}_details" for way in ("input", "output")]
         self.vad = True
         self.sound = 0
 
@@ -102,14 +106,14 @@ class Session:
         for word in words:
             said.append(word)
             piece = word if len(said) == 1 else " " + word
-            await self.send("response.output_audio_transcript.delta", delta=piece, **place)
+            await self.send(f"response.{self.audio}_transcript.delta", delta=piece, **place)
             sound = base64.b64encode(bytes(999)).decode()
-            await self.send("response.output_audio.delta", delta=sound, **place)
+            await self.send(f"response.{self.audio}.delta", delta=sound, **place)
             if len(said) == 4 and metadata.get("close"):
                 await self._close(int(metadata["close"]))
                 return
             await asyncio.sleep(0.002)
-        part = {"type": "output_audio", "transcript": " ".join(said)}
+        part = {"type": self.audio, "transcript": " ".join(said)}
         message = {"id": "item_0", "type": "message", "status": "completed", "role": "assistant"}
         response["output"] = [{**message, "content": [part]}]
         if metadata.get("tool"):
@@ -125,7 +129,7 @@ class Session:
             "total_tokens": 100 + count,
             "input_tokens": 100,
             "output_tokens": count,
-            "input_token_details": {"text_tokens": 60, "audio_tokens": 40, "cached_tokens": 0},
-            "output_token_details": {"text_tokens": 2, "audio_tokens": count - 2},
+            self.details[0]: {"text_tokens": 60, "audio_tokens": 40, "cached_tokens": 0},
+            self.details[1]: {"text_tokens": 2, "audio_tokens": count - 2},
         }
         await self.send("response.done", response=response)
