@@ -89,6 +89,15 @@ impl Swarm {
     ///
     /// When one of them does not work.
     pub fn run(&self, temp: &Temp, python: &Path) -> Result<Outcome> {
+        self.run_with(temp, python, &[])
+    }
+
+    /// The same under an agent with these options more.
+    ///
+    /// # Errors
+    ///
+    /// When one of them does not work.
+    pub fn run_with(&self, temp: &Temp, python: &Path, options: &[String]) -> Result<Outcome> {
         let program = programs().join("live/swarm.py");
         let mut command = Command::new(python);
         command
@@ -99,7 +108,9 @@ impl Swarm {
         ensure!(swarm.line()? == "ready", "{}", swarm.complaints());
         // Its programs, and not the one that starts them.
         let include = format!("command=* -I -S {}*", program.display());
-        let mut agent = Agent::host(temp, &["--include", &include])?;
+        let options = options.iter().map(String::as_str);
+        let options: Vec<_> = ["--include", &include].into_iter().chain(options).collect();
+        let mut agent = Agent::host(temp, &options)?;
         crate::wait_for("the agent to be ready", || {
             (agent.page("/readyz").ok()?.0 == 200).then_some(())
         })?;

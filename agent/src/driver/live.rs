@@ -367,6 +367,9 @@ impl Live {
             "records that make no sense",
             self.undecodable,
         )]));
+        if let Some(host) = &self.host {
+            lost.extend(losses::named(&host.scout.losses()));
+        }
         lost
     }
 

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError, channel,
     sync_channel,
@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::agenda::Agenda;
 use crate::model::process::AppType;
 use crate::target::classify::{Classification, Description, Evidence, classify, service};
-use crate::target::discover::{self, Depth, Discovery};
+use crate::target::discover::{self, Before, Depth, Discovery, Stat};
 use crate::target::process;
 use crate::target::rules::{Candidate, NotTraced, Rules};
 use crate::target::survey::service_name;
@@ -42,6 +43,9 @@ const LATER: Duration = Duration::from_secs(300);
 const LOOKS_AT_OTHERS: usize = 4;
 /// Most processes that are remembered.
 const MAX_KNOWN: usize = 32_768;
+/// Most programs that are remembered because they hold an interpreter under a name of their own; then the
+/// memory starts anew.
+const MAX_EMBEDDING: usize = 1024;
 /// Most words for the thread that wait while it is stuck. What is told beyond it is dropped: the next
 /// sweep finds it.
 const MAX_WORDS: usize = 4096;
@@ -108,6 +112,16 @@ pub struct Scout {
     sightings: Sightings,
     /// All processes were looked through once.
     looked: Arc<AtomicBool>,
+    lost: Arc<Lost>,
+}
+
+/// What it could not do.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Programs that were executed and of which it was not told: the next sweep finds those that live.
+    unheard: AtomicU64,
+    /// Processes that were not remembered, since there were too many.
+    refused: AtomicU64,
 }
 
 /// The process that is looked at, and since when.
@@ -128,10 +142,14 @@ impl Scout {
         let busy = Busy::default();
         let sightings = Sightings::default();
         let looked = Arc::new(AtomicBool::new(false));
+        let lost = Arc::<Lost>::default();
         let mut search = Search {
             rules,
+            embedding: HashSet::new(),
+            lost: Arc::clone(&lost),
             discovery: Discovery::default(),
             known: HashMap::new(),
+            agenda: Agenda::default(),
             parents: HashMap::new(),
             users: HashMap::new(),
             tell,
@@ -151,12 +169,15 @@ impl Scout {
             busy,
             sightings,
             looked,
+            lost,
         })
     }
 
     /// A process executed a program.
     pub fn executed(&self, pid: u32) {
-        self.words.try_send(Word::Executed(pid)).ok();
+        if self.words.try_send(Word::Executed(pid)).is_err() {
+            self.lost.unheard.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Other rules hold from here on.
@@ -199,6 +220,22 @@ impl Scout {
         self.looked.load(Ordering::Relaxed)
     }
 
+    /// What it could not do so far: each reason, and how often.
+    #[must_use]
+    pub fn losses(&self) -> [(&'static str, u64); 2] {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        [
+            (
+                "programs found late: too many were executed at once",
+                count(&self.lost.unheard),
+            ),
+            (
+                "processes not looked at for now: there are too many",
+                count(&self.lost.refused),
+            ),
+        ]
+    }
+
     /// The process at which it has been looking for very long.
     #[must_use]
     pub fn stuck(&self) -> Option<u32> {
@@ -214,8 +251,9 @@ struct Known {
     /// Its executable: another one is another program.
     executable: String,
     since: Instant,
-    due: Option<Instant>,
     looks: usize,
+    /// What need not be looked at again, as long as it is looked at often.
+    before: Before,
     /// What was told of it.
     told: Option<Result<(), NotTraced>>,
     /// What it is, of a Python or a model server.
@@ -226,6 +264,10 @@ struct Search {
     rules: Rules,
     discovery: Discovery,
     known: HashMap<u32, Known>,
+    /// Executables that are no Python by their names and were seen to be one.
+    embedding: HashSet<String>,
+    lost: Arc<Lost>,
+    agenda: Agenda,
     parents: HashMap<u32, u32>,
     users: HashMap<u32, Option<String>>,
     tell: Sender<Report>,
@@ -252,7 +294,7 @@ impl Search {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
-            if let Some(pid) = self.next_due() {
+            if let Some(pid) = self.agenda.take(Instant::now()) {
                 self.busy(Some(pid));
                 let done = self.look(pid);
                 self.busy(None);
@@ -262,8 +304,7 @@ impl Search {
                 continue;
             }
             self.looked.store(true, Ordering::Relaxed);
-            let next = self.known.values().filter_map(|k| k.due).min();
-            let until = next.map_or(sweep, |due| due.min(sweep));
+            let until = self.agenda.next().map_or(sweep, |due| due.min(sweep));
             match heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(word) => self.hear(word),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -274,61 +315,65 @@ impl Search {
 
     /// A program was executed: whatever was known of the process is past.
     fn executed(&mut self, pid: u32) {
+        self.forget(pid);
+        if let Some(stat) = discover::stat(pid) {
+            self.meet(pid, &stat);
+        }
+    }
+
+    fn forget(&mut self, pid: u32) {
+        self.agenda.remove(pid);
         if let Some(old) = self.known.remove(&pid) {
             self.gone(pid, &old);
         }
-        self.meet(pid);
     }
 
-    fn meet(&mut self, pid: u32) {
-        if self.known.len() >= MAX_KNOWN || pid == std::process::id() {
+    fn meet(&mut self, pid: u32, stat: &Stat) {
+        if pid == std::process::id() {
             return;
         }
-        let Some(stat) = discover::stat(pid) else {
+        if self.known.len() >= MAX_KNOWN {
+            self.lost.refused.fetch_add(1, Ordering::Relaxed);
             return;
-        };
+        }
         self.parents.insert(pid, stat.parent);
         let executable = discover::executable(pid).unwrap_or_default();
-        let python = process::python_version(Path::new(&executable), &[]).is_some();
+        let python = process::python_version(Path::new(&executable), &[]).is_some()
+            || self.embedding.contains(&executable);
         let since = Instant::now();
         // Most of what is executed is no Python and soon over.
-        let first = if python { LOOKS[0] } else { LOOKS[2] };
+        let looks = if python { 0 } else { 2 };
         let new = Known {
             start_ticks: stat.start_ticks,
             executable,
             since,
-            due: Some(since + first),
-            looks: if python { 0 } else { 2 },
+            looks,
+            before: Before::default(),
             told: None,
             seen: None,
         };
         self.known.insert(pid, new);
+        self.agenda.set(pid, since + LOOKS[looks], looks > 0);
     }
 
     /// Looks through all processes: for those that were not heard of, and those that are gone.
     fn sweep(&mut self) {
-        self.parents = discover::parents();
-        let all: HashSet<u32> = self.parents.keys().copied().collect();
-        let gone: Vec<u32> = self
-            .known
-            .keys()
-            .copied()
-            .filter(|pid| !all.contains(pid))
-            .collect();
+        let all = discover::all();
+        self.parents = all.iter().map(|(pid, stat)| (*pid, stat.parent)).collect();
+        let known = self.known.keys().copied();
+        let gone: Vec<u32> = known.filter(|pid| !all.contains_key(pid)).collect();
         for pid in gone {
-            if let Some(old) = self.known.remove(&pid) {
-                self.gone(pid, &old);
-            }
+            self.forget(pid);
         }
-        for pid in all {
-            let same = self.known.get(&pid).is_none_or(|known| {
-                discover::executable(pid).is_none_or(|now| now == known.executable)
-                    && discover::stat(pid).is_none_or(|s| s.start_ticks == known.start_ticks)
+        for (pid, stat) in all {
+            let same = self.known.get(&pid).map(|known| {
+                stat.start_ticks == known.start_ticks
+                    && discover::executable(pid).is_none_or(|now| now == known.executable)
             });
-            if !same {
-                self.executed(pid);
-            } else if !self.known.contains_key(&pid) {
-                self.meet(pid);
+            match same {
+                Some(true) => {}
+                Some(false) => self.executed(pid),
+                None => self.meet(pid, &stat),
             }
         }
     }
@@ -348,8 +393,8 @@ impl Search {
     fn judge_anew(&mut self, rules: Rules) {
         self.rules = rules;
         let now = Instant::now();
-        for known in self.known.values_mut().filter(|k| k.seen.is_some()) {
-            known.due = Some(now);
+        for (pid, known) in self.known.iter().filter(|(_, k)| k.seen.is_some()) {
+            self.agenda.set(*pid, now, known.looks > 0);
         }
     }
 
@@ -358,18 +403,6 @@ impl Search {
             Word::Executed(pid) => self.executed(pid),
             Word::Rules(rules) => self.judge_anew(rules),
         }
-    }
-
-    /// The process that is to be looked at next, if one is due: one that was never looked at, since
-    /// its first call may come soon; and parents first, since they name the service.
-    fn next_due(&self) -> Option<u32> {
-        let now = Instant::now();
-        let due = self
-            .known
-            .iter()
-            .filter(|(_, known)| known.due.is_some_and(|due| due <= now));
-        let next = due.min_by_key(|(pid, known)| (known.looks > 0, **pid));
-        next.map(|(pid, _)| *pid)
     }
 
     fn busy(&self, pid: Option<u32>) {
@@ -388,33 +421,41 @@ impl Search {
             Depth::Inside
         };
         known.looks += 1;
-        let Ok(process) = self.discovery.describe(pid, depth) else {
+        let looks = known.looks;
+        let next = LOOKS.get(looks).map(|after| known.since + *after);
+        let described = self.discovery.describe_again(pid, depth, &mut known.before);
+        let Ok(process) = described else {
             // Gone, or on its way to another program, or not ours to look at.
-            known.due = LOOKS.get(known.looks).map(|after| known.since + *after);
+            self.look_again(pid, next);
             return Ok(());
         };
         let what = classify(&process);
         let concerns = process.python || what.server.is_some();
-        let looks = known.looks;
-        let next = LOOKS.get(looks).map(|after| known.since + *after);
-        known.due = if concerns {
-            next
-        } else {
-            next.filter(|_| looks < LOOKS_AT_OTHERS)
-        };
+        let next = next.filter(|_| concerns || looks < LOOKS_AT_OTHERS);
+        if next.is_none() {
+            // It is looked at seldom from here on, if at all.
+            known.before = Before::default();
+        }
         if !concerns {
+            self.look_again(pid, next);
             return Ok(());
+        }
+        if process.python && process::python_version(Path::new(&known.executable), &[]).is_none() {
+            if self.embedding.len() >= MAX_EMBEDDING {
+                self.embedding.clear();
+            }
+            self.embedding.insert(known.executable.clone());
         }
         known.seen = Some((process, what));
         let (service, of_another) = self.service(pid);
         let verdict = self.verdict(pid, &service);
         self.sight(pid, &service, &verdict);
+        let settled = matches!(verdict, Ok(()) | Err(NotTraced::NotPython));
+        let later = (!settled).then(|| Instant::now() + LATER);
+        self.look_again(pid, next.or(later));
         let Some(known) = self.known.get_mut(&pid) else {
             return Ok(());
         };
-        if verdict.is_err() && known.due.is_none() && verdict != Err(NotTraced::NotPython) {
-            known.due = Some(Instant::now() + LATER);
-        }
         if known.told.as_ref() == Some(&verdict) {
             return Ok(());
         }
@@ -429,6 +470,13 @@ impl Search {
             Err(why) => Report::Leave { pid, why },
         };
         self.report(report)
+    }
+
+    /// A process that was looked at is to be looked at again from this time on, if at all.
+    fn look_again(&mut self, pid: u32, at: Option<Instant>) {
+        if let Some(at) = at {
+            self.agenda.set(pid, at, true);
+        }
     }
 
     /// Notes what is known of a process, for those who ask.
@@ -494,51 +542,4 @@ fn said(evidence: &Evidence) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Report, Scout};
-    use crate::target::rules::Rules;
-    use std::time::{Duration, Instant};
-
-    fn wait(scout: &Scout, mut wanted: impl FnMut(&Report) -> bool) -> bool {
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(20) {
-            match scout.take() {
-                Some(report) if wanted(&report) => return true,
-                Some(_) => {}
-                None => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
-        false
-    }
-
-    #[test]
-    fn a_program_that_listens_is_found_and_left_when_rules_say_so() {
-        let Ok(mut python) = std::process::Command::new("python3")
-            .args(["-m", "http.server", "0", "--bind", "127.0.0.1"])
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-        else {
-            println!("skipped: no python3 on PATH");
-            return;
-        };
-        let pid = python.id();
-        let scout = Scout::start(Rules::default()).unwrap();
-        let traced = wait(
-            &scout,
-            |r| matches!(r, Report::Trace { pid: p, .. } if *p == pid),
-        );
-        scout.set_rules(Rules {
-            exclude: vec!["name=http.server".parse().unwrap()],
-            ..Rules::default()
-        });
-        let left = wait(
-            &scout,
-            |r| matches!(r, Report::Leave { pid: p, .. } if *p == pid),
-        );
-        python.kill().unwrap();
-        python.wait().unwrap();
-        let gone = wait(&scout, |r| *r == Report::Gone(pid));
-        assert_eq!((traced, left, gone), (true, true, true));
-    }
-}
+mod tests;

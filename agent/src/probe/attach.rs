@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{AttachError, Kernel, Probes};
@@ -16,6 +16,10 @@ use crate::target::tls::{self, TlsFile, TlsFinder};
 
 /// Most processes traced at one time.
 pub const MAX_TRACED: usize = genspan_common::limits::MAX_PROCESSES as usize;
+
+/// How long a process that was executed just now is waited for until it has a C library, and how often.
+const WAIT: Duration = Duration::from_millis(1);
+const MOST_WAITS: u32 = 20;
 
 /// A TLS library of a process, with its probes if it could be probed.
 #[derive(Debug)]
@@ -279,7 +283,7 @@ impl Attachments {
         let mut added = 0;
         // Once more when something was found: a library may have come in between.
         for _ in 0..2 {
-            let files = process::mapped_code(pid)?;
+            let files = begun(pid)?;
             if traced.linker.is_none() {
                 traced.linker = watch_linker(kernel, &mut self.finder, pid, &files)?;
             }
@@ -409,6 +413,20 @@ impl Attachments {
         kernel.forget(pid);
         self.traced.remove(&pid)
     }
+}
+
+/// The files of a process. One that was executed just now has nothing but its program and the dynamic
+/// linker, which maps the C library next: that is waited for, since it is known by it how the process's
+/// plain sockets are read.
+fn begun(pid: u32) -> Result<Vec<MappedFile>, ProcessError> {
+    for _ in 0..MOST_WAITS {
+        let files = process::mapped_code(pid)?;
+        if LibcFinder::is_loaded(&files) || !files.iter().any(tls::is_linker) {
+            return Ok(files);
+        }
+        std::thread::sleep(WAIT);
+    }
+    process::mapped_code(pid)
 }
 
 /// Probes the TLS libraries that a process will most likely load.

@@ -46,6 +46,30 @@ pub struct Segment<'d> {
     pub executable: bool,
 }
 
+/// A part of the file that is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its length in the file.
+    pub len: u64,
+    /// Address of its first byte, as the file counts.
+    pub address: u64,
+}
+
+impl Load {
+    /// The address of what is at this offset in the file, if it is in here. The offset may be that of
+    /// the page in which it begins.
+    #[must_use]
+    pub fn address_of(&self, offset: u64) -> Option<u64> {
+        const PAGE: u64 = 4096;
+        let inside =
+            offset >= self.offset & !(PAGE - 1) && offset < self.offset.saturating_add(self.len);
+        let address = self.address.wrapping_add(offset);
+        inside.then(|| address.wrapping_sub(self.offset))
+    }
+}
+
 impl Segment<'_> {
     /// Whether it has this address.
     #[must_use]
@@ -146,20 +170,23 @@ impl<'d, R: ReadRef<'d>> Image<'d, R> {
             .collect()
     }
 
+    /// What is loaded.
+    pub fn loads(&self) -> impl Iterator<Item = Load> {
+        let endian = self.file.endian();
+        let segments = self.file.elf_program_headers().iter();
+        let loaded = segments.filter(move |s| s.p_type(endian) == elf::PT_LOAD);
+        loaded.map(move |s| Load {
+            offset: s.p_offset(endian),
+            len: s.p_filesz(endian),
+            address: s.p_vaddr(endian),
+        })
+    }
+
     /// The address of what is at this offset in the file, by the loadable segments. The offset may
     /// be that of the page in which a segment begins, as in `/proc/PID/maps`.
     #[must_use]
     pub fn address(&self, offset: u64) -> Option<u64> {
-        const PAGE: u64 = 4096;
-        let endian = self.file.endian();
-        self.file.elf_program_headers().iter().find_map(|segment| {
-            let start = segment.p_offset(endian);
-            let inside = segment.p_type(endian) == elf::PT_LOAD
-                && offset >= start & !(PAGE - 1)
-                && offset < start.saturating_add(segment.p_filesz(endian));
-            let address = segment.p_vaddr(endian).wrapping_add(offset);
-            inside.then(|| address.wrapping_sub(start))
-        })
+        self.loads().find_map(|load| load.address_of(offset))
     }
 
     /// The offset in the file of this address, by the loadable segments: what a uprobe wants.

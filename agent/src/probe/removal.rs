@@ -9,12 +9,12 @@
 //! On a host where processes always come and go there is no such while, and one by one they would
 //! pile up: ten a second go, and every process leaves a dozen. A multi-uprobe's grace period is waited
 //! for without a lock (`uprobe_unregister_sync`, `kernel/events/uprobes.c`, Linux 6.13), and those that
-//! wait at the same time wait for the same one. So many of them are removed at once, each by a thread
-//! of its own.
+//! wait at the same time wait for the same one. So several threads remove them, each one at a time, as
+//! long as there are too many.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::kernel::Link;
@@ -25,8 +25,13 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Probes that may wait; beyond that they go at once, quiet or not.
 const MOST_WAITING: usize = 256;
 
-/// Most that are removed at the same time.
-const AT_ONCE: usize = 128;
+/// Threads that remove them, at most. Each sleeps for most of the tenth of a second that a link takes. More
+/// of them would stand before the kernel's lock (`dup_mmap_sem`) in a row in which those that place probes
+/// come last.
+const AT_ONCE: usize = 16;
+
+/// If more than so many wait, they are not removed as fast as they come.
+const TOO_MANY: usize = 2048;
 
 /// Stack of a thread that removes one.
 const STACK: usize = 64 << 10;
@@ -66,46 +71,76 @@ pub(super) fn later(links: impl Iterator<Item = Link>) {
     }
 }
 
+/// Whether probes come faster than they are removed. The kernel looks through the processes that have a
+/// file mapped, and for each through those that have a probe at the same place (`register_for_each_vma`,
+/// `filter_chain`, `kernel/events/uprobes.c`): with 250 of them a process's probes on the C library take
+/// 9 ms to remove, with twice as many four times as long.
+pub(super) fn is_behind() -> bool {
+    WAITING.load(Ordering::Relaxed) > TOO_MANY
+}
+
 /// The thread; none when the system gives no more, and then probes go at once.
 fn start() -> Option<Sender<Link>> {
     let (send, queue) = channel();
     let thread = std::thread::Builder::new().name("probe-removal".to_owned());
-    thread.spawn(move || remove(&queue)).ok().map(|_| send)
+    thread.spawn(move || remove(queue)).ok().map(|_| send)
 }
 
-fn remove(queue: &Receiver<Link>) {
-    let quiet = u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX);
-    while let Ok(first) = queue.recv() {
-        while now().saturating_sub(PLACED.load(Ordering::Relaxed)) < quiet
-            && WAITING.load(Ordering::Relaxed) <= MOST_WAITING
-        {
+fn remove(queue: Receiver<Link>) {
+    let queue = Mutex::new(queue);
+    // While it waits here, nobody else takes of them.
+    while let Some(first) = taken(&queue, Receiver::recv) {
+        while !may_go() {
             std::thread::sleep(QUIET / 10);
         }
-        let at_once: Vec<Link> = std::iter::once(first)
-            .chain(queue.try_iter().take(AT_ONCE - 1))
-            .collect();
-        let count = at_once.len();
-        all_at_once(at_once);
-        WAITING.fetch_sub(count, Ordering::Relaxed);
+        let others = WAITING.load(Ordering::Relaxed).saturating_sub(1);
+        std::thread::scope(|scope| {
+            for _ in 0..others.min(AT_ONCE - 1) {
+                let thread = std::thread::Builder::new().stack_size(STACK);
+                // Without it there are fewer that remove them.
+                if thread.spawn_scoped(scope, || help(&queue)).is_err() {
+                    break;
+                }
+            }
+            take_away(first);
+            help(&queue);
+        });
     }
 }
 
-/// Removes links: those of perf one by one, since each holds the lock, all others at the same time.
-fn all_at_once(links: Vec<Link>) {
-    std::thread::scope(|scope| {
-        for link in links {
-            let link = match link {
-                // A panic in there was told by its hook.
-                Link::Asked(asked) => asked.join().ok().flatten().map(Link::Multi),
-                link => Some(link),
-            };
-            let Some(link @ Link::Multi(_)) = link else {
-                drop(link);
-                continue;
-            };
-            let thread = std::thread::Builder::new().stack_size(STACK);
-            // No thread: the link went with what it was to do, here.
-            thread.spawn_scoped(scope, move || drop(link)).ok();
-        }
-    });
+/// Whether probes are removed now.
+fn may_go() -> bool {
+    let quiet = u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX);
+    now().saturating_sub(PLACED.load(Ordering::Relaxed)) >= quiet
+        || WAITING.load(Ordering::Relaxed) > MOST_WAITING
+}
+
+/// Removes what waits, as long as it may go.
+fn help(queue: &Mutex<Receiver<Link>>) {
+    while may_go() {
+        let Some(link) = taken(queue, Receiver::try_recv) else {
+            return;
+        };
+        take_away(link);
+    }
+}
+
+fn taken<E>(
+    queue: &Mutex<Receiver<Link>>,
+    how: impl Fn(&Receiver<Link>) -> Result<Link, E>,
+) -> Option<Link> {
+    how(&queue.lock().unwrap_or_else(PoisonError::into_inner)).ok()
+}
+
+/// Removes one. Those of perf go one by one, since each holds the lock.
+fn take_away(link: Link) {
+    static PERF: Mutex<()> = Mutex::new(());
+    let one = matches!(link, Link::Perf(_)).then(|| PERF.lock());
+    match link {
+        // A panic in there was told by its hook.
+        Link::Asked(asked) => drop(asked.join()),
+        link => drop(link),
+    }
+    drop(one);
+    WAITING.fetch_sub(1, Ordering::Relaxed);
 }

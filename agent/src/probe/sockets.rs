@@ -136,6 +136,8 @@ pub(super) struct SocketState {
     pub(super) host: Option<HostSockets>,
     /// perf's programs are there.
     probes: bool,
+    /// Whether processes can be spared probes on their C library, once that was tried.
+    spares: Option<bool>,
 }
 
 impl SocketState {
@@ -399,6 +401,10 @@ impl Sockets {
             self.by_host = true;
             return Ok(());
         }
+        // Seen by that already: a probe would tell all of it a second time.
+        if self.by_host || self.libraries.is_empty() && self.spare(kernel, target.pid) {
+            return Ok(());
+        }
         for file in LibcFinder::candidates(files, &target.executable) {
             if self.libraries.iter().any(|l| l.id == file.id) {
                 continue;
@@ -434,6 +440,35 @@ impl Sockets {
             self.fall_back(kernel, target.pid);
         }
         Ok(())
+    }
+
+    /// Where probes are not removed as fast as they come, those on the C library, which most of them are,
+    /// are left out: what every process runs into reads this one as well.
+    fn spare(&mut self, kernel: &mut Kernel, pid: u32) -> bool {
+        let may = kernel.socket_way() == SocketWay::Auto && kernel.sockets.spares != Some(false);
+        if !may || !super::removal::is_behind() {
+            return false;
+        }
+        match kernel.trace_sockets(pid) {
+            Ok(way) => {
+                self.by_host = true;
+                if kernel.sockets.spares.replace(true).is_none() {
+                    tracing::warn!(
+                        "processes come and go faster than the kernel removes probes: plain sockets of \
+                         some are read by {} from here on, at a small cost to every process",
+                        way.name()
+                    );
+                }
+            }
+            Err(e) => {
+                kernel.sockets.spares = Some(false);
+                tracing::warn!(
+                    "processes come and go faster than the kernel removes probes, and some may be \
+                     traced late: {e}"
+                );
+            }
+        }
+        self.by_host
     }
 
     /// No C library could be probed.

@@ -8,6 +8,7 @@ use super::layout::Layout;
 use super::memory::Memory;
 use super::number::Int;
 use super::object::Kind;
+use super::paged::Paged;
 use super::reader::{ReadError, Reader};
 use super::runtime::{Interpreter, MAX_FRAMES, Thread};
 use super::version::{Version, hex_to_text};
@@ -114,6 +115,8 @@ fn attempt(memory: &dyn Memory, layout: &Layout, root: Root) -> Result<Fit, NoFi
     let version = layout.version;
     let step = Step { version };
     let mut layout = layout.clone();
+    // Of this attempt alone: the next one is made because something may be otherwise by then.
+    let memory = &Paged::new(memory);
     let reader = Reader::new(memory, &layout, BUDGET);
     let interpreters = step.of(
         "interpreters",

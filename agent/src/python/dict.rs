@@ -44,6 +44,12 @@ impl Reader<'_> {
         self.count(dict.wrapping_add(USED), MAX_ENTRIES, "dict")
     }
 
+    /// How many entries a dict has, where its keys are, and how many entries were ever put into those.
+    pub(super) fn dict_stamp(&self, dict: u64) -> Result<(usize, u64, usize)> {
+        let keys = self.word(dict.wrapping_add(KEYS))?;
+        Ok((self.dict_len(dict)?, keys, self.keys(keys)?.count))
+    }
+
     /// Entries of a dict, at most so many, in the order of their keys.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ pub mod lines;
 pub mod memory;
 pub mod number;
 pub mod object;
+pub mod paged;
 pub mod reader;
 pub mod render;
 pub mod runtime;

@@ -43,6 +43,19 @@ pub struct Frame {
     pub instruction: u64,
 }
 
+/// By what it is seen that `sys.modules` has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModulesStamp {
+    /// The dict.
+    dict: u64,
+    /// How many entries it has.
+    used: usize,
+    /// Its keys, which are others when it has grown.
+    keys: u64,
+    /// How many entries were ever put into those: one that is put in place of another one counts.
+    entries: usize,
+}
+
 impl Reader<'_> {
     /// The interpreters, newest first, of the `_PyRuntime` at this address.
     ///
@@ -153,6 +166,24 @@ impl Reader<'_> {
     pub fn modules(&self, interpreter: u64) -> Result<Vec<Entry>> {
         let at = interpreter.wrapping_add(self.layout.interpreter.modules);
         self.dict_entries(self.word(at)?, MAX_SCANNED)
+    }
+
+    /// What `sys.modules` of an interpreter is like: as long as this stays, so do the names in it. A few
+    /// reads.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn modules_stamp(&self, interpreter: u64) -> Result<ModulesStamp> {
+        let at = interpreter.wrapping_add(self.layout.interpreter.modules);
+        let dict = self.word(at)?;
+        let (used, keys, entries) = self.dict_stamp(dict)?;
+        Ok(ModulesStamp {
+            dict,
+            used,
+            keys,
+            entries,
+        })
     }
 
     /// The module of this name.

@@ -17,12 +17,18 @@ use super::classify::Description;
 use super::classify::description::VARIABLES;
 use super::classify::packages;
 use super::classify::server::Server;
-use super::distributions::{Distributions, Variables, likely_path};
+use super::distributions::{Distributions, Installed, Variables, likely_path};
+use super::maps::Maps;
 use super::process::{self, ProcessError};
-use super::python::Python;
+use super::python::{ProcessMemory, Python};
 use super::rooted::Rooted;
 use super::{command, container, listening};
+use crate::python::check::Fit;
+use crate::python::paged::Paged;
+use crate::python::reader::{QUESTION_BUDGET, Reader};
+use crate::python::runtime::ModulesStamp;
 use crate::python::value::{Limits, Value};
+use crate::python::version::hex_to_text;
 
 /// How long looking at one process may take, before what is left is left out.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,13 +40,12 @@ const MAX_PATH: usize = 256;
 const MAX_WORDS: usize = 256;
 const MAX_WORD_BYTES: usize = 4096;
 
-/// All processes of the host, with the parent of each.
+/// All processes of the host, with what the kernel says of each.
 #[must_use]
-pub fn parents() -> HashMap<u32, u32> {
+pub fn all() -> HashMap<u32, Stat> {
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    ids.filter_map(|pid| Some((pid, stat(pid)?.parent)))
-        .collect()
+    ids.filter_map(|pid| Some((pid, stat(pid)?))).collect()
 }
 
 /// What `/proc/PID/stat` says.
@@ -104,12 +109,12 @@ pub enum Depth {
     Inside,
 }
 
+fn is_known_module(name: &str) -> bool {
+    packages::ALL.iter().any(|known| known.module == name)
+}
+
 /// Keeps of packages what is of use: a host has many processes, and a process thousands of modules.
 fn keep_known(process: &mut Description) {
-    let known = |name: &str| packages::ALL.iter().any(|k| k.module == name);
-    if let Some(modules) = &mut process.modules {
-        modules.retain(|name| known(name));
-    }
     let servers = Server::ALL.iter().filter_map(|s| s.distribution());
     let servers: Vec<_> = servers.collect();
     process.installed.retain(|found| {
@@ -128,6 +133,30 @@ pub struct Discovery {
     distributions: Distributions,
 }
 
+/// What is remembered of a process from one look at it to the next: what stays as long as it runs the
+/// same program, and what is read anew only when it has changed.
+#[derive(Debug, Default)]
+pub struct Before {
+    /// The executable that it is of, as the process sees it.
+    executable: String,
+    /// Of its environment, which is what it was given with its program, whatever it makes of that later.
+    variables: Option<(Vec<(String, String)>, Variables)>,
+    inside: Option<Inside>,
+}
+
+/// What was found in an interpreter, and by what it is seen that there is more.
+#[derive(Debug)]
+struct Inside {
+    /// Proved for this process. Where things are does not change while a program runs.
+    fit: Fit,
+    /// None where all is to be looked at anew.
+    stamp: Option<ModulesStamp>,
+    version: String,
+    /// The known ones of its modules.
+    modules: Vec<String>,
+    found: Installed,
+}
+
 impl Discovery {
     /// Describes a process.
     ///
@@ -135,13 +164,29 @@ impl Discovery {
     ///
     /// When it is gone, one of the kernel's own, or not ours to look at.
     pub fn describe(&mut self, pid: u32, depth: Depth) -> Result<Description, ProcessError> {
+        self.describe_again(pid, depth, &mut Before::default())
+    }
+
+    /// Describes a process that was looked at before, when `before` was filled: what cannot have changed is
+    /// not looked at again. What is installed counts as unchanged as long as no module was loaded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::describe`].
+    pub fn describe_again(
+        &mut self,
+        pid: u32,
+        depth: Depth,
+        before: &mut Before,
+    ) -> Result<Description, ProcessError> {
         let until = Instant::now() + PATIENCE;
         let seen = stat(pid).ok_or(ProcessError::Gone(pid))?;
         let process = open(pid)?;
         let executable = process.exe().map_err(process::wrap(pid))?;
         let arguments = process.cmdline().map_err(process::wrap(pid))?;
-        let files = process::mapped_code(pid)?;
-        let version = process::python_version(&executable, &files);
+        let maps = Maps::read(pid)?;
+        let code = maps.paths();
+        let version = process::python_version(&executable, &code);
         let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let container = container::of(&cgroup);
         let mut described = Description {
@@ -154,18 +199,29 @@ impl Discovery {
             python: version.is_some(),
             version: version.flatten(),
             command: command::without_secrets(&bounded(arguments)),
-            mapped: files
+            mapped: code
                 .iter()
-                .map(|f| f.path.to_string_lossy().into_owned())
+                .map(|path| path.to_string_lossy().into_owned())
                 .collect(),
             ports: listening::ports(pid),
             container: container.id,
             pod: container.pod,
             ..Description::default()
         };
-        let places = variables(&process, &mut described);
+        if before.executable != described.executable {
+            *before = Before {
+                executable: described.executable.clone(),
+                ..Before::default()
+            };
+        }
+        if before.variables.is_none() {
+            before.variables = variables(&process);
+        }
+        let (kept, places) = before.variables.clone().unwrap_or_default();
+        described.environment = kept;
         if described.python {
-            self.look_inside(&mut described, &places, depth, until);
+            let inside = (&maps, &mut before.inside);
+            self.look_inside(&mut described, &places, depth, inside, until);
         }
         keep_known(&mut described);
         Ok(described)
@@ -177,20 +233,51 @@ impl Discovery {
         process: &mut Description,
         places: &Variables,
         depth: Depth,
+        (maps, inside): (&Maps, &mut Option<Inside>),
         until: Instant,
     ) {
-        let mut path = Vec::new();
-        let opened = (depth == Depth::Inside).then(|| Python::open(process.pid));
-        match opened {
-            None => {}
-            Some(Ok(python)) => {
-                process.version = Some(python.version());
-                process.modules = modules(&python);
-                path = search_path(&python);
+        let pid = process.pid;
+        let fit = match (depth, inside.take()) {
+            (Depth::Outside, before) => {
+                *inside = before;
+                None
             }
-            Some(Err(error)) => tracing::debug!(pid = process.pid, "{error}"),
+            (Depth::Inside, Some(before)) => match ProcessMemory::open(pid) {
+                Ok(opened) => {
+                    let now = stamp(&opened, &before.fit);
+                    if now.is_some() && now == before.stamp {
+                        process.version = Some(before.version.clone());
+                        process.modules = Some(before.modules.clone());
+                        process.installed.clone_from(&before.found.all);
+                        process.installed_unseen.clone_from(&before.found.unseen);
+                        *inside = Some(before);
+                        return;
+                    }
+                    Some((opened, before.fit))
+                }
+                Err(_) => None,
+            },
+            (Depth::Inside, None) => match Python::mapped(pid, maps) {
+                Ok(python) => Some((python.memory, python.fit)),
+                Err(error) => {
+                    tracing::debug!(pid, "{error}");
+                    None
+                }
+            },
+        };
+        let mut path = Vec::new();
+        let mut stamp = None;
+        if let Some((opened, fit)) = &fit {
+            let paged = Paged::new(opened);
+            let reader = || Reader::new(&paged, &fit.layout, QUESTION_BUDGET);
+            let main = fit.main.address;
+            // Before the modules: what is loaded meanwhile is seen the next time.
+            stamp = reader().modules_stamp(main).ok();
+            process.version = Some(hex_to_text(fit.hex));
+            process.modules = modules(&reader(), main);
+            path = search_path(&reader(), main);
         }
-        let files = match Rooted::open(process.pid) {
+        let files = match Rooted::open(pid) {
             Ok(files) => files,
             Err(error) => {
                 process.installed_unseen = Some(error.to_string());
@@ -201,9 +288,25 @@ impl Discovery {
             path = likely_path(process, places, &files);
         }
         let found = self.distributions.of(&files, &path, until);
-        process.installed = found.all;
-        process.installed_unseen = found.unseen;
+        process.installed.clone_from(&found.all);
+        process.installed_unseen.clone_from(&found.unseen);
+        if let (Some((_, fit)), Some(modules)) = (fit, &process.modules) {
+            *inside = Some(Inside {
+                version: hex_to_text(fit.hex),
+                fit,
+                // What was not looked through to its end is so the next time.
+                stamp: stamp.filter(|_| found.unseen.is_none()),
+                modules: modules.clone(),
+                found,
+            });
+        }
     }
+}
+
+/// What `sys.modules` is like now.
+fn stamp(memory: &ProcessMemory, fit: &Fit) -> Option<ModulesStamp> {
+    let reader = Reader::new(memory, &fit.layout, QUESTION_BUDGET);
+    reader.modules_stamp(fit.main.address).ok()
 }
 
 fn open(pid: u32) -> Result<Process, ProcessError> {
@@ -227,52 +330,45 @@ fn bounded(mut words: Vec<String>) -> Vec<String> {
     words
 }
 
-/// Keeps those variables that are of use, and gives those that say where is imported from.
-fn variables(process: &Process, described: &mut Description) -> Variables {
-    let Ok(all) = process.environ() else {
-        return Variables::default();
-    };
+/// Those variables that are of use, and those that say where is imported from.
+fn variables(process: &Process) -> Option<(Vec<(String, String)>, Variables)> {
+    let all = process.environ().ok()?;
     let get = |name: &str| {
         let value = all.get(OsStr::new(name))?.to_str()?;
         Some(value.to_owned()).filter(|v| !v.is_empty() && v.len() <= MAX_WORD_BYTES * 4)
     };
+    let mut kept = Vec::new();
     for name in VARIABLES {
         let value = get(name).filter(|_| !command::names_secret(name));
         let shown = value.map(|v| command::without_secrets(&[v]).concat());
-        described
-            .environment
-            .extend(shown.map(|value| (name.to_owned(), value)));
+        kept.extend(shown.map(|value| (name.to_owned(), value)));
     }
-    Variables {
+    let places = Variables {
         python_path: get("PYTHONPATH"),
         environment: get("VIRTUAL_ENV")
             .or_else(|| get("CONDA_PREFIX"))
             .map(PathBuf::from),
         home: get("HOME").map(PathBuf::from),
         path: get("PATH"),
-    }
+    };
+    Some((kept, places))
 }
 
-/// Names of the modules in `sys.modules`.
-fn modules(python: &Python) -> Option<Vec<String>> {
-    let reader = python.reader();
-    let all = reader.modules(python.fit.main.address).ok()?;
+/// Names of the known modules in `sys.modules`.
+fn modules(reader: &Reader<'_>, interpreter: u64) -> Option<Vec<String>> {
+    let all = reader.modules(interpreter).ok()?;
     let names = all.into_iter().take(MAX_MODULES);
-    Some(
-        names
-            .filter_map(|(name, _)| reader.short_text(name).ok())
-            .collect(),
-    )
+    let names = names.filter_map(|(name, _)| reader.short_text(name).ok());
+    Some(names.filter(|name| is_known_module(name)).collect())
 }
 
 /// `sys.path`; nothing when it is not there yet.
-fn search_path(python: &Python) -> Vec<PathBuf> {
-    let reader = python.reader();
+fn search_path(reader: &Reader<'_>, interpreter: u64) -> Vec<PathBuf> {
     let list = || {
-        let sys = reader.module(python.fit.main.address, "sys").ok()??;
+        let sys = reader.module(interpreter, "sys").ok()??;
         let dict = reader.module_dict(sys).ok()?;
         // The paths of an interpreter that starts are not those that it will have.
-        reader.module(python.fit.main.address, "site").ok()??;
+        reader.module(interpreter, "site").ok()??;
         reader.dict_get(dict, "path").ok()?
     };
     let limits = Limits {
@@ -293,17 +389,113 @@ fn search_path(python: &Python) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Depth, Discovery, bounded, parents, stat};
+    use super::{Before, Depth, Description, Discovery, all, bounded, stat};
+    use std::fs;
+    use std::io::{Read as _, Write as _};
+    use std::process::{Child, Command, Stdio};
 
     #[test]
     fn we_are_a_process() {
         let own = std::process::id();
         let seen = stat(own).unwrap();
-        assert_eq!(parents().get(&own), Some(&seen.parent));
+        assert_eq!(all().get(&own), Some(&seen));
         let described = Discovery::default().describe(own, Depth::Inside).unwrap();
         assert_eq!(described.start_ticks, seen.start_ticks);
         assert!(!described.python && !described.command.is_empty());
         assert_eq!(stat(u32::MAX), None);
+    }
+
+    /// A program that waits for a line before each thing that it does.
+    const LATE: &str = "
+import sys
+for what in sys.stdin:
+    exec(what)
+    print('done', flush=True)
+";
+
+    fn tell(python: &mut Child, what: &str) {
+        writeln!(python.stdin.as_mut().unwrap(), "{what}").unwrap();
+        let mut answer = [0; 5];
+        python
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut answer)
+            .unwrap();
+        assert_eq!(&answer, b"done\n");
+    }
+
+    #[test]
+    fn what_comes_late_is_seen_and_what_stays_is_not_read_again() {
+        let dir = std::env::temp_dir().join(format!("genspan-late-{}", std::process::id()));
+        fs::create_dir_all(dir.join("openai")).unwrap();
+        fs::write(dir.join("openai/__init__.py"), "").unwrap();
+        let Ok(mut python) = Command::new("python3")
+            .args(["-c", LATE])
+            .env("PYTHONPATH", &dir)
+            .env("OTEL_SERVICE_NAME", "late")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+        else {
+            println!("skipped: no python3 on PATH");
+            return;
+        };
+        tell(&mut python, "pass");
+        let pid = python.id();
+        let mut discovery = Discovery::default();
+        let mut before = Before::default();
+        let mut plain = Description::default();
+        for _ in 0..2 {
+            plain = discovery
+                .describe_again(pid, Depth::Inside, &mut before)
+                .unwrap();
+            // As seen for the first time.
+            let first = Discovery::default().describe(pid, Depth::Inside).unwrap();
+            assert_eq!(plain, first);
+        }
+        assert_eq!(plain.modules, Some(Vec::new()));
+        assert_eq!(plain.variable("OTEL_SERVICE_NAME"), Some("late"));
+        let mark = |before: &mut Before| {
+            if let Some(inside) = &mut before.inside {
+                inside.version = "kept".to_owned();
+            }
+        };
+        let version = |d: &Description| d.version.clone().unwrap_or_default();
+        mark(&mut before);
+        let kept = discovery
+            .describe_again(pid, Depth::Inside, &mut before)
+            .unwrap();
+        assert_eq!(version(&kept), "kept");
+        tell(
+            &mut python,
+            "import openai, socket; s = socket.create_server(('127.0.0.1', 0))",
+        );
+        let late = discovery
+            .describe_again(pid, Depth::Inside, &mut before)
+            .unwrap();
+        assert_ne!(version(&late), "kept");
+        assert_eq!(late.modules, Some(vec!["openai".to_owned()]));
+        assert_eq!(late.ports.len(), 1);
+        // Taken out and put in again: as many as before.
+        mark(&mut before);
+        tell(
+            &mut python,
+            "del sys.modules['openai']; sys.modules['openai '] = sys",
+        );
+        let gone = discovery
+            .describe_again(pid, Depth::Inside, &mut before)
+            .unwrap();
+        assert_eq!(gone.modules, Some(Vec::new()));
+        assert_ne!(version(&gone), "kept");
+        python.kill().unwrap();
+        python.wait().unwrap();
+        assert!(
+            discovery
+                .describe_again(pid, Depth::Inside, &mut before)
+                .is_err()
+        );
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use procfs::ProcError;
-use procfs::process::{MMPermissions, MMapPath, Process};
+use procfs::process::Process;
 use thiserror::Error;
 
 use super::environment::Environment;
+use super::maps::Maps;
 use super::{classify, command};
 use crate::model::process::{AppType, ContentPolicy, ProcessFacts};
 
@@ -67,11 +68,14 @@ impl MappedFile {
     /// Last part of the path.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.path
-            .file_name()
-            .and_then(OsStr::to_str)
-            .unwrap_or_default()
+        name_of(&self.path)
     }
+}
+
+/// Last part of a path.
+fn name_of(path: &Path) -> &str {
+    let name = path.file_name().and_then(OsStr::to_str);
+    name.unwrap_or_default()
 }
 
 /// A process that was looked at.
@@ -210,8 +214,9 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
             .map(|v| v.to_string_lossy().into_owned())
     };
     let environment = Environment::read(get, defaults);
-    let files = mapped_code(pid).unwrap_or_default();
-    let version = python_version(&executable, &files);
+    let maps = Maps::read(pid).ok();
+    let code = maps.as_ref().map(Maps::paths).unwrap_or_default();
+    let version = python_version(&executable, &code);
     let facts = ProcessFacts {
         pid,
         start_ticks,
@@ -266,37 +271,7 @@ pub fn maps_name(pid: u32, part: &str) -> bool {
 ///
 /// When the process is gone or not ours to look at.
 pub fn mapped_code(pid: u32) -> Result<Vec<MappedFile>, ProcessError> {
-    let maps = open(pid)?.maps().map_err(wrap(pid))?;
-    let mut files: Vec<MappedFile> = Vec::new();
-    for map in maps {
-        let MMapPath::Path(path) = &map.pathname else {
-            continue;
-        };
-        let id = (map.dev.0, map.dev.1, map.inode);
-        if !map.perms.contains(MMPermissions::EXECUTE) || files.iter().any(|f| f.id == id) {
-            continue;
-        }
-        let text = path.to_string_lossy();
-        let by_address = || {
-            PathBuf::from(format!(
-                "/proc/{pid}/map_files/{:x}-{:x}",
-                map.address.0, map.address.1
-            ))
-        };
-        let (path, reach) = match text.strip_suffix(" (deleted)") {
-            // Replaced on disk under the running process: only this leads to what it runs.
-            Some(name) => (PathBuf::from(name), by_address()),
-            None => {
-                let reach = PathBuf::from(format!("/proc/{pid}/root{text}"));
-                // The kernel names it from our root or from that of the mount namespace, which
-                // is not the process's where it has changed its root since.
-                let found = std::fs::symlink_metadata(&reach).is_ok();
-                (path.clone(), if found { reach } else { by_address() })
-            }
-        };
-        files.push(MappedFile { path, reach, id });
-    }
-    Ok(files)
+    Ok(Maps::read(pid)?.files())
 }
 
 /// Names of the TLS libraries that Python's `_ssl` is linked to.
@@ -342,24 +317,21 @@ pub fn foreseen_tls(target: &Target) -> Vec<MappedFile> {
         .collect()
 }
 
-/// `Some` when this is a Python: with its version `3.N` when a name tells it.
+/// `Some` when this is a Python: with its version `3.N` when a name tells it, its own or that of a file
+/// of which it has code mapped.
 #[must_use]
-pub fn python_version(executable: &Path, files: &[MappedFile]) -> Option<Option<String>> {
-    let name = executable
-        .file_name()
-        .and_then(OsStr::to_str)
-        .unwrap_or_default();
+pub fn python_version(executable: &Path, code: &[&Path]) -> Option<Option<String>> {
+    let name = name_of(executable);
     let by_name = name.strip_prefix("python").is_some_and(|v| {
         v.chars()
             .all(|c| c.is_ascii_digit() || c == '.' || c == 't')
     });
-    let library = files
+    let library = code
         .iter()
-        .find_map(|f| minor_version(f.name().strip_prefix("libpython")?));
+        .find_map(|path| minor_version(name_of(path).strip_prefix("libpython")?));
     let folder = || {
-        files.iter().find_map(|f| {
-            f.path
-                .iter()
+        code.iter().find_map(|path| {
+            path.iter()
                 .filter_map(OsStr::to_str)
                 .find_map(|part| minor_version(part.strip_prefix("python")?))
         })
@@ -404,16 +376,8 @@ pub fn require_python(target: Target) -> Result<Target, ProcessError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MappedFile, python_version};
+    use super::python_version;
     use std::path::Path;
-
-    fn file(path: &str) -> MappedFile {
-        MappedFile {
-            path: path.into(),
-            reach: path.into(),
-            id: (0, 0, 0),
-        }
-    }
 
     #[test]
     fn pythons_are_told_by_name_library_or_folder() {
@@ -433,7 +397,7 @@ mod tests {
             ),
             ("/usr/bin/pythonista", vec![], None),
         ] {
-            let files: Vec<_> = files.into_iter().map(file).collect();
+            let files: Vec<_> = files.into_iter().map(Path::new).collect();
             let got = python_version(Path::new(exe), &files);
             assert_eq!(got, wanted.map(|v| v.map(str::to_owned)), "{exe}");
         }

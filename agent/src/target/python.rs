@@ -5,13 +5,11 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use object::read::ReadCache;
-use procfs::process::{MMapPath, Process};
 use thiserror::Error;
 
-use super::process::{MappedFile, ProcessError, mapped_code};
-use crate::probe::elf::Image;
-use crate::probe::place;
+use super::interpreter;
+use super::maps::Maps;
+use super::process::{MappedFile, ProcessError, mapped_code, python_version};
 use crate::python::check::{self, Fit, NoFit, Root};
 use crate::python::code::Code;
 use crate::python::find::{FunctionName, NotFound};
@@ -19,12 +17,6 @@ use crate::python::layout::{DEBUG_OFFSETS_BYTES, DebugOffsets, Layout, NoDebugOf
 use crate::python::memory::{Memory, Unreadable};
 use crate::python::reader::{QUESTION_BUDGET, Reader};
 use crate::python::version::{Unsupported, Version, hex_to_text};
-
-/// The variable that holds everything, and the section in which it is alone from 3.10 on.
-const RUNTIME: &str = "_PyRuntime";
-const RUNTIME_SECTION: &str = ".PyRuntime";
-/// `PY_VERSION_HEX` as a variable, from 3.11 on.
-const VERSION: &str = "Py_Version";
 
 /// Most bytes of writable data that are scanned for what no symbol names.
 const MAX_SCANNED_BYTES: u64 = 64 << 20;
@@ -120,15 +112,19 @@ impl Python {
     ///
     /// Why it is not read.
     pub fn open(pid: u32) -> Result<Self, NoPython> {
-        let files = mapped_code(pid)?;
+        Self::mapped(pid, &Maps::read(pid)?)
+    }
+
+    /// The same for a process whose mappings were just read.
+    pub(super) fn mapped(pid: u32, maps: &Maps) -> Result<Self, NoPython> {
+        let files = maps.files();
         if let Some(other) = other_implementation(&files) {
             return Err(Unsupported::Implementation(other).into());
         }
         let memory = ProcessMemory::open(pid).map_err(|source| NoPython::Memory { pid, source })?;
-        let maps = mappings(pid)?;
         let mut last = NoPython::NotFound(pid);
         for file in candidates(&files) {
-            match in_file(&memory, file, &files, &maps) {
+            match in_file(&memory, file, &files, maps) {
                 Ok(Some((fit, root))) => {
                     let file = file.path.clone();
                     return Ok(Self {
@@ -180,12 +176,7 @@ impl Python {
     ///
     /// When it is not found.
     pub fn place(&self, pid: u32, name: &'static str) -> Result<(MappedFile, u64), NoSymbol> {
-        let offset = |file: &MappedFile| {
-            let cache = ReadCache::new(File::open(&file.reach).ok()?);
-            let image = Image::parse(&cache).ok()?;
-            let (found, _) = image.functions(&[name]);
-            place::own(&image, *found.get(name)?, place::Form::Plain).map(|place| place.offset)
-        };
+        let offset = |file: &MappedFile| interpreter::of(&file.reach)?.place(&file.reach, name);
         let files = mapped_code(pid)?;
         let own = files.into_iter().filter(|file| file.path == self.file);
         own.filter_map(|file| Some((offset(&file)?, file)))
@@ -229,28 +220,6 @@ impl Python {
     }
 }
 
-/// A range of a process's addresses that a file is mapped to.
-struct Mapping {
-    id: (i32, i32, u64),
-    start: u64,
-    offset: u64,
-}
-
-fn mappings(pid: u32) -> Result<Vec<Mapping>, NoPython> {
-    let number = i32::try_from(pid).map_err(|_| ProcessError::NotFound(pid))?;
-    let maps = Process::new(number).and_then(|p| p.maps());
-    let maps = maps.map_err(|source| ProcessError::Other { pid, source })?;
-    Ok(maps
-        .into_iter()
-        .filter(|map| matches!(map.pathname, MMapPath::Path(_)))
-        .map(|map| Mapping {
-            id: (map.dev.0, map.dev.1, map.inode),
-            start: map.address.0,
-            offset: map.offset,
-        })
-        .collect())
-}
-
 /// Files that may hold an interpreter, the likeliest first: the library of that name, the
 /// executable, which is mapped first, and what embeds one.
 fn candidates(files: &[MappedFile]) -> Vec<&MappedFile> {
@@ -277,32 +246,33 @@ fn in_file(
     memory: &ProcessMemory,
     file: &MappedFile,
     files: &[MappedFile],
-    maps: &[Mapping],
+    maps: &Maps,
 ) -> Result<Option<(Fit, Root)>, NoPython> {
-    let Ok(opened) = File::open(&file.reach) else {
+    let Some(facts) = interpreter::of(&file.reach) else {
         return Ok(None);
     };
-    let cache = ReadCache::new(opened);
-    let Ok(image) = Image::parse(&cache) else {
-        return Ok(None);
-    };
-    let bias = maps.iter().filter(|map| map.id == file.id).find_map(|map| {
-        let address = image.address(map.offset)?;
+    let bias = maps.all().filter(|map| map.id == file.id).find_map(|map| {
+        let address = facts.address(map.offset)?;
         Some(map.start.wrapping_sub(address))
     });
     let Some(bias) = bias else { return Ok(None) };
     let at = |address: u64| address.wrapping_add(bias);
-    let runtime = image
-        .variable(RUNTIME)
-        .or_else(|| image.section(RUNTIME_SECTION))
-        .map(at);
-    let told = version_of(memory, image.variable(VERSION).map(at), file, files)?;
-    if let Some(runtime) = runtime {
+    let told = version_of(memory, facts.version.map(at), file, files)?;
+    if let Some(runtime) = facts.runtime.map(at) {
         return fit_at(memory, runtime, told).map(Some);
     }
-    let writable = image.writable();
-    let ranges = writable.iter().map(|(start, len)| (at(*start), *len));
-    scan(memory, ranges, told)
+    if let Some(runtime) = facts.runtime_elsewhere().map(at)
+        && let Ok(found) = fit_at(memory, runtime, told)
+    {
+        return Ok(Some(found));
+    }
+    let writable = facts.writable.iter();
+    let ranges = writable.map(|(start, len)| (at(*start), *len));
+    let found = scan(memory, ranges, told)?;
+    if let Some((_, Root::Runtime(runtime))) = &found {
+        facts.found_runtime(runtime.wrapping_sub(bias));
+    }
+    Ok(found)
 }
 
 /// The version of the interpreter in a file, if anything tells it.
@@ -318,9 +288,10 @@ fn version_of(
     {
         return Version::from_hex(u32::from_le_bytes(hex)).map(Some);
     }
-    let text = super::process::python_version(&file.path, std::slice::from_ref(file))
+    let all: Vec<&Path> = files.iter().map(|f| f.path.as_path()).collect();
+    let text = python_version(&file.path, &[&file.path])
         .flatten()
-        .or_else(|| super::process::python_version(Path::new(""), files).flatten());
+        .or_else(|| python_version(Path::new(""), &all).flatten());
     text.map(|text| Version::parse(&text)).transpose()
 }
 

@@ -51,6 +51,12 @@ impl LibcFinder {
         }
     }
 
+    /// Whether a C library is among the files.
+    #[must_use]
+    pub fn is_loaded(files: &[MappedFile]) -> bool {
+        files.iter().any(|f| is_c_library(f.name()))
+    }
+
     /// Where the probes go in this file; none when it has not the functions.
     pub fn examine(&mut self, path: &Path) -> Option<SocketPlacements> {
         let key = key_of(path).ok()?;

@@ -66,7 +66,10 @@ pub struct Survey {
 pub fn survey(others: bool) -> Survey {
     let mut discovery = Discovery::default();
     let mut finder = TlsFinder::default();
-    let parents = discover::parents();
+    let parents = discover::all()
+        .into_iter()
+        .map(|(pid, stat)| (pid, stat.parent));
+    let parents: HashMap<u32, u32> = parents.collect();
     let mut pids: Vec<u32> = parents.keys().copied().collect();
     pids.sort_unstable();
     let mut unseen = Vec::new();

@@ -157,8 +157,11 @@ pub(super) fn give_back() {
 }
 
 pub(super) fn key_of(path: &Path) -> std::io::Result<FileKey> {
-    let m = std::fs::metadata(path)?;
-    Ok((m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size()))
+    Ok(key_of_file(&std::fs::metadata(path)?))
+}
+
+pub(super) fn key_of_file(m: &std::fs::Metadata) -> FileKey {
+    (m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size())
 }
 
 /// Whether a mapped file is a dynamic linker: `ld-linux-x86-64.so.2`, `ld-2.31.so`,

@@ -1,4 +1,5 @@
-//! `swarm RATE SECONDS LIFE`: many small programs under an agent, and what came of it, as a row of a table.
+//! `swarm RATE SECONDS LIFE [OPTION…]`: many small programs under an agent with these options, and what came of
+//! it, as a row of a table.
 
 use anyhow::{Context as _, Result, ensure};
 use genspan_tests::swarm::Swarm;
@@ -6,8 +7,10 @@ use genspan_tests::{Temp, need};
 
 #[expect(clippy::print_stdout, reason = "the row is the program's output")]
 fn main() -> Result<()> {
-    let numbers: Vec<f64> = std::env::args()
-        .skip(1)
+    let mut arguments = std::env::args().skip(1);
+    let numbers: Vec<f64> = arguments
+        .by_ref()
+        .take(3)
         .map(|text| {
             text.parse()
                 .with_context(|| format!("{text:?} is no number"))
@@ -16,6 +19,7 @@ fn main() -> Result<()> {
     let [rate, seconds, life] = numbers[..] else {
         anyhow::bail!("expected RATE SECONDS LIFE");
     };
+    let options: Vec<String> = arguments.collect();
     need::root()?.context("only root can do this")?;
     let python = need::any_python()?.context("no Python")?;
     let temp = Temp::new()?;
@@ -24,7 +28,7 @@ fn main() -> Result<()> {
         seconds,
         life,
     };
-    let outcome = swarm.run(&temp, &python)?;
+    let outcome = swarm.run_with(&temp, &python, &options)?;
     println!("{}", outcome.line());
     if std::env::var_os("GENSPAN_SWARM_LOG").is_some() {
         println!("{}", outcome.log);

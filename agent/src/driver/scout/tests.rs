@@ -1,0 +1,146 @@
+//! The scout on processes of this host.
+
+use super::{Agenda, Arc, Discovery, EfdFlags, EventFd, HashMap, HashSet, LOOKS, channel};
+use super::{Report, Scout, Search};
+use crate::target::rules::Rules;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn search(reports: std::sync::mpsc::Sender<Report>) -> Search {
+    Search {
+        rules: Rules::default(),
+        embedding: HashSet::new(),
+        lost: Arc::default(),
+        discovery: Discovery::default(),
+        known: HashMap::new(),
+        agenda: Agenda::default(),
+        parents: HashMap::new(),
+        users: HashMap::new(),
+        tell: reports,
+        bell: Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap()),
+        busy: Arc::default(),
+        sightings: Arc::default(),
+        looked: Arc::default(),
+    }
+}
+
+/// A Python under another name, that has begun.
+fn bundle(executable: &Path, home: &str) -> Child {
+    let code = "import _ssl, sys, time; print(flush=True); time.sleep(60)";
+    let mut child = Command::new(executable)
+        .args(["-c", code])
+        .env("PYTHONHOME", home)
+        .env("APSARA_APM_APP_TYPE", "app")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let said = BufReader::new(child.stdout.take().unwrap()).read_line(&mut line);
+    assert_eq!((said.unwrap(), line.as_str()), (1, "\n"));
+    child
+}
+
+#[test]
+fn a_bundle_is_known_the_second_time() {
+    let about = "import sys; print(sys.executable); print(sys.base_prefix)";
+    let Ok(told) = Command::new("/usr/bin/python3")
+        .args(["-c", about])
+        .output()
+    else {
+        println!("skipped: no /usr/bin/python3");
+        return;
+    };
+    let told = String::from_utf8(told.stdout).unwrap();
+    let (python, home) = told.trim().split_once('\n').unwrap();
+    let dir = std::env::temp_dir().join(format!("genspan-bundle-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let executable = dir.join("bundle");
+    std::fs::copy(python, &executable).unwrap();
+    let (reports, told) = channel();
+    let mut search = search(reports);
+    let mut children = Vec::new();
+    for looks in [2, 0] {
+        let child = bundle(&executable, home);
+        let pid = child.id();
+        children.push(child);
+        search.executed(pid);
+        let known = search.known.get(&pid).unwrap();
+        assert_eq!(known.looks, looks);
+        assert_eq!(search.agenda.next(), Some(known.since + LOOKS[looks]));
+        assert_eq!(search.agenda.take(known.since + LOOKS[looks]), Some(pid));
+        search.look(pid).unwrap();
+        let report = told.try_recv().unwrap();
+        assert!(matches!(report, Report::Trace { pid: p, .. } if p == pid));
+        search.agenda.remove(pid);
+    }
+    for mut child in children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn what_cannot_be_told_is_counted() {
+    let (words, heard) = std::sync::mpsc::sync_channel(1);
+    let (_, reports) = channel();
+    let scout = Scout {
+        words,
+        reports,
+        bell: Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap()),
+        busy: Arc::default(),
+        sightings: Arc::default(),
+        looked: Arc::default(),
+        lost: Arc::default(),
+    };
+    for pid in 1..=3 {
+        scout.executed(pid);
+    }
+    assert_eq!(scout.losses().map(|(_, count)| count), [2, 0]);
+    drop(heard);
+}
+
+fn wait(scout: &Scout, mut wanted: impl FnMut(&Report) -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) {
+        match scout.take() {
+            Some(report) if wanted(&report) => return true,
+            Some(_) => {}
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    false
+}
+
+#[test]
+fn a_program_that_listens_is_found_and_left_when_rules_say_so() {
+    let Ok(mut python) = Command::new("python3")
+        .args(["-m", "http.server", "0", "--bind", "127.0.0.1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+    else {
+        println!("skipped: no python3 on PATH");
+        return;
+    };
+    let pid = python.id();
+    let scout = Scout::start(Rules::default()).unwrap();
+    let traced = wait(
+        &scout,
+        |r| matches!(r, Report::Trace { pid: p, .. } if *p == pid),
+    );
+    scout.set_rules(Rules {
+        exclude: vec!["name=http.server".parse().unwrap()],
+        ..Rules::default()
+    });
+    let left = wait(
+        &scout,
+        |r| matches!(r, Report::Leave { pid: p, .. } if *p == pid),
+    );
+    python.kill().unwrap();
+    python.wait().unwrap();
+    let gone = wait(&scout, |r| *r == Report::Gone(pid));
+    assert_eq!((traced, left, gone), (true, true, true));
+}
