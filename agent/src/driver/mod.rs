@@ -2,6 +2,8 @@
 //! command line and stages.
 
 #[cfg(feature = "kernel")]
+pub mod budget;
+#[cfg(feature = "kernel")]
 pub mod child;
 #[cfg(feature = "kernel")]
 pub mod files;
