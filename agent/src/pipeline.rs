@@ -125,6 +125,13 @@ impl Pipeline {
         self
     }
 
+    /// Leaves out from here on the content of messages, and requests that are no model calls; or tells
+    /// them again as they are asked for.
+    pub fn shed(&mut self, content: bool, requests: bool) {
+        self.spans.shed_content(content);
+        self.calls.shed_requests(requests);
+    }
+
     /// Takes an event.
     pub fn event(&mut self, event: &Event<'_>) {
         match event {

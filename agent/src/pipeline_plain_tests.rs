@@ -28,6 +28,19 @@ fn pieces(
     step: usize,
 ) -> Vec<Span> {
     let mut pipeline = Pipeline::with(1, settings);
+    feed(&mut pipeline, 5, facts, role, texts, step);
+    pipeline.finish();
+    pipeline.spans().collect()
+}
+
+fn feed(
+    pipeline: &mut Pipeline,
+    generation: u64,
+    facts: &ProcessFacts,
+    role: SocketRole,
+    texts: [&str; 2],
+    step: usize,
+) {
     pipeline.event(&Event::Process {
         facts: Box::new(facts.clone()),
         time: BootTime(1),
@@ -35,7 +48,7 @@ fn pieces(
     let connection = ConnectionId {
         pid: PID,
         ssl: 1 << 63 | 42,
-        generation: 5,
+        generation,
     };
     pipeline.event(&Event::Socket {
         connection,
@@ -72,8 +85,6 @@ fn pieces(
         connection,
         time: BootTime(time + 1),
     });
-    pipeline.finish();
-    pipeline.spans().collect()
 }
 
 fn facts() -> ProcessFacts {
@@ -173,6 +184,25 @@ fn whose_requests_are_told() {
             let spans = run(settings, &facts, SocketRole::Accepted, [GET, FOUND]);
             assert_eq!(spans.len(), usize::from(want), "{facts:?} {http_spans:?}");
         }
+    }
+}
+
+#[test]
+fn requests_are_left_out_and_told_again() {
+    let mut pipeline = Pipeline::new(1, Limits::default());
+    for (generation, (requests, want)) in
+        [(false, 1), (true, 0), (false, 1)].into_iter().enumerate()
+    {
+        pipeline.shed(true, requests);
+        feed(
+            &mut pipeline,
+            generation as u64,
+            &facts(),
+            SocketRole::Accepted,
+            [GET, FOUND],
+            usize::MAX,
+        );
+        assert_eq!(pipeline.spans().count(), want, "{requests}");
     }
 }
 

@@ -401,6 +401,31 @@ pub mod own {
     /// Of those, the ones of which something was not seen.
     pub const INCOMPLETE: &str = "genspan_agent_calls_incomplete_total";
 
+    /// What is not told to keep to the limits.
+    pub const LEFT_OUT: &str = "genspan_agent_left_out";
+    /// One when an endpoint took the last request, else zero.
+    pub const EXPORT_UP: &str = "genspan_export_up";
+    /// Items that an endpoint acknowledged.
+    pub const EXPORT_DELIVERED: &str = "genspan_export_delivered_total";
+    /// Of those, the ones that it said it did not keep.
+    pub const EXPORT_REJECTED: &str = "genspan_export_rejected_total";
+    /// Requests and attempts to connect that failed.
+    pub const EXPORT_ERRORS: &str = "genspan_export_errors_total";
+    /// Items that were lost.
+    pub const EXPORT_DROPPED: &str = "genspan_export_dropped_total";
+    /// Items that went to the disk.
+    pub const SPOOL_WRITTEN: &str = "genspan_export_spool_written_total";
+    /// Items that wait on the disk.
+    pub const SPOOL_ITEMS: &str = "genspan_export_spool_items";
+    /// Bytes of the disk that they take.
+    pub const SPOOL_BYTES: &str = "genspan_export_spool_bytes";
+
+    /// Label of what is told of an export: its URL.
+    pub const ENDPOINT: &str = "endpoint";
+    /// Label of what is told of an export: `traces`, `metrics`, `logs`.
+    pub const SIGNAL: &str = "signal";
+    /// Label of [`EXPORT_DROPPED`].
+    pub const REASON: &str = "reason";
     /// Label of [`BUILD`].
     pub const VERSION: &str = "version";
     /// Label of [`PROCESSES`].

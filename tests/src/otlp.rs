@@ -22,7 +22,16 @@ impl Collector {
     ///
     /// When no port can be had.
     pub fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::start_at(0)
+    }
+
+    /// One at this port of loopback; the system chooses where it is zero.
+    ///
+    /// # Errors
+    ///
+    /// When the port cannot be had.
+    pub fn start_at(port: u16) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
         let port = listener.local_addr()?.port();
         let received = Arc::default();
         let kept = Arc::clone(&received);
@@ -39,6 +48,15 @@ impl Collector {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// A port at which nobody listens.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be had.
+    pub fn free_port() -> Result<u16> {
+        Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
     }
 
     /// The bodies of all requests so far, one behind the other.

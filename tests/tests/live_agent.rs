@@ -1,6 +1,7 @@
 //! The processes of a host: found, told apart, traced.
 
 use anyhow::{Context as _, Result};
+use genspan_tests::otlp::Collector;
 use genspan_tests::scene::KEY;
 use genspan_tests::{Agent, Client, Process, Scene, Span, Temp, agent, need, wait_for};
 use nix::sys::signal::Signal;
@@ -372,6 +373,78 @@ fn the_agent_tells_its_state_while_it_traces() -> Result<()> {
     let report = agent::command(&["ps", "--socket", &place])?.output()?;
     let report = String::from_utf8(report.stdout)?;
     assert!(report.contains("no agent runs here"), "{report}");
+    Ok(())
+}
+
+/// No collector, calls, another agent, calls, a collector: it gets all of them, each once, and what
+/// stands in the state is true at each of these moments.
+#[test]
+fn what_no_collector_takes_waits_on_the_disk_for_the_next_agent() -> Result<()> {
+    let (Some(scene), Some(sdk)) = (Scene::new()?, need::environment("sdk-new")?) else {
+        return Ok(());
+    };
+    fs::create_dir(scene.temp.file("it"))?;
+    let include = format!("command=*{}/*", scene.temp.file("it").display());
+    let port = Collector::free_port()?;
+    let config = program(
+        &scene.temp,
+        "rules.yaml",
+        &format!(
+            "include: ['{include}']\nexport:\n  endpoints:\n    - url: http://127.0.0.1:{port}\n      \
+             signals: [traces]\n  spool:\n    directory: {}\n    max_bytes: 16M\n",
+            scene.temp.file("spool").display()
+        ),
+    )?;
+    let config = config.display().to_string();
+    let mut app = client(&scene, &sdk, "app")?;
+    let mut spans = Vec::new();
+
+    let mut agent = Agent::host(&scene.temp, &["--config", &config])?;
+    agent.wait_attached(app.pid())?;
+    app.call(&chat("one"))?;
+    app.call(&chat("two"))?;
+    agent.wait_for_spans(2)?;
+    agent.process.signal(Signal::SIGTERM)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    let word = format!("2 spans for http://127.0.0.1:{port}/v1/traces stay on the disk");
+    assert!(finished.log.contains(&word), "{}", finished.log);
+    spans.extend(finished.spans);
+
+    let mut agent = Agent::host(&scene.temp, &["--config", &config])?;
+    agent.wait_attached(app.pid())?;
+    app.call(&chat("three"))?;
+    agent.wait_for_spans(1)?;
+    let status = |agent: &mut Agent| -> Result<Value> {
+        let status: Value = serde_json::from_str(&agent.page("/status")?.1)?;
+        Ok(status["exports"][0].clone())
+    };
+    let told = status(&mut agent)?;
+    assert_eq!(
+        (&told["spool"]["items"], &told["delivered"], &told["signal"]),
+        (&2.into(), &0.into(), &"traces".into()),
+        "{told}"
+    );
+    assert_eq!(told["state"], "unreachable", "{told}");
+    let collector = Collector::start_at(port)?;
+    wait_for("what was left on the disk", || {
+        let told = status(&mut agent).ok()?;
+        (told["delivered"].as_u64() >= Some(2)).then_some(())
+    })?;
+    agent.process.signal(Signal::SIGTERM)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    spans.extend(finished.spans);
+
+    let models: Vec<_> = spans.iter().map(Span::model).collect();
+    assert_eq!(models, ["one", "two", "three"]);
+    let received = collector.received_at("/v1/traces");
+    for span in &spans {
+        let id =
+            u64::from_str_radix(span.0["span_id"].as_str().context("no id")?, 16)?.to_be_bytes();
+        let times = received.windows(8).filter(|w| *w == id).count();
+        assert_eq!(times, 1, "{}", span.model());
+    }
     Ok(())
 }
 

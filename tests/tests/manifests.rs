@@ -287,7 +287,8 @@ fn choices() -> Vec<Value> {
         json!({"otlp": {"endpoint": "https://b.example:4318", "protocol": "http/protobuf",
                         "headersSecret": {"name": "key"}, "caConfigMap": {"name": "authority"}}}),
         json!({"rules": {"include": ["type=app", "name=shop.*"], "exclude": ["user=root"]},
-               "extraArgs": ["--no-content"], "extraEnv": [{"name": "A", "value": "b"}]}),
+               "extraArgs": ["--no-content"], "extraEnv": [{"name": "A", "value": "b"}],
+               "spool": {"hostPath": "/var/lib/genspan", "size": "512M"}}),
         json!({"nodeSelector": {"gpu": "yes"}, "podLabels": {"team": "a"},
                "podAnnotations": {"note": "b"}, "updateStrategy": {"type": "OnDelete"},
                "affinity": {"nodeAffinity": {}}, "terminationGracePeriodSeconds": 5,
@@ -329,12 +330,18 @@ fn what_is_chosen_is_rendered() -> Result<()> {
         "otlp": {"endpoint": endpoint, "headersSecret": {"name": "key"},
                  "caConfigMap": {"name": "authority"}},
         "extraArgs": ["--no-content"], "state.port": 9999, "serviceMonitor.enabled": true,
+        "spool.hostPath": "/var/a",
     });
     let rendered = helm.rendered(NEWEST, &values)?;
     let set = one(&rendered, "DaemonSet")?;
     let container = &set["spec"]["template"]["spec"]["containers"][0];
     let args = container["args"].as_array().context("args")?;
     assert!(args.contains(&json!("--no-content")) && args.contains(&json!("0.0.0.0:9999")));
+    assert!(args.contains(&json!("--spool")) && args.contains(&json!("1G")));
+    let volumes = &set["spec"]["template"]["spec"]["volumes"];
+    let volumes = volumes.as_array().context("volumes")?;
+    let of_spool = volumes.iter().find(|v| v["name"] == "spool");
+    assert_eq!(of_spool.context("spool")?["hostPath"]["path"], "/var/a");
     let variable = |name: &str| {
         let all = container["env"].as_array().into_iter().flatten();
         let found = all.into_iter().find(|v| v["name"] == name);

@@ -1,6 +1,6 @@
 //! `genspan agent`
 
-use std::os::unix::fs::PermissionsExt as _;
+#[cfg(feature = "prometheus")]
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,28 +9,36 @@ use anyhow::Context as _;
 #[cfg(feature = "prometheus")]
 use super::args::Listen;
 use super::args::{AgentArgs, RulesArgs};
+use super::config::ConfigFile;
 use super::sinks;
 use super::trace::{finish, seed};
+use crate::driver::budget::Governor;
 use crate::driver::files;
-use crate::driver::host::Host;
+use crate::driver::host::{Host, Reloaded};
 use crate::driver::live::{Live, LiveOptions};
 use crate::driver::output::Output;
 use crate::driver::privileges;
 use crate::driver::scout::Scout;
 use crate::driver::seccomp;
 use crate::driver::wait::Signals;
+#[cfg(feature = "otlp")]
+use crate::export::spool::Spool;
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{Kernel, KernelOptions};
 use crate::probe::object;
 use crate::probe::python::Purpose;
 use crate::probe::sockets::SocketWay;
 use crate::state::handle::State;
-use crate::target::rules::{Rules, RulesFile};
+use crate::target::rules::Rules;
 #[cfg(feature = "prometheus")]
 use crate::{state::SOCKET, state::server::Places};
 
 /// So many open files are enough for a thousand processes.
 const FILES: u64 = 20_000;
+
+/// What the spool may take unless something else is said.
+#[cfg(feature = "otlp")]
+const SPOOL_BYTES: u64 = 1 << 30;
 
 /// Where the state is told unless the command line says otherwise.
 #[cfg(feature = "prometheus")]
@@ -39,7 +47,8 @@ const LISTEN: std::net::SocketAddr =
 
 pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     // Wrong settings are told before anything else is done.
-    let rules = rules_of(&args.rules, args.config.as_deref())?;
+    let file = ConfigFile::read(args.config.as_deref())?;
+    let rules = rules_of(&args.rules, &file);
     let redactor = sinks::redactor(&args.shared)?;
     let signals = Signals::take().context("cannot wait for signals")?;
     let files = files::raise_limit();
@@ -56,13 +65,21 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     let places = places(args)?;
     let title = Some("genspan agent".to_owned());
     let mut exporters = sinks::written(&args.shared, title)?;
+    let sending = sinks::Sending {
+        #[cfg(feature = "otlp")]
+        spool: spool(args, &file)?,
+        #[cfg(feature = "otlp")]
+        file: file.export.clone(),
+        #[cfg(feature = "otlp")]
+        exports: state.exports().clone(),
+        source: cfg!(feature = "prometheus").then(|| source.clone()),
+    };
     // What is ours alone is open, and there is no other thread yet.
     give_up_privileges(args);
     // First, so that it can be asked how far we are; it ends last.
     #[cfg(feature = "prometheus")]
-    let _server = places.serve(state.clone(), source.clone())?;
-    let source = cfg!(feature = "prometheus").then_some(source);
-    sinks::sent(&args.shared, source, &mut exporters)?;
+    let _server = places.serve(state.clone(), source)?;
+    sinks::sent(&args.shared, sending, &mut exporters)?;
     let output = Output::new(exporters);
     let kernel = Kernel::load(&KernelOptions {
         ring_bytes: args.ring_size,
@@ -76,15 +93,24 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         stacks: args.stacks,
     })?;
     let (given, config) = (args.rules.clone(), args.config.clone());
+    let governor = Governor::new(file.budget);
+    let mut before = file;
     let host = Host {
         scout: Scout::start(rules).context("cannot look for processes")?,
-        reload: Some(Box::new(move || match config.as_deref() {
-            None => Ok(None),
-            file => rules_of(&given, file)
-                .map(Some)
-                .map_err(|error| format!("{error:#}")),
+        reload: Some(Box::new(move || {
+            if config.is_none() {
+                return Ok(None);
+            }
+            let read = ConfigFile::read(config.as_deref());
+            let file = read.map_err(|error| format!("{error:#}"))?;
+            let rules = rules_of(&given, &file);
+            before.tell_what_waits(&file);
+            let budget = file.budget;
+            before = file;
+            Ok(Some(Reloaded { rules, budget }))
         })),
         state,
+        governor,
     };
     let mut live = Live::new(
         kernel,
@@ -161,25 +187,24 @@ fn places(args: &AgentArgs) -> anyhow::Result<Places> {
     Ok(places)
 }
 
+/// Opens the directory for what cannot be delivered, if one is asked for.
+#[cfg(feature = "otlp")]
+fn spool(args: &AgentArgs, file: &ConfigFile) -> anyhow::Result<Option<Spool>> {
+    let of_file = file.export.spool.as_ref();
+    let directory = args.spool.as_deref();
+    let Some(directory) = directory.or_else(|| of_file.map(|s| s.directory.as_path())) else {
+        anyhow::ensure!(args.spool_size.is_none(), "--spool-size needs --spool");
+        return Ok(None);
+    };
+    let size = args.spool_size.or_else(|| of_file?.max_bytes);
+    let spool = Spool::open(directory, size.map_or(SPOOL_BYTES, |size| size.0));
+    Ok(Some(spool?))
+}
+
 /// The rules of the command line and those of the file.
-fn rules_of(given: &RulesArgs, config: Option<&Path>) -> anyhow::Result<Rules> {
+fn rules_of(given: &RulesArgs, file: &ConfigFile) -> Rules {
     let mut rules = given.rules();
-    if let Some(path) = config {
-        let name = path.display();
-        let cannot = || format!("cannot read the configuration {name}");
-        let mode = std::fs::metadata(path)
-            .with_context(cannot)?
-            .permissions()
-            .mode();
-        anyhow::ensure!(
-            mode & 0o002 == 0,
-            "the configuration {name} can be written by everybody: chmod o-w it"
-        );
-        let text = std::fs::read_to_string(path).with_context(cannot)?;
-        let file = RulesFile::parse(&text)
-            .with_context(|| format!("cannot use the configuration {name}"))?;
-        rules.include.extend(file.include);
-        rules.exclude.extend(file.exclude);
-    }
-    Ok(rules)
+    rules.include.extend(file.rules.include.iter().cloned());
+    rules.exclude.extend(file.rules.exclude.iter().cloned());
+    rules
 }

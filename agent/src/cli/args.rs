@@ -253,7 +253,8 @@ Examples:
   curl -s localhost:9465/status                    each process: attached, or why not
 
 The configuration file is YAML: lists of rules under `include` and `exclude`, as on the command line;
-those of the command line are added. SIGTERM and Ctrl-C stop it, with all told that is under way.
+those of the command line are added. Endpoints, each with its own headers and certificates, and a
+directory for what they do not take stand under `export` (docs/export.md). SIGTERM and Ctrl-C stop it, with all told that is under way.
 `genspan ps` with the same rules shows what would be traced, and why. Environment: as for
 `genspan trace`.";
 
@@ -261,7 +262,7 @@ those of the command line are added. SIGTERM and Ctrl-C stop it, with all told t
 #[derive(Args, Debug)]
 #[command(after_help = AGENT_EXAMPLES)]
 pub(super) struct AgentArgs {
-    /// Take rules from this YAML file, beside those given here
+    /// Take rules, beside those given here, and where to send to from this YAML file (docs/host.md)
     #[arg(long, value_name = "FILE", help_heading = "Processes")]
     pub(super) config: Option<PathBuf>,
 
@@ -289,6 +290,18 @@ pub(super) struct AgentArgs {
     #[cfg(feature = "prometheus")]
     #[arg(long, value_name = "PATH", help_heading = "State")]
     pub(super) socket: Option<PathBuf>,
+
+    /// Keep in this directory what an OTLP endpoint does not take, until it does: it is bounded,
+    /// survives a restart, and must be ours alone to write to
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "DIR", help_heading = "Output",
+          value_hint = clap::ValueHint::DirPath)]
+    pub(super) spool: Option<PathBuf>,
+
+    /// Room for that: 512M, 2G; when it is full, the oldest goes [default: 1G]
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "BYTES", help_heading = "Output")]
+    pub(super) spool_size: Option<crate::export::size::Size>,
 
     /// Do not give up the privileges that tracing does not take
     #[arg(long, help_heading = "Tuning")]
@@ -371,11 +384,11 @@ pub(super) struct SharedArgs {
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
 
-    /// Send spans, events and metrics to this OTLP endpoint as well
+    /// Send spans, events and metrics to this OTLP endpoint as well; may be given more than once
     #[arg(long, value_name = "URL", help_heading = "Output")]
-    pub(super) otlp_endpoint: Option<String>,
+    pub(super) otlp_endpoint: Vec<String>,
 
-    /// How to speak to it [default: grpc on port 4317, else http/protobuf]
+    /// How to speak to them [default: grpc on port 4317, else http/protobuf]
     #[arg(long, value_name = "PROTOCOL", value_parser = ["grpc", "http/protobuf"],
           help_heading = "Output")]
     pub(super) otlp_protocol: Option<String>,

@@ -8,6 +8,8 @@ mod sinks;
 #[cfg(feature = "kernel")]
 mod agent;
 #[cfg(feature = "kernel")]
+mod config;
+#[cfg(feature = "kernel")]
 mod doctor;
 #[cfg(feature = "kernel")]
 mod ps;
@@ -22,8 +24,6 @@ use std::process::ExitCode;
 
 use args::Command;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -65,10 +65,6 @@ fn log(cli: &Cli) {
         .with_ansi(colour)
         .with_target(cli.debug)
         .without_time();
-    #[cfg(feature = "otlp")]
-    let lines = lines.with_filter(filter_fn(|m| !crate::export::otlp::is_chatter(m)));
-    #[cfg(not(feature = "otlp"))]
-    let lines = lines.with_filter(filter_fn(|_| true));
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)

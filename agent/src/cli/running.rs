@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::args::AskArgs;
+use crate::export::status::{ExportStatus, Reach};
 use crate::state::client;
-use crate::state::status::{Attached, Phase, ProcessStatus, Status};
+use crate::state::status::{Attached, Phase, ProcessStatus, Shed, Status};
 
 /// Older than this, what it says may not hold any more.
 const OLD: f64 = 5.0;
@@ -123,6 +124,17 @@ pub(super) fn report(status: Option<&Status>) -> String {
     for loss in &status.losses {
         lines.push(format!("warn  {:<22} {} {}", "lost", loss.count, loss.what));
     }
+    lines.extend(status.exports.iter().filter_map(export));
+    if status.limits.left_out != Shed::Nothing {
+        lines.push(format!(
+            "warn  {:<22} {}, to keep to its limits",
+            "left out",
+            match status.limits.left_out {
+                Shed::Detail => "content, HTTP requests and call paths",
+                _ => "the content of messages",
+            }
+        ));
+    }
     lines.push(format!(
         "      {:<22} {:.1} s of CPU, {} MiB, {} files, {} threads",
         "",
@@ -132,6 +144,26 @@ pub(super) fn report(status: Option<&Status>) -> String {
         status.own.threads
     ));
     lines.join("\n")
+}
+
+/// What is not as it should be with an export, or waits.
+fn export(of: &ExportStatus) -> Option<String> {
+    let mut said = Vec::new();
+    match of.state {
+        Reach::Well => {}
+        Reach::Failing => said.push("does not take what it is sent".to_owned()),
+        Reach::Unreachable => said.push("not reachable".to_owned()),
+    }
+    let lost = of.dropped.by_reason().into_iter();
+    let lost = lost.filter(|(_, count)| *count > 0);
+    said.extend(lost.map(|(reason, count)| format!("{count} lost ({reason})")));
+    let waiting = of.spool.map_or(0, |spool| spool.items);
+    if waiting > 0 {
+        said.push(format!("{waiting} wait on the disk"));
+    }
+    let (endpoint, signal) = (&of.endpoint, &of.signal);
+    let all = said.join(", ");
+    (!all.is_empty()).then(|| format!("warn  {:<22} {signal} to {endpoint}: {all}", "export"))
 }
 
 /// `3 h`, in the largest unit that fits.
@@ -144,7 +176,7 @@ fn long(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{line, long, of_process, report};
+    use super::{ExportStatus, Reach, Shed, line, long, of_process, report};
     use crate::state::status::{Attached, Count, Phase, ProcessStatus, Status};
 
     fn process(state: Attached, why: &[&str]) -> ProcessStatus {
@@ -211,6 +243,22 @@ mod tests {
         );
         assert!(told.contains("5 bytes missing on connections"), "{told}");
         assert!(!told.contains("nothing"), "{told}");
+        assert!(
+            !told.contains("export") && !told.contains("left out"),
+            "{told}"
+        );
+        status.limits.left_out = Shed::Content;
+        status.exports = vec![ExportStatus {
+            endpoint: "http://c:4317".to_owned(),
+            signal: "traces".to_owned(),
+            state: Reach::Unreachable,
+            ..ExportStatus::default()
+        }];
+        status.exports[0].dropped.queue_full = 3;
+        let told = report(Some(&status));
+        let want = "traces to http://c:4317: not reachable, 3 lost (queue_full)\n";
+        assert!(told.contains(want), "{told}");
+        assert!(told.contains("the content of messages, to keep"), "{told}");
         status.age_seconds = 61.0;
         let told = report(Some(&status));
         assert!(

@@ -9,28 +9,80 @@ use super::args::{Dialect, Format, SharedArgs, Vocabulary};
 use crate::export::FanOut;
 use crate::export::json::JsonLines;
 use crate::export::metrics::{MetricsExporter, Reader, Source};
+#[cfg(feature = "otlp")]
+use crate::export::otlp::{Config, ExportFile, Otlp, OtlpMetrics, Signal};
+#[cfg(feature = "otlp")]
+use crate::export::spool::Spool;
+#[cfg(feature = "otlp")]
+use crate::export::status::Exports;
 use crate::export::terminal::{Options, Terminal};
 use crate::metrics::Metrics;
 use crate::pipeline::{Limits, Settings};
 use crate::redact::{Redactor, Rules};
 use crate::vocabulary::{Generation, Names};
 
+/// What the commands that send over the network have beyond their shared options.
+#[derive(Default)]
+pub(super) struct Sending {
+    /// Where to, unless the command line says.
+    #[cfg(feature = "otlp")]
+    pub(super) file: ExportFile,
+    /// Where what cannot be delivered waits.
+    #[cfg(feature = "otlp")]
+    pub(super) spool: Option<Spool>,
+    /// Who is told how it gets on.
+    #[cfg(feature = "otlp")]
+    pub(super) exports: Exports,
+    /// Where what is measured goes, too, if somebody else reads that.
+    pub(super) source: Option<Source>,
+}
+
 /// Opens them.
 pub(super) fn open(args: &SharedArgs, title: Option<String>) -> anyhow::Result<FanOut> {
     let mut all = written(args, title)?;
-    sent(args, None, &mut all)?;
+    sent(args, Sending::default(), &mut all)?;
     Ok(all)
 }
 
-/// Opens those that are sent over the network, by threads of their own. What is measured goes to
-/// `source`, too, where somebody else reads that.
-pub(super) fn sent(
-    args: &SharedArgs,
-    source: Option<Source>,
-    all: &mut FanOut,
-) -> anyhow::Result<()> {
-    otlp(args, all)?;
-    metrics(args, source, all)
+/// Opens those that are sent over the network, by threads of their own.
+pub(super) fn sent(args: &SharedArgs, sending: Sending, all: &mut FanOut) -> anyhow::Result<()> {
+    #[cfg(feature = "otlp")]
+    let targets = targets(args, &sending.file)?;
+    #[cfg(feature = "otlp")]
+    otlp(&targets, &sending, all)?;
+    #[cfg(not(feature = "otlp"))]
+    anyhow::ensure!(
+        args.otlp_endpoint.is_empty(),
+        "this genspan was built without OTLP export; build it with the feature `otlp`"
+    );
+    let is_read = sending.source.is_some();
+    let source = sending.source.unwrap_or_else(|| source(args));
+    #[cfg_attr(
+        not(any(feature = "otlp", feature = "prometheus")),
+        expect(unused_mut, reason = "nothing reads metrics in such a build")
+    )]
+    let mut readers: Vec<Box<dyn Reader>> = Vec::new();
+    #[cfg(feature = "otlp")]
+    for config in targets.into_iter().filter_map(|t| t.metrics) {
+        let exporter = OtlpMetrics::start(config, source.clone())?;
+        let handle = exporter.stats_handle();
+        sending.exports.add(move || handle.status());
+        readers.push(Box::new(exporter));
+    }
+    #[cfg(feature = "prometheus")]
+    if let Some(address) = args.prometheus {
+        let server = crate::export::prometheus::Prometheus::start(address, source.clone())?;
+        let address = server.address();
+        if !address.ip().is_loopback() {
+            tracing::warn!("metrics at {address} can be read by whoever reaches this host");
+        }
+        tracing::info!("metrics: http://{address}/metrics");
+        readers.push(Box::new(server));
+    }
+    if is_read || !readers.is_empty() {
+        all.push(Box::new(MetricsExporter::new(source, readers)));
+    }
+    Ok(())
 }
 
 /// Opens those that are written to a file or to standard output.
@@ -98,29 +150,69 @@ fn unbuffered() -> anyhow::Result<File> {
     Ok(File::from(fd))
 }
 
+/// An endpoint, with the settings for what it takes.
 #[cfg(feature = "otlp")]
-fn otlp(args: &SharedArgs, all: &mut FanOut) -> anyhow::Result<()> {
-    use crate::export::otlp::{Config, Otlp};
-    let env = |name: &str| std::env::var(name).ok();
-    let (endpoint, protocol) = (args.otlp_endpoint.as_deref(), args.otlp_protocol.as_deref());
-    let events = Config::resolve_logs(endpoint, protocol, &env)?;
-    if let Some(mut config) = Config::resolve(endpoint, protocol, &env)? {
-        // They are log records; on spans they are told only if nobody takes those.
-        config.span_events = events.is_none();
-        all.push(Box::new(Otlp::start(config)?));
-    }
-    if let Some(config) = events {
-        all.push(Box::new(Otlp::start(config)?));
-    }
-    Ok(())
+struct Target {
+    spans: Option<Config>,
+    events: Option<Config>,
+    metrics: Option<Config>,
 }
 
-#[cfg(not(feature = "otlp"))]
-fn otlp(args: &SharedArgs, _: &mut FanOut) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        args.otlp_endpoint.is_none(),
-        "this genspan was built without OTLP export; build it with the feature `otlp`"
-    );
+/// The endpoints of the command line; else those of the file; else that of the environment.
+#[cfg(feature = "otlp")]
+fn targets(args: &SharedArgs, file: &ExportFile) -> anyhow::Result<Vec<Target>> {
+    let env = |name: &str| std::env::var(name).ok();
+    let of_flag = |endpoint: Option<&str>| -> anyhow::Result<Target> {
+        let protocol = args.otlp_protocol.as_deref();
+        Ok(Target {
+            spans: Config::resolve(endpoint, protocol, &env)?,
+            events: Config::resolve_logs(endpoint, protocol, &env)?,
+            metrics: Config::resolve_metrics(endpoint, protocol, &env)?,
+        })
+    };
+    if !args.otlp_endpoint.is_empty() {
+        let given = args.otlp_endpoint.iter();
+        return given.map(|endpoint| of_flag(Some(endpoint))).collect();
+    }
+    if file.endpoints.is_empty() {
+        return Ok(vec![of_flag(None)?]);
+    }
+    let of_file = file.endpoints.iter().enumerate().map(|(n, endpoint)| {
+        let of = |signal| Config::from_file(signal, n + 1, endpoint, &env);
+        Ok(Target {
+            spans: of(Signal::Traces)?,
+            events: of(Signal::Logs)?,
+            metrics: of(Signal::Metrics)?,
+        })
+    });
+    of_file.collect()
+}
+
+/// Opens the exporters of spans and events.
+#[cfg(feature = "otlp")]
+fn otlp(targets: &[Target], sending: &Sending, all: &mut FanOut) -> anyhow::Result<()> {
+    for target in targets {
+        let mut spans = target.spans.clone();
+        if let Some(config) = &mut spans {
+            // They are log records; on spans they are told only if nobody takes those.
+            config.span_events = target.events.is_none();
+        }
+        for config in spans.into_iter().chain(target.events.clone()) {
+            let queue = sending.spool.as_ref().map(|spool| config.queue(spool));
+            let exporter = Otlp::start_with(config, queue.transpose()?)?;
+            let handle = exporter.stats_handle();
+            sending.exports.add(move || handle.status());
+            all.push(Box::new(exporter));
+        }
+    }
+    if let Some(spool) = &sending.spool {
+        for (queue, items) in spool.unclaimed() {
+            tracing::warn!(
+                "{items} items on the disk are for an endpoint that is not used any more ({queue}): they \
+                 stay there until the room is needed, or their directory is removed"
+            );
+        }
+    }
     Ok(())
 }
 
@@ -141,44 +233,6 @@ fn generation(args: &SharedArgs) -> Generation {
 pub(super) fn source(args: &SharedArgs) -> Source {
     let names = generation(args);
     Source::new(Metrics::new(names, crate::metrics::Limits::default()))
-}
-
-/// Metrics are made when somebody reads them.
-fn metrics(args: &SharedArgs, read: Option<Source>, all: &mut FanOut) -> anyhow::Result<()> {
-    let is_read = read.is_some();
-    let source = read.unwrap_or_else(|| source(args));
-    #[cfg_attr(
-        not(any(feature = "otlp", feature = "prometheus")),
-        expect(unused_mut, reason = "nothing reads metrics in such a build")
-    )]
-    let mut readers: Vec<Box<dyn Reader>> = Vec::new();
-    #[cfg(feature = "otlp")]
-    {
-        use crate::export::otlp::{Config, OtlpMetrics};
-        let env = |name: &str| std::env::var(name).ok();
-        let config = Config::resolve_metrics(
-            args.otlp_endpoint.as_deref(),
-            args.otlp_protocol.as_deref(),
-            &env,
-        )?;
-        if let Some(config) = config {
-            readers.push(Box::new(OtlpMetrics::start(config, &env, source.clone())?));
-        }
-    }
-    #[cfg(feature = "prometheus")]
-    if let Some(address) = args.prometheus {
-        let server = crate::export::prometheus::Prometheus::start(address, source.clone())?;
-        let address = server.address();
-        if !address.ip().is_loopback() {
-            tracing::warn!("metrics at {address} can be read by whoever reaches this host");
-        }
-        tracing::info!("metrics: http://{address}/metrics");
-        readers.push(Box::new(server));
-    }
-    if is_read || !readers.is_empty() {
-        all.push(Box::new(MetricsExporter::new(source, readers)));
-    }
-    Ok(())
 }
 
 /// What the command line says is to be redacted, and the file that it names.

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use super::args::TraceArgs;
 use super::sinks;
 use crate::capture::record::{Header, Recorder};
+use crate::driver::budget::Governor;
 use crate::driver::child::{self, HeldChild};
 use crate::driver::host::Host;
 use crate::driver::live::{Ended, Live, LiveError, LiveOptions};
@@ -57,6 +58,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             scout: Scout::start(args.rules.rules()).context("cannot look for processes")?,
             reload: None,
             state: State::new().context("cannot keep a state")?,
+            governor: Governor::default(),
         })
     } else {
         None

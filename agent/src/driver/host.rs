@@ -2,12 +2,21 @@
 
 use std::collections::HashSet;
 
+use crate::driver::budget::{Budget, Governor};
 use crate::driver::scout::{Report, Scout};
 use crate::state::handle::State;
 use crate::target::rules::{NotTraced, Rules};
 
-/// Reads the rules again: none where there is nothing to read, or what is wrong with them.
-pub type Reload = Box<dyn FnMut() -> Result<Option<Rules>, String>>;
+/// What can be set anew while it runs.
+pub struct Reloaded {
+    /// Which processes are traced.
+    pub rules: Rules,
+    /// What may be used.
+    pub budget: Budget,
+}
+
+/// Reads it again: none where there is nothing to read, or what is wrong with it.
+pub type Reload = Box<dyn FnMut() -> Result<Option<Reloaded>, String>>;
 
 /// Where processes come from when nobody names them.
 pub struct Host {
@@ -17,6 +26,8 @@ pub struct Host {
     pub reload: Option<Reload>,
     /// What those who ask are told.
     pub state: State,
+    /// Keeps to the limits.
+    pub governor: Governor,
 }
 
 /// Which of them are left alone, even as children of what is traced.
@@ -62,19 +73,20 @@ fn is_final(why: &NotTraced) -> bool {
 }
 
 impl Host {
-    /// Reads the rules again, as SIGHUP asks for. False where it asks for nothing of the kind.
+    /// Reads the configuration again, as SIGHUP asks for. False where it asks for nothing of the kind.
     pub(super) fn reload(&mut self) -> bool {
         let Some(reload) = &mut self.reload else {
             return false;
         };
         match reload() {
-            Ok(Some(rules)) => {
+            Ok(Some(Reloaded { rules, budget })) => {
                 tracing::info!(
                     "the configuration was read again: {} include, {} exclude",
                     rules.include.len(),
                     rules.exclude.len()
                 );
                 self.scout.set_rules(rules);
+                self.governor.set(budget);
             }
             Ok(None) => tracing::info!("SIGHUP: there is no configuration to read again"),
             Err(error) => tracing::error!("the configuration stays as it was: {error}"),

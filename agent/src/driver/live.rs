@@ -2,6 +2,7 @@
 //! until told to stop or nothing is left to trace.
 
 mod found;
+mod limits;
 mod standing;
 
 use std::collections::{BTreeSet, HashSet};
@@ -391,6 +392,7 @@ impl Live {
             let now = Instant::now();
             if timers.sweep.due(now) {
                 self.sweep()?;
+                self.keep_limits(now - started);
                 if let Some(pid) = self.host.as_ref().and_then(|h| h.scout.stuck()) {
                     tracing::warn!(
                         "looking at process {pid} takes very long: others wait for that"
@@ -486,6 +488,7 @@ impl Live {
     fn data(&mut self, most: usize) -> Result<usize, LiveError> {
         let mut taken = 0;
         let mut serving = BTreeSet::new();
+        let tells_paths = !self.sheds_detail();
         while taken < most {
             let Some(record) = self.kernel.data().next() else {
                 break;
@@ -506,7 +509,8 @@ impl Live {
             } = &event
             {
                 let traced = self.attachments.get(connection.pid);
-                if traced.is_some_and(|traced| traced.target.python)
+                if tells_paths
+                    && traced.is_some_and(|traced| traced.target.python)
                     && let Some(path) = self.stacks.resolve(connection.pid, frames)
                 {
                     self.core.event(&Event::CallPath {

@@ -4,6 +4,8 @@
 #[cfg(feature = "kernel")]
 mod agenda;
 #[cfg(feature = "kernel")]
+pub mod budget;
+#[cfg(feature = "kernel")]
 pub mod child;
 #[cfg(feature = "kernel")]
 pub mod files;

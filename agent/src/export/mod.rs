@@ -12,6 +12,10 @@ pub mod metrics;
 pub mod otlp;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
+pub mod size;
+#[cfg(feature = "otlp")]
+pub mod spool;
+pub mod status;
 pub mod terminal;
 
 use crate::model::call::CallProgress;

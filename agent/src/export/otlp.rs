@@ -3,30 +3,42 @@
 //! A thread of its own with a single-threaded runtime takes spans from a bounded queue, so
 //! nothing here ever blocks the pipeline: a span that finds the queue full is dropped and
 //! counted. The thread sleeps without a timer while there is nothing to send.
+//!
+//! Requests are made by `opentelemetry-proto` of the SDK's span and log data and sent by tonic or
+//! hyper ([`post`]). `opentelemetry-otlp`'s exporters are not used: each of them has one resource,
+//! where we speak for many processes, takes the headers of the environment along to every endpoint,
+//! and hands out no request that could wait on the disk.
 
 mod config;
 mod convert;
 mod counters;
 mod dial;
+mod disk;
+mod encode;
 mod health;
 mod http_client;
 mod logs;
 mod metrics;
 mod metrics_convert;
-mod transport;
+mod post;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, ConfigError, Protocol, Signal};
+pub use config::{Config, ConfigError, EndpointFile, ExportFile, Protocol, Signal, SpoolFile};
 pub use counters::Stats;
 pub use metrics::OtlpMetrics;
 
+use super::spool;
+use super::status::{Dropped, ExportStatus, SpoolStatus};
 use super::{ExportError, Exporter, Loss};
 use crate::model::span::Span;
 use counters::{Counters, add};
+use disk::Disk;
+use encode::Encoder;
 use health::Health;
+use post::Post;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc as std_mpsc;
@@ -34,7 +46,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use transport::Transport;
 use worker::{Command, Delivery, Exit, Queued, Shared, Worker};
 
 /// Why the export could not be started.
@@ -48,22 +59,64 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// Whether a log event of the OpenTelemetry crates only repeats what this exporter tells better
-/// itself (each retry, each lost batch); a subscriber should leave those out.
-#[must_use]
-pub fn is_chatter(metadata: &tracing::Metadata<'_>) -> bool {
-    metadata.target().starts_with("opentelemetry") && metadata.name().starts_with("Export.")
-}
-
 /// Reads what became of the spans, also after the exporter is gone.
 #[derive(Clone, Debug)]
-pub struct StatsHandle(Arc<Counters>);
+pub struct StatsHandle {
+    endpoint: Arc<str>,
+    signal: Signal,
+    counters: Arc<Counters>,
+    health: Arc<Health>,
+    disk: Option<Arc<spool::Counts>>,
+}
 
 impl StatsHandle {
+    fn new(config: &Config, disk: Option<&spool::Queue>) -> Self {
+        Self {
+            endpoint: config.endpoint.as_str().into(),
+            signal: config.signal,
+            counters: Arc::default(),
+            health: Arc::new(Health::new(config, disk.is_some())),
+            disk: disk.map(spool::Queue::counts),
+        }
+    }
+
+    fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// The numbers up to now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.0.stats()
+        self.counters.stats(self.disk.as_deref())
+    }
+
+    /// The numbers up to now, and how the endpoint is.
+    #[must_use]
+    pub fn status(&self) -> ExportStatus {
+        let stats = self.stats();
+        let disk = stats.disk.unwrap_or_default();
+        ExportStatus {
+            endpoint: self.endpoint.to_string(),
+            signal: self.signal.name().to_owned(),
+            state: self.health.reach(),
+            delivered: stats.exported,
+            rejected: stats.rejected,
+            errors: stats.export_errors,
+            dropped: Dropped {
+                queue_full: stats.dropped_queue_full,
+                not_taken: stats.dropped_after_retries,
+                refused: stats.dropped_refused,
+                spool_full: disk.dropped_full,
+                spool_corrupt: disk.dropped_corrupt,
+                spool_failed: disk.dropped_failed,
+            },
+            spool: stats.disk.map(|disk| SpoolStatus {
+                batches: disk.batches,
+                items: disk.items,
+                bytes: disk.bytes,
+                written: disk.written,
+            }),
+        }
     }
 }
 
@@ -71,6 +124,7 @@ impl StatsHandle {
 pub struct Otlp {
     config: Config,
     shared: Arc<Shared>,
+    handle: StatsHandle,
     /// Gone after the shutdown.
     running: Option<Running>,
 }
@@ -89,13 +143,22 @@ impl Otlp {
     /// # Errors
     /// When a setting cannot be used, or no thread can be had.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, None)
+    }
+
+    /// The same; what the endpoint does not take now waits in `disk`, and is sent from there.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(config: Config, disk: Option<spool::Queue>) -> Result<Self, StartError> {
         let (spans, spans_out) = mpsc::channel(config.max_queue);
         let (commands, commands_out) = mpsc::unbounded_channel();
         let (exit, exit_out) = watch::channel(None);
         let (started, is_started) = std_mpsc::channel();
         let (finish, finished) = std_mpsc::channel();
+        let handle = StatsHandle::new(&config, disk.as_ref());
         let shared = Arc::new(Shared {
-            counters: Arc::default(),
+            counters: Arc::clone(&handle.counters),
             queued_bytes: AtomicUsize::new(0),
             told_full: AtomicBool::new(false),
         });
@@ -106,19 +169,33 @@ impl Otlp {
             .max_blocking_threads(1)
             .thread_keep_alive(Duration::from_secs(1))
             .build()?;
-        let for_thread = (config.clone(), Arc::clone(&shared));
+        let of_thread = (config.clone(), Arc::clone(&shared));
+        let health = Arc::clone(&handle.health);
         let body = move || {
-            let (config, shared) = for_thread;
-            let health = Arc::new(Health::new(&config));
+            let (config, shared) = of_thread;
             runtime.block_on(async {
-                match Transport::new(&config, &health, &shared.counters) {
+                match Post::new(&config, &health, &shared.counters) {
                     Err(error) => drop(started.send(Err(error))),
-                    Ok(transport) => {
+                    Ok(post) => {
                         let _ = started.send(Ok(()));
-                        let delivery = Delivery::new(config, health, &shared.counters, exit_out);
-                        Worker::new(spans_out, commands_out, shared, transport, delivery)
-                            .run()
-                            .await;
+                        let encoder = Encoder::new(config.signal, config.span_events);
+                        let delivery = Arc::new(Delivery {
+                            config,
+                            health,
+                            counters: Arc::clone(&shared.counters),
+                            post,
+                            exit: exit_out,
+                        });
+                        let disk = disk.map(|q| Arc::new(Disk::new(Arc::clone(&delivery), q)));
+                        let worker = Worker {
+                            spans: spans_out,
+                            commands: commands_out,
+                            shared,
+                            encoder,
+                            delivery,
+                            disk,
+                        };
+                        worker.run().await;
                     }
                 }
             });
@@ -137,6 +214,7 @@ impl Otlp {
         Ok(Self {
             config,
             shared,
+            handle,
             running: Some(Running {
                 spans,
                 commands,
@@ -156,16 +234,22 @@ impl Otlp {
     /// What became of the spans, readable from anywhere.
     #[must_use]
     pub fn stats_handle(&self) -> StatsHandle {
-        StatsHandle(Arc::clone(&self.shared.counters))
+        self.handle.clone()
     }
 
     /// What became of the spans up to now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.counters.stats()
+        self.handle.stats()
     }
 
-    /// Waits until all spans taken so far are delivered or given up.
+    /// The same, with how the endpoint is.
+    #[must_use]
+    pub fn status(&self) -> ExportStatus {
+        self.handle.status()
+    }
+
+    /// Waits until all spans taken so far are delivered or given up, or on the disk.
     ///
     /// # Errors
     /// When that takes longer than `within`.
@@ -242,7 +326,8 @@ impl Exporter for Otlp {
         Ok(())
     }
 
-    /// Delivers what waits, within [`Config::shutdown_timeout`].
+    /// Delivers what waits, within [`Config::shutdown_timeout`]; what has a place on the disk may go
+    /// there instead.
     fn shutdown(&mut self, _losses: &[Loss]) -> Result<(), ExportError> {
         let Some(running) = self.running.take() else {
             return Ok(());

@@ -62,6 +62,11 @@ impl Calls {
         self.told = Told::new(of);
     }
 
+    /// Requests that are no model calls are not told from here on, or as it is set.
+    pub fn shed_requests(&mut self, shed: bool) {
+        self.told.shed(shed);
+    }
+
     /// What is known of a process, from here on.
     pub fn process(&mut self, facts: &ProcessFacts) {
         self.told.process(facts);

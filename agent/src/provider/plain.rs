@@ -27,6 +27,8 @@ pub enum HttpSpans {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     setting: HttpSpans,
+    /// None are told, whatever is set.
+    shed: bool,
     processes: HashMap<u32, bool>,
 }
 
@@ -37,8 +39,14 @@ impl Told {
     pub(super) fn new(setting: HttpSpans) -> Self {
         Self {
             setting,
+            shed: false,
             processes: HashMap::new(),
         }
+    }
+
+    /// Tells none from here on, or as it is set.
+    pub(super) const fn shed(&mut self, shed: bool) {
+        self.shed = shed;
     }
 
     /// What is known of a process from here on.
@@ -59,6 +67,7 @@ impl Told {
     /// Whether requests of a process are told.
     pub(super) fn of(&self, pid: u32) -> bool {
         match self.setting {
+            _ if self.shed => false,
             HttpSpans::On => true,
             HttpSpans::Off => false,
             HttpSpans::Auto => self.processes.get(&pid).copied().unwrap_or(false),

@@ -10,6 +10,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::own;
 use super::status::{Phase, Status};
+use crate::export::status::Exports;
 
 /// Whoever asks within this time after a snapshot was made gets that: the run makes no more than a few
 /// each second, however many ask.
@@ -32,6 +33,7 @@ struct Inner {
     /// Milliseconds from the start to when the run last came round; zero before it ever did.
     beat: AtomicU64,
     latest: Mutex<Option<Snapshot>>,
+    exports: Exports,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +57,14 @@ impl State {
             phase: AtomicU8::new(Phase::Loading as u8),
             beat: AtomicU64::new(0),
             latest: Mutex::new(None),
+            exports: Exports::default(),
         })))
+    }
+
+    /// The exports over the network, which say themselves how they get on.
+    #[must_use]
+    pub fn exports(&self) -> &Exports {
+        &self.0.exports
     }
 
     /// The run comes round. Says whether somebody waits for a snapshot.
@@ -139,6 +148,7 @@ impl State {
         status.uptime_seconds = self.0.started.elapsed().as_secs_f64();
         status.age_seconds = latest.map_or(0.0, |latest| latest.made.elapsed().as_secs_f64());
         status.own = own::usage();
+        status.exports = self.0.exports.all();
         status
     }
 

@@ -10,6 +10,7 @@ use super::status::{Attached, Phase, Status};
 use crate::export::endpoint::{Answer, Asked, Page, Pages};
 use crate::export::metrics::Source;
 use crate::export::prometheus::{Format, Own, OwnKind, render_with};
+use crate::export::status::{ExportStatus, Reach};
 use crate::vocabulary::own as name;
 
 /// How long a page waits for the run to come round.
@@ -82,7 +83,7 @@ fn own(status: &Status) -> Vec<Own<'_>> {
         name,
         help,
         kind,
-        values: vec![(None, value)],
+        values: vec![(Vec::new(), value)],
     };
     let gauge = |name, help, value| one(name, help, OwnKind::Gauge, value);
     let counter = |name, help, value: u64| one(name, help, OwnKind::Counter, value as f64);
@@ -91,15 +92,15 @@ fn own(status: &Status) -> Vec<Own<'_>> {
         .map_or(0.0, |now| now.as_secs_f64());
     let in_state = |state: Attached| {
         let of = status.processes.iter().filter(|p| p.state == state);
-        (Some((name::STATE, state.name())), of.count() as f64)
+        (vec![(name::STATE, state.name())], of.count() as f64)
     };
     let counts = &status.counts;
-    vec![
+    let mut all = vec![
         Own {
             name: name::BUILD,
             help: "The version of genspan",
             kind: OwnKind::Gauge,
-            values: vec![(Some((name::VERSION, status.version.as_str())), 1.0)],
+            values: vec![(vec![(name::VERSION, status.version.as_str())], 1.0)],
         },
         gauge(
             name::READY,
@@ -151,9 +152,98 @@ fn own(status: &Status) -> Vec<Own<'_>> {
             status.own.open_files as f64,
         ),
         gauge(
+            name::LEFT_OUT,
+            "What is not told to keep to the limits: 1 content, 2 content and detail",
+            f64::from(status.limits.left_out as u8),
+        ),
+        gauge(
             name::STARTED,
             "When the agent was started, in seconds since 1970",
             (now - status.uptime_seconds).max(0.0),
         ),
-    ]
+    ];
+    all.extend(exports(&status.exports));
+    all
+}
+
+/// The numbers of the exports over the network; none without any.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus has nothing but floating point"
+)]
+fn exports(exports: &[ExportStatus]) -> Vec<Own<'_>> {
+    fn labels(of: &ExportStatus) -> Vec<(&'static str, &str)> {
+        vec![
+            (name::ENDPOINT, of.endpoint.as_str()),
+            (name::SIGNAL, of.signal.as_str()),
+        ]
+    }
+    let family = |name, help, kind, value: fn(&ExportStatus) -> Option<u64>| Own {
+        name,
+        help,
+        kind,
+        values: exports
+            .iter()
+            .filter_map(|of| Some((labels(of), value(of)? as f64)))
+            .collect(),
+    };
+    let dropped = exports.iter().flat_map(|of| {
+        let reasons = of.dropped.by_reason().into_iter();
+        reasons.map(move |(reason, count)| {
+            let mut labels = labels(of);
+            labels.push((name::REASON, reason));
+            (labels, count as f64)
+        })
+    });
+    let all = [
+        family(
+            name::EXPORT_UP,
+            "Whether the endpoint took the last request",
+            OwnKind::Gauge,
+            |of| Some(u64::from(of.state == Reach::Well)),
+        ),
+        family(
+            name::EXPORT_DELIVERED,
+            "Spans, points and events that the endpoint acknowledged",
+            OwnKind::Counter,
+            |of| Some(of.delivered),
+        ),
+        family(
+            name::EXPORT_REJECTED,
+            "Of those, the ones that it said it did not keep",
+            OwnKind::Counter,
+            |of| Some(of.rejected),
+        ),
+        family(
+            name::EXPORT_ERRORS,
+            "Requests and attempts to connect that failed",
+            OwnKind::Counter,
+            |of| Some(of.errors),
+        ),
+        Own {
+            name: name::EXPORT_DROPPED,
+            help: "Spans, points and events that were lost, by reason",
+            kind: OwnKind::Counter,
+            values: dropped.collect(),
+        },
+        family(
+            name::SPOOL_WRITTEN,
+            "Spans and events that went to the disk",
+            OwnKind::Counter,
+            |of| of.spool.map(|s| s.written),
+        ),
+        family(
+            name::SPOOL_ITEMS,
+            "Spans and events that wait on the disk",
+            OwnKind::Gauge,
+            |of| of.spool.map(|s| s.items),
+        ),
+        family(
+            name::SPOOL_BYTES,
+            "Bytes of the disk that they take",
+            OwnKind::Gauge,
+            |of| of.spool.map(|s| s.bytes),
+        ),
+    ];
+    all.into_iter().filter(|f| !f.values.is_empty()).collect()
 }

@@ -109,6 +109,7 @@ mod tests {
     use super::super::status::{Attached, Phase, ProcessStatus, Status};
     use super::{Places, Server};
     use crate::export::metrics::Source;
+    use crate::export::status::{Dropped, ExportStatus, SpoolStatus};
     use crate::metrics::{Limits, Metrics};
     use crate::vocabulary::Generation;
 
@@ -175,6 +176,21 @@ mod tests {
             "{page}"
         );
         assert!(get(port, "/").starts_with("HTTP/1.1 404"));
+        state.exports().add(|| ExportStatus {
+            endpoint: "http://c:4317".to_owned(),
+            signal: "traces".to_owned(),
+            delivered: 5,
+            dropped: Dropped {
+                spool_full: 2,
+                ..Dropped::default()
+            },
+            spool: Some(SpoolStatus {
+                items: 7,
+                ..SpoolStatus::default()
+            }),
+            ..ExportStatus::default()
+        });
+        state.exports().add(ExportStatus::default);
         state.enter(Phase::Ready);
         let run = run(&state, 500);
         assert!(get(port, "/readyz").starts_with("HTTP/1.1 200"));
@@ -185,13 +201,21 @@ mod tests {
             (status.pid, status.processes.len()),
             (std::process::id(), 3)
         );
+        assert_eq!(status.exports.len(), 2);
+        assert_eq!(status.exports[0].spool.map(|s| s.items), Some(7));
         let page = get(port, "/metrics");
+        let spools = page.matches("\ngenspan_export_spool_items{").count();
+        assert_eq!(spools, 1, "{page}");
         for line in [
             "genspan_agent_ready 1\n",
             "genspan_agent_processes{state=\"attached\"} 2\n",
             "genspan_agent_processes{state=\"failed\"} 0\n",
             "# TYPE genspan_agent_calls_total counter\ngenspan_agent_calls_total 3\n",
             "# TYPE process_resident_memory_bytes gauge\n",
+            "genspan_export_delivered_total{endpoint=\"http://c:4317\",signal=\"traces\"} 5\n",
+            "endpoint=\"http://c:4317\",signal=\"traces\",reason=\"spool_full\"} 2\n",
+            "genspan_export_spool_items{endpoint=\"http://c:4317\",signal=\"traces\"} 7\n",
+            "genspan_agent_left_out 0\n",
         ] {
             assert!(page.contains(line), "{line:?} is not in {page}");
         }

@@ -1,5 +1,6 @@
 //! What an agent says of itself: the document at `/status`.
 
+use crate::export::status::ExportStatus;
 use serde::{Deserialize, Serialize};
 
 /// An agent's state.
@@ -18,6 +19,8 @@ pub struct Status {
     pub age_seconds: f64,
     /// What it costs.
     pub own: Own,
+    /// What it may cost, and what it leaves out for that.
+    pub limits: Limits,
     /// What it counted since the start.
     pub counts: Counts,
     /// What did not get through, by reason, since the start; reasons that never applied are left
@@ -25,6 +28,8 @@ pub struct Status {
     pub losses: Vec<Count>,
     /// What was redacted, by rule, since the start.
     pub redacted: Vec<Count>,
+    /// How the exports over the network get on.
+    pub exports: Vec<ExportStatus>,
     /// Traced processes, and those that were looked at and are not traced; by process id.
     pub processes: Vec<ProcessStatus>,
 }
@@ -69,6 +74,33 @@ pub struct Own {
     pub open_files: u64,
     /// Threads.
     pub threads: u64,
+}
+
+/// What an agent may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Processor time, in cores, if there is a limit.
+    pub cpu_cores: Option<f64>,
+    /// Resident memory, if there is a limit.
+    pub memory_bytes: Option<u64>,
+    /// Cores that were used in the last seconds; zero without a limit.
+    pub used_cpu_cores: f64,
+    /// What is not told to keep to them.
+    pub left_out: Shed,
+}
+
+/// What is not told, so that the limits hold: each leaves out what the one before it does, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The content of messages.
+    Content,
+    /// HTTP requests that are no model calls, and the call paths of calls.
+    Detail,
 }
 
 /// What an agent counted since its start.

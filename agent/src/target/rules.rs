@@ -4,7 +4,6 @@
 use std::str::FromStr;
 
 use regex::Regex;
-use serde::Deserialize;
 use thiserror::Error;
 
 use super::classify::{Classification, Description};
@@ -181,20 +180,12 @@ pub struct BadLine {
 }
 
 impl RulesFile {
-    /// Reads YAML. An empty file has no rules.
+    /// Reads the rules of the lists in a file whose text is this.
     ///
     /// # Errors
     ///
     /// What is wrong, with its line and what is expected.
-    pub fn parse(text: &str) -> Result<Self, BadFile> {
-        #[derive(Default, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        struct Written {
-            include: Vec<String>,
-            exclude: Vec<String>,
-        }
-        let written: Option<Written> = serde_yaml_ng::from_str(text)?;
-        let Written { include, exclude } = written.unwrap_or_default();
+    pub fn read(include: Vec<String>, exclude: Vec<String>, text: &str) -> Result<Self, BadFile> {
         let mut bad = Vec::new();
         let mut read = |rules: Vec<String>| -> Vec<Rule> {
             let parsed = rules.into_iter().filter_map(|rule| match rule.parse() {
@@ -274,7 +265,7 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
-    use super::{BadRule, Candidate, NotTraced, Rule, Rules, RulesFile};
+    use super::{BadRule, Candidate, NotTraced, Rule, Rules};
     use crate::target::classify::{Description, classify};
 
     fn rules(include: &[&str], exclude: &[&str]) -> Rules {
@@ -353,39 +344,6 @@ mod tests {
         assert_eq!(judge(&none, &engine), Err(NotTraced::InnerPart("engine")));
         let excluded = judge(&rules(&[], &["shop-*"]), &app()).unwrap_err();
         assert_eq!(excluded.to_string(), "excluded by `name=shop-*`");
-    }
-
-    #[test]
-    fn files_have_rules_and_mistakes_have_lines() {
-        let file = RulesFile::parse("include:\n  - type=app\nexclude: [user=root, 'name=x*']\n");
-        let file = file.unwrap();
-        assert_eq!((file.include.len(), file.exclude.len()), (1, 2));
-        assert!(RulesFile::parse("").unwrap().include.is_empty());
-        for (text, line, expected) in [
-            (
-                "include: []\nexlude: []\n",
-                "line 2",
-                "`include` or `exclude`",
-            ),
-            (
-                "include:\n  - type=app\n  - type=robot\n",
-                "line 3",
-                "app, model or microservice",
-            ),
-            ("exclude:\n  - nme=x\n", "line 2", "expected name, command"),
-            (
-                "include: [type=x]\nexclude: ['']\n",
-                "line 1: `type=x`",
-                "; ``: expected a pattern",
-            ),
-            ("include: app\n", "line 1", "a sequence"),
-        ] {
-            let said = RulesFile::parse(text).unwrap_err().to_string();
-            assert!(
-                said.contains(line) && said.contains(expected),
-                "{text}: {said}"
-            );
-        }
     }
 
     #[test]

@@ -31,7 +31,10 @@ pub(super) struct Known {
     pub(super) resource: Arc<Resource>,
     /// See [`ProcessFacts::model_server`].
     pub(super) model_server: Option<String>,
+    /// What is told of content now.
     pub(super) content: ContentPolicy,
+    /// What is told of it when nothing is left out.
+    asked: ContentPolicy,
     /// See [`ProcessFacts::network`].
     network: u64,
 }
@@ -44,7 +47,18 @@ impl Known {
             resource: Arc::new(resource),
             model_server: facts.model_server.clone(),
             content: facts.content.clone(),
+            asked: facts.content.clone(),
             network: facts.network,
+        }
+    }
+
+    /// Leaves content out, or tells it as it was asked for; whether there are events stays as it was.
+    fn shed_content(&mut self, shed: bool) {
+        self.content.clone_from(&self.asked);
+        if shed {
+            self.content.emit_events = Some(self.asked.emits_events());
+            self.content.on_spans = false;
+            self.content.on_events = false;
         }
     }
 
@@ -98,6 +112,8 @@ pub struct Spans {
     paths: Paths,
     /// Spans say how their parent was found.
     tell_source: bool,
+    /// Content is left out, whatever is asked for.
+    shed_content: bool,
     /// What else attributes are called.
     names: Names,
     over: Vec<Attempted>,
@@ -120,6 +136,7 @@ impl Spans {
             runs: BTreeMap::new(),
             paths: Paths::default(),
             tell_source: true,
+            shed_content: false,
             names: Names::default(),
             over: Vec::new(),
             held: Held::default(),
@@ -250,8 +267,17 @@ impl Spans {
             self.processes.pop_first();
             self.counters.processes_evicted += 1;
         }
-        self.processes
-            .insert(facts.pid, Known::of(facts, &self.redactor));
+        let mut known = Known::of(facts, &self.redactor);
+        known.shed_content(self.shed_content);
+        self.processes.insert(facts.pid, known);
+    }
+
+    /// Leaves out the content of what is told from here on, or not any more.
+    pub fn shed_content(&mut self, shed: bool) {
+        self.shed_content = shed;
+        for known in self.processes.values_mut() {
+            known.shed_content(shed);
+        }
     }
 
     /// A process is gone. Call it after its connections' last calls were handed over.

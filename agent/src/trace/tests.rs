@@ -193,6 +193,31 @@ fn a_tool_of_an_mcp_server() {
 }
 
 #[test]
+fn content_is_left_out_and_told_again() {
+    let content = ContentPolicy {
+        on_events: true,
+        ..ContentPolicy::default()
+    };
+    let mut stage = stage(content);
+    for shed in [false, true, false] {
+        stage.shed_content(shed);
+        let span = finished(&mut stage, call()).remove(0);
+        let told = span.attribute(attr::INPUT_MESSAGES).is_some();
+        assert_eq!(told, !shed);
+        let sizes = span.attribute(attr::INPUT_MESSAGES_CHARS).is_some();
+        assert_eq!(sizes, shed);
+        assert!(span.attribute(attr::USAGE_INPUT_TOKENS).is_some());
+        // There is an event as before, with or without it.
+        let event = &span.events[0];
+        let told = event
+            .attributes
+            .iter()
+            .any(|(name, _)| name == attr::INPUT_MESSAGES);
+        assert_eq!(told, !shed);
+    }
+}
+
+#[test]
 fn without_content_only_sizes_are_told() {
     let policy = ContentPolicy {
         on_spans: false,

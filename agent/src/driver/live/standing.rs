@@ -8,7 +8,7 @@ use crate::driver::scout::Sighting;
 use crate::export::Loss;
 use crate::model::process::AppType;
 use crate::probe::attach::Traced;
-use crate::state::status::{Attached, Count, Counts, Phase, ProcessStatus, Status};
+use crate::state::status::{Attached, Count, Counts, Limits, Phase, ProcessStatus, Status};
 use crate::target::process;
 
 /// Most processes of which it is remembered that they could not be traced.
@@ -85,8 +85,22 @@ impl Live {
                     count: r.count,
                 })
                 .collect(),
+            limits: self.limits(),
             processes: self.processes(),
             ..Status::default()
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let Some(host) = &self.host else {
+            return Limits::default();
+        };
+        let governor = &host.governor;
+        Limits {
+            cpu_cores: governor.budget().cores,
+            memory_bytes: governor.budget().memory,
+            used_cpu_cores: governor.cores(),
+            left_out: governor.shed(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! variables, then OpenTelemetry's defaults.
 
 mod environment;
+mod file;
 mod headers;
 mod signal;
 mod url;
@@ -9,10 +10,13 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-pub(super) use headers::headers;
+pub use file::{EndpointFile, ExportFile, SpoolFile};
 pub use signal::Signal;
 
+use crate::export::spool::{Queue, Spool, SpoolError};
 use environment::{Env, is_true, millis, positive};
+use flate2::Crc;
+use headers::headers;
 use signal::{LOG_QUEUE, SPAN_QUEUE};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,9 +48,7 @@ impl ConfigError {
     }
 }
 
-/// Everything the exporter needs to know. Headers are not in here: `opentelemetry-otlp` reads
-/// `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_EXPORTER_OTLP_TRACES_HEADERS` itself, so that their
-/// values (tokens) pass through nothing of ours that could print them.
+/// Everything the exporter needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// What is exported.
@@ -55,6 +57,9 @@ pub struct Config {
     pub protocol: Protocol,
     /// Whole URL of the endpoint; for HTTP with its path.
     pub endpoint: String,
+    /// Headers, or gRPC metadata, of each request. Values (tokens) are marked as sensitive, so that
+    /// nothing prints them.
+    pub headers: http::HeaderMap,
     /// Compress requests with gzip.
     pub gzip: bool,
     /// One request may take this long.
@@ -93,6 +98,7 @@ impl Config {
             signal: Signal::Traces,
             protocol,
             endpoint: endpoint.into(),
+            headers: http::HeaderMap::new(),
             gzip: false,
             timeout: Duration::from_secs(10),
             ca_file: None,
@@ -108,6 +114,18 @@ impl Config {
             retry_max: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(5),
         }
+    }
+
+    /// The queue on the disk of this endpoint and signal.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn queue(&self, spool: &Spool) -> Result<Queue, SpoolError> {
+        // What tells endpoints apart that look alike once their names are those of directories.
+        let mut sum = Crc::new();
+        sum.update(self.endpoint.as_bytes());
+        let name = format!("{}-{:08x}-{}", self.signal.name(), sum.sum(), self.endpoint);
+        spool.queue(&name, self.signal as u8)
     }
 
     /// From the values of `--otlp-endpoint` and `--otlp-protocol` and the environment that `env`
@@ -205,6 +223,7 @@ impl Config {
         };
         let mut config = Self::new(protocol, endpoint);
         config.signal = signal;
+        config.headers = headers(signal, env.0)?;
         config.read_transport(&env)?;
         config.read_batching(&env)?;
         Ok(Some(config))

@@ -1,5 +1,6 @@
 //! What became of the spans.
 
+use crate::export::spool::{Counts, Standing};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counted by the exporting thread, read by anyone.
@@ -24,15 +25,16 @@ pub struct Stats {
     pub dropped_after_retries: u64,
     /// Spans dropped because the endpoint refused the request for good.
     pub dropped_refused: u64,
-    /// Spans that the endpoint acknowledged but reported as rejected (HTTP; over gRPC the
-    /// rejection is only logged).
+    /// Spans that the endpoint acknowledged but reported as rejected.
     pub rejected: u64,
     /// Requests and connection attempts that failed, retried ones included.
     pub export_errors: u64,
+    /// What waits on the disk, and what was lost there; none without such a queue.
+    pub disk: Option<Standing>,
 }
 
 impl Counters {
-    pub(super) fn stats(&self) -> Stats {
+    pub(super) fn stats(&self, disk: Option<&Counts>) -> Stats {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         Stats {
             exported: get(&self.exported),
@@ -41,6 +43,7 @@ impl Counters {
             dropped_refused: get(&self.dropped_refused),
             rejected: get(&self.rejected),
             export_errors: get(&self.export_errors),
+            disk: disk.map(Counts::standing),
         }
     }
 }
@@ -52,7 +55,8 @@ pub(super) fn add(counter: &AtomicU64, n: u64) {
 
 impl Stats {
     /// Spans that went to the exporter's thread and never arrived.
-    pub(super) const fn undelivered(&self) -> u64 {
-        self.dropped_after_retries + self.dropped_refused
+    pub(super) fn undelivered(&self) -> u64 {
+        let on_disk = self.disk.map_or(0, |disk| disk.dropped());
+        self.dropped_after_retries + self.dropped_refused + on_disk
     }
 }

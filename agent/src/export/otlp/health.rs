@@ -2,6 +2,7 @@
 //! when it comes back, none in between.
 
 use super::config::{Config, Signal};
+use crate::export::status::Reach;
 use std::sync::Mutex;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +23,18 @@ pub(super) struct Health {
     endpoint: String,
     max_queue: usize,
     signal: Signal,
+    /// What cannot be delivered goes to the disk.
+    on_disk: bool,
     state: Mutex<State>,
 }
 
 impl Health {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, on_disk: bool) -> Self {
         Self {
             endpoint: config.endpoint.clone(),
             max_queue: config.max_queue,
             signal: config.signal,
+            on_disk,
             state: Mutex::new(State::Well),
         }
     }
@@ -56,6 +60,19 @@ impl Health {
         self.is(State::Unreachable)
     }
 
+    /// How it is, for those who ask.
+    pub(super) fn reach(&self) -> Reach {
+        let state = self
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match *state {
+            State::Well => Reach::Well,
+            State::Failing => Reach::Failing,
+            State::Unreachable | State::Reached => Reach::Unreachable,
+        }
+    }
+
     /// Whether the last thing we know is good.
     pub(super) fn is_well(&self) -> bool {
         self.is(State::Well)
@@ -69,6 +86,12 @@ impl Health {
                 "OTLP endpoint {} not reachable: {why}; metrics are sent when it comes back; is a \
                  collector running there?",
                 self.endpoint,
+            ),
+            State::Well | State::Failing if self.on_disk => tracing::warn!(
+                "OTLP endpoint {} not reachable: {why}; {} wait on the disk until it comes back; is \
+                 a collector running there?",
+                self.endpoint,
+                self.signal.what(),
             ),
             State::Well | State::Failing => tracing::warn!(
                 "OTLP endpoint {} not reachable: {why}; up to {} {} are kept, further ones \

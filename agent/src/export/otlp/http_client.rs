@@ -1,21 +1,21 @@
-//! The HTTP client beneath `opentelemetry-otlp`'s HTTP exporter.
+//! OTLP over HTTP/1.1: one request after the other over a kept connection.
 
 use super::counters::{Counters, add};
 use super::dial::Dial;
 use super::health::Health;
-use http::StatusCode;
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use prost::Message;
-use std::fmt;
+use prost::bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// An answer is an acknowledgement; one longer than this is not from a collector.
 const MAX_ANSWER: usize = 1024 * 1024;
+
+/// Why there is no answer.
+type NoAnswer = Box<dyn std::error::Error + Send + Sync>;
 
 /// Sends requests over one kept connection and tells [`Health`] what is answered.
 pub(super) struct Http {
@@ -42,37 +42,21 @@ impl Http {
         }
     }
 
-    async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, NoAnswer> {
         let response = self.client.request(request.map(Full::new)).await?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
         Ok(Response::from_parts(parts, body))
     }
 
-    fn rejected(&self, body: &[u8]) {
-        let answer = ExportTraceServiceResponse::decode(body);
-        if let Ok(Some(partial)) = answer.map(|a| a.partial_success) {
-            let n = u64::try_from(partial.rejected_spans).unwrap_or(0);
-            add(&self.counters.rejected, n);
-        }
-    }
-}
-
-impl fmt::Debug for Http {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http").finish_non_exhaustive()
-    }
-}
-
-#[async_trait::async_trait]
-impl HttpClient for Http {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    /// What is answered, good or not.
+    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, NoAnswer> {
         let result = match tokio::time::timeout(self.timeout, self.exchange(request)).await {
             Ok(result) => result,
             Err(_) => Err(format!("no answer within {:?}", self.timeout).into()),
         };
         match &result {
-            Ok(response) if response.status().is_success() => self.rejected(response.body()),
+            Ok(response) if response.status().is_success() => {}
             Ok(response) => {
                 add(&self.counters.export_errors, 1);
                 self.health.failing(&answered(response.status()));
@@ -90,7 +74,7 @@ impl HttpClient for Http {
 
 fn answered(status: StatusCode) -> String {
     let hint = match status.as_u16() {
-        401 | 403 => " (credentials go into OTEL_EXPORTER_OTLP_HEADERS)",
+        401 | 403 => " (credentials go into OTEL_EXPORTER_OTLP_HEADERS, or the endpoint's headers)",
         404 | 405 => " (is this the right path, and does it take this signal?)",
         415 => " (does it take protobuf?)",
         _ => "",

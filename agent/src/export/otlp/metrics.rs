@@ -3,42 +3,31 @@
 //! Sums are cumulative, so that an export that fails loses nothing: the next one says all that
 //! it would have said. Hence no queue, and no retry but at the exit.
 
-use super::StartError;
-use super::config::{self, Config, ConfigError, Protocol, Signal};
+use super::config::{Config, ConfigError};
 use super::counters::{Counters, Stats, add};
 use super::health::Health;
 use super::metrics_convert::{self as convert, When};
-use super::transport::Shared;
+use super::post::{Outcome, Post};
+use super::{StartError, StatsHandle};
 use crate::export::ExportError;
 use crate::export::metrics::{Reader, Source};
 use crate::model::time::WallTime;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request};
-use opentelemetry_http::{Bytes, HttpClient};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use prost::Message as _;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout_at};
-use tonic::codec::CompressionEncoding;
-use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
 
 /// An endpoint that is not reachable at the exit gets this long.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// Exports metrics to an OTLP endpoint.
 pub struct OtlpMetrics {
-    endpoint: String,
+    handle: StatsHandle,
     shutdown_timeout: Duration,
-    counters: Arc<Counters>,
     running: Option<Running>,
 }
 
@@ -50,20 +39,15 @@ struct Running {
 }
 
 impl OtlpMetrics {
-    /// Starts to export what `source` holds; headers come from the environment that `env` gives.
+    /// Starts to export what `source` holds.
     ///
     /// # Errors
     /// When a setting cannot be used, or no thread can be had.
-    pub fn start(
-        config: Config,
-        env: &dyn Fn(&str) -> Option<String>,
-        source: Source,
-    ) -> Result<Self, StartError> {
-        let headers = config::headers(Signal::Metrics, env)?;
+    pub fn start(config: Config, source: Source) -> Result<Self, StartError> {
         let (stop, stopped) = oneshot::channel();
         let (started, is_started) = std_mpsc::channel();
         let (finish, finished) = std_mpsc::channel();
-        let counters = Arc::<Counters>::default();
+        let handle = StatsHandle::new(&config, None);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -71,12 +55,11 @@ impl OtlpMetrics {
             .max_blocking_threads(1)
             .thread_keep_alive(Duration::from_secs(1))
             .build()?;
-        let endpoint = config.endpoint.clone();
         let shutdown_timeout = config.shutdown_timeout;
-        let of_thread = Arc::clone(&counters);
+        let (health, counters) = (Arc::clone(&handle.health), Arc::clone(&handle.counters));
         let body = move || {
             let delivered = runtime.block_on(async {
-                match Worker::new(config, headers, source, of_thread) {
+                match Worker::new(config, source, health, counters) {
                     Err(error) => {
                         drop(started.send(Err(error)));
                         true
@@ -98,9 +81,8 @@ impl OtlpMetrics {
             .recv()
             .map_err(|_| std::io::Error::other("it ended at once"))??;
         Ok(Self {
-            endpoint,
+            handle,
             shutdown_timeout,
-            counters,
             running: Some(Running {
                 stop,
                 finished,
@@ -112,7 +94,13 @@ impl OtlpMetrics {
     /// What became of the exports: `exported` counts points.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.counters.stats()
+        self.handle.stats()
+    }
+
+    /// The same, readable from anywhere.
+    #[must_use]
+    pub fn stats_handle(&self) -> StatsHandle {
+        self.handle.clone()
     }
 }
 
@@ -133,21 +121,15 @@ impl Reader for OtlpMetrics {
             Ok(())
         } else {
             Err(ExportError::LastMetrics {
-                what: format!("OTLP endpoint {}", self.endpoint),
+                what: format!("OTLP endpoint {}", self.handle.endpoint()),
             })
         }
     }
 }
 
-enum Client {
-    Grpc(Box<MetricsServiceClient<Channel>>),
-    Http(Arc<dyn HttpClient>),
-}
-
 struct Worker {
-    client: Client,
+    post: Post,
     config: Config,
-    headers: HeaderMap,
     source: Source,
     health: Arc<Health>,
     counters: Arc<Counters>,
@@ -159,29 +141,13 @@ struct Worker {
 impl Worker {
     fn new(
         config: Config,
-        mut headers: HeaderMap,
         source: Source,
+        health: Arc<Health>,
         counters: Arc<Counters>,
     ) -> Result<Self, ConfigError> {
-        let health = Arc::new(Health::new(&config));
-        let client = match Shared::new(&config, &health, &counters)? {
-            Shared::Grpc(channel) => {
-                let mut client = MetricsServiceClient::new(channel);
-                if config.gzip {
-                    client = client.send_compressed(CompressionEncoding::Gzip);
-                }
-                Client::Grpc(Box::new(client))
-            }
-            Shared::Http(client) => Client::Http(client),
-        };
-        let us = concat!("genspan/", env!("CARGO_PKG_VERSION"));
-        headers
-            .entry(USER_AGENT)
-            .or_insert(HeaderValue::from_static(us));
         Ok(Self {
-            client,
+            post: Post::new(&config, &health, &counters)?,
             config,
-            headers,
             source,
             health,
             counters,
@@ -245,59 +211,22 @@ impl Worker {
         };
         for request in convert::requests(&snapshot, when) {
             let points = points(&request);
-            let sent = timeout_at(end, self.send(request)).await;
-            if let Err(error) = sent.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
-                tracing::debug!("OTLP: metrics not taken: {error}");
-                if self.config.protocol == Protocol::Grpc && !self.health.is_unreachable() {
-                    add(&self.counters.export_errors, 1);
-                    self.health.failing(&error);
+            let body = request.encode_to_vec().into();
+            let why = match timeout_at(end, self.post.send(body)).await {
+                Ok(Outcome::Taken { rejected }) => {
+                    add(&self.counters.exported, points);
+                    add(&self.counters.rejected, rejected);
+                    continue;
                 }
-                return false;
-            }
-            add(&self.counters.exported, points);
+                Ok(Outcome::Later { why, .. } | Outcome::Refused { why }) => why,
+                Err(_) => "no answer in time".to_owned(),
+            };
+            tracing::debug!("OTLP: metrics not taken: {why}");
+            return false;
         }
         self.health.delivered();
         self.exported = snapshot.sequence;
         true
-    }
-
-    async fn send(&mut self, request: ExportMetricsServiceRequest) -> Result<(), String> {
-        match &mut self.client {
-            Client::Grpc(client) => {
-                let mut request = tonic::Request::new(request);
-                *request.metadata_mut() = MetadataMap::from_headers(self.headers.clone());
-                let answer = client.export(request).await;
-                let answer = answer.map_err(|status| status.message().to_owned())?;
-                if let Some(partial) = answer.into_inner().partial_success {
-                    let rejected = u64::try_from(partial.rejected_data_points).unwrap_or(0);
-                    add(&self.counters.rejected, rejected);
-                }
-                Ok(())
-            }
-            Client::Http(client) => {
-                let mut body = request.encode_to_vec();
-                let mut headers = self.headers.clone();
-                let kind = HeaderValue::from_static("application/x-protobuf");
-                headers.insert(CONTENT_TYPE, kind);
-                if self.config.gzip {
-                    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-                    let result = packed.write_all(&body).and_then(|()| packed.finish());
-                    body = result.map_err(|e| e.to_string())?;
-                    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                }
-                let mut request = Request::post(&self.config.endpoint)
-                    .body(Bytes::from(body))
-                    .map_err(|e| e.to_string())?;
-                *request.headers_mut() = headers;
-                let answer = client.send_bytes(request).await;
-                let status = answer.map_err(|e| e.to_string())?.status();
-                if status.is_success() {
-                    Ok(())
-                } else {
-                    Err(status.to_string())
-                }
-            }
-        }
     }
 }
 

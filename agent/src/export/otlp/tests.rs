@@ -3,6 +3,8 @@
 mod collector;
 mod logs;
 mod metrics;
+mod several;
+mod spooled;
 mod tls;
 
 use super::*;

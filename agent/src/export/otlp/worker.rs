@@ -1,24 +1,21 @@
-//! The exporting thread: collects batches, groups them by process, delivers them.
+//! The exporting thread: collects batches and delivers them, or leaves them on the disk.
 
-use super::config::{Config, Signal};
-use super::convert;
+use super::config::Config;
 use super::counters::{Counters, add};
+use super::disk::Disk;
+use super::encode::{Encoder, Outgoing, cut};
 use super::health::Health;
-use super::transport::{Sender, Transport};
-use crate::model::span::{Resource, Span};
-use opentelemetry::InstrumentationScope;
+use super::post::{Backoff, Outcome, Post};
+use crate::model::span::Span;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Exports of different resources that run at the same time.
-const CONCURRENT: usize = 8;
 /// An endpoint that was not reachable before the exit gets this long at the exit.
-const LAST_CHANCE: Duration = Duration::from_secs(1);
+pub(super) const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// A span that waits, and what it counts for.
 pub(super) struct Queued {
@@ -52,21 +49,23 @@ pub(super) struct Exit {
 
 /// What a delivery needs to know; one for all of them.
 pub(super) struct Delivery {
-    config: Config,
-    health: Arc<Health>,
-    counters: Arc<Counters>,
-    scope: InstrumentationScope,
+    pub(super) config: Config,
+    pub(super) health: Arc<Health>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) post: Post,
     /// Set once.
-    exit: watch::Receiver<Option<Exit>>,
+    pub(super) exit: watch::Receiver<Option<Exit>>,
 }
 
 /// The thread's state.
 pub(super) struct Worker {
-    spans: mpsc::Receiver<Queued>,
-    commands: mpsc::UnboundedReceiver<Command>,
-    shared: Arc<Shared>,
-    transport: Transport,
-    delivery: Arc<Delivery>,
+    pub(super) spans: mpsc::Receiver<Queued>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) encoder: Encoder,
+    pub(super) delivery: Arc<Delivery>,
+    /// Where batches go that cannot be delivered now, if there is such a place.
+    pub(super) disk: Option<Arc<Disk>>,
 }
 
 enum Wake {
@@ -76,24 +75,10 @@ enum Wake {
 }
 
 impl Worker {
-    pub(super) fn new(
-        spans: mpsc::Receiver<Queued>,
-        commands: mpsc::UnboundedReceiver<Command>,
-        shared: Arc<Shared>,
-        transport: Transport,
-        delivery: Delivery,
-    ) -> Self {
-        Self {
-            spans,
-            commands,
-            shared,
-            transport,
-            delivery: Arc::new(delivery),
-        }
-    }
-
-    /// Works until the queue's other end is gone and everything is delivered or given up.
+    /// Works until the queue's other end is gone and everything is delivered or given up, or on the
+    /// disk.
     pub(super) async fn run(mut self) {
+        let catching_up = self.disk.clone().map(|d| tokio::spawn(d.catch_up()));
         loop {
             let mut batch = Vec::new();
             match self.collect(&mut batch).await {
@@ -105,9 +90,14 @@ impl Worker {
                 }
                 Wake::Closed => {
                     self.drain(batch).await;
-                    return;
+                    break;
                 }
             }
+        }
+        if let (Some(task), Some(disk)) = (catching_up, &self.disk) {
+            // It ends by itself at the exit.
+            let _ = task.await;
+            disk.leave();
         }
     }
 
@@ -152,31 +142,15 @@ impl Worker {
         }
     }
 
-    async fn export(&mut self, batch: Vec<Span>) {
-        let mut groups = by_resource(batch).into_iter();
-        let mut running = JoinSet::new();
-        loop {
-            while running.len() < CONCURRENT {
-                let Some((resource, spans)) = groups.next() else {
-                    break;
-                };
-                match self.transport.exporter(&resource) {
-                    Ok(exporter) => {
-                        let delivery = Arc::clone(&self.delivery);
-                        running.spawn(async move { delivery.deliver(&exporter, &spans).await });
-                    }
-                    Err(error) => {
-                        let counters = &self.shared.counters;
-                        add(&counters.dropped_refused, self.delivery.count(&spans));
-                        self.delivery.health.failing(&error.to_string());
-                    }
-                }
-            }
-            if running.join_next().await.is_none() {
-                break;
+    async fn export(&self, batch: Vec<Span>) {
+        for part in cut(batch) {
+            let request = self.encoder.encode(part);
+            match &self.disk {
+                Some(disk) => disk.take(request).await,
+                None => self.delivery.deliver(request).await,
             }
         }
-        if self.delivery.health.is_well() {
+        if self.disk.is_some() || self.delivery.health.is_well() {
             self.shared.told_full.store(false, Ordering::Relaxed);
         }
     }
@@ -189,87 +163,62 @@ fn taken(shared: &Shared, queued: Queued) -> Span {
     *queued.span
 }
 
-fn by_resource(batch: Vec<Span>) -> Vec<(Arc<Resource>, Vec<Span>)> {
-    let mut groups: Vec<(Arc<Resource>, Vec<Span>)> = Vec::new();
-    for span in batch {
-        let known = groups
-            .iter_mut()
-            .find(|(r, _)| Arc::ptr_eq(r, &span.resource));
-        match known {
-            Some((_, spans)) => spans.push(span),
-            None => groups.push((Arc::clone(&span.resource), vec![span])),
-        }
-    }
-    groups
-}
-
 impl Delivery {
-    pub(super) fn new(
-        config: Config,
-        health: Arc<Health>,
-        counters: &Arc<Counters>,
-        exit: watch::Receiver<Option<Exit>>,
-    ) -> Self {
-        Self {
-            config,
-            health,
-            counters: Arc::clone(counters),
-            scope: convert::scope(),
-            exit,
-        }
-    }
-
-    /// Exports one process's spans; the crate beneath retries, this bounds it.
-    async fn deliver(&self, exporter: &Sender, spans: &[Span]) {
-        let count = self.count(spans);
+    /// Delivers a request, again and again if need be, for as long as it may take.
+    async fn deliver(&self, request: Outgoing) {
         let started = Instant::now();
         let mut exit = self.exit.clone();
-        // The wait between two retries is long; at the exit each export is begun afresh.
+        // The pause between two attempts may be long; the exit begins afresh, once.
         let mut exiting = exit.borrow_and_update().is_some();
-        'attempt: loop {
-            let mut export = pin!(exporter.send(spans, &self.scope, self.config.span_events));
-            loop {
-                let limit = self.limit(started, *exit.borrow());
+        let mut backoff = Backoff::new(&self.config);
+        loop {
+            let mut attempt = pin!(self.post.send(request.body.clone()));
+            let outcome = loop {
                 tokio::select! {
-                    result = &mut export => {
-                        match result {
-                            Ok(()) => {
-                                add(&self.counters.exported, count);
-                                self.health.delivered();
-                            }
-                            Err(error) => self.refused(count, &error.to_string()),
-                        }
-                        return;
-                    }
+                    outcome = &mut attempt => break Some(outcome),
                     Ok(()) = exit.changed(), if !exiting => {
                         exiting = true;
                         if !self.health.is_well() {
-                            continue 'attempt;
+                            break None;
                         }
                     }
-                    () = sleep_until(limit) => {
-                        if limit < self.limit(started, *exit.borrow()) {
-                            continue;
-                        }
-                        self.give_up(count, started.elapsed());
-                        return;
-                    }
+                    () = self.past(started) => return self.give_up(&request, started),
                 }
+            };
+            let after = match outcome {
+                None => continue,
+                Some(Outcome::Taken { rejected }) => return self.taken(request.items, rejected),
+                Some(Outcome::Refused { why }) => return self.refused(request.items, &why),
+                Some(Outcome::Later { after, why }) => {
+                    tracing::debug!("OTLP: not taken for now: {why}");
+                    after
+                }
+            };
+            tokio::select! {
+                () = sleep(backoff.pause(after)) => {}
+                Ok(()) = exit.changed(), if !exiting => {
+                    exiting = true;
+                    backoff.reset();
+                }
+                () = self.past(started) => return self.give_up(&request, started),
             }
         }
     }
 
-    /// How many items these are.
-    fn count(&self, spans: &[Span]) -> u64 {
-        let count = match self.config.signal {
-            Signal::Logs => spans.iter().map(|s| s.events.len()).sum(),
-            Signal::Traces | Signal::Metrics => spans.len(),
-        };
-        count as u64
+    /// Ends when a delivery that was begun then is given up. What bounds it may change meanwhile.
+    async fn past(&self, started: Instant) {
+        loop {
+            let limit = self.limit(started);
+            sleep_until(limit).await;
+            if limit >= self.limit(started) {
+                return;
+            }
+        }
     }
 
-    fn limit(&self, started: Instant, exit: Option<Exit>) -> Instant {
+    fn limit(&self, started: Instant) -> Instant {
         let unreachable = self.health.is_unreachable();
+        let exit = *self.exit.borrow();
         if let Some(Exit { begun, end }) = exit {
             return if unreachable {
                 end.min(begun + LAST_CHANCE)
@@ -285,24 +234,26 @@ impl Delivery {
             }
     }
 
-    fn refused(&self, count: u64, error: &str) {
-        add(&self.counters.dropped_refused, count);
-        let error = error
-            .trim_start_matches("Operation failed: ")
-            .trim_start_matches("TonicTracesClient ")
-            .trim_start_matches("TonicLogsClient ");
-        let what = self.config.signal.what();
-        tracing::debug!("OTLP: {count} {what} dropped: {error}");
-        if self.config.protocol == super::Protocol::Grpc {
-            add(&self.counters.export_errors, 1);
-            self.health.failing(error);
-        }
+    /// A request was acknowledged.
+    pub(super) fn taken(&self, items: u64, rejected: u64) {
+        add(&self.counters.exported, items);
+        add(&self.counters.rejected, rejected);
+        self.health.delivered();
     }
 
-    fn give_up(&self, count: u64, after: Duration) {
-        add(&self.counters.dropped_after_retries, count);
+    /// A request will never be taken.
+    pub(super) fn refused(&self, items: u64, why: &str) {
+        add(&self.counters.dropped_refused, items);
         let what = self.config.signal.what();
-        tracing::debug!("OTLP: {count} {what} dropped after {after:.1?} of retries");
+        tracing::debug!("OTLP: {items} {what} dropped: {why}");
+    }
+
+    fn give_up(&self, request: &Outgoing, started: Instant) {
+        let after = started.elapsed();
+        let items = request.items;
+        add(&self.counters.dropped_after_retries, items);
+        let what = self.config.signal.what();
+        tracing::debug!("OTLP: {items} {what} dropped after {after:.1?} of retries");
         if !self.health.is_unreachable() {
             self.health
                 .failing(&format!("no export succeeded within {after:.1?}"));

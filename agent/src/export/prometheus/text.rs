@@ -78,8 +78,8 @@ pub(crate) struct Own<'a> {
     pub(crate) help: &'static str,
     /// How it goes.
     pub(crate) kind: OwnKind,
-    /// Values, with at most one label each.
-    pub(crate) values: Vec<(Option<(&'static str, &'a str)>, f64)>,
+    /// Values, each with its labels.
+    pub(crate) values: Vec<(Vec<(&'static str, &'a str)>, f64)>,
 }
 
 /// Writes all metrics.
@@ -202,11 +202,13 @@ impl Page {
         };
         let _ = writeln!(self.out, "# HELP {family} {}", own.help);
         let _ = writeln!(self.out, "# TYPE {family} {kind}");
-        for (key, value) in &own.values {
+        for (keys, value) in &own.values {
             self.out.push_str(own.name);
-            if let Some((key, text)) = key {
-                let mut labels = String::new();
+            let mut labels = String::new();
+            for (key, text) in keys {
                 label(&mut labels, key, text);
+            }
+            if !labels.is_empty() {
                 let _ = write!(self.out, "{{{labels}}}");
             }
             let _ = writeln!(self.out, " {value}");

@@ -9,7 +9,7 @@ use super::{ConfigError, Signal};
 ///
 /// # Errors
 /// When an item cannot be a header.
-pub(in super::super) fn headers(
+pub(super) fn headers(
     signal: Signal,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<http::HeaderMap, ConfigError> {
@@ -21,12 +21,9 @@ pub(in super::super) fn headers(
         if item.is_empty() {
             continue;
         }
-        let header = item.split_once('=').and_then(|(name, value)| {
-            let name: http::HeaderName = name.trim().parse().ok()?;
-            let mut value = http::HeaderValue::from_bytes(&percent_decoded(value.trim())).ok()?;
-            value.set_sensitive(true);
-            Some((name, value))
-        });
+        let header = item
+            .split_once('=')
+            .and_then(|(name, value)| header(name, &percent_decoded(value.trim())));
         let Some((name, value)) = header else {
             let problem = format!("item {} is not name=value", n + 1);
             return Err(ConfigError::new(&variable, problem));
@@ -34,6 +31,14 @@ pub(in super::super) fn headers(
         all.insert(name, value);
     }
     Ok(all)
+}
+
+/// A header, whose value nothing prints; none of what cannot be one.
+pub(super) fn header(name: &str, value: &[u8]) -> Option<(http::HeaderName, http::HeaderValue)> {
+    let name = name.trim().parse().ok()?;
+    let mut value = http::HeaderValue::from_bytes(value).ok()?;
+    value.set_sensitive(true);
+    Some((name, value))
 }
 
 fn percent_decoded(text: &str) -> Vec<u8> {

@@ -1,14 +1,15 @@
 //! What is exported, and how its variables and paths are called.
 
-/// What is exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is exported. The numbers stand in files (the kinds of batches on the disk).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// Spans.
-    Traces,
+    Traces = 1,
     /// Metrics.
-    Metrics,
+    Metrics = 2,
     /// Events, as log records.
-    Logs,
+    Logs = 3,
 }
 
 impl Signal {
@@ -36,6 +37,16 @@ impl Signal {
                 prefix: "OTEL_EXPORTER_OTLP_LOGS_",
                 path: "/v1/logs",
             },
+        }
+    }
+
+    /// As it is written: `traces`, `metrics`, `logs`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
         }
     }
 

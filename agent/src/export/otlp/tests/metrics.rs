@@ -10,6 +10,7 @@ use crate::metrics::{Limits, Metrics};
 use crate::model::span::{Span, Value};
 use crate::redact::Redacted;
 use crate::vocabulary::{Generation, attr};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -26,6 +27,10 @@ fn settings(protocol: Protocol, port: u16, every: Duration) -> Config {
         signal: Signal::Metrics,
         endpoint: quick.endpoint.replace("/v1/traces", "/v1/metrics"),
         schedule_delay: every,
+        headers: HeaderMap::from_iter([(
+            HeaderName::from_static("x-key"),
+            HeaderValue::from_static("s t"),
+        )]),
         ..quick
     }
 }
@@ -40,13 +45,9 @@ fn call(id: u64, service: &'static str, pid: i64) -> Span {
     span(id, attributes, resource(service, pid))
 }
 
-fn env(name: &str) -> Option<String> {
-    (name == "OTEL_EXPORTER_OTLP_HEADERS").then(|| "x-key=s%20t".to_owned())
-}
-
 fn start(config: Config, names: Generation) -> (MetricsExporter, Source) {
     let source = Source::new(Metrics::new(names, Limits::default()));
-    let otlp = OtlpMetrics::start(config, &env, source.clone()).unwrap();
+    let otlp = OtlpMetrics::start(config, source.clone()).unwrap();
     (
         MetricsExporter::new(source.clone(), vec![Box::new(otlp)]),
         source,
@@ -297,7 +298,7 @@ fn stopped_without_a_word_it_ends() {
         collector.port,
         Duration::from_secs(60),
     );
-    let mut otlp = OtlpMetrics::start(config, &env, source).unwrap();
+    let mut otlp = OtlpMetrics::start(config, source).unwrap();
     otlp.shutdown().unwrap();
     otlp.shutdown().unwrap();
     assert_eq!(otlp.stats().exported, 0);

@@ -1,0 +1,174 @@
+//! The agent's configuration file.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use crate::driver::budget::Budget;
+#[cfg(feature = "otlp")]
+use crate::export::otlp::ExportFile;
+use crate::export::size::Size;
+use crate::target::rules::{BadFile, RulesFile};
+
+/// What a file says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ConfigFile {
+    /// Which processes.
+    pub(super) rules: RulesFile,
+    /// Where to.
+    #[cfg(feature = "otlp")]
+    pub(super) export: ExportFile,
+    /// What may be used.
+    pub(super) budget: Budget,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    include: Vec<String>,
+    exclude: Vec<String>,
+    #[cfg(feature = "otlp")]
+    export: ExportFile,
+    limits: LimitsFile,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LimitsFile {
+    #[serde(deserialize_with = "cores")]
+    cpu: Option<f64>,
+    memory: Option<Size>,
+}
+
+fn cores<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    let cores = Option::<f64>::deserialize(from)?;
+    if cores.is_none_or(|n| n.is_finite() && n > 0.0) {
+        return Ok(cores);
+    }
+    let expected = "expected a number of cores above zero, as in 0.5";
+    Err(D::Error::custom(expected))
+}
+
+impl ConfigFile {
+    /// Reads YAML. An empty file says nothing.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with its line and what is expected.
+    fn parse(text: &str) -> Result<Self, BadFile> {
+        let written: Option<Written> = serde_yaml_ng::from_str(text)?;
+        let written = written.unwrap_or_default();
+        Ok(Self {
+            rules: RulesFile::read(written.include, written.exclude, text)?,
+            #[cfg(feature = "otlp")]
+            export: written.export,
+            budget: Budget {
+                cores: written.limits.cpu,
+                memory: written.limits.memory.map(|size| size.0),
+            },
+        })
+    }
+
+    /// Reads a file, if one is named.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or used, or everybody can write it.
+    pub(super) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let name = path.display();
+        let cannot = || format!("cannot read the configuration {name}");
+        let mode = std::fs::metadata(path)
+            .with_context(cannot)?
+            .permissions()
+            .mode();
+        anyhow::ensure!(
+            mode & 0o002 == 0,
+            "the configuration {name} can be written by everybody: chmod o-w it"
+        );
+        let text = std::fs::read_to_string(path).with_context(cannot)?;
+        let file = Self::parse(&text);
+        let file = file.with_context(|| format!("cannot use the configuration {name}"))?;
+        #[cfg(feature = "otlp")]
+        if mode & 0o004 != 0 && file.export.has_secrets() {
+            tracing::warn!(
+                "headers stand in the configuration {name}, which everybody can read: chmod o-r it, or write \
+                 ${{NAME}} for a variable"
+            );
+        }
+        Ok(file)
+    }
+
+    /// Says what of a file that was read again takes no effect before the next start.
+    #[cfg_attr(
+        not(feature = "otlp"),
+        expect(clippy::unused_self, reason = "there is nothing but rules")
+    )]
+    pub(super) fn tell_what_waits(&self, new: &Self) {
+        #[cfg(feature = "otlp")]
+        if self.export != new.export {
+            tracing::warn!("`export` in the configuration has changed: restart for it");
+        }
+        #[cfg(not(feature = "otlp"))]
+        let _ = new;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Budget, ConfigFile};
+
+    #[test]
+    fn files_have_rules_and_mistakes_have_lines() {
+        let file = ConfigFile::parse("include:\n  - type=app\nexclude: [user=root, 'name=x*']\n");
+        let rules = file.unwrap().rules;
+        assert_eq!((rules.include.len(), rules.exclude.len()), (1, 2));
+        let nothing = ConfigFile::parse("").unwrap();
+        assert!(nothing.rules.include.is_empty() && nothing.budget == Budget::default());
+        let limits = "limits: {cpu: 0.5, memory: 256M}";
+        let budget = ConfigFile::parse(limits).unwrap().budget;
+        assert_eq!((budget.cores, budget.memory), (Some(0.5), Some(256 << 20)));
+        for (text, line, expected) in [
+            (
+                "include: []\nexlude: []\n",
+                "line 2",
+                "`include`, `exclude`",
+            ),
+            (
+                "include:\n  - type=app\n  - type=robot\n",
+                "line 3",
+                "app, model or microservice",
+            ),
+            ("exclude:\n  - nme=x\n", "line 2", "expected name, command"),
+            (
+                "include: [type=x]\nexclude: ['']\n",
+                "line 1: `type=x`",
+                "; ``: expected a pattern",
+            ),
+            ("include: app\n", "line 1", "a sequence"),
+            ("limits:\n  cpu: -1\n", "line 2", "as in 0.5"),
+            ("limits: {memory: all}\n", "line 1", "as in 512M"),
+            ("limits: {disk: 1}\n", "line 1", "`cpu` or `memory`"),
+        ] {
+            let said = ConfigFile::parse(text).unwrap_err().to_string();
+            assert!(
+                said.contains(line) && said.contains(expected),
+                "{text}: {said}"
+            );
+        }
+    }
+
+    #[cfg(feature = "otlp")]
+    #[test]
+    fn mistakes_about_the_export_have_lines() {
+        let text = "export:\n  endpoints:\n    - url: http://a\n      protocol: thrift\n";
+        let said = ConfigFile::parse(text).unwrap_err().to_string();
+        let wanted = "export.endpoints[0].protocol: unknown variant `thrift`";
+        assert!(said.contains(wanted) && said.contains("line 4"), "{said}");
+    }
+}
