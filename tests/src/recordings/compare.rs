@@ -42,6 +42,9 @@ pub struct Report {
 /// Under this name texts, reasoning and calls of tools of the answer are compared.
 pub const SAID: &str = "what the answer says";
 
+/// Under this name the messages of the input are compared, without what lies elsewhere.
+pub const ASKED: &str = "what is asked";
+
 /// A span to be compared.
 struct Case<'a> {
     file: &'a str,
@@ -132,6 +135,12 @@ impl Report {
             let ours = json!(must::said(case.ours));
             let want = json!(must::telling(want.clone()));
             self.attribute(case, &mut tally, SAID, Some(&ours), Some(&want));
+        }
+        if let Some(want) = &must.input {
+            let ours = case.ours.attributes.get(attr::INPUT_MESSAGES);
+            let ours = json!(must::heard(ours.unwrap_or(&Value::Null)));
+            let want = json!(must::heard(&json!(want)));
+            self.attribute(case, &mut tally, ASKED, Some(&ours), Some(&want));
         }
         self.own.attributes += tally.attributes;
         self.own.equal += tally.equal;
