@@ -3,6 +3,7 @@
 
 mod alephalpha;
 mod anthropic;
+mod asked;
 mod bedrock;
 mod cohere;
 mod dashscope;
@@ -33,12 +34,16 @@ pub struct Must {
     pub output: Option<Vec<Vec<Value>>>,
     /// Role and texts, reasoning, calls and answers of tools of each message of the input.
     pub input: Option<Vec<Value>>,
+    /// Instructions that are no message, as parts.
+    pub system: Option<Vec<Value>>,
+    /// Tools: type, name, description, parameters.
+    pub tools: Option<Vec<Value>>,
     /// Structured attributes that are compared as they are.
     pub whole: bool,
 }
 
-/// What a time or a name of a provider is, no recording says.
-const FREE: [&str; 2] = [attr::RESPONSE_TIME_TO_FIRST_CHUNK, attr::PROVIDER_NAME];
+/// What a time is, no recording says.
+const FREE: [&str; 1] = [attr::RESPONSE_TIME_TO_FIRST_CHUNK];
 
 impl Must {
     /// A call of this operation and model.
@@ -74,6 +79,21 @@ impl Must {
         let list: Vec<Value> = reasons.into_iter().filter(|r| !r.is_null()).collect();
         let list = (!list.is_empty()).then(|| json!(list));
         self.set(attr::RESPONSE_FINISH_REASONS, list);
+    }
+
+    /// Demands the counts of tokens that are a part of others.
+    fn set_parts(&mut self, usage: &Value, cached: &[&str], reasoning: &[&str]) {
+        self.set_nonzero(attr::USAGE_CACHE_READ, first(usage, cached).cloned());
+        self.set_nonzero(attr::USAGE_REASONING, first(usage, reasoning).cloned());
+    }
+
+    /// Demands the kind of an error: the first of some places of the answer that has a word, else
+    /// the status. None where nothing failed.
+    fn set_error(&mut self, x: &Exchange, answer: &Value, places: &[&str]) {
+        let mut said = places.iter().filter_map(|p| answer.pointer(p)?.as_str());
+        let word = said.find(|w| !w.is_empty() && !w.bytes().all(|b| b.is_ascii_digit()));
+        let kind = word.map_or_else(|| x.status.to_string(), str::to_owned);
+        self.set(attr::ERROR_TYPE, (x.status >= 400).then(|| json!(kind)));
     }
 
     /// Demands these messages of the input.
@@ -142,6 +162,25 @@ pub fn heard(messages: &Value) -> Vec<Value> {
         json!({"role": message["role"], "parts": plain(parts)})
     })
     .filter(|message| message["parts"] != json!([]))
+    .collect()
+}
+
+/// Instructions in the form in which they are compared.
+#[must_use]
+pub fn instructed(parts: &Value) -> Vec<Value> {
+    plain(parts.as_array().cloned().unwrap_or_default())
+}
+
+/// Tools in the form in which they are compared: what is not said of them is left out.
+#[must_use]
+pub fn offered(tools: &Value) -> Vec<Value> {
+    const KNOWN: [&str; 4] = ["type", "name", "description", "parameters"];
+    let all = tools.as_array().into_iter().flatten();
+    all.map(|tool| {
+        let members = tool.as_object().into_iter().flatten();
+        let told = members.filter(|(k, v)| KNOWN.contains(&k.as_str()) && !v.is_null());
+        told.map(|(k, v)| (k.clone(), v.clone())).collect()
+    })
     .collect()
 }
 
