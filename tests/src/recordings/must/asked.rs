@@ -206,7 +206,9 @@ fn list(value: &Value) -> Option<&Vec<Value>> {
 }
 
 fn said(role: &str, parts: Vec<Value>) -> Value {
-    json!({"role": role, "parts": parts})
+    let mut message = json!({"role": role});
+    message["parts"] = Value::Array(parts);
+    message
 }
 
 fn answered(id: &Value, answer: &Value) -> Value {

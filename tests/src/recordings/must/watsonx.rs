@@ -30,8 +30,11 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     // What was read is told once, what was made up to then.
     let read = results().filter_map(|r| r["input_token_count"].as_i64());
     must.set(attr::USAGE_INPUT_TOKENS, read.max().map(|n| json!(n)));
-    let made = results().filter_map(|r| r["generated_token_count"].as_i64());
-    must.set(attr::USAGE_OUTPUT_TOKENS, made.last().map(|n| json!(n)));
+    let mut made = results().filter_map(|r| r["generated_token_count"].as_i64());
+    must.set(
+        attr::USAGE_OUTPUT_TOKENS,
+        made.next_back().map(|n| json!(n)),
+    );
     let reasons = results().map(|r| &r["stop_reason"]);
     must.set_reasons(reasons.filter(|r| **r != "not_finished").cloned());
     let said: String = results()
