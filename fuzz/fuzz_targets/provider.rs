@@ -68,6 +68,12 @@ const TARGETS: &[(&str, &str)] = &[
     ("POST", "/v1/chat-messages"),
     ("POST", "/v1/workflows/run"),
     ("POST", "/mcp"),
+    ("POST", "/ml/v1/text/generation"),
+    ("POST", "/ml/v1/text/generation_stream"),
+    ("POST", "/ml/v1/text/chat_stream"),
+    ("POST", "/v1/predictions"),
+    ("GET", "/v1/predictions/vdcbnszbj37qhlzgoergjj5dsa"),
+    ("POST", "/complete"),
 ];
 
 const NAMES: &[&str] = &[
@@ -88,6 +94,27 @@ const STATUSES: &[u16] = &[200, 201, 302, 400, 429, 500];
 /// What requests, answers and events of shapes are like that are told by their members, which no
 /// fuzzer finds by luck.
 const KNOWN: &[(&str, &str)] = &[
+    (
+        r#"{"model_id":"m","parameters":{"max_new_tokens":4},"input":""#,
+        r#""}"#,
+    ),
+    (
+        r#"{"model_id":"m","results":[{"input_token_count":3,"stop_reason":"eos_token","generated_text":""#,
+        r#""}]}"#,
+    ),
+    (r#"{"version":"v","input":{"prompt":""#, r#""}}"#),
+    (
+        r#"{"id":"vdcbnszbj37qhlzgoergjj5dsa","status":"succeeded","urls":{"stream":"https://h/v1/streams/a"},"output":""#,
+        r#""}"#,
+    ),
+    (
+        r#"{"model":"m","maximum_tokens":4,"stream":true,"prompt":""#,
+        r#""}"#,
+    ),
+    (
+        r#"{"type":"stream_chunk","index":1,"completion":""#,
+        r#""}"#,
+    ),
     (r#"{"text":"a","sampling_params":{"n":2},"rid":""#, r#""}"#),
     (
         r#"{"text":["a","b"],"stream":true,"sampling_params":{"stop":""#,

@@ -8,6 +8,9 @@
 
 use genspan_tests::recordings::{Exchange, Lab, Report, Seen, Stages, lab, must};
 
+/// Where tasks are asked after, or what they make is read.
+const TASKS: [&str; 3] = ["/api/v1/tasks/", "/v1/predictions/", "/v1/streams/"];
+
 /// The spans of a recording's exchanges, those of a task with the exchange that made it.
 fn ours(exchanges: &[Exchange]) -> Vec<Vec<Seen>> {
     let mut stages = Stages::new();
@@ -17,7 +20,7 @@ fn ours(exchanges: &[Exchange]) -> Vec<Vec<Seen>> {
         let spans = stages.feed(x, usize::MAX);
         let spans = spans.iter().map(|s| Seen::of_span(s).unwrap());
         match must::of(x) {
-            None if x.path.contains("/api/v1/tasks/") => tasks.extend(spans),
+            None if TASKS.iter().any(|part| x.path.contains(part)) => tasks.extend(spans),
             _ => ours.extend(spans),
         }
     }

@@ -97,6 +97,55 @@ fn secrets_in_prompts_and_answers_are_told_nowhere() -> Result<()> {
     Ok(())
 }
 
+/// Rules that name a place in JSON, on the command line and in a file, redact what a real client
+/// says and hears.
+#[test]
+fn rules_of_paths_and_files_redact() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let rules = scene.temp.file("rules.yaml");
+    std::fs::write(
+        &rules,
+        "rules: [email]\npatterns:\n  - name: staff\n    regex: 'E-[0-9]{6}'\n\
+         paths:\n  - name: ssn\n    path: $..ssn\n",
+    )?;
+    let rules = rules.to_string_lossy().into_owned();
+    let mut client = scene.client(&python, &["stdlib"])?;
+    let options = ["--redact-file", &rules, "--redact-path", "$..password"];
+    let agent = Agent::attach(&scene.temp, &[client.pid()], &options)?;
+    let record = json!({"ssn": 987_654_320, "password": "hunter2", "city": "Oslo"}).to_string();
+    let metadata = json!({"answer": &record});
+    client.ask(
+        &json!({"do": "chat", "body": {"model": "plain", "metadata": metadata, "messages": [
+        {"role": "system", "content": format!("{STAFF} of {MAIL} asks, key {SECRET}")},
+        {"role": "user", "content": &record}]}}),
+    )?;
+    let finished = agent.stop()?;
+    assert_eq!(
+        (finished.code, finished.spans.len()),
+        (0, 1),
+        "{}",
+        finished.log
+    );
+    let span = &finished.spans[0];
+    let asked = span.texts(attr::INPUT_MESSAGES);
+    let told = span.texts(attr::OUTPUT_MESSAGES);
+    // The file's rules are taken instead of the default ones.
+    let system = format!("[redacted:staff] of [redacted:email] asks, key {SECRET}");
+    assert_eq!(asked[0], system);
+    for text in [&asked[1], &told[0]] {
+        assert_eq!(
+            serde_json::from_str::<Value>(text)?,
+            json!({"ssn": "[redacted:ssn]", "password": "[redacted:path]", "city": "Oslo"})
+        );
+    }
+    for secret in ["987654320", "hunter2", MAIL, STAFF] {
+        assert!(!finished.lines.contains(secret), "{secret}");
+    }
+    Ok(())
+}
+
 /// Content goes as log records where the process says so, and as those alone.
 #[test]
 fn events_take_the_content_where_the_process_says_so() -> Result<()> {

@@ -130,3 +130,106 @@ instruments! {
     REDACTED = REDACTED, Sum, "1",
         "What genspan redacted, by rule";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: &[f64] = &[
+        0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
+    ];
+    const T: &[f64] = &[
+        1.0,
+        4.0,
+        16.0,
+        64.0,
+        256.0,
+        1024.0,
+        4096.0,
+        16384.0,
+        65536.0,
+        262_144.0,
+        1_048_576.0,
+        4_194_304.0,
+        16_777_216.0,
+        67_108_864.0,
+    ];
+    const W: &[f64] = &[
+        1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
+    ];
+    const A: &[f64] = &[
+        0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6,
+    ];
+    const F: &[f64] = &[
+        0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    ];
+    const P: &[f64] = &[
+        0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
+    ];
+
+    /// Name, unit and boundaries, copied from the conventions' tables; a sum has no boundaries.
+    const WANTED: &[(&str, &str, &[f64])] = &[
+        ("gen_ai.client.operation.duration", "s", D),
+        ("gen_ai.client.token.usage", "{token}", T),
+        ("gen_ai.client.operation.time_to_first_chunk", "s", D),
+        ("gen_ai.client.operation.time_per_output_chunk", "s", D),
+        ("gen_ai.client.inference.duration", "s", D),
+        ("gen_ai.client.inference.time_to_first_chunk", "s", D),
+        ("gen_ai.client.inference.time_per_output_chunk", "s", D),
+        (
+            "gen_ai.client.inference.operation.input_tokens",
+            "{token}",
+            T,
+        ),
+        (
+            "gen_ai.client.inference.operation.output_tokens",
+            "{token}",
+            T,
+        ),
+        ("gen_ai.client.inference.usage.input_tokens", "{token}", &[]),
+        (
+            "gen_ai.client.inference.usage.output_tokens",
+            "{token}",
+            &[],
+        ),
+        (
+            "gen_ai.client.inference.usage.cache_read.input_tokens",
+            "{token}",
+            &[],
+        ),
+        (
+            "gen_ai.client.inference.usage.cache_write.input_tokens",
+            "{token}",
+            &[],
+        ),
+        (
+            "gen_ai.client.inference.usage.reasoning.output_tokens",
+            "{token}",
+            &[],
+        ),
+        ("gen_ai.server.request.duration", "s", D),
+        ("gen_ai.server.time_to_first_token", "s", F),
+        ("gen_ai.server.time_per_output_token", "s", P),
+        ("gen_ai.invoke_workflow.duration", "s", W),
+        ("gen_ai.invoke_agent.duration", "s", A),
+        ("gen_ai.execute_tool.duration", "s", D),
+    ];
+
+    #[test]
+    fn units_and_boundaries_are_those_of_the_conventions() {
+        let own = |one: &&&Instrument| !one.name.starts_with("genspan.");
+        let ours: Vec<_> = ALL
+            .iter()
+            .filter(own)
+            .map(|one| match one.kind {
+                Histogram(bounds) => (one.name, one.unit, bounds),
+                Sum => (one.name, one.unit, &[][..]),
+            })
+            .collect();
+        assert_eq!(ours, WANTED);
+        // What is our own counts, and that needs no boundaries.
+        for one in ALL.iter().filter(|one| !own(one)) {
+            assert_eq!(one.kind, Sum, "{}", one.name);
+        }
+    }
+}

@@ -105,6 +105,14 @@ pub enum Api {
     Realtime,
     /// DashScope's tasks over WebSocket, `/api-ws/v1/inference`
     DashScopeInference,
+    /// watsonx.ai's `/text/generation` and `/text/generation_stream`
+    WatsonxGeneration,
+    /// watsonx.ai's `/text/chat` and `/text/chat_stream`
+    WatsonxChat,
+    /// Replicate's `/predictions`
+    ReplicatePrediction,
+    /// Aleph Alpha's `/complete`
+    AlephAlphaComplete,
     /// Model Context Protocol over HTTP
     Mcp,
 }

@@ -258,6 +258,8 @@ impl Calls {
         let known = match open.verdict {
             _ if followed => true,
             _ if !follows && step.is_some() => false,
+            // Events at a path that no task named.
+            _ if matches!(step, Some(TaskStep::Stream(_))) => false,
             Verdict::Call => true,
             Verdict::Other => false,
             Verdict::Unknown if open.half => false,

@@ -9,6 +9,7 @@
 //! What is particular to a provider is its wire shape, each in a module of its own; the table of
 //! `providers` tells which there are, `docs/adding-a-provider.md` how one is added.
 
+mod alephalpha;
 mod anthropic;
 mod bedrock;
 mod body;
@@ -33,6 +34,7 @@ mod prompted;
 mod providers;
 mod realtime;
 mod recognise;
+mod replicate;
 mod response;
 mod retry;
 mod sglang;
@@ -42,6 +44,7 @@ mod target;
 mod tasks;
 mod text;
 mod tgi;
+mod watsonx;
 
 #[cfg(test)]
 mod speed_tests;

@@ -3,7 +3,8 @@
 
 use super::shape::Shape;
 use super::{
-    anthropic, bedrock, cohere, dashscope, dify, gemini, llamacpp, mcp, ollama, openai, sglang, tgi,
+    alephalpha, anthropic, bedrock, cohere, dashscope, dify, gemini, llamacpp, mcp, ollama, openai,
+    replicate, sglang, tgi, watsonx,
 };
 
 /// All shapes. When a path fits more than one, the payload decides, and the first one when it
@@ -23,6 +24,9 @@ use super::{
 /// | [`tgi`] | generation (Text Generation Inference's own) | document, list, SSE |
 /// | [`llamacpp`] | completion, infill (llama.cpp's own) | document, list, SSE |
 /// | [`gemini`] | contents, embeddings (Gemini API, Vertex AI) | document, SSE, JSON array |
+/// | [`watsonx`] | generation, chat, of models and deployments | document, SSE |
+/// | [`replicate`] | predictions of models, versions, deployments | tasks, SSE |
+/// | [`alephalpha`] | completion | document, SSE |
 pub(super) static SHAPES: &[&dyn Shape] = &[
     &openai::OpenAi,
     &anthropic::Anthropic,
@@ -35,5 +39,8 @@ pub(super) static SHAPES: &[&dyn Shape] = &[
     &llamacpp::LlamaCpp,
     &dify::Dify,
     &gemini::Gemini,
+    &watsonx::Watsonx,
+    &replicate::Replicate,
+    &alephalpha::AlephAlpha,
     &mcp::Mcp,
 ];

@@ -18,6 +18,8 @@ pub(super) struct Task {
     pub(super) id: String,
     /// It is over, one way or the other.
     pub(super) over: bool,
+    /// Path at which what it makes can be read as a stream.
+    pub(super) stream: Option<String>,
 }
 
 /// What a request does with a task.
@@ -27,13 +29,8 @@ pub(super) enum TaskStep {
     Poll(String),
     /// Ends it.
     Cancel(String),
-}
-
-impl TaskStep {
-    fn id(&self) -> &str {
-        let (Self::Poll(id) | Self::Cancel(id)) = self;
-        id
-    }
+    /// Reads what it makes at this path, which the task named before.
+    Stream(String),
 }
 
 /// The tasks under way, by process and id.
@@ -45,6 +42,7 @@ pub(super) struct Tasks {
 #[derive(Debug)]
 struct Held {
     call: ModelCall,
+    stream: Option<String>,
     last: BootTime,
 }
 
@@ -58,7 +56,23 @@ pub(super) struct Replaced {
 impl Tasks {
     /// Whether a step is one of a task that is followed.
     pub(super) fn knows(&self, pid: u32, step: &TaskStep) -> bool {
-        self.held.contains_key(&(pid, step.id().to_owned()))
+        self.key(pid, step).is_some()
+    }
+
+    /// Under what the task of a step is followed.
+    fn key(&self, pid: u32, step: &TaskStep) -> Option<(u32, String)> {
+        match step {
+            TaskStep::Poll(id) | TaskStep::Cancel(id) => {
+                let key = (pid, id.clone());
+                self.held.contains_key(&key).then_some(key)
+            }
+            TaskStep::Stream(path) => {
+                let named = |held: &Held| held.stream.as_ref() == Some(path);
+                let mut all = self.held.iter();
+                let found = all.find(|((of, _), held)| *of == pid && named(held));
+                found.map(|(key, _)| key.clone())
+            }
+        }
     }
 
     /// Takes a call whose answer is a task that goes on. Gives the ones that must go for it: one
@@ -69,7 +83,8 @@ impl Tasks {
         let full = self.held.len() >= MAX_TASKS;
         let evicted = full.then(|| self.oldest()).flatten();
         let last = call.end;
-        self.held.insert(key, Held { call, last });
+        let stream = task.stream;
+        self.held.insert(key, Held { call, stream, last });
         Replaced { same, evicted }
     }
 
@@ -85,9 +100,9 @@ impl Tasks {
         &mut self,
         step: &TaskStep,
         task: Option<&Task>,
-        call: ModelCall,
+        mut call: ModelCall,
     ) -> Option<ModelCall> {
-        let key = (call.connection.pid, step.id().to_owned());
+        let key = self.key(call.connection.pid, step)?;
         let held = self.held.get_mut(&key)?;
         held.last = call.end;
         let over = match step {
@@ -96,7 +111,13 @@ impl Tasks {
                 task.is_some_and(|t| t.over)
             }
             TaskStep::Cancel(_) => call.error.is_none() && call.response.status.is_some(),
+            // One that is refused, or breaks off, may be tried again.
+            TaskStep::Stream(_) => task.is_some_and(|t| t.over),
         };
+        let refused = call.response.status.is_none_or(|s| s >= 400);
+        if matches!(step, TaskStep::Stream(_)) && !refused {
+            streamed(&mut held.call, &mut call);
+        }
         if !over {
             return None;
         }
@@ -109,6 +130,7 @@ impl Tasks {
                 whole.error = call.error;
             }
             TaskStep::Cancel(_) => whole.response.finish_reasons = vec!["cancelled".to_owned()],
+            TaskStep::Stream(_) => {}
         }
         Some(whole)
     }
@@ -140,4 +162,16 @@ impl Tasks {
             .map(|held| held.call)
             .collect()
     }
+}
+
+/// What a task made was read as a stream: all of the answer but what the task said of itself.
+fn streamed(whole: &mut ModelCall, read: &mut ModelCall) {
+    let response = std::mem::take(&mut read.response);
+    let told = std::mem::replace(&mut whole.response, response);
+    whole.response.id = told.id;
+    whole.response.model = told.model;
+    whole.response.request_id = told.request_id;
+    whole.first_chunk = read.first_chunk;
+    whole.error = read.error.take();
+    whole.request.stream = true;
 }

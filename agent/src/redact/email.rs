@@ -8,8 +8,11 @@ const LOCAL: usize = 64;
 /// Longest domain (RFC 5321, section 4.5.3.1.2).
 const DOMAIN: usize = 255;
 
-/// The address whose `@` is at `at`.
-pub(super) fn find(text: &Text<'_>, at: usize) -> Find {
+/// What stands between name and domain: as it is, and as addresses of the web have it.
+pub(super) const AT: [&str; 2] = ["@", "%40"];
+
+/// The address whose `@` is at `at`, `mark` bytes long.
+pub(super) fn find(text: &Text<'_>, at: usize, mark: usize) -> Find {
     let bytes = text.bytes();
     let floor = text.floor.max(at.saturating_sub(LOCAL));
     let mut start = at;
@@ -29,8 +32,8 @@ pub(super) fn find(text: &Text<'_>, at: usize) -> Find {
     if local.is_empty() || local.ends_with(b".") || !word_begins(bytes, start, text.floor) {
         return Find::None;
     }
-    let Some(end) = domain(bytes, at + 1) else {
-        let run = Class::DOTTED.run(bytes, at + 1);
+    let Some(end) = domain(bytes, at + mark) else {
+        let run = Class::DOTTED.run(bytes, at + mark);
         return if text.cut && run == bytes.len() {
             Find::Here(start..run)
         } else {

@@ -18,7 +18,8 @@ enum Kind {
     Jwt,
     PrivateKey,
     UrlPassword,
-    Email,
+    /// By which of the marks that an address has.
+    Email(usize),
 }
 
 /// Finds the literals.
@@ -61,7 +62,8 @@ impl Scanner {
             (BuiltIn::Jwt, secret::JWT, Kind::Jwt),
             (BuiltIn::PrivateKey, secret::PEM, Kind::PrivateKey),
             (BuiltIn::UrlPassword, secret::AUTHORITY, Kind::UrlPassword),
-            (BuiltIn::Email, "@", Kind::Email),
+            (BuiltIn::Email, email::AT[0], Kind::Email(0)),
+            (BuiltIn::Email, email::AT[1], Kind::Email(1)),
         ] {
             if on(rule) {
                 add(literal, kind);
@@ -125,6 +127,6 @@ fn look(kind: Kind, text: &Text<'_>, at: usize, no_end: &mut Range<usize>) -> (B
         Kind::Jwt => (BuiltIn::Jwt, secret::jwt(text, at)),
         Kind::PrivateKey => (BuiltIn::PrivateKey, secret::private_key(text, at, no_end)),
         Kind::UrlPassword => (BuiltIn::UrlPassword, secret::url_password(text, at)),
-        Kind::Email => (BuiltIn::Email, email::find(text, at)),
+        Kind::Email(n) => (BuiltIn::Email, email::find(text, at, email::AT[n].len())),
     }
 }

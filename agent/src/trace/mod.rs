@@ -21,6 +21,8 @@ mod span;
 mod stage;
 
 #[cfg(test)]
+mod redaction_tests;
+#[cfg(test)]
 mod tests;
 
 pub use stage::{Counters, MAX_PROCESSES, Spans};

@@ -771,3 +771,16 @@ fn what_a_tool_is_given_and_gives_is_cut_and_counted() {
     assert_eq!(int(attr::TOOL_CALL_ARGUMENTS_CHARS), Some(Value::Int(58)));
     assert_eq!(int(attr::TOOL_CALL_RESULT_CHARS), Some(Value::Int(9)));
 }
+
+#[test]
+fn a_task_says_how_often_it_was_asked_after() {
+    for (polls, want) in [(0, None), (1, Some(1)), (7, Some(7))] {
+        let mut task = call();
+        task.polls = polls;
+        let span = one(ContentPolicy::default(), task);
+        assert_eq!(
+            span.attribute(attr::TASK_POLLS),
+            want.map(Value::Int).as_ref()
+        );
+    }
+}

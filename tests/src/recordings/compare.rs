@@ -42,6 +42,9 @@ pub struct Report {
 /// Under this name texts, reasoning and calls of tools of the answer are compared.
 pub const SAID: &str = "what the answer says";
 
+/// What is compared of a structured attribute.
+type Read = fn(&Value) -> Vec<Value>;
+
 /// A span to be compared.
 struct Case<'a> {
     file: &'a str,
@@ -132,6 +135,19 @@ impl Report {
             let ours = json!(must::said(case.ours));
             let want = json!(must::telling(want.clone()));
             self.attribute(case, &mut tally, SAID, Some(&ours), Some(&want));
+        }
+        let ours = |name: &str| case.ours.attributes.get(name).unwrap_or(&Value::Null);
+        for (name, read, want) in [
+            (attr::INPUT_MESSAGES, must::heard as Read, &must.input),
+            (attr::SYSTEM_INSTRUCTIONS, must::instructed, &must.system),
+            (attr::TOOL_DEFINITIONS, must::offered, &must.tools),
+        ] {
+            let Some(want) = want else { continue };
+            let told = |value: &Value| Some(read(value)).filter(|l| !l.is_empty()).map(Value::from);
+            let (ours, want) = (told(ours(name)), told(&json!(want)));
+            if ours.is_some() || want.is_some() {
+                self.attribute(case, &mut tally, name, ours.as_ref(), want.as_ref());
+            }
         }
         self.own.attributes += tally.attributes;
         self.own.equal += tally.equal;

@@ -11,10 +11,11 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// The lab, if there is one.
+    /// The lab, if there is one: where `GENSPAN_LAB` says, or beside this repository.
     #[must_use]
     pub fn find() -> Option<Self> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/lab");
+        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/lab");
+        let dir = std::env::var_os("GENSPAN_LAB").map_or_else(beside, PathBuf::from);
         let dir = dir.canonicalize().ok()?;
         dir.join("openai_files.txt")
             .is_file()

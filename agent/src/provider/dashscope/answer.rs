@@ -204,7 +204,11 @@ fn task(id: String, output: &mut Object, room: &mut Room, answer: &mut Answer) {
         }
     }
     answer.response.id = Some(id.clone());
-    answer.task = Some(Task { id, over });
+    answer.task = Some(Task {
+        id,
+        over,
+        stream: None,
+    });
 }
 
 /// Length of the first vector.

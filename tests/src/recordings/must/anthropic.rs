@@ -1,6 +1,6 @@
 //! Anthropic's messages and completions.
 
-use super::{Must, first, text, tool_call};
+use super::{Must, asked, first, text, tool_call};
 use crate::recordings::Exchange;
 use crate::recordings::cassette::events;
 use genspan::vocabulary::{attr, operation};
@@ -43,6 +43,12 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     must.set_nonzero(attr::USAGE_CACHE_READ, usage.get(cached[0]).cloned());
     must.set_nonzero(attr::USAGE_CACHE_WRITE, usage.get(cached[1]).cloned());
     must.set(attr::ERROR_TYPE, answer.pointer("/error/type").cloned());
+    must.set(attr::PROVIDER_NAME, Some(json!(provider(&x.host))));
+    if messages {
+        asked::anthropic(&mut must, &asked);
+    } else {
+        asked::prompt(&mut must, &asked["prompt"]);
+    }
     if messages {
         let parts = parts(&answer);
         must.output = Some(if parts.is_empty() {
@@ -54,6 +60,15 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
         must.output = Some(vec![vec![text(said)]]);
     }
     Some(must)
+}
+
+/// Whom the host is of.
+fn provider(host: &str) -> &'static str {
+    if host.ends_with("aliyuncs.com") {
+        "dashscope"
+    } else {
+        "anthropic"
+    }
 }
 
 /// The message of an answer, put together from a stream in the simplest way.

@@ -1,6 +1,6 @@
 //! Bedrock: converse, and invocations in the forms of each maker.
 
-use super::{Must, first, text, tool_call};
+use super::{Must, asked, first, text, tool_call};
 use crate::recordings::Exchange;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -55,6 +55,29 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     must.set(attr::USAGE_INPUT_TOKENS, input.map(|n| json!(n + cached)));
     let output = count(x, &answer, &OUTPUT, "x-amzn-bedrock-output-token-count");
     must.set(attr::USAGE_OUTPUT_TOKENS, output.map(|n| json!(n)));
+    let cached = &answer["usage"];
+    for (name, places) in [
+        (attr::USAGE_CACHE_READ, &CACHED[0]),
+        (attr::USAGE_CACHE_WRITE, &CACHED[1]),
+    ] {
+        must.set_nonzero(name, first(&answer, places).cloned());
+    }
+    must.set_nonzero(
+        attr::USAGE_REASONING,
+        cached.get("reasoningTokens").cloned(),
+    );
+    says(&mut must, x, &asked);
+    let kind = x
+        .response_headers
+        .iter()
+        .find(|(n, _)| n == "x-amzn-errortype");
+    let kind = kind.and_then(|(_, v)| v.split(':').next());
+    let told = json!({"header": kind});
+    let broken = answer["exception"].is_string();
+    must.set_error(x, &told, &["/header"]);
+    if broken {
+        must.set(attr::ERROR_TYPE, answer.get("exception").cloned());
+    }
     let parts = parts(&answer);
     must.output = Some(if parts.is_empty() {
         vec![]
@@ -63,6 +86,24 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     });
     must.failed |= answer["exception"].is_string();
     Some(must)
+}
+
+/// What is asked, in the form of each maker, and which operation that is.
+fn says(must: &mut Must, x: &Exchange, asked: &Value) {
+    let converses = x.path.contains("/converse");
+    let nova = asked["messages"][0]["content"][0]
+        .get("text")
+        .filter(|_| asked["messages"][0]["content"][0]["type"].is_null());
+    if converses || nova.is_some() {
+        asked::converse(must, asked);
+    } else if asked["messages"].is_array() {
+        asked::anthropic(must, asked);
+    } else if let Some(prompt) = first(asked, &["/prompt", "/inputText"]) {
+        asked::prompt(must, prompt);
+    }
+    if asked["messages"].is_array() {
+        must.set(attr::OPERATION_NAME, Some(json!("chat")));
+    }
 }
 
 const CACHED: [[&str; 2]; 2] = [

@@ -1,6 +1,6 @@
 //! Cohere's chat, generation and rerank.
 
-use super::{Must, arguments, first, text, tool_call};
+use super::{Must, arguments, asked, first, text, tool_call};
 use crate::recordings::Exchange;
 use crate::recordings::cassette::events;
 use genspan::vocabulary::attr;
@@ -28,6 +28,14 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
         attr::USAGE_OUTPUT_TOKENS,
         usage.get("output_tokens").cloned(),
     );
+    must.set_error(x, &answer, &[]);
+    if asked["messages"].is_array() {
+        asked::chat(&mut must, &asked);
+    } else if asked["message"].is_string() {
+        asked::conversation(&mut must, &asked);
+    } else {
+        asked::prompt(&mut must, &asked["prompt"]);
+    }
     let ids = ["/id", "/response_id", "/generation_id"];
     must.set(attr::RESPONSE_ID, first(&answer, &ids).cloned());
     let reasons = ["/finish_reason", "/generations/0/finish_reason"];

@@ -1,6 +1,6 @@
 //! DashScope's own protocol.
 
-use super::{Must, arguments, first, text, tool_call};
+use super::{Must, arguments, asked, first, text, tool_call};
 use crate::recordings::Exchange;
 use crate::recordings::cassette::events;
 use genspan::vocabulary::attr;
@@ -51,6 +51,20 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
         usage.get("output_tokens").cloned(),
     );
     must.set(attr::ERROR_TYPE, answer.get("code").cloned());
+    must.set_parts(
+        usage,
+        &[
+            "/prompt_tokens_details/cached_tokens",
+            "/input_tokens_details/cached_tokens",
+        ],
+        &["/output_tokens_details/reasoning_tokens"],
+    );
+    if asked["input"]["messages"].is_array() {
+        let said = json!({"messages": asked["input"]["messages"], "tools": parameters["tools"]});
+        asked::chat(&mut must, &said);
+    } else if kind == "chat" {
+        asked::prompt(&mut must, &asked["input"]["prompt"]);
+    }
     must.failed |= answer["code"].is_string();
     if kind == "chat" {
         let choice = first(&answer, &["/output/choices/0", "/output"]);

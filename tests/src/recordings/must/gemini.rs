@@ -1,6 +1,6 @@
 //! Contents of the Gemini API and Vertex AI.
 
-use super::{Must, text, tool_call};
+use super::{Must, asked, text, tool_call};
 use crate::recordings::Exchange;
 use crate::recordings::cassette::events;
 use genspan::vocabulary::attr;
@@ -39,6 +39,7 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     ] {
         must.set(name, config.get(member).cloned());
     }
+    asked::google(&mut must, &asked);
     must.set(attr::REQUEST_STREAM, streams.then_some(json!(true)));
     must.set(attr::RESPONSE_ID, answer.get("responseId").cloned());
     must.set(attr::RESPONSE_MODEL, answer.get("modelVersion").cloned());

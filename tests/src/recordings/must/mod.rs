@@ -1,15 +1,19 @@
 //! What a recording itself says of a call, for calls of which no peer makes a span. Written apart
 //! from the agent, after the conventions and the providers' documentation.
 
+mod alephalpha;
 mod anthropic;
+mod asked;
 mod bedrock;
 mod cohere;
 mod dashscope;
 mod gemini;
 mod ollama;
 mod openai;
+mod replicate;
 mod tgi;
 mod voyage;
+mod watsonx;
 
 use super::Exchange;
 use super::seen::Seen;
@@ -28,12 +32,18 @@ pub struct Must {
     pub attributes: BTreeMap<&'static str, Option<Value>>,
     /// Texts, reasoning and calls of tools of each message of the answer.
     pub output: Option<Vec<Vec<Value>>>,
+    /// Role and texts, reasoning, calls and answers of tools of each message of the input.
+    pub input: Option<Vec<Value>>,
+    /// Instructions that are no message, as parts.
+    pub system: Option<Vec<Value>>,
+    /// Tools: type, name, description, parameters.
+    pub tools: Option<Vec<Value>>,
     /// Structured attributes that are compared as they are.
     pub whole: bool,
 }
 
-/// What a time or a name of a provider is, no recording says.
-const FREE: [&str; 2] = [attr::RESPONSE_TIME_TO_FIRST_CHUNK, attr::PROVIDER_NAME];
+/// What a time is, no recording says.
+const FREE: [&str; 1] = [attr::RESPONSE_TIME_TO_FIRST_CHUNK];
 
 impl Must {
     /// A call of this operation and model.
@@ -71,6 +81,28 @@ impl Must {
         self.set(attr::RESPONSE_FINISH_REASONS, list);
     }
 
+    /// Demands the counts of tokens that are a part of others.
+    fn set_parts(&mut self, usage: &Value, cached: &[&str], reasoning: &[&str]) {
+        self.set_nonzero(attr::USAGE_CACHE_READ, first(usage, cached).cloned());
+        self.set_nonzero(attr::USAGE_REASONING, first(usage, reasoning).cloned());
+    }
+
+    /// Demands the kind of an error: the first of some places of the answer that has a word, else
+    /// the status. None where nothing failed.
+    fn set_error(&mut self, x: &Exchange, answer: &Value, places: &[&str]) {
+        let mut said = places.iter().filter_map(|p| answer.pointer(p)?.as_str());
+        let word = said.find(|w| !w.is_empty() && !w.bytes().all(|b| b.is_ascii_digit()));
+        let kind = word.map_or_else(|| x.status.to_string(), str::to_owned);
+        self.set(attr::ERROR_TYPE, (x.status >= 400).then(|| json!(kind)));
+    }
+
+    /// Demands these messages of the input.
+    fn asks(&mut self, messages: &[(&str, Vec<Value>)]) {
+        let all = messages.iter();
+        let all = all.map(|(role, parts)| json!({"role": role, "parts": parts}));
+        self.input = Some(all.collect());
+    }
+
     /// Whether an attribute is compared.
     #[must_use]
     pub fn judges(&self, name: &str) -> bool {
@@ -87,15 +119,18 @@ impl Must {
 /// The span of an exchange, if it is a model's.
 #[must_use]
 pub fn of(x: &Exchange) -> Option<Must> {
-    let readers: [fn(&Exchange) -> Option<Must>; 9] = [
+    let readers: [fn(&Exchange) -> Option<Must>; 12] = [
+        alephalpha::of,
         anthropic::of,
         bedrock::of,
         cohere::of,
         dashscope::of,
         gemini::of,
         ollama::of,
+        replicate::of,
         tgi::of,
         voyage::of,
+        watsonx::of,
         openai::of,
     ];
     readers.iter().find_map(|read| read(x))
@@ -114,20 +149,54 @@ pub fn said(seen: &Seen) -> Vec<Vec<Value>> {
 /// said together is in one order.
 #[must_use]
 pub fn telling(messages: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
-    const KNOWN: [&str; 3] = ["reasoning", "text", "tool_call"];
-    let rank = |p: &Value| KNOWN.iter().position(|k| p["type"] == *k);
-    let told = messages.into_iter().map(|mut parts| {
-        parts.retain(|p| rank(p).is_some() && p["content"] != "");
-        parts.sort_by_key(rank);
-        for part in &mut parts {
-            // Calls without an id, and without arguments.
-            if let Some(part) = part.as_object_mut() {
-                part.retain(|_, v| !v.is_null());
-            }
-        }
-        parts
-    });
+    let told = messages.into_iter().map(plain);
     told.filter(|parts| !parts.is_empty()).collect()
+}
+
+/// The same of messages with their roles, which are those of an input.
+#[must_use]
+pub fn heard(messages: &Value) -> Vec<Value> {
+    let all = messages.as_array().into_iter().flatten();
+    all.map(|message| {
+        let parts = message["parts"].as_array().cloned().unwrap_or_default();
+        json!({"role": message["role"], "parts": plain(parts)})
+    })
+    .filter(|message| message["parts"] != json!([]))
+    .collect()
+}
+
+/// Instructions in the form in which they are compared.
+#[must_use]
+pub fn instructed(parts: &Value) -> Vec<Value> {
+    plain(parts.as_array().cloned().unwrap_or_default())
+}
+
+/// Tools in the form in which they are compared: what is not said of them is left out.
+#[must_use]
+pub fn offered(tools: &Value) -> Vec<Value> {
+    const KNOWN: [&str; 4] = ["type", "name", "description", "parameters"];
+    let all = tools.as_array().into_iter().flatten();
+    all.map(|tool| {
+        let members = tool.as_object().into_iter().flatten();
+        let told = members.filter(|(k, v)| KNOWN.contains(&k.as_str()) && !v.is_null());
+        told.map(|(k, v)| (k.clone(), v.clone())).collect()
+    })
+    .collect()
+}
+
+/// The parts of a message that are compared, in one order.
+fn plain(mut parts: Vec<Value>) -> Vec<Value> {
+    const KNOWN: [&str; 4] = ["reasoning", "text", "tool_call", "tool_call_response"];
+    let rank = |p: &Value| KNOWN.iter().position(|k| p["type"] == *k);
+    parts.retain(|p| rank(p).is_some() && p["content"] != "");
+    parts.sort_by_key(rank);
+    for part in &mut parts {
+        // Calls without an id, and without arguments.
+        if let Some(part) = part.as_object_mut() {
+            part.retain(|_, v| !v.is_null());
+        }
+    }
+    parts
 }
 
 /// The first of some places that says something.

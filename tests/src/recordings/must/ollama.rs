@@ -1,6 +1,6 @@
 //! Ollama's own API.
 
-use super::{Must, first, text, tool_call};
+use super::{Must, asked, first, text, tool_call};
 use crate::recordings::Exchange;
 use genspan::vocabulary::attr;
 use serde_json::{Value, json};
@@ -25,6 +25,17 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
         attr::REQUEST_MAX_TOKENS,
         options.get("num_predict").cloned(),
     );
+    must.set_error(x, &answer, &[]);
+    match kind {
+        "chat" => asked::chat(&mut must, &asked),
+        "text_completion" => {
+            asked::prompt(&mut must, &asked["prompt"]);
+            let system = asked.get("system").filter(|s| s.is_string());
+            must.system = Some(system.map(text).into_iter().collect());
+        }
+        _ => {}
+    }
+    must.set(attr::RESPONSE_ID, None);
     must.set(attr::RESPONSE_MODEL, answer.get("model").cloned());
     must.set(
         attr::USAGE_INPUT_TOKENS,

@@ -1,6 +1,6 @@
 //! OpenAI's protocols, whoever speaks them.
 
-use super::{Must, arguments, first, text, tool_call};
+use super::{Must, arguments, asked, first, text, tool_call};
 use crate::recordings::Exchange;
 use crate::recordings::cassette::events;
 use genspan::vocabulary::{attr, operation};
@@ -36,9 +36,9 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     let deployment = deployment.and_then(|r| r.split('/').next());
     let mut must = Must::call(x, kind, asked["model"].as_str().or(deployment));
     must.whole = whole;
-    if x.host.starts_with("api.openai.com") {
-        must.set(attr::PROVIDER_NAME, Some(json!("openai")));
-    }
+    let provider = PROVIDERS.iter().find(|(host, _)| x.host.contains(host));
+    let provider = provider.map_or("openai", |(_, name)| *name);
+    must.set(attr::PROVIDER_NAME, Some(json!(provider)));
     for (name, member) in REQUEST {
         add(&mut must, name, asked.get(member));
     }
@@ -64,7 +64,31 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
             answer.pointer("/usage/completion_tokens"),
         );
     }
+    if !responses {
+        let parts = [
+            "/prompt_tokens_details/cached_tokens",
+            "/prompt_token_details/cached_tokens",
+            "/prompt_cache_hit_tokens",
+        ];
+        let reasons = [
+            "/completion_tokens_details/reasoning_tokens",
+            "/completion_token_details/reasoning_tokens",
+            "/reasoning_tokens",
+        ];
+        let usage = &answer["usage"];
+        must.set_parts(usage, &parts, &reasons);
+        let places = ["/error/code", "/error/type", "/code", "/type"];
+        must.set_error(x, &answer, &places);
+        // An answer that is none, and one that is an error in spite of its status.
+        let failed = first(&answer, &["/error/code", "/error/type"]).filter(|_| x.status < 400);
+        if x.response.is_empty() {
+            must.set(attr::ERROR_TYPE, Some(json!("invalid_response")));
+        } else if let Some(kind) = failed {
+            must.set(attr::ERROR_TYPE, Some(kind.clone()));
+        }
+    }
     if kind == operation::CHAT && !responses {
+        asked::chat(&mut must, &asked);
         must.set(
             attr::USAGE_OUTPUT_TOKENS,
             answer.pointer("/usage/completion_tokens").cloned(),
@@ -84,6 +108,22 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     must.failed |= failed || (answer.is_null() && x.method == "POST");
     Some(must)
 }
+
+/// A part of a host, and whom it is of; whoever is not known is called by the protocol.
+const PROVIDERS: [(&str, &str); 12] = [
+    ("openai.azure.com", "azure.ai.openai"),
+    ("services.ai.azure.com", "azure.ai.inference"),
+    ("models.ai.azure.com", "azure.ai.inference"),
+    ("api.mistral.ai", "mistral_ai"),
+    ("api.groq.com", "groq"),
+    ("api.together.xyz", "together"),
+    ("api.writer.com", "writer"),
+    ("api.deepseek.com", "deepseek"),
+    ("openrouter.ai", "openrouter"),
+    ("api.x.ai", "x_ai"),
+    ("aliyuncs.com", "dashscope"),
+    ("api.cohere.", "cohere"),
+];
 
 const REQUEST: [(&str, &str); 6] = [
     (attr::REQUEST_TEMPERATURE, "temperature"),

@@ -1,6 +1,6 @@
 //! Text Generation Inference, as Hugging Face hosts it: its root takes a text.
 
-use super::{Must, text};
+use super::{Must, asked, text};
 use crate::recordings::Exchange;
 use genspan::vocabulary::attr;
 use serde_json::json;
@@ -24,6 +24,8 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
         attr::REQUEST_MAX_TOKENS,
         parameters.get("max_new_tokens").cloned(),
     );
+    asked::prompt(&mut must, &asked["inputs"]);
+    must.set_error(x, answer, &[]);
     let details = &answer["details"];
     must.set(
         attr::USAGE_OUTPUT_TOKENS,
