@@ -47,6 +47,7 @@ fn requested(spans: &mut Spans, role: Role) -> Span {
         tid: 10,
         start: BootTime(1),
         propagated: None,
+        stream: None,
     };
     let request = HttpRequest {
         begun: begun.clone(),
