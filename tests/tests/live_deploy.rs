@@ -126,6 +126,10 @@ fn the_dashboard_asks_for_metrics_that_there_are() -> Result<()> {
         own::PROCESSES,
         own::CALLS,
         own::INCOMPLETE,
+        own::LEFT_OUT,
+        own::EXPORT_DROPPED,
+        own::EXPORT_ERRORS,
+        own::SPOOL_ITEMS,
     ];
     known.extend(own.map(str::to_owned));
     let text = fs::read_to_string(deploy("grafana/genspan.json"))?;

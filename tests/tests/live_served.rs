@@ -128,6 +128,92 @@ fn tls() -> Result<()> {
     SERVERS.iter().try_for_each(|server| serves(server, false))
 }
 
+/// What inference servers serve by their own APIs: path, request, provider, how it ended.
+fn shapes() -> [(&'static str, Value, &'static str, &'static str); 5] {
+    let said = "Red fox jumps high";
+    let messages = json!([{"role": "user", "content": said}]);
+    [
+        (
+            "/generate",
+            json!({"text": said, "stream": true, "sampling_params": {"max_new_tokens": 8}}),
+            "sglang",
+            "stop",
+        ),
+        (
+            "/completion",
+            json!({"prompt": said, "n_predict": 8, "stream": true}),
+            "llama_cpp",
+            "eos",
+        ),
+        (
+            "/generate_stream",
+            json!({"inputs": said, "parameters": {"max_new_tokens": 8}}),
+            "huggingface",
+            "eos_token",
+        ),
+        (
+            "/api/chat",
+            json!({"model": "m", "messages": messages}),
+            "ollama",
+            "stop",
+        ),
+        (
+            "/v1/messages",
+            json!({"model": "m", "max_tokens": 8, "stream": true, "messages": messages}),
+            "anthropic",
+            "end_turn",
+        ),
+    ]
+}
+
+/// The streams of inference servers, in the shape of each: of events that add up, of ones that have all
+/// of the text so far, and of lines.
+#[test]
+fn streams_of_inference_servers() -> Result<()> {
+    for (server, plain) in [("uvicorn", true), ("uvloop", false)] {
+        let (Some(scene), Some(python)) =
+            (Scene::served(server, plain)?, need::environment("clients")?)
+        else {
+            return Ok(());
+        };
+        let agent = Agent::attach(&scene.temp, &[scene.provider.pid()], &[])?;
+        let mut client = scene.client(&python, &["httpx"])?;
+        for (path, body, ..) in shapes() {
+            let headers = json!({"content-type": "application/json"});
+            let step = json!({"do": "request", "method": "POST", "path": path, "headers": headers,
+                "data": body.to_string()});
+            assert_eq!(client.ask(&step)?["status"], 200, "{path}");
+        }
+        agent.wait_for_spans(shapes().len())?;
+        let finished = agent.stop()?;
+        assert_eq!(finished.spans.len(), shapes().len(), "{}", finished.log);
+        for (span, (path, _, provider, reason)) in finished.spans.iter().zip(shapes()) {
+            assert_eq!(span.kind(), "SERVER", "{path}: {}", span.0);
+            assert_eq!(
+                span.text(attr::PROVIDER_NAME),
+                provider,
+                "{path}: {}",
+                span.0
+            );
+            assert_eq!(span.texts(attr::INPUT_MESSAGES), ["Red fox jumps high"]);
+            assert_eq!(span.texts(attr::OUTPUT_MESSAGES), ["Red fox jumps"]);
+            assert_eq!(span.list(attr::RESPONSE_FINISH_REASONS), [reason], "{path}");
+            assert_eq!(span.number(attr::USAGE_OUTPUT_TOKENS), Some(3), "{path}");
+            assert_eq!(span.number(attr::USAGE_INPUT_TOKENS), Some(6), "{path}");
+            assert!(
+                span.attribute(attr::RESPONSE_TIME_TO_FIRST_CHUNK)
+                    .is_number()
+            );
+            assert!(
+                span.defects().is_empty() && span.error().is_empty(),
+                "{}",
+                span.0
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Calls of a client that is no Python, at the same time on one connection of HTTP/2: they are seen
 /// where they are served.
 fn asked_by_node(plain: bool) -> Result<()> {

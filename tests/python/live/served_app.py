@@ -9,9 +9,11 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from served_shapes import router
 from standin import routes
 
 app = FastAPI()
+app.include_router(router)
 
 
 class Asked:
