@@ -6,6 +6,7 @@
 )]
 
 mod archive;
+mod backends;
 mod bench;
 mod build;
 mod certs;
@@ -93,6 +94,13 @@ enum Task {
     /// lab beside the repository (shared/lab, `setup.sh vllm`, 6 GB), and root or sudo. The exit code
     /// is 1 when a number differs.
     Vllm,
+    /// Send a traced program's spans to Arize Phoenix and MLflow and compare what they have stored.
+    ///
+    /// Installs both (1.2 GB below target/venv), starts them in a network of their own that has nothing
+    /// but loopback, traces a FastAPI program to both at the same time, over gRPC and over HTTP, and
+    /// asks them by their APIs for each span. Takes about a minute once they are installed. Needs Python
+    /// 3.12, and root or sudo. The exit code is 1 when something differs.
+    Backends(backends::Options),
     /// Try genspan on Linux kernels of several ages, in virtual machines; makes docs/kernels.md.
     ///
     /// Fetches Debian's cloud kernels (5.10, 6.1, 6.12 and what sid has; nothing is installed) and
@@ -134,6 +142,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Bench(options) => bench::run(&options)?,
         Task::Correctness(options) => return correctness::run(&options),
         Task::Vllm => return vllm::run(),
+        Task::Backends(options) => return backends::run(&options),
         Task::Vm(options) => return vm::run(&options),
         Task::Package(options) => package::run(&options)?,
     }
