@@ -8,29 +8,41 @@
 )]
 
 use anyhow::Result;
+use genspan::vocabulary::attr;
 use genspan_tests::recordings::packages::{Group, Http, Package};
 use genspan_tests::recordings::{Encoding, Recording, Report, Server, must, replayed};
-use genspan_tests::{Agent, Call, Temp, need, programs};
+use genspan_tests::{Agent, Call, Span, Temp, need, programs};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-/// Sends the exchanges of this file with the package that the sender knows.
-fn calls(file: &str, group: Group, sender: &'static str) {
-    if need::root().unwrap().is_none() {
-        return;
+/// The spans of both ends of a connection, in the order in which they were told.
+struct Ends {
+    exchanges: usize,
+    made: Vec<Span>,
+    served: Vec<Span>,
+}
+
+impl Ends {
+    /// Each exchange was a call.
+    fn assert_only_calls(&self) {
+        let told = (self.made.len(), self.served.len());
+        assert_eq!(told, (self.exchanges, self.exchanges));
     }
+}
+
+/// Sends the exchanges of this file with the package that the sender knows.
+fn calls(file: &str, group: Group, sender: &'static str) -> Option<Ends> {
+    need::root().unwrap()?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("exchanges")
         .join(file);
     let recordings = [Recording::own(&file).unwrap()];
     let exchanges = &recordings[0].exchanges;
-    assert!(exchanges.iter().all(|x| must::of(x).is_some()));
-    let Some(server) = Server::start_own(&recordings).unwrap() else {
-        return;
-    };
+    let calls = exchanges.iter().filter(|x| must::of(x).is_some()).count();
+    let server = Server::start_own(&recordings).unwrap()?;
     let temp = Temp::new().unwrap();
     let serving = Agent::attach(&temp, &[server.pid()], &replayed::QUIET).unwrap();
     let package = Package {
@@ -48,7 +60,7 @@ fn calls(file: &str, group: Group, sender: &'static str) {
     );
     let served = serving.stop().unwrap();
     assert_eq!(served.code, 0, "{}", served.log);
-    let Some(run) = run.unwrap() else { return };
+    let run = run.unwrap()?;
     assert_eq!(run.raw, 0, "the package itself sends them");
     assert!(served.spans.iter().all(|s| s.kind() == "SERVER"));
     let other_end = run.other_end(&served.lines, &recordings).unwrap();
@@ -58,43 +70,107 @@ fn calls(file: &str, group: Group, sender: &'static str) {
         let text = format!("{}, {end}: {}", run.sdk, report.text());
         println!("{text}");
         assert!(report.bugs.is_empty(), "{text}");
-        assert_eq!(report.own.spans, exchanges.len(), "{text}");
+        assert_eq!(report.own.spans, calls, "{text}");
+        assert_eq!(report.silent, exchanges.len() - calls, "{text}");
+    }
+    Some(Ends {
+        exchanges: exchanges.len(),
+        made: Span::all(&run.lines).unwrap(),
+        served: served.spans,
+    })
+}
+
+/// Sends exchanges each of which is a call.
+fn only_calls(file: &str, group: Group, sender: &'static str) {
+    if let Some(ends) = calls(file, group, sender) {
+        ends.assert_only_calls();
     }
 }
 
 #[test]
 fn anthropic() {
-    calls("anthropic.yaml", Group::Anthropic, "anthropic_package");
+    only_calls("anthropic.yaml", Group::Anthropic, "anthropic_package");
 }
 
 #[test]
 fn dashscope() {
-    calls("dashscope.yaml", Group::DashScope, "dashscope_package");
+    only_calls("dashscope.yaml", Group::DashScope, "dashscope_package");
+}
+
+/// A task is one call of whoever makes it and asks after it, from the one to the end of the other.
+/// Who serves it has made it with the first request, and is asked by requests that are no calls.
+#[test]
+fn tasks_of_dashscope() {
+    let file = "dashscope_tasks.yaml";
+    let Some(ends) = calls(file, Group::DashScope, "dashscope_package") else {
+        return;
+    };
+    let told = |span: &Span| {
+        (
+            span.model().to_owned(),
+            span.number(attr::TASK_POLLS),
+            span.list(attr::RESPONSE_FINISH_REASONS).join(" "),
+            span.text(attr::RESPONSE_ID).to_owned(),
+        )
+    };
+    let id = |n: u8| format!("0f2a7c31-5d64-4b9e-8a17-c3d2e1f00a0{n}");
+    let of = |model: &str, polls, reason: &str, task| {
+        (model.to_owned(), polls, reason.to_owned(), id(task))
+    };
+    let made: Vec<_> = ends.made.iter().map(told).collect();
+    assert_eq!(
+        made,
+        [
+            of("wanx-t", Some(3), "stop", 1),
+            of("wan-t", None, "cancelled", 2)
+        ]
+    );
+    let served: Vec<_> = ends.served.iter().map(told).collect();
+    assert_eq!(
+        served,
+        [of("wanx-t", None, "", 1), of("wan-t", None, "", 2)]
+    );
+    let image = &ends.made[0];
+    let messages = image.messages(attr::OUTPUT_MESSAGES);
+    let part = &messages[0]["parts"][0];
+    assert_eq!(part["modality"], "image", "{}", image.0);
+    assert_eq!(part["uri"], "https://example.org/door.png", "{}", image.0);
+    for end in [&ends.made, &ends.served] {
+        for span in end {
+            assert_eq!(span.error(), "", "{}", span.0);
+            assert_eq!(span.0["status"]["code"], "UNSET", "{}", span.0);
+            assert!(span.defects().is_empty(), "{}", span.0);
+            let asked = span.texts(attr::INPUT_MESSAGES);
+            assert!(asked.concat().contains("door"), "{}", span.0);
+        }
+    }
+    // The answers to three questions lie between.
+    assert!(image.duration() > ends.served[0].duration());
 }
 
 #[test]
 fn google_genai() {
-    calls("google.yaml", Group::Google, "google_genai");
+    only_calls("google.yaml", Group::Google, "google_genai");
 }
 
 #[test]
 fn boto3() {
-    calls("bedrock.yaml", Group::Bedrock, "boto");
+    only_calls("bedrock.yaml", Group::Bedrock, "boto");
 }
 
 #[test]
 fn cohere() {
-    calls("cohere.yaml", Group::Cohere, "cohere_package");
+    only_calls("cohere.yaml", Group::Cohere, "cohere_package");
 }
 
 #[test]
 fn ollama() {
-    calls("ollama.yaml", Group::Ollama, "ollama_package");
+    only_calls("ollama.yaml", Group::Ollama, "ollama_package");
 }
 
 #[test]
 fn mistralai() {
-    calls("mistral.yaml", Group::Mistral, "mistral_package");
+    only_calls("mistral.yaml", Group::Mistral, "mistral_package");
 }
 
 /// A server that answers each connection's one request with the next of these; gives its port.
