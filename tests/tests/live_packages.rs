@@ -33,8 +33,19 @@ impl Ends {
     }
 }
 
-/// Sends the exchanges of this file with the package that the sender knows.
+/// Sends the exchanges of this file with the package that the sender knows, from the environment
+/// where packages are.
 fn calls(file: &str, group: Group, sender: &'static str) -> Option<Ends> {
+    calls_from("packages", file, group, sender)
+}
+
+/// The same from another environment.
+fn calls_from(
+    environment: &'static str,
+    file: &str,
+    group: Group,
+    sender: &'static str,
+) -> Option<Ends> {
     need::root().unwrap()?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("exchanges")
@@ -47,7 +58,7 @@ fn calls(file: &str, group: Group, sender: &'static str) -> Option<Ends> {
     let serving = Agent::attach(&temp, &[server.pid()], &replayed::QUIET).unwrap();
     let package = Package {
         group,
-        environment: "packages",
+        environment,
         sender,
         http2: false,
     };
@@ -171,6 +182,15 @@ fn ollama() {
 #[test]
 fn mistralai() {
     only_calls("mistral.yaml", Group::Mistral, "mistral_package");
+}
+
+/// Whoever speaks as OpenAI does, each in its own way: asked with OpenAI's package.
+#[test]
+fn hosted() {
+    let (file, sender) = ("hosted.yaml", "openai_package");
+    if let Some(ends) = calls_from("sdk-new", file, Group::OpenAi, sender) {
+        ends.assert_only_calls();
+    }
 }
 
 /// A server that answers each connection's one request with the next of these; gives its port.

@@ -90,10 +90,11 @@ impl Must {
     }
 
     /// Demands the kind of an error: the first of some places of the answer that has a word, else
-    /// the status. None where nothing failed.
+    /// the status; xAI has a sentence there. None where nothing failed.
     fn set_error(&mut self, x: &Exchange, answer: &Value, places: &[&str]) {
         let mut said = places.iter().filter_map(|p| answer.pointer(p)?.as_str());
-        let word = said.find(|w| !w.is_empty() && !w.bytes().all(|b| b.is_ascii_digit()));
+        let is_word = |w: &&str| !w.contains(' ') && !w.bytes().all(|b| b.is_ascii_digit());
+        let word = said.find(is_word);
         let kind = word.map_or_else(|| x.status.to_string(), str::to_owned);
         self.set(attr::ERROR_TYPE, (x.status >= 400).then(|| json!(kind)));
     }
