@@ -103,19 +103,19 @@ fn anthropic() {
     only_calls("anthropic.yaml", Group::Anthropic, "anthropic_package");
 }
 
-#[test]
-fn dashscope() {
-    only_calls("dashscope.yaml", Group::DashScope, "dashscope_package");
-}
-
 /// A task is one call of whoever makes it and asks after it, from the one to the end of the other.
 /// Who serves it has made it with the first request, and is asked by requests that are no calls.
 #[test]
-fn tasks_of_dashscope() {
-    let file = "dashscope_tasks.yaml";
+fn dashscope() {
+    let file = "dashscope.yaml";
     let Some(ends) = calls(file, Group::DashScope, "dashscope_package") else {
         return;
     };
+    let tasks = |end: &[Span]| {
+        let made = |s: &&Span| s.text(attr::OPERATION_NAME) == "generate_content";
+        end.iter().filter(made).cloned().collect::<Vec<_>>()
+    };
+    let (made, served) = (tasks(&ends.made), tasks(&ends.served));
     let told = |span: &Span| {
         (
             span.model().to_owned(),
@@ -124,39 +124,42 @@ fn tasks_of_dashscope() {
             span.text(attr::RESPONSE_ID).to_owned(),
         )
     };
-    let id = |n: u8| format!("0f2a7c31-5d64-4b9e-8a17-c3d2e1f00a0{n}");
-    let of = |model: &str, polls, reason: &str, task| {
-        (model.to_owned(), polls, reason.to_owned(), id(task))
+    let of = |model: &str, polls, reason: &str, n: u8| {
+        let id = format!("0f2a7c31-5d64-4b9e-8a17-c3d2e1f00a0{n}");
+        (model.to_owned(), polls, reason.to_owned(), id)
     };
-    let made: Vec<_> = ends.made.iter().map(told).collect();
     assert_eq!(
-        made,
+        made.iter().map(told).collect::<Vec<_>>(),
         [
             of("wanx-t", Some(3), "stop", 1),
             of("wan-t", None, "cancelled", 2)
         ]
     );
-    let served: Vec<_> = ends.served.iter().map(told).collect();
     assert_eq!(
-        served,
+        served.iter().map(told).collect::<Vec<_>>(),
         [of("wanx-t", None, "", 1), of("wan-t", None, "", 2)]
     );
-    let image = &ends.made[0];
-    let messages = image.messages(attr::OUTPUT_MESSAGES);
-    let part = &messages[0]["parts"][0];
-    assert_eq!(part["modality"], "image", "{}", image.0);
-    assert_eq!(part["uri"], "https://example.org/door.png", "{}", image.0);
-    for end in [&ends.made, &ends.served] {
-        for span in end {
-            assert_eq!(span.error(), "", "{}", span.0);
-            assert_eq!(span.0["status"]["code"], "UNSET", "{}", span.0);
-            assert!(span.defects().is_empty(), "{}", span.0);
-            let asked = span.texts(attr::INPUT_MESSAGES);
-            assert!(asked.concat().contains("door"), "{}", span.0);
-        }
+    assert_eq!(picture(&made[0]), DOOR);
+    for span in made.iter().chain(&served) {
+        assert_eq!(span.0["status"]["code"], "UNSET", "{}", span.0);
+        assert!(span.error().is_empty() && span.defects().is_empty());
+        let asked = span.texts(attr::INPUT_MESSAGES).concat();
+        assert!(asked.contains("door"), "{}", span.0);
     }
     // The answers to three questions lie between.
-    assert!(image.duration() > ends.served[0].duration());
+    assert!(made[0].duration() > served[0].duration());
+}
+
+/// Where the picture lies that a task made.
+const DOOR: &str = "https://example.org/door.png";
+
+/// Where the picture lies that is the answer.
+fn picture(span: &Span) -> String {
+    let messages = span.messages(attr::OUTPUT_MESSAGES);
+    let part = messages.first().map(|m| m["parts"][0].clone());
+    let part = part.unwrap_or_default();
+    assert_eq!(part["modality"], "image", "{}", span.0);
+    part["uri"].as_str().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -217,19 +220,58 @@ fn answers(list: Vec<String>) -> Result<u16> {
     Ok(port)
 }
 
+/// An answer with this document.
+fn answer(status: &str, body: &Value) -> String {
+    let body = body.to_string();
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// DashScope's package asks after a task by itself, and sleeps for a second between.
+#[test]
+fn waiting_of_dashscope() -> Result<()> {
+    let (Some(()), Some(python)) = (need::root()?, need::environment("packages")?) else {
+        return Ok(());
+    };
+    let id = "0f2a7c31-5d64-4b9e-8a17-c3d2e1f00a03";
+    let task = |status: &str| json!({"request_id": "r-1", "output": {"task_id": id, "task_status": status}});
+    let mut done = task("SUCCEEDED");
+    done["output"]["results"] = json!([{"url": DOOR}]);
+    done["usage"] = json!({"image_count": 1});
+    let all = [task("PENDING"), task("RUNNING"), done];
+    let port = answers(all.iter().map(|a| answer("200 OK", a)).collect())?;
+    let mut command = Command::new(python);
+    command
+        .arg(programs().join("live/dashscope_image.py"))
+        .arg(format!("http://127.0.0.1:{port}/api/v1"))
+        .env("NO_PROXY", "127.0.0.1")
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let temp = Temp::new()?;
+    let mut agent = Agent::run(&temp, &["--http-spans", "off"], &command)?;
+    let seen: Value = serde_json::from_str(&agent.process.line()?)?;
+    assert_eq!(seen, json!({"status": "SUCCEEDED", "url": DOOR}));
+    let finished = agent.wait()?;
+    let [span] = &finished.spans[..] else {
+        panic!("not one span: {}", finished.lines);
+    };
+    assert_eq!(span.model(), "wanx-t");
+    assert_eq!(span.number(attr::TASK_POLLS), Some(2), "{}", span.0);
+    assert_eq!(span.text(attr::RESPONSE_ID), id);
+    assert_eq!(span.list(attr::RESPONSE_FINISH_REASONS), ["stop"]);
+    assert_eq!(picture(span), DOOR);
+    assert!(span.duration() >= 1_000_000_000, "{}", span.0);
+    assert!(span.error().is_empty() && span.defects().is_empty());
+    Ok(())
+}
+
 /// The attempts that botocore makes are one call, which says how often it was sent again.
 #[test]
 fn attempts_of_boto3() -> Result<()> {
     let (Some(()), Some(python)) = (need::root()?, need::environment("packages")?) else {
         return Ok(());
-    };
-    let answer = |status: &str, body: &Value| {
-        let body = body.to_string();
-        format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
     };
     let refused = answer("503 Service Unavailable", &json!({"message": "busy"}));
     let done = json!({"output": {"message": {"role": "assistant", "content": [{"text": "Red."}]}},
