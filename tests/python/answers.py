@@ -56,9 +56,15 @@ def handler(state):
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self):
+            self.answer("GET")
+
         def do_POST(self):
             self.rfile.read(int(self.headers.get("content-length") or 0))
-            found = state.answer("POST", self.path, self.headers.get("accept-encoding"))
+            self.answer("POST")
+
+        def answer(self, method):
+            found = state.answer(method, self.path, self.headers.get("accept-encoding"))
             if found is None:
                 self.send_error(599)
                 return

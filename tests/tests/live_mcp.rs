@@ -6,14 +6,17 @@ use genspan_tests::{Agent, Client, Process, Span, Temp, need, programs};
 use serde_json::{Value, json};
 use std::process::Command;
 
-/// What is asked in a session, in order; of a tool that fails, how that is called.
-const ASKED: [(&str, &str); 6] = [
+/// What is asked in a session, in order; of what fails, how that is called: of a tool that is a
+/// result like others, of a resource that is not there an error of JSON-RPC.
+const ASKED: [(&str, &str); 8] = [
     ("initialize", ""),
     ("notifications/initialized", ""),
     ("tools/list", ""),
     ("tools/call clock", ""),
     ("tools/call broken", "tool_error"),
     ("prompts/get greet", ""),
+    ("resources/read", ""),
+    ("resources/read", "-32602"),
 ];
 
 fn id<'a>(span: &'a Span, name: &str) -> &'a str {
@@ -53,7 +56,7 @@ fn a_session() -> Result<()> {
     assert_eq!(
         seen,
         json!({"tools": ["clock", "broken"], "noon": noon, "broken": true,
-            "prompt": "Say hello to you"})
+            "prompt": "Say hello to you", "zones": "UTC", "refused": -32602})
     );
     let finished = agent.stop()?;
     assert_eq!(finished.code, 0, "{}", finished.log);
@@ -63,6 +66,16 @@ fn a_session() -> Result<()> {
     for own in [&made, &served] {
         let told: Vec<_> = own.iter().map(|s| (s.name(), s.error())).collect();
         assert_eq!(told, ASKED, "{}", finished.lines);
+        let read = own.iter().filter(|s| s.name() == "resources/read");
+        let read: Vec<_> = read
+            .map(|s| {
+                (
+                    s.text(attr::MCP_RESOURCE_URI),
+                    s.text(attr::RPC_RESPONSE_STATUS_CODE),
+                )
+            })
+            .collect();
+        assert_eq!(read, [("clock://zones", ""), ("clock://none", "-32602")]);
     }
     let session = made[0].text(attr::MCP_SESSION_ID);
     assert!(!session.is_empty(), "{}", made[0].0);

@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 
-from mcp import ClientSession
+from mcp import ClientSession, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 
@@ -24,10 +24,18 @@ async def main():
             noon = await session.call_tool("clock", {"zone": "UTC"})
             broken = await session.call_tool("broken", {})
             prompt = await session.get_prompt("greet", {"name": "you"})
+            zones = await session.read_resource("clock://zones")
+            try:
+                await session.read_resource("clock://none")
+                refused = None
+            except MCPError as error:
+                refused = error.error.code
     seen = {
         "tools": [tool.name for tool in tools],
         "noon": noon.content[0].text,
         "broken": broken.is_error,
+        "zones": zones.contents[0].text,
+        "refused": refused,
         "prompt": prompt.messages[0].content.text,
     }
     print(json.dumps(seen), flush=True)

@@ -1,4 +1,5 @@
-"""A server of the Model Context Protocol, with the `mcp` package: two tools and a prompt.
+"""A server of the Model Context Protocol, with the `mcp` package: two tools, a
+prompt and a resource.
 
     mcp_server.py
 
@@ -30,6 +31,11 @@ def broken() -> str:
 @app.prompt()
 def greet(name: str) -> str:
     return f"Say hello to {name}"
+
+
+@app.resource("clock://zones")
+def zones() -> str:
+    return "UTC"
 
 
 def until_closed():

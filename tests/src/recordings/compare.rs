@@ -42,6 +42,9 @@ pub struct Report {
 /// Under this name texts, reasoning and calls of tools of the answer are compared.
 pub const SAID: &str = "what the answer says";
 
+/// Under this name what the status says of an error is compared.
+pub const MESSAGE: &str = "message of the status";
+
 /// What is compared of a structured attribute.
 type Read = fn(&Value) -> Vec<Value>;
 
@@ -135,6 +138,10 @@ impl Report {
             let ours = json!(must::said(case.ours));
             let want = json!(must::telling(want.clone()));
             self.attribute(case, &mut tally, SAID, Some(&ours), Some(&want));
+        }
+        if let Some(want) = &must.message {
+            let ours = case.ours.message.as_ref().map(|m| json!(m));
+            self.attribute(case, &mut tally, MESSAGE, ours.as_ref(), Some(&json!(want)));
         }
         let ours = |name: &str| case.ours.attributes.get(name).unwrap_or(&Value::Null);
         for (name, read, want) in [

@@ -99,6 +99,8 @@ pub struct Replayed {
     pub raw: usize,
     /// Diagnostics of the agent that are more than information.
     pub warnings: Vec<String>,
+    /// The spans as the agent wrote them.
+    pub lines: String,
     /// What the driver reported, as JSON.
     told: String,
 }
@@ -161,7 +163,8 @@ pub fn run(
         passes: compared(passes, &spans, recordings)?,
         raw: passes.first().map_or(0, raw),
         warnings: said.map(str::to_owned).collect(),
-        told: told.report.clone(),
+        lines: told.spans,
+        told: told.report,
     }))
 }
 

@@ -21,6 +21,8 @@ pub struct Seen {
     pub name: String,
     /// Its status is an error.
     pub failed: bool,
+    /// What its status says of the error.
+    pub message: Option<String>,
     /// Its attributes, structured ones parsed.
     pub attributes: BTreeMap<String, Value>,
 }
@@ -47,6 +49,7 @@ impl Seen {
         Ok(Self {
             name: span.name.clone(),
             failed: span.error.is_some(),
+            message: span.error.clone(),
             attributes,
         })
     }
@@ -70,6 +73,7 @@ impl Seen {
                 .context("a span has no name")?
                 .to_owned(),
             failed: line["status"]["code"] == "ERROR",
+            message: line["status"]["message"].as_str().map(str::to_owned),
             attributes,
         })
     }
@@ -99,6 +103,7 @@ impl Seen {
                 .context("a span has no name")?
                 .to_owned(),
             failed: span["status"]["status_code"] == "ERROR",
+            message: None,
             attributes,
         })
     }

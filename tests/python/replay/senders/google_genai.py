@@ -57,6 +57,13 @@ class Sender:
         if match is None or not isinstance(x.body, dict):
             raise Unsupported
         found = match.groupdict()
+        if found["method"] == "batchEmbedContents":
+            self.via = "google.genai embed_content"
+            contents = [one.get("content") for one in x.body.get("requests") or ()]
+            # It is closed when nobody holds it.
+            client = self.client(x, found)
+            client.models.embed_content(model=found["model"], contents=contents)
+            return self.via
         given = {"model": found["model"], "contents": x.body.get("contents"), "config": config(x.body)}
         client = self.client(x, found)
         if found["method"] == "generateContent":

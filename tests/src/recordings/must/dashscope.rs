@@ -9,7 +9,12 @@ use std::collections::BTreeMap;
 
 const SERVICES: &str = "/api/v1/services/";
 
+const APPS: &str = "/api/v1/apps/";
+
 pub(super) fn of(x: &Exchange) -> Option<Must> {
+    if let Some((_, app)) = x.path.split_once(APPS) {
+        return Some(application(x, app.strip_suffix("/completion")?));
+    }
     let (_, service) = x.path.split_once(SERVICES)?;
     let asked = x.asked();
     let model = asked["model"].as_str();
@@ -66,6 +71,11 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
         asked::prompt(&mut must, &asked["input"]["prompt"]);
     }
     must.failed |= answer["code"].is_string();
+    if kind == "embeddings" {
+        let vector = answer.pointer("/output/embeddings/0/embedding");
+        let length = vector.and_then(Value::as_array).map(Vec::len);
+        must.set(attr::EMBEDDINGS_DIMENSION_COUNT, length.map(|n| json!(n)));
+    }
     if kind == "chat" {
         let choice = first(&answer, &["/output/choices/0", "/output"]);
         let choice = choice.cloned().unwrap_or_default();
@@ -81,6 +91,30 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
         });
     }
     Some(must)
+}
+
+/// A call of an application: which models it uses the answer tells.
+fn application(x: &Exchange, app: &str) -> Must {
+    let (asked, answer) = (x.asked(), whole(x));
+    let mut must = Must::call(x, "invoke_agent", None);
+    must.set(attr::PROVIDER_NAME, Some(json!("dashscope")));
+    must.set(attr::AGENT_ID, Some(json!(app)));
+    must.set(attr::REQUEST_STREAM, x.streams().then(|| json!(true)));
+    asked::prompt(&mut must, &asked["input"]["prompt"]);
+    for (name, place) in [
+        (attr::RESPONSE_ID, "/request_id"),
+        (attr::CONVERSATION_ID, "/output/session_id"),
+        (attr::RESPONSE_MODEL, "/usage/models/0/model_id"),
+        (attr::USAGE_INPUT_TOKENS, "/usage/models/0/input_tokens"),
+        (attr::USAGE_OUTPUT_TOKENS, "/usage/models/0/output_tokens"),
+    ] {
+        must.set(name, answer.pointer(place).cloned());
+    }
+    must.set_reasons(answer.pointer("/output/finish_reason").cloned());
+    must.set(attr::ERROR_TYPE, answer.get("code").cloned());
+    let said = answer.pointer("/output/text").map(|t| vec![text(t)]);
+    must.output = Some(said.into_iter().collect());
+    must
 }
 
 fn parts(choice: &Value) -> Vec<Value> {

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 pub(super) fn of(x: &Exchange) -> Option<Must> {
     let name = x.path.rsplit('/').next()?;
+    if let Some(model) = name.strip_suffix(":batchEmbedContents") {
+        return Some(embeddings(x, model));
+    }
     let streams = name.ends_with(":streamGenerateContent");
     let model = if streams {
         name.strip_suffix(":streamGenerateContent")?
@@ -69,6 +72,20 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     must.set(attr::ERROR_TYPE, answer.pointer("/error/status").cloned());
     must.output = Some(candidates.iter().map(parts).collect());
     Some(must)
+}
+
+/// Vectors of several contents, by the Gemini API.
+fn embeddings(x: &Exchange, model: &str) -> Must {
+    let answer = x.answer();
+    let mut must = Must::call(x, "embeddings", Some(model));
+    must.set(attr::PROVIDER_NAME, Some(json!("gcp.gemini")));
+    let vector = answer.pointer("/embeddings/0/values");
+    let length = vector.and_then(Value::as_array).map(Vec::len);
+    must.set(attr::EMBEDDINGS_DIMENSION_COUNT, length.map(|n| json!(n)));
+    let counted = answer.pointer("/usageMetadata/promptTokenCount");
+    must.set(attr::USAGE_INPUT_TOKENS, counted.cloned());
+    must.set(attr::ERROR_TYPE, answer.pointer("/error/status").cloned());
+    must
 }
 
 /// The chunks of a stream as one answer: parts in their order, texts that follow each other joined,

@@ -28,6 +28,8 @@ pub struct Must {
     pub name: String,
     /// Its status is an error.
     pub failed: bool,
+    /// What its status says, where the answer says it.
+    pub message: Option<String>,
     /// Attributes; those without a value must not be there.
     pub attributes: BTreeMap<&'static str, Option<Value>>,
     /// Texts, reasoning and calls of tools of each message of the answer.
@@ -88,10 +90,11 @@ impl Must {
     }
 
     /// Demands the kind of an error: the first of some places of the answer that has a word, else
-    /// the status. None where nothing failed.
+    /// the status; xAI has a sentence there. None where nothing failed.
     fn set_error(&mut self, x: &Exchange, answer: &Value, places: &[&str]) {
         let mut said = places.iter().filter_map(|p| answer.pointer(p)?.as_str());
-        let word = said.find(|w| !w.is_empty() && !w.bytes().all(|b| b.is_ascii_digit()));
+        let is_word = |w: &&str| !w.contains(' ') && !w.bytes().all(|b| b.is_ascii_digit());
+        let word = said.find(is_word);
         let kind = word.map_or_else(|| x.status.to_string(), str::to_owned);
         self.set(attr::ERROR_TYPE, (x.status >= 400).then(|| json!(kind)));
     }
@@ -133,7 +136,17 @@ pub fn of(x: &Exchange) -> Option<Must> {
         watsonx::of,
         openai::of,
     ];
-    readers.iter().find_map(|read| read(x))
+    let mut must = readers.iter().find_map(|read| read(x))?;
+    must.message = refusal(x);
+    Some(must)
+}
+
+/// What a refusal says for people, in the places where providers have it.
+fn refusal(x: &Exchange) -> Option<String> {
+    const PLACES: [&str; 4] = ["/error/message", "/message", "/error", "/detail"];
+    let answer = x.answer();
+    let mut said = PLACES.iter().filter_map(|p| answer.pointer(p)?.as_str());
+    said.next().filter(|_| x.status >= 400).map(str::to_owned)
 }
 
 /// Texts, reasoning and calls of tools of a span's answer.

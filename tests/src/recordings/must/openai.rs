@@ -69,6 +69,7 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
             "/prompt_tokens_details/cached_tokens",
             "/prompt_token_details/cached_tokens",
             "/prompt_cache_hit_tokens",
+            "/cached_tokens",
         ];
         let reasons = [
             "/completion_tokens_details/reasoning_tokens",
@@ -89,10 +90,7 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
     }
     if kind == operation::CHAT && !responses {
         asked::chat(&mut must, &asked);
-        must.set(
-            attr::USAGE_OUTPUT_TOKENS,
-            answer.pointer("/usage/completion_tokens").cloned(),
-        );
+        must.set(attr::USAGE_OUTPUT_TOKENS, made(x, &answer["usage"]));
         must.set_reasons(choices.iter().map(|c| reason(c, x.streams())));
         let list = choices.iter().map(|c| parts(&c["message"]));
         must.output = Some(list.collect());
@@ -110,7 +108,7 @@ pub(super) fn of(x: &Exchange) -> Option<Must> {
 }
 
 /// A part of a host, and whom it is of; whoever is not known is called by the protocol.
-const PROVIDERS: [(&str, &str); 12] = [
+const PROVIDERS: [(&str, &str); 13] = [
     ("openai.azure.com", "azure.ai.openai"),
     ("services.ai.azure.com", "azure.ai.inference"),
     ("models.ai.azure.com", "azure.ai.inference"),
@@ -121,6 +119,7 @@ const PROVIDERS: [(&str, &str); 12] = [
     ("api.deepseek.com", "deepseek"),
     ("openrouter.ai", "openrouter"),
     ("api.x.ai", "x_ai"),
+    ("api.moonshot.", "moonshot_ai"),
     ("aliyuncs.com", "dashscope"),
     ("api.cohere.", "cohere"),
 ];
@@ -159,6 +158,15 @@ fn dimension(vector: &Value) -> Option<usize> {
         Value::String(text) => Some(text.trim_end_matches('=').len() * 3 / 4 / 4),
         _ => None,
     }
+}
+
+/// Tokens of the answer: xAI counts those of its reasoning beside them.
+fn made(x: &Exchange, usage: &Value) -> Option<Value> {
+    let made = usage.get("completion_tokens")?;
+    let thought = usage.pointer("/completion_tokens_details/reasoning_tokens");
+    let thought = thought.filter(|_| x.host == "api.x.ai");
+    let sum = made.as_i64().zip(thought.and_then(Value::as_i64));
+    Some(sum.map_or_else(|| made.clone(), |(made, thought)| json!(made + thought)))
 }
 
 fn parts(message: &Value) -> Vec<Value> {
@@ -238,7 +246,10 @@ fn merged(body: &[u8]) -> Value {
             _ => Vec::new(),
         };
         whole.extend(chunk.into_iter().filter(|(_, v)| !v.is_null()));
-        for part in parts {
+        for mut part in parts {
+            // Moonshot's usage.
+            let usage = part.as_object_mut().and_then(|p| p.remove("usage"));
+            whole.extend(usage.map(|u| ("usage".to_owned(), u)));
             let index = part["index"].as_u64().unwrap_or_default();
             join(choices.entry(index).or_insert_with(|| json!({})), &part);
         }
