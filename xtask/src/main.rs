@@ -15,6 +15,7 @@ mod correctness;
 mod debian;
 mod demo;
 mod ebpf;
+mod engines;
 mod fuzz;
 mod helm;
 mod host;
@@ -31,11 +32,11 @@ mod test;
 mod tidy;
 mod toolchain;
 mod venv;
-mod vllm;
 mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use engines::Engine;
 use std::process::ExitCode;
 
 /// Everything genspan's developers and first users run.
@@ -94,6 +95,12 @@ enum Task {
     /// lab beside the repository (shared/lab, `setup.sh vllm`, 6 GB), and root or sudo. The exit code
     /// is 1 when a number differs.
     Vllm,
+    /// Compare the spans of a real SGLang with its own counters.
+    ///
+    /// As `vllm` does; a third of what is asked goes to its own `/generate`. Needs the lab beside the
+    /// repository (shared/lab, `setup.sh sglang`, 10 GB), and root or sudo.
+    #[command(verbatim_doc_comment)]
+    Sglang,
     /// Send a traced program's spans to Arize Phoenix and MLflow and compare what they have stored.
     ///
     /// Installs both (1.2 GB below target/venv), starts them in a network of their own that has nothing
@@ -141,7 +148,8 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Tidy => return tidy::run(),
         Task::Bench(options) => bench::run(&options)?,
         Task::Correctness(options) => return correctness::run(&options),
-        Task::Vllm => return vllm::run(),
+        Task::Vllm => return engines::run(Engine::Vllm),
+        Task::Sglang => return engines::run(Engine::Sglang),
         Task::Backends(options) => return backends::run(&options),
         Task::Vm(options) => return vm::run(&options),
         Task::Package(options) => package::run(&options)?,

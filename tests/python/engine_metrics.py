@@ -1,8 +1,10 @@
-"""Holds the spans of a real vLLM against what it counts itself: vllm_metrics.py AGENT LAB
+"""Holds the spans of a real inference server against what it counts itself:
 
-Starts vLLM by LAB/serve.sh, attaches the agent to the running server, asks 200 times, eight requests
+    engine_metrics.py vllm|sglang AGENT LAB
+
+Starts it by LAB/serve.sh, attaches the agent to the running server, asks 200 times, eight requests
 at a time, streamed and not, and compares the spans with what `/metrics` has more than before: requests
-by finish reason, tokens read and made. Ends with 1 when a number differs.
+(by finish reason, where that is counted), tokens read and made. Ends with 1 when a number differs.
 """
 
 import collections
@@ -17,11 +19,18 @@ import sys
 import tempfile
 import time
 
-ADDRESS = ("127.0.0.1", 8000)
+# Its name, its port, and what more it is to be told.
+ENGINES = {
+    "vllm": ("vLLM", 8000, []),
+    "sglang": ("SGLang", 30000, ["--enable-metrics"]),
+}
+ENGINE = sys.argv[1]
+NAME, PORT, OPTIONS = ENGINES[ENGINE]
+ADDRESS = ("127.0.0.1", PORT)
 REQUESTS = 200
 REFUSED = 8
 AT_ONE_TIME = 8
-# Seconds that vLLM may take to start, and the agent to attach.
+# Seconds that it may take to start, and the agent to attach.
 START = 900
 WORDS = "the sky is blue because air scatters short waves of light far more than long ones".split()
 
@@ -38,16 +47,16 @@ def ask(method, path, body=None):
 
 
 def metrics():
-    """Counters of vLLM by name, and by finish reason."""
+    """Its counters by name, and by finish reason."""
     found = collections.Counter()
     for line in ask("GET", "/metrics")[1].splitlines():
-        match = re.match(r'vllm:(\w+)\{(.*)\} ([0-9.e+]+)$', line)
+        match = re.match(ENGINE + r":(\w+)\{(.*)\} ([0-9.e+]+)$", line)
         if match:
             name, labels, value = match.groups()
             reason = re.search(r'finished_reason="(\w+)"', labels)
             if reason and name == "request_success_total":
                 found["finished: " + reason.group(1)] += float(value)
-            elif name in ("prompt_tokens_total", "generation_tokens_total"):
+            elif name in ("prompt_tokens_total", "generation_tokens_total", "num_requests_total"):
                 found[name] += float(value)
     return found
 
@@ -63,14 +72,21 @@ def request(number):
     if number % 3:
         body["messages"] = [{"role": "user", "content": text}]
         path = "/v1/chat/completions"
+    elif ENGINE == "sglang":
+        # Its own way: each event of a stream has all of the text so far.
+        sampling = {"max_new_tokens": body["max_tokens"]}
+        body = {"text": text, "sampling_params": sampling, "stream": "stream" in body}
+        path = "/generate"
     else:
         body["prompt"] = text
         path = "/v1/completions"
+    wanted = (200,)
     if number >= REQUESTS:
-        body["model"] = "absent"
+        # SGLang serves its one model by any name.
+        body, path = {"model": "absent", "messages": text}, "/v1/chat/completions"
+        wanted = (400, 404, 422)
     status, answer = ask("POST", path, body)
-    wanted = 404 if number >= REQUESTS else 200
-    assert status == wanted, (status, answer)
+    assert status in wanted, (status, answer)
 
 
 def wait_for(what, check, seconds):
@@ -86,7 +102,7 @@ def wait_for(what, check, seconds):
 
 
 def spans_of(server, agent, place):
-    """The spans of one load, and what vLLM counted."""
+    """The spans of one load, and what the server counted."""
     output, log = os.path.join(place, "spans.jsonl"), os.path.join(place, "agent.log")
     command = [agent, "trace", "--pid", str(server.pid), "--format", "json", "--output", output]
     with open(log, "w") as errors:
@@ -102,7 +118,7 @@ def spans_of(server, agent, place):
     finally:
         tracing.send_signal(signal.SIGINT)
         tracing.wait(30)
-    # Sockets between vLLM's own processes were open before: whether what they say is the rest of an
+    # Sockets between its own processes were open before: whether what they say is the rest of an
     # exchange cannot be told.
     lost = [l for l in open(log) if "lost:" in l and "under way when first seen" not in l]
     if lost:
@@ -122,8 +138,12 @@ def compare(spans, counted):
         told["generation_tokens_total"] += attributes.get("gen_ai.usage.output_tokens", 0)
         for reason in attributes.get("gen_ai.response.finish_reasons", []):
             told["finished: " + reason] += 1
-    rows = [(name, counted[name], told[name]) for name in sorted(set(told) | set(counted))]
     total = sum(n for name, n in counted.items() if name.startswith("finished: "))
+    if ENGINE == "sglang":
+        # It does not count how they ended.
+        total = counted.pop("num_requests_total")
+        told = {name: n for name, n in told.items() if not name.startswith("finished: ")}
+    rows = [(name, counted[name], told.get(name, 0)) for name in sorted(set(told) | set(counted))]
     rows.append(("requests", total, len(answered)))
     rows.append(("requests sent", REQUESTS, len(answered)))
     rows.append(("refused requests sent", REFUSED, len(failed)))
@@ -134,15 +154,15 @@ def compare(spans, counted):
 
 
 def main():
-    agent, lab = sys.argv[1:3]
+    agent, lab = sys.argv[2:4]
     with tempfile.TemporaryDirectory() as place:
-        with open(os.path.join(place, "vllm.log"), "w") as log:
-            command = ["bash", os.path.join(lab, "serve.sh"), "vllm"]
+        with open(os.path.join(place, "server.log"), "w") as log:
+            command = ["bash", os.path.join(lab, "serve.sh"), ENGINE, *OPTIONS]
             server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            wait_for("vLLM", lambda: server.poll() is not None or ask("GET", "/health")[0] == 200, START)
+            wait_for(NAME, lambda: server.poll() is not None or ask("GET", "/health")[0] == 200, START)
             if server.poll() is not None:
-                raise SystemExit(open(os.path.join(place, "vllm.log")).read()[-4000:])
+                raise SystemExit(open(os.path.join(place, "server.log")).read()[-4000:])
             # Its first requests of each kind take longer.
             for number in range(8):
                 request(number)
@@ -156,7 +176,7 @@ def main():
                     os.killpg(server.pid, signal.SIGKILL)
                     server.wait(30)
     rows = compare(spans, counted)
-    print("| | vLLM | spans |\n| --- | ---: | ---: |")
+    print(f"| | {NAME} | spans |\n| --- | ---: | ---: |")
     for name, theirs, ours in rows:
         print("| %s | %d | %d |" % (name, theirs, ours))
     wrong = [name for name, theirs, ours in rows if theirs != ours]

@@ -1,0 +1,44 @@
+//! The spans of real inference servers against what they count themselves.
+
+use crate::correctness::lab_home;
+use crate::{build, host, paths};
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+/// The servers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Engine {
+    Vllm,
+    Sglang,
+}
+
+impl Engine {
+    /// Its name in the lab, and what setting it up takes.
+    const fn facts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Vllm => ("vllm", "6 GB"),
+            Self::Sglang => ("sglang", "10 GB"),
+        }
+    }
+}
+
+/// Starts the server, traces it under load and compares.
+pub(crate) fn run(engine: Engine) -> Result<ExitCode> {
+    let (name, room) = engine.facts();
+    let home = lab_home();
+    let lab = paths::root().join("../shared/lab");
+    let python = home.join("venvs").join(name).join("bin/python");
+    if !python.is_file() || !lab.join("serve.sh").is_file() {
+        bail!(
+            "{name} is not set up: run `setup.sh {name}` ({room}) in shared/lab, beside this repository"
+        );
+    }
+    let binary = build::run()?;
+    host::privileged(&python, &[("LAB_HOME", home.as_os_str())])?
+        .arg(paths::python_programs().join("engine_metrics.py"))
+        .arg(name)
+        .arg(&binary)
+        .arg(&lab)
+        .run()?;
+    Ok(ExitCode::SUCCESS)
+}
