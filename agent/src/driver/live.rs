@@ -27,7 +27,7 @@ use crate::export::{ExportError, Exporter as _, Loss};
 use crate::model::event::{Data, Event, SocketRole};
 use crate::model::function::FunctionFacts;
 use crate::model::process::ContentPolicy;
-use crate::model::time::BootTime;
+use crate::model::time::{BootTime, ClockOffset};
 use crate::pipeline::{CopyMode, Pipeline, Settings};
 use crate::probe::attach::{Attachments, TraceError, Traced};
 use crate::probe::kernel::Kernel;
@@ -49,10 +49,12 @@ const IDLE_WAIT: Duration = Duration::from_secs(1);
 const REDRAW: Duration = Duration::from_millis(100);
 /// How often the core is told that time passes.
 const TICK: Duration = Duration::from_millis(250);
-/// How often processes are looked after whose end we may have missed, and the clock.
+/// How often processes are looked after whose end we may have missed.
 const SWEEP: Duration = Duration::from_secs(5);
-/// How often wall time is measured against boot time.
-const CLOCK: Duration = Duration::from_secs(60);
+/// By how many nanoseconds wall time must have moved against boot time for that to be told. A clock that
+/// is set right a little at a time moves by as much in a fifth of a second (`MAXFREQ`, 500 ppm,
+/// `include/linux/timex.h`).
+const CLOCK_SLACK: u64 = 100_000;
 /// Records taken before anything else gets its turn: a forked child is to be probed before its
 /// first call.
 const BATCH: usize = 1024;
@@ -130,6 +132,8 @@ pub struct Live {
     /// Processes that are not traced as children either.
     left: Left,
     standing: Standing,
+    /// How far wall time is from boot time, as it was told last.
+    clock: Option<ClockOffset>,
 }
 
 /// The pipeline with what records its input and takes its output.
@@ -202,6 +206,7 @@ impl Live {
             host: options.host,
             left: Left::default(),
             standing: Standing::default(),
+            clock: None,
         }
     }
 
@@ -402,10 +407,8 @@ impl Live {
                 self.core.output.exporters().losses(&lost);
                 self.core.output.redacted(&self.core.pipeline);
             }
-            if timers.clock.due(now) {
-                self.clock()?;
-            }
             if timers.tick.due(now) {
+                self.clock()?;
                 let found = self.functions.tick(&mut self.kernel);
                 self.tell_functions(found);
                 self.core.event(&Event::Tick {
@@ -730,12 +733,16 @@ impl Live {
         gone.map(|t| t.target.pid).collect()
     }
 
+    /// Tells how far wall time is from boot time, when that has changed.
     fn clock(&mut self) -> Result<(), LiveError> {
+        let offset = wait::clock_offset();
+        let told = self.clock.map(|told| told.0.abs_diff(offset.0));
+        if told.is_some_and(|moved| moved < CLOCK_SLACK) {
+            return Ok(());
+        }
+        self.clock = Some(offset);
         let time = wait::boot_time();
-        self.core.event(&Event::Clock {
-            offset: wait::clock_offset(),
-            time,
-        })
+        self.core.event(&Event::Clock { offset, time })
     }
 }
 
@@ -776,7 +783,6 @@ struct Timers {
     tick: Timer,
     redraw: Timer,
     sweep: Timer,
-    clock: Timer,
 }
 
 impl Timers {
@@ -785,7 +791,6 @@ impl Timers {
             tick: Timer::new(TICK, now),
             redraw: Timer::new(REDRAW, now),
             sweep: Timer::new(SWEEP, now),
-            clock: Timer::new(CLOCK, now),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::classify::packages;
 use super::python::Python;
+use crate::python::paged::Paged;
+use crate::python::reader::{QUESTION_BUDGET, Reader};
 
 /// Modules with which Python programs make HTTP and gRPC requests, beside the packages that are known
 /// for models ([`packages::ALL`]). `http.client` and `urllib.request` are not among them: they come
@@ -27,7 +29,9 @@ const CLIENTS: [&str; 11] = [
 /// it.
 #[must_use]
 pub fn any_loaded(python: &Python) -> bool {
-    let reader = python.reader();
+    // A process has a thousand modules, whose names lie close together.
+    let paged = Paged::new(&python.memory);
+    let reader = Reader::new(&paged, &python.fit.layout, QUESTION_BUDGET);
     let Ok(modules) = reader.modules(python.fit.main.address) else {
         return true;
     };
