@@ -142,12 +142,16 @@ fn a_loop_that_serves_many() -> Result<()> {
     let Some(mut all) = Gateway::start("asyncio", true, "httpx-async", false)? else {
         return Ok(());
     };
-    let agent = all.trace(&[all.gateway.pid()], &[])?;
+    let mut agent = all.trace(&[all.gateway.pid()], &["--debug"])?;
     for round in 0..ROUNDS {
         let mut many = chat(&format!("many-{round}-{{}}"));
         many["at_once"] = json!(AT_ONCE);
         let answers = all.client.ask(&many)?;
         assert_eq!(answers.as_array().map(Vec::len), Some(AT_ONCE), "{answers}");
+        if round == 0 {
+            // The probe is placed while the process goes on: the next round is for that.
+            agent.wait_for_log("contexts are followed")?;
+        }
     }
     let finished = agent.stop()?;
     let calls = finished.spans.iter().filter(|s| s.kind() == "CLIENT");
