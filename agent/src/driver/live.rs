@@ -4,6 +4,7 @@
 mod found;
 mod limits;
 mod standing;
+mod timers;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -38,6 +39,7 @@ use crate::state::status::Phase;
 use crate::target::process::{self, Target};
 use genspan_common::map::mode;
 use standing::Standing;
+use timers::Timers;
 
 /// How often the rings are looked at while there is traffic.
 const BUSY_WAIT: Duration = Duration::from_millis(5);
@@ -45,12 +47,6 @@ const BUSY_WAIT: Duration = Duration::from_millis(5);
 const QUIET_ROUNDS: u32 = 20;
 /// Longest sleep.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
-/// How often the view of calls under way is renewed.
-const REDRAW: Duration = Duration::from_millis(100);
-/// How often the core is told that time passes.
-const TICK: Duration = Duration::from_millis(250);
-/// How often processes are looked after whose end we may have missed.
-const SWEEP: Duration = Duration::from_secs(5);
 /// By how many nanoseconds wall time must have moved against boot time for that to be told. A clock that
 /// is set right a little at a time moves by as much in a fifth of a second (`MAXFREQ`, 500 ppm,
 /// `include/linux/timex.h`).
@@ -753,44 +749,5 @@ fn root(event: &Event<'_>, record: &[u8]) -> Option<u32> {
         Event::FunctionBegan { .. } => function::root(record).ok(),
         Event::Run(_) => framework::root(record).ok(),
         _ => None,
-    }
-}
-
-/// Something that is due again and again.
-struct Timer {
-    every: Duration,
-    next: Instant,
-}
-
-impl Timer {
-    fn new(every: Duration, now: Instant) -> Self {
-        Self {
-            every,
-            next: now + every,
-        }
-    }
-
-    fn due(&mut self, now: Instant) -> bool {
-        let due = now >= self.next;
-        if due {
-            self.next = now + self.every;
-        }
-        due
-    }
-}
-
-struct Timers {
-    tick: Timer,
-    redraw: Timer,
-    sweep: Timer,
-}
-
-impl Timers {
-    fn new(now: Instant) -> Self {
-        Self {
-            tick: Timer::new(TICK, now),
-            redraw: Timer::new(REDRAW, now),
-            sweep: Timer::new(SWEEP, now),
-        }
     }
 }
