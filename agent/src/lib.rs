@@ -10,6 +10,8 @@ pub mod cli;
 pub mod driver;
 pub mod export;
 pub mod framework;
+#[cfg(feature = "kernel")]
+pub mod kubernetes;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;

@@ -348,6 +348,10 @@ pub mod field {
 pub mod resource {
     /// Service.
     pub const SERVICE_NAME: &str = "service.name";
+    /// What the service's name is unique in.
+    pub const SERVICE_NAMESPACE: &str = "service.namespace";
+    /// The service's version.
+    pub const SERVICE_VERSION: &str = "service.version";
     /// Process id.
     pub const PROCESS_PID: &str = "process.pid";
     /// File name of the executable.
@@ -368,6 +372,44 @@ pub mod resource {
     pub const TELEMETRY_SDK_VERSION: &str = "telemetry.sdk.version";
     /// Language of the traced program.
     pub const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
+    /// The runtime's id of the container.
+    pub const CONTAINER_ID: &str = "container.id";
+    /// Its image, as it was asked for, without tag and digest.
+    pub const CONTAINER_IMAGE_NAME: &str = "container.image.name";
+    /// The image's tags: a list.
+    pub const CONTAINER_IMAGE_TAGS: &str = "container.image.tags";
+    /// The image, as the runtime has it.
+    pub const CONTAINER_IMAGE_ID: &str = "container.image.id";
+    /// Name of the container in its pod.
+    pub const K8S_CONTAINER_NAME: &str = "k8s.container.name";
+    /// How often it was started again: a number.
+    pub const K8S_CONTAINER_RESTART_COUNT: &str = "k8s.container.restart_count";
+    /// Name of the pod.
+    pub const K8S_POD_NAME: &str = "k8s.pod.name";
+    /// UID of the pod.
+    pub const K8S_POD_UID: &str = "k8s.pod.uid";
+    /// Address of the pod.
+    pub const K8S_POD_IP: &str = "k8s.pod.ip";
+    /// A label of the pod; its key follows.
+    pub const K8S_POD_LABEL: &str = "k8s.pod.label.";
+    /// An annotation of the pod; its key follows.
+    pub const K8S_POD_ANNOTATION: &str = "k8s.pod.annotation.";
+    /// Namespace of the pod.
+    pub const K8S_NAMESPACE_NAME: &str = "k8s.namespace.name";
+    /// Node that it is on.
+    pub const K8S_NODE_NAME: &str = "k8s.node.name";
+    /// What it belongs to.
+    pub const K8S_DEPLOYMENT_NAME: &str = "k8s.deployment.name";
+    /// What it belongs to.
+    pub const K8S_REPLICASET_NAME: &str = "k8s.replicaset.name";
+    /// What it belongs to.
+    pub const K8S_STATEFULSET_NAME: &str = "k8s.statefulset.name";
+    /// What it belongs to.
+    pub const K8S_DAEMONSET_NAME: &str = "k8s.daemonset.name";
+    /// What it belongs to.
+    pub const K8S_CRONJOB_NAME: &str = "k8s.cronjob.name";
+    /// What it belongs to.
+    pub const K8S_JOB_NAME: &str = "k8s.job.name";
 }
 
 /// What the agent counts of itself, as it stands on the page for Prometheus. The first group has the
@@ -478,6 +520,27 @@ pub mod metric {
     pub const INVOKE_AGENT_DURATION: &str = "gen_ai.invoke_agent.duration";
     /// How long a tool took.
     pub const EXECUTE_TOOL_DURATION: &str = "gen_ai.execute_tool.duration";
+
+    /// Requests that a model server works at; ours.
+    pub const ENGINE_RUNNING: &str = "genspan.engine.requests.running";
+    /// Requests that wait there; ours.
+    pub const ENGINE_WAITING: &str = "genspan.engine.requests.waiting";
+    /// Use of its cache of keys and values, 0 to 1; ours.
+    pub const ENGINE_CACHE_USAGE: &str = "genspan.engine.kv_cache.usage";
+    /// Part of the input found in the cache of late, 0 to 1; ours.
+    pub const ENGINE_HIT_RATE: &str = "genspan.engine.prefix_cache.hit_rate";
+    /// Tokens looked for in the prefix cache; ours.
+    pub const ENGINE_PREFIX_QUERIES: &str = "genspan.engine.prefix_cache.queries";
+    /// Tokens found there; ours.
+    pub const ENGINE_PREFIX_HITS: &str = "genspan.engine.prefix_cache.hits";
+    /// Requests put back for want of room; ours.
+    pub const ENGINE_PREEMPTIONS: &str = "genspan.engine.preemptions";
+    /// Input tokens read; ours.
+    pub const ENGINE_INPUT: &str = "genspan.engine.usage.input_tokens";
+    /// Output tokens made; ours.
+    pub const ENGINE_OUTPUT: &str = "genspan.engine.usage.output_tokens";
+    /// Which of several engines of one server; ours.
+    pub const ENGINE_INDEX: &str = "genspan.engine.index";
 
     /// What did not get through, by reason; ours.
     pub const LOST: &str = "genspan.lost";

@@ -247,6 +247,18 @@ impl Agent {
             .map_err(|e| e.context(format!("{} came; it said {}", lines(), self.log())))
     }
 
+    /// Those that it has told so far.
+    ///
+    /// # Errors
+    ///
+    /// When there is no file of them, or something else is in it.
+    pub fn spans(&self) -> Result<Vec<Span>> {
+        let text = std::fs::read_to_string(&self.output)?;
+        // The last line may be on its way.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        Span::all(whole)
+    }
+
     /// Resident memory in KiB.
     ///
     /// # Errors

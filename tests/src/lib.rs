@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod call;
+pub mod cgroup;
 pub mod client;
 pub mod kernel;
 pub mod memory;
@@ -20,6 +21,7 @@ pub mod temp;
 
 pub use agent::{Agent, Finished};
 pub use call::Call;
+pub use cgroup::Cgroup;
 pub use client::Client;
 pub use process::Process;
 pub use provider::Provider;

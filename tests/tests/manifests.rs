@@ -237,7 +237,13 @@ fn the_chart_is_what_the_manifests_are() -> Result<()> {
     ] {
         let written = manifest(name)?;
         let rendered = helm.rendered(OLDEST, &values)?;
-        for kind in ["ServiceAccount", "ConfigMap", "DaemonSet"] {
+        for kind in [
+            "ServiceAccount",
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "ConfigMap",
+            "DaemonSet",
+        ] {
             let mut mine = without_release(one(&rendered, kind)?.clone());
             let theirs = without_release(one(&written, kind)?.clone());
             // Only the DaemonSet has labels in the manifests.
@@ -253,7 +259,7 @@ fn the_chart_is_what_the_manifests_are() -> Result<()> {
             assert_eq!(mine.len(), theirs.len(), "{name}: {kind}");
         }
         // The namespace is helm's to make.
-        assert_eq!((rendered.len(), written.len()), (3, 4), "{name}");
+        assert_eq!((rendered.len(), written.len()), (5, 6), "{name}");
     }
     Ok(())
 }
@@ -296,6 +302,9 @@ fn choices() -> Vec<Value> {
                "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]}),
         json!({"serviceAccount": {"create": false, "name": "own"}}),
         json!({"serviceAccount.annotations": {"note": "c"}}),
+        json!({"kubernetes.enabled": false}),
+        json!({"kubernetes": {"rbac": false, "labels": ["team", "a.example/*"],
+                              "annotations": ["note"], "wellKnownLabels": true}}),
     ]
 }
 
@@ -369,6 +378,32 @@ fn what_is_chosen_is_rendered() -> Result<()> {
     };
     assert!(sum(set).is_some() && sum(set) != sum(one(&other, "DaemonSet")?));
 
+    // Who asks Kubernetes may, and who does not has no token.
+    let account =
+        |set: &Value| set["spec"]["template"]["spec"]["automountServiceAccountToken"].clone();
+    assert_eq!(account(set), json!(true));
+    assert_eq!(
+        variable("NODE_NAME")["valueFrom"]["fieldRef"]["fieldPath"],
+        "spec.nodeName"
+    );
+    let binding = one(&rendered, "ClusterRoleBinding")?;
+    assert_eq!(
+        binding["roleRef"]["name"],
+        one(&rendered, "ClusterRole")?["metadata"]["name"]
+    );
+    let named = &one(&rendered, "ServiceAccount")?["metadata"]["name"];
+    assert_eq!(binding["subjects"][0]["name"], *named);
+    let values = json!({"kubernetes": {"labels": ["team"], "wellKnownLabels": true}});
+    let chosen = helm.rendered(NEWEST, &values)?;
+    let config = &one(&chosen, "ConfigMap")?["data"]["rules.yaml"];
+    let config: Value = serde_yaml_ng::from_str(config.as_str().context("rules")?)?;
+    let wanted =
+        json!({"api": "auto", "labels": ["team"], "annotations": [], "well_known_labels": true});
+    assert_eq!(config["kubernetes"], wanted);
+    let without = helm.rendered(NEWEST, &json!({"kubernetes.enabled": false}))?;
+    assert!(one(&without, "ClusterRole").is_err() && one(&without, "ClusterRoleBinding").is_err());
+    assert_eq!(account(one(&without, "DaemonSet")?), json!(false));
+
     // Prometheus finds the service, the service the pods, and the port is the same all the way.
     let monitor = one(&rendered, "ServiceMonitor")?;
     let service = one(&rendered, "Service")?;
@@ -408,6 +443,8 @@ fn values_that_are_none_are_refused() -> Result<()> {
         (json!({"state.port": 70000}), "port"),
         (json!({"image.digest": "sha256:abc"}), "digest"),
         (json!({"rules.include": "type=app"}), "include"),
+        (json!({"kubernetes.labels": "team"}), "labels"),
+        (json!({"kubernetes.enable": true}), "enable"),
     ] {
         match helm.template(NEWEST, &values)? {
             Ok(_) => panic!("{values} was taken"),

@@ -23,6 +23,8 @@ use crate::driver::seccomp;
 use crate::driver::wait::Signals;
 #[cfg(feature = "otlp")]
 use crate::export::spool::Spool;
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes::{Cluster, config::Api};
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{Kernel, KernelOptions};
 use crate::probe::object;
@@ -35,6 +37,10 @@ use crate::{state::SOCKET, state::server::Places};
 
 /// So many open files are enough for a thousand processes.
 const FILES: u64 = 20_000;
+
+/// How long the start waits for the pods of this node.
+#[cfg(feature = "kubernetes")]
+const FIRST_LIST: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What the spool may take unless something else is said.
 #[cfg(feature = "otlp")]
@@ -92,11 +98,21 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         frameworks: args.frameworks,
         stacks: args.stacks,
     })?;
+    #[cfg(feature = "kubernetes")]
+    let cluster = cluster(&file)?;
+    #[cfg(not(feature = "kubernetes"))]
+    let cluster = None;
+    if cluster.is_none() && rules.ask_cluster() {
+        tracing::warn!(
+            "rules ask for what Kubernetes knows, and there is none to ask (docs/kubernetes.md): what runs in \
+             a pod is not traced"
+        );
+    }
     let (given, config) = (args.rules.clone(), args.config.clone());
     let governor = Governor::new(file.budget);
     let mut before = file;
     let host = Host {
-        scout: Scout::start(rules).context("cannot look for processes")?,
+        scout: Scout::start(rules, cluster).context("cannot look for processes")?,
         reload: Some(Box::new(move || {
             if config.is_none() {
                 return Ok(None);
@@ -199,6 +215,28 @@ fn spool(args: &AgentArgs, file: &ConfigFile) -> anyhow::Result<Option<Spool>> {
     let size = args.spool_size.or_else(|| of_file?.max_bytes);
     let spool = Spool::open(directory, size.map_or(SPOOL_BYTES, |size| size.0));
     Ok(Some(spool?))
+}
+
+/// Asks Kubernetes for the pods of this node, where there is one to ask. What is in them is known before the
+/// first process is looked at, unless that takes too long.
+#[cfg(feature = "kubernetes")]
+fn cluster(file: &ConfigFile) -> anyhow::Result<Option<Cluster>> {
+    let settings = &file.kubernetes;
+    let place = match settings.place(&|name| std::env::var(name).ok()) {
+        Ok(Some(place)) => place,
+        Ok(None) => return Ok(None),
+        // Nobody asked for it: without, container and pod are what their cgroups say.
+        Err(error) if settings.api == Api::Auto && settings.kubeconfig.is_none() => {
+            tracing::warn!("{error}");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let cluster = Cluster::start(place, settings.chosen())?;
+    if !cluster.wait_listed(FIRST_LIST) {
+        tracing::warn!("Kubernetes has not told its pods yet: what it says is filled in later");
+    }
+    Ok(Some(cluster))
 }
 
 /// The rules of the command line and those of the file.

@@ -11,6 +11,8 @@ use crate::driver::budget::Budget;
 #[cfg(feature = "otlp")]
 use crate::export::otlp::ExportFile;
 use crate::export::size::Size;
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes::config::KubernetesFile;
 use crate::target::rules::{BadFile, RulesFile};
 
 /// What a file says.
@@ -23,6 +25,9 @@ pub(super) struct ConfigFile {
     pub(super) export: ExportFile,
     /// What may be used.
     pub(super) budget: Budget,
+    /// What is asked of Kubernetes.
+    #[cfg(feature = "kubernetes")]
+    pub(super) kubernetes: KubernetesFile,
 }
 
 #[derive(Default, Deserialize)]
@@ -33,6 +38,8 @@ struct Written {
     #[cfg(feature = "otlp")]
     export: ExportFile,
     limits: LimitsFile,
+    #[cfg(feature = "kubernetes")]
+    kubernetes: KubernetesFile,
 }
 
 #[derive(Default, Deserialize)]
@@ -69,6 +76,8 @@ impl ConfigFile {
                 cores: written.limits.cpu,
                 memory: written.limits.memory.map(|size| size.0),
             },
+            #[cfg(feature = "kubernetes")]
+            kubernetes: written.kubernetes,
         })
     }
 
@@ -105,17 +114,19 @@ impl ConfigFile {
     }
 
     /// Says what of a file that was read again takes no effect before the next start.
-    #[cfg_attr(
-        not(feature = "otlp"),
-        expect(clippy::unused_self, reason = "there is nothing but rules")
-    )]
     pub(super) fn tell_what_waits(&self, new: &Self) {
+        let mut waits: Vec<&str> = Vec::new();
         #[cfg(feature = "otlp")]
         if self.export != new.export {
-            tracing::warn!("`export` in the configuration has changed: restart for it");
+            waits.push("export");
         }
-        #[cfg(not(feature = "otlp"))]
-        let _ = new;
+        #[cfg(feature = "kubernetes")]
+        if self.kubernetes != new.kubernetes {
+            waits.push("kubernetes");
+        }
+        for part in waits {
+            tracing::warn!("`{part}` in the configuration has changed: restart for it");
+        }
     }
 }
 
@@ -154,6 +165,14 @@ mod tests {
             ("limits:\n  cpu: -1\n", "line 2", "as in 0.5"),
             ("limits: {memory: all}\n", "line 1", "as in 512M"),
             ("limits: {disk: 1}\n", "line 1", "`cpu` or `memory`"),
+            #[cfg(feature = "kubernetes")]
+            (
+                "kubernetes:\n  api: maybe\n",
+                "line 2",
+                "`auto`, `on`, `off`",
+            ),
+            #[cfg(feature = "kubernetes")]
+            ("kubernetes:\n  labels: ['']\n", "line 2", "expected a key"),
         ] {
             let said = ConfigFile::parse(text).unwrap_err().to_string();
             assert!(

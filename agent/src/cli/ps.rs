@@ -14,7 +14,7 @@ use crate::target::classify::packages::Role;
 use crate::target::classify::{ModelServer, Package};
 use crate::target::discover::{stat, user_name};
 use crate::target::process::ProcessError;
-use crate::target::rules::{Candidate, NotTraced, Rules};
+use crate::target::rules::{Candidate, NotTraced, Rules, Whereabouts};
 use crate::target::survey::{Survey, Surveyed, TlsState, survey};
 
 /// What the running agent says, if one was asked and there is one.
@@ -69,6 +69,8 @@ fn judge(one: &Surveyed, rules: &Rules) -> Result<(), NotTraced> {
         process: &one.process,
         what: &one.what,
         service: &one.service,
+        // Only the agent asks Kubernetes.
+        pod: Whereabouts::of(one.process.pod.as_deref(), None),
     };
     rules.judge(&candidate, user_name)
 }

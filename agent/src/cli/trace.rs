@@ -55,7 +55,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
     let output = Output::new(sinks::open(&args.shared, Some(title(args)))?);
     let host = if args.all {
         Some(Host {
-            scout: Scout::start(args.rules.rules()).context("cannot look for processes")?,
+            scout: Scout::start(args.rules.rules(), None).context("cannot look for processes")?,
             reload: None,
             state: State::new().context("cannot keep a state")?,
             governor: Governor::default(),

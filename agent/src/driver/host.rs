@@ -38,6 +38,7 @@ impl Left {
     /// Takes note of a report.
     pub(super) fn note(&mut self, report: &Report) {
         match report {
+            Report::Placed { .. } => {}
             Report::Trace { pid, .. } | Report::Gone(pid) => {
                 self.0.remove(pid);
             }
@@ -68,7 +69,10 @@ impl Left {
 fn is_final(why: &NotTraced) -> bool {
     matches!(
         why,
-        NotTraced::Excluded(_) | NotTraced::NotIncluded | NotTraced::InnerPart(_)
+        NotTraced::Excluded(_)
+            | NotTraced::NotIncluded
+            | NotTraced::InnerPart(_)
+            | NotTraced::PodUnknown(_)
     )
 }
 

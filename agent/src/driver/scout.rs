@@ -3,6 +3,8 @@
 //!
 //! It is a thread of its own: looking at a process may take long where that is stuck in the kernel.
 
+mod pods;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -19,12 +21,15 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::agenda::Agenda;
+use crate::kubernetes::Cluster;
+use crate::kubernetes::facts::PodFacts;
 use crate::model::process::AppType;
-use crate::target::classify::{Classification, Description, Evidence, classify, service};
+use crate::target::classify::{Classification, Description, Evidence, classify};
 use crate::target::discover::{self, Before, Depth, Discovery, Stat};
 use crate::target::process;
-use crate::target::rules::{Candidate, NotTraced, Rules};
-use crate::target::survey::service_name;
+use crate::target::rules::{Candidate, NotTraced, Rules, Whereabouts};
+use crate::target::survey;
+pub use pods::Place;
 
 /// How often all processes are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -61,10 +66,19 @@ pub enum Report {
         pid: u32,
         /// Its start in clock ticks after boot.
         start_ticks: u64,
-        /// The name of its service, where that is another process's.
-        service: Option<String>,
+        /// What it does not say itself of where it belongs.
+        place: Place,
         /// What it is, and why.
         why: String,
+    },
+    /// More is known of where one belongs that is to be traced.
+    Placed {
+        /// Process.
+        pid: u32,
+        /// Its start in clock ticks after boot.
+        start_ticks: u64,
+        /// It.
+        place: Place,
     },
     /// It is not, even if its parent is.
     Leave {
@@ -100,12 +114,15 @@ type Sightings = Arc<Mutex<HashMap<u32, Sighting>>>;
 enum Word {
     Executed(u32),
     Rules(Rules),
+    /// Something changed about the pods of this node.
+    Pods,
 }
 
 /// The thread, as the live run sees it.
 #[derive(Debug)]
 pub struct Scout {
-    words: SyncSender<Word>,
+    /// Those who tell of pods have it only as long as we have.
+    words: Arc<SyncSender<Word>>,
     reports: Receiver<Report>,
     bell: Arc<EventFd>,
     busy: Busy,
@@ -113,6 +130,7 @@ pub struct Scout {
     /// All processes were looked through once.
     looked: Arc<AtomicBool>,
     lost: Arc<Lost>,
+    cluster: Option<Cluster>,
 }
 
 /// What it could not do.
@@ -128,13 +146,17 @@ struct Lost {
 type Busy = Arc<Mutex<Option<(u32, Instant)>>>;
 
 impl Scout {
-    /// Starts to look.
+    /// Starts to look. `cluster` knows the pods of this node.
     ///
     /// # Errors
     ///
     /// When the system has no thread or descriptor for it.
-    pub fn start(rules: Rules) -> io::Result<Self> {
+    pub fn start(rules: Rules, cluster: Option<Cluster>) -> io::Result<Self> {
         let (words, heard) = sync_channel(MAX_WORDS);
+        let words = Arc::new(words);
+        if let Some(cluster) = &cluster {
+            pods::listen(cluster, &words);
+        }
         let (tell, reports) = channel();
         let bell = Arc::new(EventFd::from_flags(
             EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC,
@@ -148,6 +170,7 @@ impl Scout {
             embedding: HashSet::new(),
             lost: Arc::clone(&lost),
             discovery: Discovery::default(),
+            cluster: cluster.clone(),
             known: HashMap::new(),
             agenda: Agenda::default(),
             parents: HashMap::new(),
@@ -170,6 +193,7 @@ impl Scout {
             sightings,
             looked,
             lost,
+            cluster,
         })
     }
 
@@ -222,9 +246,9 @@ impl Scout {
 
     /// What it could not do so far: each reason, and how often.
     #[must_use]
-    pub fn losses(&self) -> [(&'static str, u64); 2] {
+    pub fn losses(&self) -> Vec<(&'static str, u64)> {
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        [
+        let mut all = vec![
             (
                 "programs found late: too many were executed at once",
                 count(&self.lost.unheard),
@@ -233,7 +257,9 @@ impl Scout {
                 "processes not looked at for now: there are too many",
                 count(&self.lost.refused),
             ),
-        ]
+        ];
+        all.extend(self.cluster.iter().flat_map(Cluster::losses));
+        all
     }
 
     /// The process at which it has been looking for very long.
@@ -258,11 +284,16 @@ struct Known {
     told: Option<Result<(), NotTraced>>,
     /// What it is, of a Python or a model server.
     seen: Option<(Description, Classification)>,
+    /// The pod that it is in, as far as Kubernetes tells.
+    pod: Option<PodFacts>,
+    /// What was told of where it belongs.
+    placed: Option<Place>,
 }
 
 struct Search {
     rules: Rules,
     discovery: Discovery,
+    cluster: Option<Cluster>,
     known: HashMap<u32, Known>,
     /// Executables that are no Python by their names and were seen to be one.
     embedding: HashSet<String>,
@@ -351,6 +382,8 @@ impl Search {
             before: Before::default(),
             told: None,
             seen: None,
+            pod: None,
+            placed: None,
         };
         self.known.insert(pid, new);
         self.agenda.set(pid, since + LOOKS[looks], looks > 0);
@@ -402,6 +435,8 @@ impl Search {
         match word {
             Word::Executed(pid) => self.executed(pid),
             Word::Rules(rules) => self.judge_anew(rules),
+            // One that nobody hears any more is seen when the next one is told.
+            Word::Pods => drop(self.pods_changed()),
         }
     }
 
@@ -447,7 +482,14 @@ impl Search {
             self.embedding.insert(known.executable.clone());
         }
         known.seen = Some((process, what));
-        let (service, of_another) = self.service(pid);
+        self.find_pod(pid);
+        self.conclude(pid, next)
+    }
+
+    /// Tells what follows from what is known of a process, where that has changed. It is looked at again at
+    /// `next`, or later.
+    fn conclude(&mut self, pid: u32, next: Option<Instant>) -> Result<(), ()> {
+        let (service, place) = self.service(pid);
         let verdict = self.verdict(pid, &service);
         self.sight(pid, &service, &verdict);
         let settled = matches!(verdict, Ok(()) | Err(NotTraced::NotPython));
@@ -456,19 +498,26 @@ impl Search {
         let Some(known) = self.known.get_mut(&pid) else {
             return Ok(());
         };
-        if known.told.as_ref() == Some(&verdict) {
-            return Ok(());
-        }
-        known.told = Some(verdict.clone());
-        let report = match verdict {
-            Ok(()) => Report::Trace {
-                pid,
-                start_ticks: known.start_ticks,
-                service: of_another.then_some(service),
-                why: known.seen.as_ref().map(reason).unwrap_or_default(),
+        let start_ticks = known.start_ticks;
+        let report = match &verdict {
+            _ if known.told.as_ref() != Some(&verdict) => match verdict.clone() {
+                Ok(()) => Report::Trace {
+                    pid,
+                    start_ticks,
+                    place: place.clone(),
+                    why: known.seen.as_ref().map(reason).unwrap_or_default(),
+                },
+                Err(why) => Report::Leave { pid, why },
             },
-            Err(why) => Report::Leave { pid, why },
+            Ok(()) if known.placed.as_ref() != Some(&place) => Report::Placed {
+                pid,
+                start_ticks,
+                place: place.clone(),
+            },
+            _ => return Ok(()),
         };
+        known.told = Some(verdict);
+        known.placed = Some(place);
         self.report(report)
     }
 
@@ -498,16 +547,13 @@ impl Search {
         self.sighted().insert(pid, sighting);
     }
 
-    /// The name of a process's service, and whether another process stands for that.
-    fn service(&self, pid: u32) -> (String, bool) {
-        let seen = |pid: u32| self.known.get(&pid).and_then(|k| k.seen.as_ref());
-        let root = service::root(pid, &seen, &self.parents);
-        let name = seen(root).map(|(process, _)| service_name(process));
-        (name.unwrap_or_default(), root != pid)
-    }
-
     fn verdict(&mut self, pid: u32, service: &str) -> Result<(), NotTraced> {
-        let Some((process, what)) = self.known.get(&pid).and_then(|k| k.seen.as_ref()) else {
+        let Some(Known {
+            seen: Some((process, what)),
+            pod,
+            ..
+        }) = self.known.get(&pid)
+        else {
             return Err(NotTraced::Nothing);
         };
         let user = process.user;
@@ -517,6 +563,7 @@ impl Search {
             process,
             what,
             service,
+            pod: Whereabouts::of(process.pod.as_deref(), pod.as_ref()),
         };
         self.rules.judge(&candidate, |_| name.clone())
     }

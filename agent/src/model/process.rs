@@ -30,10 +30,24 @@ pub struct ProcessFacts {
     pub command: Vec<String>,
     /// `host.name`.
     pub host_name: String,
+    /// Resource attributes that were found out of where it runs: its container, its pod.
+    pub detected: Vec<(String, Detected)>,
     /// Further resource attributes, from `OTEL_RESOURCE_ATTRIBUTES` of the process.
     pub resource: Vec<(String, String)>,
     /// Settings of `design/cli.md` as the process's own environment has them.
     pub content: ContentPolicy,
+}
+
+/// The value of a resource attribute that was found out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Detected {
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(String),
+    /// Several.
+    List(Vec<String>),
 }
 
 /// What kind of application a process is.

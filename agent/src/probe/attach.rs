@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::model::process::ContentPolicy;
+use crate::model::process::{ContentPolicy, Detected};
 use crate::probe::kernel::{AttachError, Kernel, Probes};
 use crate::probe::python::{Interpreter, Purpose};
 use crate::probe::sockets::Sockets;
@@ -136,11 +136,29 @@ impl Attachments {
         self.traced.get(&pid)
     }
 
-    /// Says under which name a process's service is known, where another process stands for it.
-    pub fn name_service(&mut self, pid: u32, name: String) {
-        if let Some(traced) = self.traced.get_mut(&pid) {
-            traced.target.facts.service_name = name;
+    /// Says under which name a process's service is known, where another process or its pod stands for it,
+    /// and what is known of its container and pod; says whether that is new.
+    pub fn place(
+        &mut self,
+        pid: u32,
+        service: Option<String>,
+        detected: Vec<(String, Detected)>,
+    ) -> bool {
+        let Some(traced) = self.traced.get_mut(&pid) else {
+            return false;
+        };
+        let facts = &mut traced.target.facts;
+        let before = (facts.service_name.clone(), facts.detected.clone());
+        if let Some(name) = service {
+            facts.service_name = name;
         }
+        for (key, value) in detected {
+            match facts.detected.iter_mut().find(|(k, _)| *k == key) {
+                Some((_, slot)) => *slot = value,
+                None => facts.detected.push((key, value)),
+            }
+        }
+        before.0 != facts.service_name || before.1 != facts.detected
     }
 
     /// All traced processes.

@@ -1,4 +1,7 @@
-//! In which container and pod a process runs, by its cgroups (`/proc/PID/cgroup`). Pure.
+//! In which container and pod a process runs, by its cgroups (`/proc/PID/cgroup`).
+
+use crate::model::process::Detected;
+use crate::vocabulary::resource as name;
 
 /// Container and pod, as far as the names of cgroups tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +14,29 @@ pub struct Container {
 
 /// Digits of a container's id.
 const ID_DIGITS: usize = 64;
+
+impl Container {
+    /// What of it goes into resources.
+    #[must_use]
+    pub fn attributes(&self) -> Vec<(String, Detected)> {
+        let known = [
+            (name::CONTAINER_ID, &self.id),
+            (name::K8S_POD_UID, &self.pod),
+        ];
+        let told = known.into_iter().filter_map(|(key, value)| {
+            let value = Detected::Text(value.clone()?);
+            Some((key.to_owned(), value))
+        });
+        told.collect()
+    }
+}
+
+/// That of a process; nothing where it cannot be looked at.
+#[must_use]
+pub fn of_process(pid: u32) -> Container {
+    let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    of(&cgroup.unwrap_or_default())
+}
 
 /// Reads the contents of `/proc/PID/cgroup`, of version 1 or 2 (`cgroups(7)`).
 #[must_use]

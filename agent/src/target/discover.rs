@@ -187,8 +187,7 @@ impl Discovery {
         let maps = Maps::read(pid)?;
         let code = maps.paths();
         let version = process::python_version(&executable, &code);
-        let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        let container = container::of(&cgroup);
+        let container = container::of_process(pid);
         let mut described = Description {
             pid,
             parent: seen.parent,

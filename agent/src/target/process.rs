@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::environment::Environment;
 use super::maps::Maps;
-use super::{classify, command};
+use super::{classify, command, container};
 use crate::model::process::{AppType, ContentPolicy, ProcessFacts};
 
 /// Why a process cannot be looked at.
@@ -231,6 +231,7 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
         model_server: serves_models(&arguments),
         command: command::without_secrets(&arguments),
         host_name: host_name(),
+        detected: container::of_process(pid).attributes(),
         resource: environment.resource,
         content: environment.content,
     };

@@ -7,10 +7,11 @@ use regex::Regex;
 use thiserror::Error;
 
 use super::classify::{Classification, Description};
+use crate::kubernetes::facts::PodFacts;
 use crate::model::process::AppType;
 
 /// What a rule looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
     /// The name of its service.
     Name,
@@ -26,9 +27,20 @@ pub enum Key {
     Pod,
     /// What kind of application it is.
     Type,
+    /// The namespace of its pod.
+    Namespace,
+    /// The Deployment of its pod.
+    Deployment,
+    /// What its pod belongs to, whatever that is; the pod's name, if to nothing.
+    Workload,
+    /// A label of its pod, by the label's key.
+    Label(String),
 }
 
-const KEYS: [(&str, Key); 7] = [
+/// What stands before the key of a label.
+const LABEL: &str = "label:";
+
+const KEYS: [(&str, Key); 10] = [
     ("name", Key::Name),
     ("command", Key::Command),
     ("exe", Key::Executable),
@@ -36,7 +48,40 @@ const KEYS: [(&str, Key); 7] = [
     ("container", Key::Container),
     ("pod", Key::Pod),
     ("type", Key::Type),
+    ("namespace", Key::Namespace),
+    ("deployment", Key::Deployment),
+    ("workload", Key::Workload),
 ];
+
+impl Key {
+    fn of(name: &str) -> Option<Self> {
+        match name.strip_prefix(LABEL) {
+            Some(label) => (!label.is_empty()).then(|| Self::Label(label.to_owned())),
+            None => {
+                let known = KEYS.iter().find(|(known, _)| *known == name);
+                known.map(|(_, key)| key.clone())
+            }
+        }
+    }
+
+    /// Whether only Kubernetes can tell.
+    const fn asks_cluster(&self) -> bool {
+        matches!(
+            self,
+            Self::Namespace | Self::Deployment | Self::Workload | Self::Label(_)
+        )
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Self::Label(label) = self {
+            return write!(f, "{LABEL}{label}");
+        }
+        let name = KEYS.iter().find(|(_, key)| key == self);
+        f.write_str(name.map_or("name", |(name, _)| name))
+    }
+}
 
 /// One rule: `KEY=PATTERN`, where `*` stands for anything and `?` for one character; without a key it
 /// is about the name.
@@ -52,7 +97,10 @@ pub struct Rule {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BadRule {
     /// No such key.
-    #[error("there is no key `{0}`: expected name, command, exe, user, container, pod or type")]
+    #[error(
+        "there is no key `{0}`: expected name, command, exe, user, container, pod, type, namespace, \
+         deployment, workload or label:KEY"
+    )]
     Key(String),
     /// No such type.
     #[error("there is no type `{0}`: expected app, model or microservice")]
@@ -71,9 +119,8 @@ impl FromStr for Rule {
     fn from_str(text: &str) -> Result<Self, BadRule> {
         let (key, pattern) = match text.split_once('=') {
             Some((key, pattern)) => {
-                let known = KEYS.iter().find(|(name, _)| *name == key.trim());
-                let (_, key) = known.ok_or_else(|| BadRule::Key(key.to_owned()))?;
-                (*key, pattern.trim())
+                let known = Key::of(key.trim()).ok_or_else(|| BadRule::Key(key.to_owned()))?;
+                (known, pattern.trim())
             }
             None => (Key::Name, text.trim()),
         };
@@ -94,36 +141,55 @@ impl FromStr for Rule {
 }
 
 impl Rule {
-    /// Whether it is about this process.
-    fn fits(&self, candidate: &Candidate<'_>, user_name: impl Fn(u32) -> Option<String>) -> bool {
+    /// Whether it is about this process; none while that cannot be said.
+    fn fits(
+        &self,
+        candidate: &Candidate<'_>,
+        user_name: impl Fn(u32) -> Option<String>,
+    ) -> Option<bool> {
         let Candidate {
             process,
             what,
             service,
+            pod,
         } = candidate;
-        let text = match self.key {
+        let pod = match pod {
+            Whereabouts::Nowhere if self.key.asks_cluster() => return Some(false),
+            Whereabouts::Unknown if self.key.asks_cluster() => return None,
+            Whereabouts::Pod(facts) => Some(facts),
+            Whereabouts::Nowhere | Whereabouts::Unknown => None,
+        };
+        let of_pod = |get: &dyn Fn(&PodFacts) -> Option<String>| pod.and_then(|pod| get(pod));
+        let text = match &self.key {
             Key::Name => (*service).to_owned(),
             Key::Command => process.command.join(" "),
             Key::Executable => process.executable.clone(),
             Key::User => {
                 let number = process.user.to_string();
                 if self.text == number {
-                    return true;
+                    return Some(true);
                 }
                 user_name(process.user).unwrap_or(number)
             }
             Key::Container => process.container.clone().unwrap_or_default(),
             Key::Pod => process.pod.clone().unwrap_or_default(),
             Key::Type => what.kind.map_or("", AppType::name).to_owned(),
+            Key::Namespace => of_pod(&|pod| Some(pod.namespace.clone())).unwrap_or_default(),
+            Key::Deployment => of_pod(&|pod| pod.deployment.clone()).unwrap_or_default(),
+            Key::Workload => of_pod(&|pod| Some(pod.workload.clone())).unwrap_or_default(),
+            // One that is not there is not an empty one: `*` is for those that have it.
+            Key::Label(label) => match of_pod(&|pod| pod.labels.get(label).cloned()) {
+                Some(value) => value,
+                None => return Some(false),
+            },
         };
-        self.pattern.is_match(&text)
+        Some(self.pattern.is_match(&text))
     }
 }
 
 impl std::fmt::Display for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = KEYS.iter().find(|(_, key)| *key == self.key);
-        write!(f, "{}={}", name.map_or("name", |(name, _)| name), self.text)
+        write!(f, "{}={}", self.key, self.text)
     }
 }
 
@@ -136,6 +202,31 @@ pub struct Candidate<'a> {
     pub what: &'a Classification,
     /// The name of its service.
     pub service: &'a str,
+    /// The pod that it is in.
+    pub pod: Whereabouts<'a>,
+}
+
+/// What is known of the pod that a process is in.
+#[derive(Clone, Copy, Debug)]
+pub enum Whereabouts<'a> {
+    /// It is in none.
+    Nowhere,
+    /// It is in one of which nothing is known, or not yet.
+    Unknown,
+    /// It is in this one.
+    Pod(&'a PodFacts),
+}
+
+impl<'a> Whereabouts<'a> {
+    /// Of a process in a pod with this UID, of which this is known.
+    #[must_use]
+    pub fn of(pod: Option<&str>, known: Option<&'a PodFacts>) -> Self {
+        match (known, pod) {
+            (Some(facts), _) => Self::Pod(facts),
+            (None, Some(_)) => Self::Unknown,
+            (None, None) => Self::Nowhere,
+        }
+    }
 }
 
 /// What an operator says of which processes are traced.
@@ -228,6 +319,9 @@ pub enum NotTraced {
     /// No rule asks for it.
     #[error("no --include fits")]
     NotIncluded,
+    /// A rule asks for what is not known of its pod.
+    #[error("its pod is not known, or not yet, which `{0}` asks for")]
+    PodUnknown(String),
 }
 
 impl Rules {
@@ -244,8 +338,8 @@ impl Rules {
         if !candidate.process.python {
             return Err(NotTraced::NotPython);
         }
-        let excluded = self.exclude.iter().find(|r| r.fits(candidate, &user_name));
-        if let Some(rule) = excluded {
+        let fits = |rule: &Rule| rule.fits(candidate, &user_name);
+        if let Some(rule) = self.exclude.iter().find(|r| fits(r) == Some(true)) {
             return Err(NotTraced::Excluded(rule.to_string()));
         }
         if candidate.what.kind.is_none() {
@@ -256,16 +350,32 @@ impl Rules {
         {
             return Err(NotTraced::InnerPart(server.part.name()));
         }
-        if !self.include.is_empty() && !self.include.iter().any(|r| r.fits(candidate, &user_name)) {
-            return Err(NotTraced::NotIncluded);
+        // What may turn out to be excluded is not traced until it is known not to be.
+        let open = |rules: &[Rule]| {
+            let open = rules.iter().find(|r| fits(r).is_none());
+            open.map(|rule| NotTraced::PodUnknown(rule.to_string()))
+        };
+        if let Some(unknown) = open(&self.exclude) {
+            return Err(unknown);
         }
-        Ok(())
+        if self.include.is_empty() || self.include.iter().any(|r| fits(r) == Some(true)) {
+            return Ok(());
+        }
+        Err(open(&self.include).unwrap_or(NotTraced::NotIncluded))
+    }
+
+    /// Whether a rule asks for what only Kubernetes can tell.
+    #[must_use]
+    pub fn ask_cluster(&self) -> bool {
+        let mut all = self.include.iter().chain(&self.exclude);
+        all.any(|rule| rule.key.asks_cluster())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BadRule, Candidate, NotTraced, Rule, Rules};
+    use super::{BadRule, Candidate, NotTraced, Rule, Rules, Whereabouts};
+    use crate::kubernetes::facts::PodFacts;
     use crate::target::classify::{Description, classify};
 
     fn rules(include: &[&str], exclude: &[&str]) -> Rules {
@@ -278,11 +388,20 @@ mod tests {
     }
 
     fn judge(rules: &Rules, process: &Description) -> Result<(), NotTraced> {
+        judge_in(rules, process, Whereabouts::Nowhere)
+    }
+
+    fn judge_in(
+        rules: &Rules,
+        process: &Description,
+        pod: Whereabouts<'_>,
+    ) -> Result<(), NotTraced> {
         let what = classify(process);
         let candidate = Candidate {
             process,
             what: &what,
             service: "shop-api",
+            pod,
         };
         rules.judge(&candidate, |id| (id == 33).then(|| "www-data".to_owned()))
     }
@@ -325,6 +444,92 @@ mod tests {
     }
 
     #[test]
+    fn pods_choose() {
+        let facts = PodFacts {
+            namespace: "eu".to_owned(),
+            labels: [("team".to_owned(), "a".to_owned())].into(),
+            workload: "db".to_owned(),
+            ..PodFacts::default()
+        };
+        let unknown = |rule: &str| Err(NotTraced::PodUnknown(rule.to_owned()));
+        let left = Err(NotTraced::NotIncluded);
+        let excluded = |rule: &str| Err(NotTraced::Excluded(rule.to_owned()));
+        // In no pod, in one that is not known, and in this one.
+        for (include, exclude, nowhere, not_known, here) in [
+            (
+                &["namespace=e*"][..],
+                &[][..],
+                left.clone(),
+                unknown("namespace=e*"),
+                Ok(()),
+            ),
+            (
+                &["label:team=a"],
+                &[],
+                left.clone(),
+                unknown("label:team=a"),
+                Ok(()),
+            ),
+            (
+                &["label:other=*"],
+                &[],
+                left.clone(),
+                unknown("label:other=*"),
+                left.clone(),
+            ),
+            (
+                &["workload=db"],
+                &[],
+                left.clone(),
+                unknown("workload=db"),
+                Ok(()),
+            ),
+            (
+                &["deployment=?*"],
+                &[],
+                left.clone(),
+                unknown("deployment=?*"),
+                left.clone(),
+            ),
+            (&["namespace=x", "type=app"], &[], Ok(()), Ok(()), Ok(())),
+            (
+                &[],
+                &["namespace=x"],
+                Ok(()),
+                unknown("namespace=x"),
+                Ok(()),
+            ),
+            (
+                &[],
+                &["label:team=*"],
+                Ok(()),
+                unknown("label:team=*"),
+                excluded("label:team=*"),
+            ),
+        ] {
+            let rules = rules(include, exclude);
+            assert!(rules.ask_cluster());
+            for (pod, want) in [
+                (Whereabouts::Nowhere, nowhere),
+                (Whereabouts::Unknown, not_known),
+                (Whereabouts::Pod(&facts), here),
+            ] {
+                assert_eq!(
+                    judge_in(&rules, &app(), pod),
+                    want,
+                    "{include:?} {exclude:?} {pod:?}"
+                );
+            }
+        }
+        assert!(!rules(&["pod=x"], &["type=app"]).ask_cluster());
+        assert!(matches!(Whereabouts::of(None, None), Whereabouts::Nowhere));
+        assert!(matches!(
+            Whereabouts::of(Some("u"), None),
+            Whereabouts::Unknown
+        ));
+    }
+
+    #[test]
     fn what_is_not_traced_says_why() {
         let none = Rules::default();
         let plain = Description {
@@ -350,6 +555,7 @@ mod tests {
     fn bad_rules_say_what_is_expected() {
         let bad = |text: &str| text.parse::<Rule>().unwrap_err();
         assert_eq!(bad("nme=x"), BadRule::Key("nme".to_owned()));
+        assert_eq!(bad("label:=x"), BadRule::Key("label:".to_owned()));
         assert_eq!(bad("type=robot"), BadRule::Type("robot".to_owned()));
         assert_eq!(bad("name="), BadRule::Empty);
         assert_eq!(bad(""), BadRule::Empty);

@@ -128,10 +128,14 @@ pub fn survey(others: bool) -> Survey {
 /// The name of a process's service: what its environment says, else what it runs.
 #[must_use]
 pub fn service_name(process: &Description) -> String {
+    told_service(process).unwrap_or_else(|| command::service_name(&process.command))
+}
+
+/// What a process's own environment says that its service is called.
+#[must_use]
+pub fn told_service(process: &Description) -> Option<String> {
     let get = |name: &str| process.variable(name).map(str::to_owned);
-    Environment::read(get, &ContentPolicy::default())
-        .service_name
-        .unwrap_or_else(|| command::service_name(&process.command))
+    Environment::read(get, &ContentPolicy::default()).service_name
 }
 
 fn tls_of(finder: &mut TlsFinder, pid: u32, process: &Description) -> TlsState {

@@ -1,12 +1,12 @@
 //! What the spans of a process say of it.
 
-use crate::model::process::ProcessFacts;
+use crate::model::process::{Detected, ProcessFacts};
 use crate::model::span::{Attributes, Resource, Value};
 use crate::vocabulary::resource as name;
 use std::borrow::Cow;
 
 /// The resource of a process. What the process's environment says of itself wins over what was
-/// found out, but for its id.
+/// found out, but for its id. What was found out of where it runs adds to the rest and changes none of it.
 #[must_use]
 pub fn of(facts: &ProcessFacts) -> Resource {
     let mut all = Attributes::new();
@@ -43,6 +43,17 @@ pub fn of(facts: &ProcessFacts) -> Resource {
         name::TELEMETRY_SDK_VERSION,
         env!("CARGO_PKG_VERSION").into(),
     );
+    for (key, value) in &facts.detected {
+        if all.iter().any(|(k, _)| k == key) {
+            continue;
+        }
+        let value = match value {
+            Detected::Number(number) => Value::from(*number),
+            Detected::Text(text) => Value::from(text.clone()),
+            Detected::List(all) => Value::from(all.clone()),
+        };
+        all.push((Cow::Owned(key.clone()), value));
+    }
     for (key, value) in &facts.resource {
         if matches!(key.as_str(), name::SERVICE_NAME | name::PROCESS_PID) {
             continue;
@@ -62,12 +73,22 @@ mod tests {
 
     #[test]
     fn the_environment_wins() {
+        let text = |text: &str| Detected::Text(text.to_owned());
         let facts = ProcessFacts {
             pid: 7,
             service_name: "shop".to_owned(),
             executable: "/usr/bin/python3.12".to_owned(),
             runtime_name: Some("cpython".to_owned()),
             host_name: "found".to_owned(),
+            detected: vec![
+                (name::K8S_POD_NAME.to_owned(), text("pod-1")),
+                (name::PROCESS_PID.to_owned(), Detected::Number(1)),
+                ("team".to_owned(), text("found")),
+                (
+                    name::K8S_CONTAINER_RESTART_COUNT.to_owned(),
+                    Detected::Number(2),
+                ),
+            ],
             resource: vec![
                 ("host.name".to_owned(), "told".to_owned()),
                 ("service.name".to_owned(), "no".to_owned()),
@@ -88,6 +109,8 @@ mod tests {
             Some("python3.12".to_owned().into())
         );
         assert_eq!(get("team"), Some("x".to_owned().into()));
+        assert_eq!(get(name::K8S_POD_NAME), Some("pod-1".to_owned().into()));
+        assert_eq!(get(name::K8S_CONTAINER_RESTART_COUNT), Some(2i64.into()));
         assert_eq!(get(name::TELEMETRY_SDK_LANGUAGE), Some("python".into()));
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::{Live, LiveError};
-use crate::driver::scout::Report;
+use crate::driver::scout::{Place, Report};
 use crate::driver::wait;
 use crate::target::process;
 
@@ -27,12 +27,21 @@ impl Live {
                 Report::Trace {
                     pid,
                     start_ticks,
-                    service,
+                    place,
                     why,
                 } => {
                     // Another one may have its number by now.
                     if process::is_same(pid, start_ticks) {
-                        self.take_up(pid, service, &why);
+                        self.take_up(pid, place, &why)?;
+                    }
+                }
+                Report::Placed {
+                    pid,
+                    start_ticks,
+                    place,
+                } => {
+                    if process::is_same(pid, start_ticks) {
+                        self.place(pid, place)?;
                     }
                 }
                 Report::Leave { pid, why } => {
@@ -48,7 +57,7 @@ impl Live {
     }
 
     /// Traces a process that was found, unless it is already, as a child.
-    fn take_up(&mut self, pid: u32, service: Option<String>, why: &str) {
+    fn take_up(&mut self, pid: u32, place: Place, why: &str) -> Result<(), LiveError> {
         let new = self.attachments.get(pid).is_none();
         if new && let Err(error) = self.add(pid) {
             if error.is_gone() {
@@ -57,12 +66,22 @@ impl Live {
                 tracing::warn!("process {pid} is not traced: {error}");
                 self.standing.failed(pid, error.to_string());
             }
-            return;
+            return Ok(());
         }
         self.standing.forget(pid);
-        if let Some(name) = service {
-            self.attachments.name_service(pid, name);
-        }
         tracing::debug!("process {pid} is to be traced ({why})");
+        self.place(pid, place)
+    }
+
+    /// Takes note of where a process belongs. What was told of it before stays told.
+    fn place(&mut self, pid: u32, place: Place) -> Result<(), LiveError> {
+        let changed = self.attachments.place(pid, place.service, place.attributes);
+        if changed
+            && self.core.announced.contains(&pid)
+            && let Some(traced) = self.attachments.get(pid)
+        {
+            self.core.announce(&traced.target)?;
+        }
+        Ok(())
     }
 }

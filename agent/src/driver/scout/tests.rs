@@ -14,6 +14,7 @@ fn search(reports: std::sync::mpsc::Sender<Report>) -> Search {
         embedding: HashSet::new(),
         lost: Arc::default(),
         discovery: Discovery::default(),
+        cluster: None,
         known: HashMap::new(),
         agenda: Agenda::default(),
         parents: HashMap::new(),
@@ -87,7 +88,8 @@ fn what_cannot_be_told_is_counted() {
     let (words, heard) = std::sync::mpsc::sync_channel(1);
     let (_, reports) = channel();
     let scout = Scout {
-        words,
+        words: Arc::new(words),
+        cluster: None,
         reports,
         bell: Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap()),
         busy: Arc::default(),
@@ -98,7 +100,8 @@ fn what_cannot_be_told_is_counted() {
     for pid in 1..=3 {
         scout.executed(pid);
     }
-    assert_eq!(scout.losses().map(|(_, count)| count), [2, 0]);
+    let counts: Vec<_> = scout.losses().iter().map(|(_, count)| *count).collect();
+    assert_eq!(counts, [2, 0]);
     drop(heard);
 }
 
@@ -126,7 +129,7 @@ fn a_program_that_listens_is_found_and_left_when_rules_say_so() {
         return;
     };
     let pid = python.id();
-    let scout = Scout::start(Rules::default()).unwrap();
+    let scout = Scout::start(Rules::default(), None).unwrap();
     let traced = wait(
         &scout,
         |r| matches!(r, Report::Trace { pid: p, .. } if *p == pid),

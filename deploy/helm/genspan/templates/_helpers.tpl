@@ -40,3 +40,15 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
+
+{{- /* The agent's configuration file. */ -}}
+{{- define "genspan.config" -}}
+{{- toYaml .Values.rules }}
+kubernetes:
+  api: {{ ternary "auto" "off" .Values.kubernetes.enabled | quote }}
+  labels:
+    {{- toYaml .Values.kubernetes.labels | nindent 4 }}
+  annotations:
+    {{- toYaml .Values.kubernetes.annotations | nindent 4 }}
+  well_known_labels: {{ .Values.kubernetes.wellKnownLabels }}
+{{- end -}}
