@@ -21,6 +21,7 @@ pub mod protocol;
 pub mod provider;
 pub mod python;
 pub mod redact;
+pub mod scrape;
 #[cfg(feature = "kernel")]
 pub mod state;
 pub mod stream;

@@ -6,13 +6,14 @@ mod counters;
 mod early;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::framework::Runs;
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::framework::RunEvent;
 use crate::model::function::CallName;
-use crate::model::span::Span;
+use crate::model::span::{Resource, Span};
 use crate::model::stack::CallPath;
 use crate::model::time::BootTime;
 use crate::protocol::connection::Connection as Protocol;
@@ -123,6 +124,12 @@ impl Pipeline {
     pub fn with_redactor(mut self, redactor: Redactor) -> Self {
         self.spans.redact(redactor);
         self
+    }
+
+    /// The resource of what a process does, as far as it is known.
+    #[must_use]
+    pub fn resource(&self, pid: u32) -> Option<Arc<Resource>> {
+        self.spans.resource(pid)
     }
 
     /// Leaves out from here on the content of messages, and requests that are no model calls; or tells

@@ -464,3 +464,124 @@ fn a_configuration_with_a_mistake_is_refused_with_its_line() -> Result<()> {
     );
     Ok(())
 }
+
+/// A server like vLLM's, as far as it is asked for metrics; `sys.argv` is `vllm serve MODEL --port PORT [--locked]`.
+const VLLM: &str = r##"
+import http.server, sys
+port, locked = int(sys.argv[sys.argv.index("--port") + 1]), "--locked" in sys.argv
+calls = 0
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        global calls
+        labels = '{engine="0",model_name="org/tiny"}'
+        text = f"# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{labels} 3.0\n"
+        text += f"vllm:num_requests_waiting{labels} 2.0\nvllm:kv_cache_usage_perc{labels} 0.25\n"
+        text += f"vllm:generation_tokens_total{labels} {1000 + calls * 10}.0\nvllm:prompt_tokens_total{{x 1\n"
+        calls += 1
+        body = b"" if locked else text.encode()
+        self.send_response(401 if locked else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+print("ready", flush=True)
+server.serve_forever()
+"##;
+
+#[test]
+fn model_servers_are_asked_for_their_own_metrics() -> Result<()> {
+    let (Some(()), Some(python)) = (need::root()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let temp = Temp::new()?;
+    let bare = environment(&temp, &python, "bare", &[])?;
+    let vllm = program(&temp, "vllm", VLLM)?;
+    let free = || -> Result<String> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        Ok(listener.local_addr()?.port().to_string())
+    };
+    let (port, other) = (free()?, free()?);
+    let serve = |name: &str, port: &str, more: &[&str]| {
+        let mut command = Command::new(&bare);
+        let command = command
+            .arg(&vllm)
+            .args(["serve", "org/tiny", "--port", port]);
+        start(&temp, name, command.args(more))
+    };
+    let server = serve("vllm", &port, &[])?;
+    let locked = serve("locked", &other, &["--locked"])?;
+    let config = temp.file("rules.yaml");
+    let include = format!("command=*{}*", vllm.display());
+    let settings = json!({"include": [include], "scrape": {"interval": "1s"}});
+    fs::write(&config, settings.to_string())?;
+    let config = config.display().to_string();
+    let options = [
+        "--config",
+        &config,
+        "--scrape-engines",
+        "--http-spans",
+        "on",
+    ];
+    let mut agent = Agent::host(&temp, &options)?;
+    agent.wait_for_log(&format!(
+        "model server {}: its metrics want a key",
+        locked.pid()
+    ))?;
+
+    let pid = format!("process_pid=\"{}\"", server.pid());
+    let of = |text: &str, name: &str| -> Option<(String, f64)> {
+        let mut lines = text
+            .lines()
+            .filter(|l| l.starts_with(name) && l.contains(&pid));
+        let (labels, value) = lines.next()?.rsplit_once(' ')?;
+        Some((labels.to_owned(), value.parse().ok()?))
+    };
+    // Often enough for the sum to have grown, and for what is lost to have been told.
+    let text = wait_for("what the server says", || {
+        let (_, text) = agent.page("/metrics").ok()?;
+        let (_, tokens) = of(&text, "genspan_engine_usage_output_tokens_total")?;
+        (tokens >= 20.0 && text.contains("metrics that make no sense")).then_some(text)
+    })?;
+    for (name, want) in [
+        ("genspan_engine_requests_running", 3.0),
+        ("genspan_engine_requests_waiting", 2.0),
+        ("genspan_engine_kv_cache_usage", 0.25),
+    ] {
+        let (labels, value) = of(&text, name).with_context(|| format!("no {name}: {text}"))?;
+        assert!((value - want).abs() < 1e-9, "{name}: {value}");
+        assert!(
+            labels.contains("gen_ai_request_model=\"org/tiny\""),
+            "{labels}"
+        );
+        assert!(labels.contains("service_name=\"vllm\""), "{labels}");
+    }
+    let engine_of_locked = |line: &str| {
+        line.starts_with("genspan_engine") && line.contains(&format!("\"{}\"", locked.pid()))
+    };
+    assert!(!text.lines().any(engine_of_locked), "{text}");
+    let refused = text.lines().find(|l| l.contains("asked for: refused"));
+    assert!(refused.is_some_and(|l| l.ends_with(" 1")), "{text}");
+
+    // The same asked by somebody else is told.
+    let mut stream = std::net::TcpStream::connect(format!("127.0.0.1:{port}"))?;
+    let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nUser-Agent: genspan/1\r\n\
+                   Connection: close\r\n\r\n";
+    std::io::Write::write_all(&mut stream, request.as_bytes())?;
+    std::io::Read::read_to_string(&mut stream, &mut String::new())?;
+    agent.wait_for_spans(1)?;
+    agent.process.signal(Signal::SIGTERM)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.spans.len(), 1, "{:?}", finished.spans);
+    assert_eq!(
+        *finished.spans[0].attribute("user_agent.original"),
+        "genspan/1"
+    );
+    Ok(())
+}

@@ -116,6 +116,7 @@ fn the_dashboard_asks_for_metrics_that_there_are() -> Result<()> {
         let ends: &[&str] = match instrument.kind {
             Kind::Histogram(_) => &["_bucket", "_sum", "_count"],
             Kind::Sum => &["_total"],
+            Kind::Gauge => &[""],
         };
         known.extend(ends.iter().map(|end| format!("{name}{end}")));
     }

@@ -15,12 +15,13 @@ use super::trace::{finish, seed};
 use crate::driver::budget::Governor;
 use crate::driver::files;
 use crate::driver::host::{Host, Reloaded};
-use crate::driver::live::{Live, LiveOptions};
+use crate::driver::live::{Engines, Live, LiveOptions};
 use crate::driver::output::Output;
 use crate::driver::privileges;
 use crate::driver::scout::Scout;
 use crate::driver::seccomp;
 use crate::driver::wait::Signals;
+use crate::export::metrics::Source;
 #[cfg(feature = "otlp")]
 use crate::export::spool::Spool;
 #[cfg(feature = "kubernetes")]
@@ -30,6 +31,7 @@ use crate::probe::kernel::{Kernel, KernelOptions};
 use crate::probe::object;
 use crate::probe::python::Purpose;
 use crate::probe::sockets::SocketWay;
+use crate::scrape::{self, Scraper};
 use crate::state::handle::State;
 use crate::target::rules::Rules;
 #[cfg(feature = "prometheus")]
@@ -71,6 +73,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     let places = places(args)?;
     let title = Some("genspan agent".to_owned());
     let mut exporters = sinks::written(&args.shared, title)?;
+    let scrapes = args.scrape_engines || file.scrape.engines;
     let sending = sinks::Sending {
         #[cfg(feature = "otlp")]
         spool: spool(args, &file)?,
@@ -78,15 +81,18 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         file: file.export.clone(),
         #[cfg(feature = "otlp")]
         exports: state.exports().clone(),
-        source: cfg!(feature = "prometheus").then(|| source.clone()),
+        source: (cfg!(feature = "prometheus") || scrapes).then(|| source.clone()),
     };
+    let metrics = source.clone();
     // What is ours alone is open, and there is no other thread yet.
     give_up_privileges(args);
     // First, so that it can be asked how far we are; it ends last.
     #[cfg(feature = "prometheus")]
     let _server = places.serve(state.clone(), source)?;
     sinks::sent(&args.shared, sending, &mut exporters)?;
-    let output = Output::new(exporters);
+    let engines = scrapes.then(|| engines(&file, metrics)).transpose()?;
+    let own = engines.as_ref().map(|e| e.scraper.name());
+    let output = Output::new(exporters).without(own);
     let kernel = Kernel::load(&KernelOptions {
         ring_bytes: args.ring_size,
         message_bytes: args.shared.max_message,
@@ -127,6 +133,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         })),
         state,
         governor,
+        engines,
     };
     let mut live = Live::new(
         kernel,
@@ -215,6 +222,16 @@ fn spool(args: &AgentArgs, file: &ConfigFile) -> anyhow::Result<Option<Spool>> {
     let size = args.spool_size.or_else(|| of_file?.max_bytes);
     let spool = Spool::open(directory, size.map_or(SPOOL_BYTES, |size| size.0));
     Ok(Some(spool?))
+}
+
+/// Asks model servers for their own metrics. What they say goes to `source`.
+fn engines(file: &ConfigFile, source: Source) -> anyhow::Result<Engines> {
+    let interval = file.scrape.interval.unwrap_or(scrape::INTERVAL);
+    // By a name that nobody else has, our own requests are known among those that are traced.
+    let name = concat!("genspan/", env!("CARGO_PKG_VERSION"));
+    let name = format!("{name} (scrape {:032x})", seed());
+    let scraper = Scraper::start(interval, &name).context("cannot ask model servers")?;
+    Ok(Engines { scraper, source })
 }
 
 /// Asks Kubernetes for the pods of this node, where there is one to ask. What is in them is known before the

@@ -279,6 +279,11 @@ pub(super) struct AgentArgs {
     #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
     pub(super) frameworks: bool,
 
+    /// Ask vLLM and SGLang for their own metrics, where they serve them: running and waiting requests,
+    /// use of the cache (docs/metrics.md)
+    #[arg(long, help_heading = "Output")]
+    pub(super) scrape_engines: bool,
+
     /// Tell its own state at this address, PORT (on loopback) or HOST:PORT, or `none`: /status,
     /// /metrics, /healthz, /readyz [default: 9465, if that is free]
     #[cfg(feature = "prometheus")]
@@ -525,7 +530,7 @@ fn function(text: &str) -> Result<Wanted, String> {
     text.parse().map_err(|e: BadWanted| e.to_string())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let seconds = match unit {

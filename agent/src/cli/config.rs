@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -25,6 +26,8 @@ pub(super) struct ConfigFile {
     pub(super) export: ExportFile,
     /// What may be used.
     pub(super) budget: Budget,
+    /// What model servers are asked for.
+    pub(super) scrape: ScrapeFile,
     /// What is asked of Kubernetes.
     #[cfg(feature = "kubernetes")]
     pub(super) kubernetes: KubernetesFile,
@@ -38,8 +41,31 @@ struct Written {
     #[cfg(feature = "otlp")]
     export: ExportFile,
     limits: LimitsFile,
+    scrape: ScrapeFile,
     #[cfg(feature = "kubernetes")]
     kubernetes: KubernetesFile,
+}
+
+/// Whether model servers are asked for their own metrics, and how often.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ScrapeFile {
+    /// vLLM and SGLang.
+    pub(super) engines: bool,
+    /// Unless it is as often as usual.
+    #[serde(deserialize_with = "interval")]
+    pub(super) interval: Option<Duration>,
+}
+
+/// A second at least: asking takes a server's time.
+fn interval<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let parsed = super::args::duration(&text).ok();
+    let fits = parsed.filter(|time| *time >= Duration::from_secs(1));
+    let expected = "expected a second or more, as in 15s";
+    fits.map(Some).ok_or_else(|| D::Error::custom(expected))
 }
 
 #[derive(Default, Deserialize)]
@@ -76,6 +102,7 @@ impl ConfigFile {
                 cores: written.limits.cpu,
                 memory: written.limits.memory.map(|size| size.0),
             },
+            scrape: written.scrape,
             #[cfg(feature = "kubernetes")]
             kubernetes: written.kubernetes,
         })
@@ -115,7 +142,7 @@ impl ConfigFile {
 
     /// Says what of a file that was read again takes no effect before the next start.
     pub(super) fn tell_what_waits(&self, new: &Self) {
-        let mut waits: Vec<&str> = Vec::new();
+        let mut waits = Vec::new();
         #[cfg(feature = "otlp")]
         if self.export != new.export {
             waits.push("export");
@@ -123,6 +150,9 @@ impl ConfigFile {
         #[cfg(feature = "kubernetes")]
         if self.kubernetes != new.kubernetes {
             waits.push("kubernetes");
+        }
+        if self.scrape != new.scrape {
+            waits.push("scrape");
         }
         for part in waits {
             tracing::warn!("`{part}` in the configuration has changed: restart for it");

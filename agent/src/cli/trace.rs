@@ -59,6 +59,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             reload: None,
             state: State::new().context("cannot keep a state")?,
             governor: Governor::default(),
+            engines: None,
         })
     } else {
         None

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::driver::budget::{Budget, Governor};
+use crate::driver::live::Engines;
 use crate::driver::scout::{Report, Scout};
 use crate::state::handle::State;
 use crate::target::rules::{NotTraced, Rules};
@@ -28,6 +29,8 @@ pub struct Host {
     pub state: State,
     /// Keeps to the limits.
     pub governor: Governor,
+    /// Asks model servers for what they say of themselves, where that is wanted.
+    pub engines: Option<Engines>,
 }
 
 /// Which of them are left alone, even as children of what is traced.

@@ -1,6 +1,7 @@
 //! A live run: what the kernel sends goes into the pipeline, what comes out to the exporters,
 //! until told to stop or nothing is left to trace.
 
+mod engines;
 mod found;
 mod limits;
 mod standing;
@@ -37,6 +38,7 @@ use crate::python::wanted::Wanted;
 use crate::redact::Redactor;
 use crate::state::status::Phase;
 use crate::target::process::{self, Target};
+pub use engines::Engines;
 use genspan_common::map::mode;
 use standing::Standing;
 use timers::Timers;
@@ -371,6 +373,12 @@ impl Live {
         )]));
         if let Some(host) = &self.host {
             lost.extend(losses::named(&host.scout.losses()));
+            let engines = host.engines.as_ref();
+            lost.extend(
+                engines
+                    .into_iter()
+                    .flat_map(|e| losses::named(&e.scraper.losses())),
+            );
         }
         lost
     }
@@ -394,6 +402,7 @@ impl Live {
             if timers.sweep.due(now) {
                 self.sweep()?;
                 self.keep_limits(now - started);
+                self.ask_engines();
                 if let Some(pid) = self.host.as_ref().and_then(|h| h.scout.stuck()) {
                     tracing::warn!(
                         "looking at process {pid} takes very long: others wait for that"
@@ -407,6 +416,7 @@ impl Live {
                 self.clock()?;
                 let found = self.functions.tick(&mut self.kernel);
                 self.tell_functions(found);
+                self.take_engines()?;
                 self.core.event(&Event::Tick {
                     time: wait::boot_time(),
                 })?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::export::{ExportError, Exporter, FanOut};
 use crate::model::exchange::ExchangeId;
-use crate::model::span::{Span, SpanKind};
+use crate::model::span::{Span, SpanKind, Value};
 use crate::model::time::BootTime;
 use crate::pipeline::Pipeline;
 use crate::vocabulary::attr;
@@ -15,6 +15,8 @@ pub struct Output {
     shown: HashSet<ExchangeId>,
     told: bool,
     sums: Told,
+    /// What we call ourselves when we ask a traced server for something.
+    own: Option<String>,
     by_process: HashMap<u32, Told>,
 }
 
@@ -53,8 +55,23 @@ impl Output {
             shown: HashSet::new(),
             told: false,
             sums: Told::default(),
+            own: None,
             by_process: HashMap::new(),
         }
+    }
+
+    /// Leaves out requests of ours, which call themselves so, to what is traced.
+    #[must_use]
+    pub fn without(mut self, own: Option<&str>) -> Self {
+        self.own = own.map(str::to_owned);
+        self
+    }
+
+    fn is_ours(&self, span: &Span) -> bool {
+        self.own.as_ref().is_some_and(|own| {
+            let agent = span.attribute(attr::USER_AGENT_ORIGINAL);
+            span.kind == SpanKind::Server && matches!(agent, Some(Value::Str(a)) if a == own)
+        })
     }
 
     /// The exporters themselves.
@@ -76,6 +93,9 @@ impl Output {
     pub fn spans(&mut self, pipeline: &mut Pipeline) -> Result<(), ExportError> {
         let mut any = false;
         for span in pipeline.spans() {
+            if self.is_ours(&span) {
+                continue;
+            }
             any = true;
             self.count(&span);
             let result = self.exporters.span(&span);

@@ -4,8 +4,9 @@
 //! takes to count up references, so they do not hold up the pipeline.
 
 use super::{ExportError, Exporter, Loss};
-use crate::metrics::{Lost, Metrics, Redaction, Snapshot};
-use crate::model::span::Span;
+use crate::metrics::{Lost, Metrics, Observation, Redaction, Snapshot};
+use crate::model::span::{Resource, Span};
+use crate::model::time::WallTime;
 use crate::redact::Redacted;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +25,11 @@ impl Source {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.lock().snapshot()
+    }
+
+    /// Takes what a process with this resource says of itself at this time.
+    pub fn observe(&self, resource: &Arc<Resource>, now: WallTime, all: &[Observation]) {
+        self.lock().observe(resource, now, all);
     }
 
     fn lock(&self) -> MutexGuard<'_, Metrics> {

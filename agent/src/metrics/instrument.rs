@@ -9,6 +9,8 @@ pub enum Kind {
     Histogram(&'static [f64]),
     /// A sum that only grows.
     Sum,
+    /// What goes up and down.
+    Gauge,
 }
 
 /// An instrument.
@@ -82,7 +84,7 @@ macro_rules! instruments {
     };
 }
 
-use Kind::{Histogram, Sum};
+use Kind::{Gauge, Histogram, Sum};
 
 instruments! {
     OPERATION_DURATION = CLIENT_OPERATION_DURATION, Histogram(DURATION), SECONDS,
@@ -125,6 +127,24 @@ instruments! {
         "Duration of agent runs";
     TOOL_DURATION = EXECUTE_TOOL_DURATION, Histogram(DURATION), SECONDS,
         "Duration of tool runs";
+    ENGINE_RUNNING = ENGINE_RUNNING, Gauge, "{request}",
+        "Requests that a model server works at, as it says";
+    ENGINE_WAITING = ENGINE_WAITING, Gauge, "{request}",
+        "Requests that wait in a model server, as it says";
+    ENGINE_CACHE_USAGE = ENGINE_CACHE_USAGE, Gauge, "1",
+        "Part of a model server's cache of keys and values that is in use, as it says";
+    ENGINE_HIT_RATE = ENGINE_HIT_RATE, Gauge, "1",
+        "Part of the input tokens that a model server found in its cache of late, as it says";
+    ENGINE_PREFIX_QUERIES = ENGINE_PREFIX_QUERIES, Sum, TOKEN,
+        "Tokens that a model server looked for in its prefix cache, as it says";
+    ENGINE_PREFIX_HITS = ENGINE_PREFIX_HITS, Sum, TOKEN,
+        "Tokens that a model server found in its prefix cache, as it says";
+    ENGINE_PREEMPTIONS = ENGINE_PREEMPTIONS, Sum, "{request}",
+        "Requests that a model server put back for want of room, as it says";
+    ENGINE_INPUT = ENGINE_INPUT, Sum, TOKEN,
+        "Input tokens that a model server read, as it says";
+    ENGINE_OUTPUT = ENGINE_OUTPUT, Sum, TOKEN,
+        "Output tokens that a model server made, as it says";
     LOST = LOST, Sum, "1",
         "What genspan lost or left out, by reason";
     REDACTED = REDACTED, Sum, "1",
@@ -223,13 +243,14 @@ mod tests {
             .filter(own)
             .map(|one| match one.kind {
                 Histogram(bounds) => (one.name, one.unit, bounds),
-                Sum => (one.name, one.unit, &[][..]),
+                Sum | Gauge => (one.name, one.unit, &[][..]),
             })
             .collect();
         assert_eq!(ours, WANTED);
-        // What is our own counts, and that needs no boundaries.
+        // What is our own needs no boundaries, and what is the conventions' only counts.
         for one in ALL.iter().filter(|one| !own(one)) {
-            assert_eq!(one.kind, Sum, "{}", one.name);
+            assert!(matches!(one.kind, Sum | Gauge), "{}", one.name);
         }
+        assert!(ALL.iter().filter(own).all(|one| one.kind != Gauge));
     }
 }

@@ -18,4 +18,6 @@ mod tests;
 pub use instrument::Instrument;
 pub use label::{Label, Labels};
 pub use series::{Data, Exemplar, Histogram, Series};
-pub use store::{Counters, Limits, Lost, Metrics, Redaction, ResourceMetrics, Snapshot};
+pub use store::{
+    Counters, Limits, Lost, Metrics, Observation, Observed, Redaction, ResourceMetrics, Snapshot,
+};

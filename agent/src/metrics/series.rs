@@ -92,6 +92,8 @@ pub enum Data {
     Histogram(Histogram),
     /// A sum, with its last measurement.
     Sum(u64, Option<Exemplar>),
+    /// What it was last.
+    Gauge(f64),
 }
 
 impl Data {
@@ -99,6 +101,7 @@ impl Data {
         match kind {
             Kind::Histogram(bounds) => Self::Histogram(Histogram::new(bounds)),
             Kind::Sum => Self::Sum(0, None),
+            Kind::Gauge => Self::Gauge(0.0),
         }
     }
 }

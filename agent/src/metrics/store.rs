@@ -50,6 +50,27 @@ pub struct Counters {
     pub resources_evicted: u64,
 }
 
+/// What a process says of itself, by another way than its calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// What it is about.
+    pub instrument: &'static Instrument,
+    /// By what it is told apart.
+    pub labels: Vec<(&'static str, Label)>,
+    /// What it says.
+    pub value: Observed,
+}
+
+/// The value of an observation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Observed {
+    /// It is so much now.
+    Gauge(f64),
+    /// It was so much since that process began to count. What it is more than the time before counts here,
+    /// so that sums begin with the first observation; one that is less began anew.
+    Total(u64),
+}
+
 /// A count of something that was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
@@ -93,6 +114,8 @@ struct Process {
     values: BTreeMap<&'static str, BTreeSet<Label>>,
     /// By name.
     instruments: BTreeMap<&'static str, Kept>,
+    /// What was observed last of sums that it counts itself, by name and labels.
+    totals: BTreeMap<(&'static str, Labels), u64>,
 }
 
 #[derive(Debug)]
@@ -164,6 +187,37 @@ impl Metrics {
         measure::of_span(recording.store.names, span, &mut recording);
     }
 
+    /// Takes what a process with this resource says at this time.
+    pub fn observe(&mut self, resource: &Arc<Resource>, now: WallTime, all: &[Observation]) {
+        if all.is_empty() {
+            return;
+        }
+        let at = self.process(resource, now, now);
+        for Observation {
+            instrument,
+            labels,
+            value,
+        } in all
+        {
+            let more = match *value {
+                Observed::Gauge(_) => 0,
+                Observed::Total(total) => {
+                    let most = self.limits.series;
+                    let process = self.resources.get_mut(at);
+                    process.map_or(0, |p| p.more(instrument.name, labels, total, most))
+                }
+            };
+            let Some(series) = self.slot(at, instrument, labels) else {
+                continue;
+            };
+            match (&mut Arc::make_mut(series).data, *value) {
+                (Data::Gauge(gauge), Observed::Gauge(now)) => *gauge = now,
+                (Data::Sum(sum, _), Observed::Total(_)) => *sum = sum.saturating_add(more),
+                _ => debug_assert!(false, "an observation of another kind than its instrument"),
+            }
+        }
+    }
+
     /// What was lost so far, by reason; replaces what was told before.
     pub fn lost(&mut self, so_far: impl IntoIterator<Item = Lost>) {
         self.lost = so_far.into_iter().collect();
@@ -208,38 +262,90 @@ impl Metrics {
         }
     }
 
-    /// The place of the process of a span, which is the last one then.
-    fn process(&mut self, span: &Span) -> usize {
+    /// The place of the process with this resource, of which something is measured from `start` to `end`; it is
+    /// the last one then.
+    fn process(&mut self, resource: &Arc<Resource>, start: WallTime, end: WallTime) -> usize {
         let known = self
             .resources
             .iter()
-            .rposition(|p| Arc::ptr_eq(&p.resource, &span.resource))
+            .rposition(|p| Arc::ptr_eq(&p.resource, resource))
             .or_else(|| {
                 let mut all = self.resources.iter();
-                all.rposition(|p| p.resource == span.resource)
+                all.rposition(|p| p.resource == *resource)
             });
         let process = match known {
             Some(at) if at + 1 == self.resources.len() => {
                 let process = &mut self.resources[at];
-                process.last = process.last.max(span.end);
+                process.last = process.last.max(end);
                 return at;
             }
             Some(at) => self.resources.remove(at),
             None => {
-                self.make_room(span.end);
+                self.make_room(end);
                 Process {
-                    resource: Arc::clone(&span.resource),
-                    start: span.start,
-                    last: span.end,
+                    resource: Arc::clone(resource),
+                    start,
+                    last: end,
                     values: BTreeMap::new(),
                     instruments: BTreeMap::new(),
+                    totals: BTreeMap::new(),
                 }
             }
         };
         self.resources.push(process);
         let at = self.resources.len() - 1;
-        self.resources[at].last = self.resources[at].last.max(span.end);
+        self.resources[at].last = self.resources[at].last.max(end);
         at
+    }
+
+    /// The series with these labels of the process at `at`, or the one that takes what is beyond the limits.
+    fn slot(
+        &mut self,
+        at: usize,
+        instrument: &'static Instrument,
+        labels: Parts<'_>,
+    ) -> Option<&mut Arc<Series>> {
+        let Self {
+            limits,
+            series: all,
+            counters,
+            resources,
+            ..
+        } = self;
+        let process = resources.get_mut(at)?;
+        let known = process
+            .instruments
+            .get(instrument.name)
+            .is_some_and(|kept| kept.series.contains_key(labels));
+        let admitted = known || process.admits(labels, limits.values);
+        let kept = process
+            .instruments
+            .entry(instrument.name)
+            .or_insert_with(|| Kept {
+                instrument,
+                series: BTreeMap::new(),
+                overflow: None,
+            });
+        let room = kept.series.len() < limits.series && *all < limits.all_series;
+        if known {
+            return kept.series.get_mut(labels);
+        }
+        Some(if admitted && room {
+            let labels = Labels::from(labels);
+            kept.series.entry(Arc::clone(&labels)).or_insert_with(|| {
+                *all += 1;
+                series(instrument, labels)
+            })
+        } else {
+            counters.overflowed += 1;
+            let overflow = || {
+                series(
+                    instrument,
+                    Arc::new([(metric::OVERFLOW, Label::Bool(true))]),
+                )
+            };
+            kept.overflow.get_or_insert_with(overflow)
+        })
     }
 
     fn make_room(&mut self, now: WallTime) {
@@ -274,6 +380,25 @@ impl Process {
         })
     }
 
+    /// By how much a sum that it counts itself has grown since it was observed last; one that is less began
+    /// anew. At most so many sums are remembered.
+    fn more(&mut self, name: &'static str, labels: Parts<'_>, total: u64, most: usize) -> u64 {
+        let key = (name, Labels::from(labels));
+        let room = self.totals.len() < most;
+        match self.totals.get_mut(&key) {
+            Some(before) => {
+                let before = std::mem::replace(before, total);
+                total.checked_sub(before).unwrap_or(total)
+            }
+            None => {
+                if room {
+                    self.totals.insert(key, total);
+                }
+                0
+            }
+        }
+    }
+
     fn snapshot(&self) -> ResourceMetrics {
         ResourceMetrics {
             resource: Arc::clone(&self.resource),
@@ -302,60 +427,26 @@ impl Sink for Recording<'_> {
     fn measured(&mut self, instrument: &'static Instrument, labels: Parts<'_>, what: Measured<'_>) {
         let at = match self.process {
             Some(at) => at,
-            None => *self.process.insert(self.store.process(self.span)),
+            None => {
+                let span = self.span;
+                let at = self.store.process(&span.resource, span.start, span.end);
+                *self.process.insert(at)
+            }
         };
-        let Metrics {
-            limits,
-            series: all,
-            sequence,
-            counters,
-            ..
-        } = self.store;
-        let Some(process) = self.store.resources.get_mut(at) else {
-            return;
-        };
-        *sequence += 1;
-        counters.measurements += 1;
+        let store = &mut *self.store;
+        store.sequence += 1;
+        store.counters.measurements += 1;
+        let sequence = store.sequence;
         let exemplar = |value: f64| Exemplar {
             value,
             time: self.span.end,
             trace_id: self.span.trace_id,
             span_id: self.span.span_id,
-            sequence: *sequence,
+            sequence,
         };
-        let known = process
-            .instruments
-            .get(instrument.name)
-            .is_some_and(|kept| kept.series.contains_key(labels));
-        let admitted = known || process.admits(labels, limits.values);
-        let kept = process
-            .instruments
-            .entry(instrument.name)
-            .or_insert_with(|| Kept {
-                instrument,
-                series: BTreeMap::new(),
-                overflow: None,
-            });
-        let room = kept.series.len() < limits.series && *all < limits.all_series;
-        let series = if known && let Some(series) = kept.series.get_mut(labels) {
-            series
-        } else if admitted && room {
-            let labels = Labels::from(labels);
-            kept.series.entry(Arc::clone(&labels)).or_insert_with(|| {
-                *all += 1;
-                series(instrument, labels)
-            })
-        } else {
-            counters.overflowed += 1;
-            let overflow = || {
-                series(
-                    instrument,
-                    Arc::new([(metric::OVERFLOW, Label::Bool(true))]),
-                )
-            };
-            kept.overflow.get_or_insert_with(overflow)
-        };
-        record(&mut Arc::make_mut(series).data, what, &exemplar);
+        if let Some(series) = store.slot(at, instrument, labels) {
+            record(&mut Arc::make_mut(series).data, what, &exemplar);
+        }
     }
 }
 
@@ -385,7 +476,7 @@ fn record(data: &mut Data, what: Measured<'_>, exemplar: &dyn Fn(f64) -> Exempla
             *last = Some(exemplar(n as f64));
         }
         // The table of instruments and the measurements go together.
-        (Data::Sum(..), _) | (Data::Histogram(_), Measured::Add(_)) => {
+        (Data::Sum(..) | Data::Gauge(_), _) | (Data::Histogram(_), Measured::Add(_)) => {
             debug_assert!(false, "a measurement of another kind than its instrument");
         }
     }

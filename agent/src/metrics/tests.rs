@@ -3,7 +3,7 @@
 use super::*;
 use crate::export::test_support::{START, resource, span};
 use crate::model::gaps::ChunkGaps;
-use crate::model::span::{Attributes, Span, SpanKind, Value};
+use crate::model::span::{Attributes, Resource, Span, SpanKind, Value};
 use crate::model::time::{BootTime, WallTime};
 use crate::vocabulary::{Generation, attr, metric};
 use std::borrow::Cow;
@@ -62,6 +62,7 @@ fn numbers(metrics: &Metrics) -> BTreeMap<String, (u64, f64)> {
                 let number = match &one.data {
                     Data::Histogram(h) => (h.count(), h.sum),
                     Data::Sum(n, _) => (*n, 0.0),
+                    Data::Gauge(value) => (0, *value),
                 };
                 assert_eq!(all.insert(key, number), None);
             }
@@ -493,4 +494,49 @@ fn snapshots_stay_as_they_were() {
         &after.resources[0].instruments[0].1[0],
         &metrics.snapshot().resources[0].instruments[0].1[0]
     ));
+}
+
+#[test]
+fn what_is_observed_is_told_beside_what_is_measured() {
+    let resource = Arc::new(Resource {
+        attributes: vec![(Cow::Borrowed("service.name"), "vllm".into())],
+    });
+    let mut metrics = Metrics::new(Generation::Legacy, Limits::default());
+    let see = |metrics: &mut Metrics, at: u64, running: f64, tokens: u64, model: &str| {
+        let labels = vec![("gen_ai.request.model", Label::text(model))];
+        let observation = |instrument, value| Observation {
+            instrument,
+            labels: labels.clone(),
+            value,
+        };
+        let all = [
+            observation(&instrument::ENGINE_RUNNING, Observed::Gauge(running)),
+            observation(&instrument::ENGINE_OUTPUT, Observed::Total(tokens)),
+        ];
+        metrics.observe(&resource, WallTime(at), &all);
+    };
+    let told = |metrics: &Metrics| -> Vec<Data> {
+        let snapshot = metrics.snapshot();
+        let all = snapshot.resources[0].instruments.iter();
+        all.flat_map(|(_, series)| series.iter().map(|s| s.data.clone()))
+            .collect()
+    };
+    metrics.observe(&resource, WallTime(1), &[]);
+    assert!(metrics.snapshot().is_empty());
+    see(&mut metrics, 10, 2.0, 1000, "a");
+    assert_eq!(told(&metrics), [Data::Gauge(2.0), Data::Sum(0, None)]);
+    see(&mut metrics, 20, 0.0, 1500, "a");
+    assert_eq!(told(&metrics), [Data::Gauge(0.0), Data::Sum(500, None)]);
+    // It began anew.
+    see(&mut metrics, 30, 1.0, 40, "a");
+    assert_eq!(told(&metrics), [Data::Gauge(1.0), Data::Sum(540, None)]);
+    let process = &metrics.snapshot().resources[0];
+    assert_eq!((process.start, process.last), (WallTime(10), WallTime(30)));
+    // A page with very many models costs no more than spans with them.
+    for model in 0..500 {
+        see(&mut metrics, 40, 1.0, 1, &model.to_string());
+    }
+    let series = told(&metrics).len();
+    assert_eq!(series, 2 * (Limits::default().values + 1));
+    assert!(metrics.counters().overflowed > 0);
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 
 /// `TCP_LISTEN` (`include/net/tcp_states.h`), as `/proc/net/tcp` shows it.
 const LISTEN: &str = "0A";
@@ -47,10 +48,20 @@ pub fn listens(pid: u32) -> bool {
 /// The TCP ports at which a process listens, in order. None also when it cannot be looked at.
 #[must_use]
 pub fn ports(pid: u32) -> Vec<u16> {
+    let all = addresses(pid).into_iter();
+    let mut ports: Vec<u16> = all.map(|address| address.port()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// The addresses at which a process listens. None also when it cannot be looked at.
+#[must_use]
+pub fn addresses(pid: u32) -> Vec<SocketAddr> {
     let own = sockets(pid);
-    let mut ports = Vec::new();
+    let mut addresses = Vec::new();
     if own.is_empty() {
-        return ports;
+        return addresses;
     }
     for table in ["tcp", "tcp6"] {
         let Ok(table) = File::open(format!("/proc/{pid}/net/{table}")) else {
@@ -64,15 +75,31 @@ pub fn ports(pid: u32) -> Vec<u16> {
             if state != Some(LISTEN) {
                 break;
             }
-            let port = address.and_then(|a| u16::from_str_radix(a.rsplit_once(':')?.1, 16).ok());
             if words.nth(5).is_some_and(|inode| own.contains(inode)) {
-                ports.extend(port);
+                addresses.extend(address.and_then(socket_address));
             }
         }
     }
-    ports.sort_unstable();
-    ports.dedup();
-    ports
+    addresses
+}
+
+/// `0100007F:1F90`: words of the address as the machine has them, and the port.
+fn socket_address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.rsplit_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| {
+        let word = u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16);
+        Some(word.ok()?.to_ne_bytes())
+    };
+    match address.len() {
+        8 => Some((word(0)?, port).into()),
+        32 => {
+            let words = [word(0)?, word(1)?, word(2)?, word(3)?];
+            let bytes: [u8; 16] = words.as_flattened().try_into().ok()?;
+            Some((bytes, port).into())
+        }
+        _ => None,
+    }
 }
 
 /// Inode numbers of a process's sockets.
@@ -92,8 +119,24 @@ fn sockets(pid: u32) -> HashSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{listens, ports};
+    use super::{addresses, listens, ports, socket_address};
     use std::net::TcpListener;
+
+    #[test]
+    fn addresses_are_read() {
+        let said = |text: &str| socket_address(text).map(|a| a.to_string());
+        let little = cfg!(target_endian = "little");
+        let loopback = if little { "0100007F" } else { "7F000001" };
+        assert_eq!(
+            said(&format!("{loopback}:1F90")).as_deref(),
+            Some("127.0.0.1:8080")
+        );
+        let zeros = "0".repeat(32);
+        assert_eq!(said(&format!("{zeros}:0050")).as_deref(), Some("[::]:80"));
+        for bad in ["", "0100007F", "0100007F:x", "01:1", "0100007G:1"] {
+            assert_eq!(said(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_listener_is_seen_and_its_absence_too() {
@@ -102,6 +145,8 @@ mod tests {
         assert!(listens(std::process::id()));
         let port = listener.local_addr().unwrap().port();
         assert!(ports(std::process::id()).contains(&port));
+        let own = addresses(std::process::id());
+        assert!(own.contains(&listener.local_addr().unwrap()), "{own:?}");
         let mut child = std::process::Command::new("sleep")
             .arg("5")
             .spawn()

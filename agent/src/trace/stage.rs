@@ -272,6 +272,14 @@ impl Spans {
         self.processes.insert(facts.pid, known);
     }
 
+    /// The resource of what a process does, as far as it is known.
+    #[must_use]
+    pub fn resource(&self, pid: u32) -> Option<Arc<Resource>> {
+        self.processes
+            .get(&pid)
+            .map(|known| Arc::clone(&known.resource))
+    }
+
     /// Leaves out the content of what is told from here on, or not any more.
     pub fn shed_content(&mut self, shed: bool) {
         self.shed_content = shed;

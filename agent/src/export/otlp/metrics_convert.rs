@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::common::v1::{
     AnyValue, ArrayValue, InstrumentationScope, KeyValue,
 };
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Exemplar as OtlpExemplar, Histogram as OtlpHistogram,
+    AggregationTemporality, Exemplar as OtlpExemplar, Gauge, Histogram as OtlpHistogram,
     HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar,
     metric::Data as OtlpData, number_data_point,
 };
@@ -155,10 +155,12 @@ impl Point {
     fn metric(&self, instrument: &Instrument, series: &[Arc<Series>]) -> Metric {
         let mut histograms = Vec::new();
         let mut sums = Vec::new();
+        let mut gauges = Vec::new();
         for one in series {
             match &one.data {
                 Data::Histogram(h) => histograms.push(self.histogram(one, h)),
                 Data::Sum(n, last) => sums.push(self.number(one, *n, last.as_ref())),
+                Data::Gauge(value) => gauges.push(self.gauge(one, *value)),
             }
         }
         let data = match instrument.kind {
@@ -167,6 +169,9 @@ impl Point {
                 aggregation_temporality: AggregationTemporality::Cumulative.into(),
             }),
             Kind::Sum => sum(sums),
+            Kind::Gauge => OtlpData::Gauge(Gauge {
+                data_points: gauges,
+            }),
         };
         described(instrument, data)
     }
@@ -200,6 +205,15 @@ impl Point {
             exemplars: last.and_then(|e| self.exemplar(e)).into_iter().collect(),
             flags: 0,
             value: Some(number_data_point::Value::AsInt(signed(n))),
+        }
+    }
+
+    fn gauge(&self, series: &Series, value: f64) -> NumberDataPoint {
+        NumberDataPoint {
+            attributes: labels(series),
+            time_unix_nano: self.now.0,
+            value: Some(number_data_point::Value::AsDouble(value)),
+            ..NumberDataPoint::default()
         }
     }
 

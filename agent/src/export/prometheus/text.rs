@@ -121,6 +121,7 @@ pub(crate) fn render_with(snapshot: &Snapshot, own: &[Own<'_>], format: Format) 
                 match &one.data {
                     Data::Histogram(h) => page.histogram(&name, &labels, h),
                     Data::Sum(n, last) => page.sum(&name, &labels, *n, last.as_ref()),
+                    Data::Gauge(value) => page.gauge(&name, &labels, *value),
                 }
             }
         }
@@ -176,6 +177,7 @@ impl Page {
         let (kind, total) = match instrument.kind {
             Kind::Histogram(_) => ("histogram", ""),
             Kind::Sum => ("counter", "_total"),
+            Kind::Gauge => ("gauge", ""),
         };
         // OpenMetrics names the family, Prometheus' own format the samples.
         let family = match self.format {
@@ -271,6 +273,11 @@ impl Page {
     fn sum(&mut self, name: &str, labels: &str, sum: u64, last: Option<&Exemplar>) {
         let _ = write!(self.out, "{name}_total{{{labels}}} {sum}");
         self.end(last);
+    }
+
+    fn gauge(&mut self, name: &str, labels: &str, value: f64) {
+        let _ = write!(self.out, "{name}{{{labels}}} {value:?}");
+        self.end(None);
     }
 
     /// Counts by one label.

@@ -285,6 +285,17 @@ pub fn of<'a>(command: &'a [String], name: &str) -> Option<Found<'a>> {
     })
 }
 
+/// The port that the command line of a model server names.
+#[must_use]
+pub fn port(command: &[String]) -> Option<u16> {
+    let found = of(command, "")?;
+    let process = super::Description {
+        command: command.to_vec(),
+        ..super::Description::default()
+    };
+    super::arguments::of(&found, &process).port
+}
+
 /// Whether this command line asks model servers rather than being one: the words that say so.
 #[must_use]
 pub fn client_of(command: &[String]) -> Option<String> {

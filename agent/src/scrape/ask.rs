@@ -1,0 +1,384 @@
+//! Asks model servers for their own metrics, where an operator wants that.
+//!
+//! A thread of its own asks one server after the other. It asks a process that listens in our own network
+//! namespace where that listens, which is an address of this host; one in another namespace it asks at the address that
+//! Kubernetes says its pod has, if it listens there. It does not go into other namespaces: that takes
+//! `CAP_SYS_ADMIN`, which an agent gives up. No key is ever sent, and no redirection followed.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use super::http;
+use crate::metrics::Observation;
+use crate::target::listening;
+
+/// How often a server is asked unless something else is said.
+pub const INTERVAL: Duration = Duration::from_secs(15);
+/// Most servers that are asked.
+const MAX_SERVERS: usize = 64;
+/// One that does not let itself be asked is asked again after so many times the interval.
+const SELDOM: u32 = 20;
+
+/// A server that may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its process.
+    pub pid: u32,
+    /// The start of that in clock ticks after boot.
+    pub start_ticks: u64,
+    /// What it is.
+    pub engine: Engine,
+    /// The port that its command line names.
+    pub port: Option<u16>,
+    /// Inode number of its network namespace.
+    pub network: u64,
+    /// The address of the pod that it is in.
+    pub pod: Option<IpAddr>,
+}
+
+/// What a server said.
+#[derive(Clone, Debug)]
+pub struct Scraped {
+    /// Its process.
+    pub pid: u32,
+    /// The start of that in clock ticks after boot.
+    pub start_ticks: u64,
+    /// What it said.
+    pub found: Vec<Observation>,
+}
+
+/// The thread, as the live run sees it.
+#[derive(Debug)]
+pub struct Scraper {
+    servers: SyncSender<Vec<Server>>,
+    scraped: Receiver<Scraped>,
+    counts: Arc<Counts>,
+    agent: Arc<str>,
+}
+
+/// What did not work.
+#[derive(Debug, Default)]
+struct Counts {
+    failed: AtomicU64,
+    refused: AtomicU64,
+    large: AtomicU64,
+    senseless: AtomicU64,
+    elsewhere: AtomicU64,
+    beyond: AtomicU64,
+}
+
+impl Scraper {
+    /// Starts it. `name` is what it calls itself (`User-Agent`), which nobody else does: by that its own requests
+    /// are known.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread for it.
+    pub fn start(interval: Duration, name: &str) -> io::Result<Self> {
+        let (servers, heard) = sync_channel(1);
+        let (tell, scraped) = channel();
+        let counts = Arc::<Counts>::default();
+        let agent: Arc<str> = name.into();
+        let mut work = Work {
+            interval,
+            own: std::fs::metadata("/proc/self/ns/net").map(|m| m.ino()).ok(),
+            known: HashMap::new(),
+            counts: Arc::clone(&counts),
+            agent: Arc::clone(&agent),
+        };
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        thread::Builder::new()
+            .name("scrape".to_owned())
+            .spawn(move || tracing::dispatcher::with_default(&log, || work.run(&heard, &tell)))?;
+        Ok(Self {
+            servers,
+            scraped,
+            counts,
+            agent,
+        })
+    }
+
+    /// These are the servers from here on. While the thread is busy it keeps to those of before.
+    pub fn ask(&self, servers: Vec<Server>) {
+        self.servers.try_send(servers).ok();
+    }
+
+    /// The next thing that one of them said.
+    #[must_use]
+    pub fn take(&self) -> Option<Scraped> {
+        self.scraped.try_recv().ok()
+    }
+
+    /// What it calls itself.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.agent
+    }
+
+    /// What did not work so far: each reason, and how often.
+    #[must_use]
+    pub fn losses(&self) -> [(&'static str, u64); 6] {
+        let counts = &self.counts;
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        [
+            (
+                "model servers whose metrics could not be asked for: no answer",
+                count(&counts.failed),
+            ),
+            (
+                "model servers whose metrics could not be asked for: refused",
+                count(&counts.refused),
+            ),
+            (
+                "model servers whose metrics were not read: too long",
+                count(&counts.large),
+            ),
+            (
+                "lines of model servers' metrics that make no sense",
+                count(&counts.senseless),
+            ),
+            (
+                "model servers not asked for their metrics: in another network",
+                count(&counts.elsewhere),
+            ),
+            (
+                "model servers not asked for their metrics: too many",
+                count(&counts.beyond),
+            ),
+        ]
+    }
+}
+
+/// What is remembered of a server.
+struct Known {
+    due: Instant,
+    /// It was told of that it is not asked, or does not answer.
+    told: bool,
+}
+
+struct Work {
+    interval: Duration,
+    /// Our own network namespace.
+    own: Option<u64>,
+    known: HashMap<(u32, u64), Known>,
+    counts: Arc<Counts>,
+    agent: Arc<str>,
+}
+
+/// What came of asking.
+enum Outcome {
+    Said(Vec<Observation>),
+    /// Ask again as usual.
+    Failed(String),
+    /// Ask again much later.
+    Refused(String),
+}
+
+impl Work {
+    fn run(&mut self, heard: &Receiver<Vec<Server>>, tell: &Sender<Scraped>) {
+        let mut servers: Vec<Server> = Vec::new();
+        loop {
+            let now = Instant::now();
+            let next = self.known.values().map(|known| known.due).min();
+            let wait = next.map_or(self.interval, |due| due.saturating_duration_since(now));
+            match heard.recv_timeout(wait) {
+                Ok(new) => servers = self.take_up(new),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for server in &servers {
+                let key = (server.pid, server.start_ticks);
+                let now = Instant::now();
+                if self.known.get(&key).is_none_or(|known| known.due > now) {
+                    continue;
+                }
+                let outcome = self.scrape(server);
+                let (after, trouble) = match outcome {
+                    Outcome::Said(found) => {
+                        let scraped = Scraped {
+                            pid: server.pid,
+                            start_ticks: server.start_ticks,
+                            found,
+                        };
+                        if tell.send(scraped).is_err() {
+                            return;
+                        }
+                        (self.interval, None)
+                    }
+                    Outcome::Failed(why) => (self.interval, Some(why)),
+                    Outcome::Refused(why) => (self.interval * SELDOM, Some(why)),
+                };
+                if let Some(known) = self.known.get_mut(&key) {
+                    known.due = Instant::now() + after;
+                    let news = trouble.is_some() && !known.told;
+                    known.told = trouble.is_some();
+                    if let Some(why) = trouble.filter(|_| news) {
+                        tracing::warn!("no metrics of the model server {}: {why}", server.pid);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Which of them are asked: one of those that share a socket.
+    fn take_up(&mut self, mut new: Vec<Server>) -> Vec<Server> {
+        new.sort_unstable_by_key(|server| server.pid);
+        let mut seen = HashSet::new();
+        new.retain(|server| {
+            let Some(port) = server.port else { return true };
+            seen.insert((server.network, server.pod, port))
+        });
+        let beyond = new.len().saturating_sub(MAX_SERVERS);
+        new.truncate(MAX_SERVERS);
+        let now = Instant::now();
+        let before = self.known.len();
+        let keys: HashSet<_> = new.iter().map(|s| (s.pid, s.start_ticks)).collect();
+        self.known.retain(|key, _| keys.contains(key));
+        for key in keys {
+            let new = || Known {
+                due: now,
+                told: false,
+            };
+            self.known.entry(key).or_insert_with(new);
+        }
+        if self.known.len() > before {
+            self.counts
+                .beyond
+                .fetch_add(beyond as u64, Ordering::Relaxed);
+        }
+        new
+    }
+
+    fn scrape(&self, server: &Server) -> Outcome {
+        let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
+        let listens = listening::addresses(server.pid);
+        let here = self.own == Some(server.network);
+        let port = port(&listens, server.port, server.engine.usual_port());
+        let Some(address) = address(&listens, port, here, server.pod) else {
+            add(&self.counts.elsewhere, u64::from(!here));
+            return Outcome::Failed(if here {
+                format!("it does not listen at port {port}")
+            } else {
+                "it is in another network namespace, and no pod with an address".to_owned()
+            });
+        };
+        match http::get(address, &self.agent) {
+            Ok(page) => {
+                let page = server.engine.read(&page);
+                add(&self.counts.senseless, page.senseless);
+                Outcome::Said(page.found)
+            }
+            Err(http::Failure::Status(status)) => {
+                add(&self.counts.refused, 1);
+                let why = match status {
+                    401 | 403 => "its metrics want a key, and none is ever sent",
+                    404 => "it serves no metrics",
+                    _ => "its metrics cannot be had",
+                };
+                Outcome::Refused(format!("{why} ({status} from {address})"))
+            }
+            Err(http::Failure::Large) => {
+                add(&self.counts.large, 1);
+                Outcome::Refused(format!("what {address} says is too long"))
+            }
+            Err(http::Failure::Io(error)) => {
+                add(&self.counts.failed, 1);
+                Outcome::Failed(format!("{address}: {error}"))
+            }
+        }
+    }
+}
+
+/// The port at which a server is asked: the one that it was told, else its usual one, else the only one at which it
+/// listens.
+fn port(listens: &[SocketAddr], told: Option<u16>, usual: u16) -> u16 {
+    if let Some(port) = told {
+        return port;
+    }
+    let mut ports = listens.iter().map(SocketAddr::port);
+    match ports.next() {
+        Some(first) if first != usual && ports.all(|port| port == first) => first,
+        _ => usual,
+    }
+}
+
+/// Where a server is asked that listens at these addresses.
+fn address(
+    listens: &[SocketAddr],
+    usual: u16,
+    here: bool,
+    pod: Option<IpAddr>,
+) -> Option<SocketAddr> {
+    let mut at = listens.iter().filter(|address| address.port() == usual);
+    if !here {
+        // What another namespace has on its loopback is not ours to reach.
+        let pod = pod?;
+        let fits = |a: &&SocketAddr| a.ip().is_unspecified() || a.ip() == pod;
+        return at.find(fits).map(|a| SocketAddr::new(pod, a.port()));
+    }
+    // An address at which somebody listens here is one of this host.
+    at.next().map(|address| {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(ip, address.port())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{address, port};
+
+    #[test]
+    fn ports_are_those_that_servers_were_told() {
+        let at = |ports: &[u16]| -> Vec<_> {
+            ports.iter().map(|p| ([127, 0, 0, 1], *p).into()).collect()
+        };
+        for (listens, told, want) in [
+            (&[9000, 9001][..], Some(9001), 9001),
+            (&[9000, 8000], None, 8000),
+            (&[9000, 9000], None, 9000),
+            (&[9000, 9001], None, 8000),
+            (&[], None, 8000),
+        ] {
+            assert_eq!(port(&at(listens), told, 8000), want, "{listens:?}");
+        }
+    }
+
+    #[test]
+    fn servers_are_asked_at_their_own_addresses_alone() {
+        let pod = Some("10.0.0.7".parse().unwrap());
+        for (listens, here, pod, want) in [
+            (&["0.0.0.0:8000"][..], true, None, Some("127.0.0.1:8000")),
+            (&["[::]:8000"], true, None, Some("[::1]:8000")),
+            (
+                &["127.0.0.1:9", "192.0.2.1:8000"],
+                true,
+                pod,
+                Some("192.0.2.1:8000"),
+            ),
+            (&["127.0.0.1:8001"], true, None, None),
+            (&[], true, pod, None),
+            (&["0.0.0.0:8000"], false, None, None),
+            (&["0.0.0.0:8000"], false, pod, Some("10.0.0.7:8000")),
+            (&["[::]:8000"], false, pod, Some("10.0.0.7:8000")),
+            (&["127.0.0.1:8000"], false, pod, None),
+            (&["10.0.0.7:8000"], false, pod, Some("10.0.0.7:8000")),
+            (&["10.0.0.8:8000"], false, pod, None),
+        ] {
+            let listens: Vec<_> = listens.iter().map(|a| a.parse().unwrap()).collect();
+            let got = address(&listens, 8000, here, pod).map(|a| a.to_string());
+            assert_eq!(got.as_deref(), want, "{listens:?} {here} {pod:?}");
+        }
+    }
+}
