@@ -585,3 +585,74 @@ fn model_servers_are_asked_for_their_own_metrics() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn rules_carry_settings() -> Result<()> {
+    let (Some(scene), Some(sdk)) = (Scene::new()?, need::environment("sdk-new")?) else {
+        return Ok(());
+    };
+    fs::create_dir(scene.temp.file("it"))?;
+    let here = scene.temp.file("it").display().to_string();
+    let config = scene.temp.file("rules.yaml");
+    let rules = |open: &str| {
+        let settings = json!([
+            {"rule": format!("command=*{here}/secret*"), "content": "forbid", "service": "vault"},
+            {"rule": format!("command=*{here}/*"), "content": open, "service": "shop", "max_message": 2},
+        ]);
+        let include = [format!("command=*{here}/*")];
+        fs::write(
+            &config,
+            json!({"include": include, "settings": settings}).to_string(),
+        )
+    };
+    rules("spans")?;
+    let asking = |word: &str, name: Option<&str>| {
+        let mut command = scene.live(&sdk, "client.py");
+        // It asks for its content to be told.
+        let ask = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT";
+        command
+            .arg("openai")
+            .arg(scene.temp.file("it").join(word))
+            .envs(name.map(|name| ("OTEL_SERVICE_NAME", name)))
+            .envs(name.map(|_| (ask, "SPAN_ONLY")));
+        Client::start(&mut command, &scene.next_log())
+    };
+    let mut secret = asking("secret", Some("named"))?;
+    let mut open = asking("open", None)?;
+    let config_path = config.display().to_string();
+    let mut agent = Agent::host(&scene.temp, &["--config", &config_path])?;
+    agent.wait_attached(secret.pid())?;
+    agent.wait_attached(open.pid())?;
+    secret.call(&chat("secret"))?;
+    open.call(&chat("open"))?;
+    agent.wait_for_spans(2)?;
+    // Less is told from here on.
+    rules("none")?;
+    agent.process.signal(Signal::SIGHUP)?;
+    let mut calls = 2;
+    wait_for("content to be left out", || {
+        open.call(&chat("later")).ok()?;
+        calls += 1;
+        agent.wait_for_spans(calls).ok()?;
+        let spans = agent.spans().ok()?;
+        spans
+            .last()?
+            .attribute("gen_ai.input.messages")
+            .is_null()
+            .then_some(())
+    })?;
+    agent.process.signal(Signal::SIGTERM)?;
+    let finished = agent.wait()?;
+    let of = |model: &str| {
+        let mut all = finished.spans.iter();
+        let found = all.find(|span| span.model() == model);
+        found.with_context(|| format!("no span of {model}: {}", finished.log))
+    };
+    let said = "gen_ai.input.messages";
+    assert!(of("secret")?.attribute(said).is_null());
+    assert_eq!(*of("secret")?.resource("service.name"), "named");
+    let told = of("open")?.attribute(said).to_string();
+    assert!(told.contains("on") && !told.contains("one"), "{told}");
+    assert_eq!(*of("open")?.resource("service.name"), "shop");
+    Ok(())
+}

@@ -261,5 +261,6 @@ fn rules_of(given: &RulesArgs, file: &ConfigFile) -> Rules {
     let mut rules = given.rules();
     rules.include.extend(file.rules.include.iter().cloned());
     rules.exclude.extend(file.rules.exclude.iter().cloned());
+    rules.settings.extend(file.settings.iter().cloned());
     rules
 }

@@ -370,6 +370,7 @@ impl RulesArgs {
         crate::target::rules::Rules {
             include: self.include.clone(),
             exclude: self.exclude.clone(),
+            settings: Vec::new(),
         }
     }
 }

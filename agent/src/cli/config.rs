@@ -15,12 +15,15 @@ use crate::export::size::Size;
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes::config::KubernetesFile;
 use crate::target::rules::{BadFile, RulesFile};
+use crate::target::settings::RuleSettings;
 
 /// What a file says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConfigFile {
     /// Which processes.
     pub(super) rules: RulesFile,
+    /// What is set for which.
+    pub(super) settings: Vec<RuleSettings>,
     /// Where to.
     #[cfg(feature = "otlp")]
     pub(super) export: ExportFile,
@@ -38,6 +41,7 @@ pub(super) struct ConfigFile {
 struct Written {
     include: Vec<String>,
     exclude: Vec<String>,
+    settings: Vec<RuleSettings>,
     #[cfg(feature = "otlp")]
     export: ExportFile,
     limits: LimitsFile,
@@ -96,6 +100,7 @@ impl ConfigFile {
         let written = written.unwrap_or_default();
         Ok(Self {
             rules: RulesFile::read(written.include, written.exclude, text)?,
+            settings: written.settings,
             #[cfg(feature = "otlp")]
             export: written.export,
             budget: Budget {
@@ -194,6 +199,27 @@ mod tests {
             ("include: app\n", "line 1", "a sequence"),
             ("limits:\n  cpu: -1\n", "line 2", "as in 0.5"),
             ("limits: {memory: all}\n", "line 1", "as in 512M"),
+            (
+                "settings:\n  - rule: nme=x\n",
+                "line 2",
+                "expected name, command",
+            ),
+            (
+                "settings:\n  - rule: a\n    content: some\n",
+                "line 3",
+                "`spans`, `events`, `both`, `none`, `forbid`",
+            ),
+            ("settings:\n  - content: none\n", "line 2", "`rule`"),
+            (
+                "settings:\n  - {rule: a, servce: b}\n",
+                "line 2",
+                "`service`",
+            ),
+            (
+                "settings:\n  - {rule: a, service: ''}\n",
+                "line 2",
+                "name of a service",
+            ),
             ("limits: {disk: 1}\n", "line 1", "`cpu` or `memory`"),
             #[cfg(feature = "kubernetes")]
             (

@@ -28,6 +28,7 @@ use crate::target::classify::{Classification, Description, Evidence, classify};
 use crate::target::discover::{self, Before, Depth, Discovery, Stat};
 use crate::target::process;
 use crate::target::rules::{Candidate, NotTraced, Rules, Whereabouts};
+use crate::target::settings::Settings;
 use crate::target::survey;
 pub use pods::Place;
 
@@ -490,7 +491,8 @@ impl Search {
     /// `next`, or later.
     fn conclude(&mut self, pid: u32, next: Option<Instant>) -> Result<(), ()> {
         let (service, place) = self.service(pid);
-        let verdict = self.verdict(pid, &service);
+        let (verdict, settings) = self.verdict(pid, &service);
+        let place = place.with(settings);
         self.sight(pid, &service, &verdict);
         let settled = matches!(verdict, Ok(()) | Err(NotTraced::NotPython));
         let later = (!settled).then(|| Instant::now() + LATER);
@@ -547,14 +549,14 @@ impl Search {
         self.sighted().insert(pid, sighting);
     }
 
-    fn verdict(&mut self, pid: u32, service: &str) -> Result<(), NotTraced> {
+    fn verdict(&mut self, pid: u32, service: &str) -> (Result<(), NotTraced>, Settings) {
         let Some(Known {
             seen: Some((process, what)),
             pod,
             ..
         }) = self.known.get(&pid)
         else {
-            return Err(NotTraced::Nothing);
+            return (Err(NotTraced::Nothing), Settings::default());
         };
         let user = process.user;
         let name = self.users.entry(user);
@@ -565,7 +567,9 @@ impl Search {
             service,
             pod: Whereabouts::of(process.pod.as_deref(), pod.as_ref()),
         };
-        self.rules.judge(&candidate, |_| name.clone())
+        let name = |_| name.clone();
+        let settings = self.rules.settings_of(&candidate, name);
+        (self.rules.judge(&candidate, name), settings)
     }
 
     fn report(&self, report: Report) -> Result<(), ()> {

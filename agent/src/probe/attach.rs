@@ -11,6 +11,7 @@ use crate::probe::python::{Interpreter, Purpose};
 use crate::probe::sockets::Sockets;
 use crate::target::listening;
 use crate::target::process::{self, MappedFile, ProcessError, Target};
+use crate::target::settings::Settings;
 use crate::target::sockets::LibcFinder;
 use crate::target::tls::{self, TlsFile, TlsFinder};
 
@@ -70,6 +71,8 @@ pub struct Traced {
     pub since: SystemTime,
     /// Its Python interpreter.
     pub interpreter: Interpreter,
+    /// What an operator sets for it.
+    settings: Settings,
     linker: Option<Probes>,
 }
 
@@ -142,13 +145,23 @@ impl Attachments {
         &mut self,
         pid: u32,
         service: Option<String>,
+        settings: Settings,
         detected: Vec<(String, Detected)>,
     ) -> bool {
         let Some(traced) = self.traced.get_mut(&pid) else {
             return false;
         };
+        let before = traced.target.facts.clone();
+        if traced.settings != settings {
+            // What it says itself counts more: it is asked again.
+            let defaults = settings.defaults(&self.defaults);
+            if let Ok(target) = process::look(pid, &defaults) {
+                traced.target.facts.content = target.facts.content;
+            }
+            settings.enforce(&mut traced.target.facts.content);
+            traced.settings = settings;
+        }
         let facts = &mut traced.target.facts;
-        let before = (facts.service_name.clone(), facts.detected.clone());
         if let Some(name) = service {
             facts.service_name = name;
         }
@@ -158,7 +171,7 @@ impl Attachments {
                 None => facts.detected.push((key, value)),
             }
         }
-        before.0 != facts.service_name || before.1 != facts.detected
+        before != *facts
     }
 
     /// All traced processes.
@@ -207,8 +220,14 @@ impl Attachments {
             let forked = parent
                 .filter(|_| !inherited.is_empty())
                 .and_then(|p| Some(self.traced.get(&p)?.target.forked(pid)));
-            let target = match (process::look(pid, &self.defaults), &forked) {
-                (Ok(target), _) => target,
+            // A child has what its parent has until it was looked at.
+            let settings = parents.map(|p| p.settings.clone()).unwrap_or_default();
+            let defaults = settings.defaults(&self.defaults);
+            let target = match (process::look(pid, &defaults), &forked) {
+                (Ok(mut target), _) => {
+                    settings.enforce(&mut target.facts.content);
+                    target
+                }
                 // Ended while it was being probed: what it said meanwhile is still to come.
                 (Err(ProcessError::Gone(_) | ProcessError::NotFound(_)), Some(forked)) => {
                     forked.clone()
@@ -227,6 +246,7 @@ impl Attachments {
                 sockets: sockets.filter(|_| python).unwrap_or_default(),
                 interpreter: interpreter.filter(|_| python).unwrap_or_default(),
                 since: SystemTime::now(),
+                settings,
                 linker: None,
             };
             self.traced.insert(pid, traced);
@@ -409,7 +429,9 @@ impl Attachments {
         let Some(traced) = self.traced.get_mut(&pid) else {
             return Ok(());
         };
-        traced.target = process::look(pid, &self.defaults)?;
+        let defaults = traced.settings.defaults(&self.defaults);
+        traced.target = process::look(pid, &defaults)?;
+        traced.settings.enforce(&mut traced.target.facts.content);
         traced.interpreter = Interpreter::default();
         if traced.target.python {
             self.rescan(kernel, pid)?;

@@ -7,6 +7,7 @@ use regex::Regex;
 use thiserror::Error;
 
 use super::classify::{Classification, Description};
+use super::settings::{RuleSettings, Settings};
 use crate::kubernetes::facts::PodFacts;
 use crate::model::process::AppType;
 
@@ -236,6 +237,8 @@ pub struct Rules {
     pub include: Vec<Rule>,
     /// None of these may fit.
     pub exclude: Vec<Rule>,
+    /// What is set for those that one of these fits; the first one that sets something counts.
+    pub settings: Vec<RuleSettings>,
 }
 
 /// The rules in a configuration file.
@@ -358,16 +361,37 @@ impl Rules {
         if let Some(unknown) = open(&self.exclude) {
             return Err(unknown);
         }
+        // What is set for it may be that less is told.
+        let set = self.settings.iter().find(|set| fits(&set.rule).is_none());
+        if let Some(set) = set {
+            return Err(NotTraced::PodUnknown(set.rule.to_string()));
+        }
         if self.include.is_empty() || self.include.iter().any(|r| fits(r) == Some(true)) {
             return Ok(());
         }
         Err(open(&self.include).unwrap_or(NotTraced::NotIncluded))
     }
 
+    /// What is set for a process.
+    #[must_use]
+    pub fn settings_of(
+        &self,
+        candidate: &Candidate<'_>,
+        user_name: impl Fn(u32) -> Option<String>,
+    ) -> Settings {
+        let fits = |set: &&RuleSettings| set.rule.fits(candidate, &user_name) == Some(true);
+        let mut settings = Settings::default();
+        for set in self.settings.iter().filter(fits) {
+            settings.fill(&set.settings);
+        }
+        settings
+    }
+
     /// Whether a rule asks for what only Kubernetes can tell.
     #[must_use]
     pub fn ask_cluster(&self) -> bool {
-        let mut all = self.include.iter().chain(&self.exclude);
+        let set = self.settings.iter().map(|set| &set.rule);
+        let mut all = self.include.iter().chain(&self.exclude).chain(set);
         all.any(|rule| rule.key.asks_cluster())
     }
 }
@@ -377,6 +401,7 @@ mod tests {
     use super::{BadRule, Candidate, NotTraced, Rule, Rules, Whereabouts};
     use crate::kubernetes::facts::PodFacts;
     use crate::target::classify::{Description, classify};
+    use crate::target::settings::Content;
 
     fn rules(include: &[&str], exclude: &[&str]) -> Rules {
         let parse =
@@ -384,6 +409,7 @@ mod tests {
         Rules {
             include: parse(include),
             exclude: parse(exclude),
+            settings: Vec::new(),
         }
     }
 
@@ -527,6 +553,45 @@ mod tests {
             Whereabouts::of(Some("u"), None),
             Whereabouts::Unknown
         ));
+    }
+
+    #[test]
+    fn rules_set_something_and_wait_for_what_they_ask_for() {
+        let text = "[{rule: namespace=eu, content: none}, {rule: shop-*, service: a, max_message: 9}, \
+                    {rule: user=33, content: both, service: b}]";
+        let rules = Rules {
+            settings: serde_yaml_ng::from_str(text).unwrap(),
+            ..Rules::default()
+        };
+        let app = app();
+        let what = classify(&app);
+        let facts = PodFacts {
+            namespace: "eu".to_owned(),
+            ..PodFacts::default()
+        };
+        let of = |pod| {
+            let candidate = Candidate {
+                process: &app,
+                what: &what,
+                service: "shop-api",
+                pod,
+            };
+            rules.settings_of(&candidate, |_| None)
+        };
+        let set = of(Whereabouts::Nowhere);
+        assert_eq!(
+            (set.content, set.max_message_chars),
+            (Some(Content::Both), Some(9))
+        );
+        assert_eq!(set.service.as_deref(), Some("a"));
+        assert_eq!(of(Whereabouts::Pod(&facts)).content, Some(Content::None));
+        let unknown = judge_in(&rules, &app, Whereabouts::Unknown);
+        assert_eq!(
+            unknown,
+            Err(NotTraced::PodUnknown("namespace=eu".to_owned()))
+        );
+        assert_eq!(judge_in(&rules, &app, Whereabouts::Nowhere), Ok(()));
+        assert!(rules.ask_cluster());
     }
 
     #[test]

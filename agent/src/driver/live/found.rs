@@ -75,7 +75,13 @@ impl Live {
 
     /// Takes note of where a process belongs. What was told of it before stays told.
     fn place(&mut self, pid: u32, place: Place) -> Result<(), LiveError> {
-        let changed = self.attachments.place(pid, place.service, place.attributes);
+        let Place {
+            service,
+            settings,
+            attributes,
+            ..
+        } = place;
+        let changed = self.attachments.place(pid, service, settings, attributes);
         if changed
             && self.core.announced.contains(&pid)
             && let Some(traced) = self.attachments.get(pid)

@@ -12,14 +12,32 @@ use super::{Known, Search, Word, survey};
 use crate::kubernetes::Cluster;
 use crate::model::process::Detected;
 use crate::target::classify::service;
+use crate::target::settings::Settings;
 
 /// What a process does not say itself of where it belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The name of its service, where that is another process's or its pod's.
     pub service: Option<String>,
+    /// It says itself what its service is called.
+    pub names_itself: bool,
+    /// What an operator sets for it.
+    pub settings: Settings,
     /// Resource attributes of its pod and its container; none where Kubernetes does not tell.
     pub attributes: Vec<(String, Detected)>,
+}
+
+impl Place {
+    /// The same with what an operator sets. What a process says itself of its service counts more, and what is
+    /// said of its pod less.
+    pub(super) fn with(mut self, settings: Settings) -> Self {
+        if !self.names_itself
+            && let Some(name) = &settings.service
+        {
+            self.service = Some(name.clone());
+        }
+        Self { settings, ..self }
+    }
 }
 
 /// Has the scout told when pods change, for as long as it hears.
@@ -86,6 +104,8 @@ impl Search {
         let name = name.unwrap_or_default();
         let place = Place {
             service: of_another.then(|| name.clone()),
+            names_itself: is_own,
+            settings: Settings::default(),
             attributes: pod(pid)
                 .map(|pod| pod.attributes.clone())
                 .unwrap_or_default(),
