@@ -8,6 +8,7 @@ pub mod call;
 pub mod client;
 pub mod kernel;
 pub mod memory;
+pub mod namespaces;
 pub mod need;
 pub mod otlp;
 pub mod process;

@@ -27,6 +27,7 @@ mod progress;
 mod provider;
 mod python;
 mod setup;
+mod static_python;
 mod summary;
 mod test;
 mod tidy;
