@@ -15,6 +15,7 @@ pub mod process;
 pub mod provider;
 pub mod recordings;
 pub mod scene;
+pub mod soak;
 pub mod span;
 pub mod swarm;
 pub mod temp;
