@@ -140,7 +140,7 @@ impl Agent {
 
     /// Starts `genspan` with these arguments as a user who is nobody and has these capabilities alone
     /// (`CAP_BPF`), as a service manager would. What it writes of spans must go to `spans.jsonl`, and
-    /// the directory must be for everybody. It tells its state as one of [`Agent::host`] does.
+    /// the directory must be for everybody.
     ///
     /// # Errors
     ///
@@ -161,8 +161,6 @@ impl Agent {
             .args(["inh-caps", "ambient-caps", "bounding-set"].map(|of| format!("--{of}={set}")))
             .arg(need::agent()?)
             .args(arguments)
-            .args(["--listen", "0", "--socket"])
-            .arg(Self::socket(temp))
             .env_remove("GENSPAN_LOG");
         Ok(Self {
             process: Process::start(&mut command, &temp.file("agent.err"))?,

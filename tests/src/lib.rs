@@ -11,6 +11,7 @@ pub mod memory;
 pub mod namespaces;
 pub mod need;
 pub mod otlp;
+pub mod privileges;
 pub mod process;
 pub mod provider;
 pub mod recordings;
