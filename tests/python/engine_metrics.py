@@ -2,9 +2,11 @@
 
     engine_metrics.py vllm|sglang AGENT LAB
 
-Starts it by LAB/serve.sh, attaches the agent to the running server, asks 200 times, eight requests
-at a time, streamed and not, and compares the spans with what `/metrics` has more than before: requests
-(by finish reason, where that is counted), tokens read and made. Ends with 1 when a number differs.
+Starts it by LAB/serve.sh, then `genspan agent`, which finds the running server by itself; asks 200 times,
+eight requests at a time, streamed and not, and compares the spans with what `/metrics` has more than
+before: requests (by finish reason, where that is counted), tokens read and made. Of its processes the
+agent must say that they are one service of the type `model`, with the model's name, its port and its
+version. Ends with 1 when something differs.
 """
 
 import collections
@@ -19,13 +21,13 @@ import sys
 import tempfile
 import time
 
-# Its name, its port, and what more it is to be told.
+# Its name, its port, what more it is to be told, and the parts that it has besides its API.
 ENGINES = {
-    "vllm": ("vLLM", 8000, []),
-    "sglang": ("SGLang", 30000, ["--enable-metrics"]),
+    "vllm": ("vLLM", 8000, [], {"engine"}),
+    "sglang": ("SGLang", 30000, ["--enable-metrics"], {"scheduler", "detokenizer"}),
 }
 ENGINE = sys.argv[1]
-NAME, PORT, OPTIONS = ENGINES[ENGINE]
+NAME, PORT, OPTIONS, PARTS = ENGINES[ENGINE]
 ADDRESS = ("127.0.0.1", PORT)
 REQUESTS = 200
 REFUSED = 8
@@ -101,22 +103,86 @@ def wait_for(what, check, seconds):
     raise SystemExit("waited in vain: " + what)
 
 
+def tree_of(root):
+    """The processes below this one, with it."""
+    children = collections.defaultdict(list)
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as stat:
+                    children[int(stat.read().rsplit(")", 1)[1].split()[1])].append(int(name))
+            except OSError:
+                pass
+    found, next_ones = set(), [root]
+    while next_ones:
+        one = next_ones.pop()
+        found.add(one)
+        next_ones += children[one]
+    return found
+
+
+def misjudged(agent, socket, server):
+    """What the agent says of the server's processes and is not so, a line each, and the name of their service. A
+    table of them is printed."""
+    command = [agent, "ps", "--json", "--socket", socket]
+    report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    tree = tree_of(server.pid)
+    ours = {one["pid"]: one for one in report["processes"] if one["pid"] in tree}
+    wrong = []
+    if server.pid not in ours:
+        return ["the server itself was not seen"], None
+    service = ours[server.pid]["service"]["name"]
+
+    def check(what, seen, wanted):
+        if seen != wanted:
+            wrong.append(f"{what}: {seen!r}, wanted {wanted!r}")
+
+    print("| process | type | service | part | by | the agent |\n| --- | --- | --- | --- | --- | --- |")
+    for pid, one in sorted(ours.items()):
+        told, said = one["model_server"] or {}, one["agent"] or {}
+        by = one["evidence"][0]["what"] if one["evidence"] else ""
+        # Numbers of processes are other ones each time.
+        whose = "its own" if one["service"]["pid"] == pid else "the API's"
+        row = (one["type"], f"{one['service']['name']}, {whose}", told.get("part", ""), by, said.get("state", "not seen"))
+        print("| %s | %s | %s | %s | %s | %s |" % ("API" if pid == server.pid else "part", *row))
+        check(f"process {pid}, service", one["service"], {"name": service, "pid": server.pid})
+        check(f"process {pid}, type", one["type"], "model")
+        if told.get("part") in PARTS:
+            check(f"process {pid}, state", said.get("state"), "not_traced")
+    api = ours[server.pid]
+    told = api["model_server"] or {}
+    check("the server", told.get("name"), ENGINE)
+    check("its part", told.get("part"), "api")
+    check("its model", os.path.basename(told.get("model") or ""), "tiny-qwen2")
+    check("its names", told.get("served_as"), ["tiny"])
+    check("its port", told.get("port"), PORT)
+    check("that it has a version", bool(told.get("version")), True)
+    check("its state", (api["agent"] or {}).get("state"), "attached")
+    parts = {(one["model_server"] or {}).get("part") for one in ours.values()}
+    check("its other parts", PARTS - parts, set())
+    return wrong, service
+
+
 def spans_of(server, agent, place):
-    """The spans of one load, and what the server counted."""
+    """The spans of one load, what the server counted, what was lost, and what is wrong with what is said."""
     output, log = os.path.join(place, "spans.jsonl"), os.path.join(place, "agent.log")
-    command = [agent, "trace", "--pid", str(server.pid), "--format", "json", "--output", output]
+    socket = os.path.join(place, "agent.sock")
+    command = [agent, "agent", "--format", "json", "--output", output, "--listen", "none", "--socket", socket]
+    # Nothing else that may run on this machine.
+    command += ["--include", "type=model"]
     with open(log, "w") as errors:
         tracing = subprocess.Popen(command, stderr=errors)
     try:
-        wait_for("the agent", lambda: "tracing" in open(log).read(), 30)
+        wait_for("the agent", lambda: f"(pid {server.pid}" in open(log).read(), 60)
         before = metrics()
         with concurrent.futures.ThreadPoolExecutor(AT_ONE_TIME) as pool:
             list(pool.map(request, range(REQUESTS + REFUSED)))
         # It counts a request when it is over, and that is a moment after the answer's last byte.
         time.sleep(2)
         counted = metrics() - before
+        wrong, service = misjudged(agent, socket, server)
     finally:
-        tracing.send_signal(signal.SIGINT)
+        tracing.send_signal(signal.SIGTERM)
         tracing.wait(30)
     # Sockets between its own processes were open before: whether what they say is the rest of an
     # exchange cannot be told.
@@ -124,7 +190,14 @@ def spans_of(server, agent, place):
     if lost:
         print("".join(lost))
     with open(output) as lines:
-        return [json.loads(line) for line in lines], counted, lost
+        spans = [json.loads(line) for line in lines]
+    # Those of the server alone: there may be others on this machine.
+    tree = tree_of(server.pid)
+    spans = [span for span in spans if span["resource"].get("process.pid") in tree]
+    services = {span["resource"].get("service.name") for span in spans}
+    if services != {service}:
+        wrong.append(f"spans of the services {services}")
+    return spans, counted, lost, wrong
 
 
 def compare(spans, counted):
@@ -166,7 +239,7 @@ def main():
             # Its first requests of each kind take longer.
             for number in range(8):
                 request(number)
-            spans, counted, lost = spans_of(server, agent, place)
+            spans, counted, lost, misjudgements = spans_of(server, agent, place)
         finally:
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGTERM)
@@ -183,6 +256,7 @@ def main():
     # Nothing is compared where nothing was counted.
     if not counted["prompt_tokens_total"]:
         wrong.append("nothing was counted")
+    wrong += misjudgements
     if wrong or lost:
         raise SystemExit("not equal: " + ", ".join(wrong or ["something was lost"]))
 

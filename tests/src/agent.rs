@@ -122,9 +122,25 @@ impl Agent {
         Self::start_as("agent", temp, options, &state)
     }
 
+    /// The same, with its spans written nowhere but to its endpoints.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn host_without_output(temp: &Temp, options: &[&str]) -> Result<Self> {
+        let mut command = command(&["agent", "--format", "json", "--output", "/dev/null"])?;
+        command
+            .args(["--listen", "0", "--socket"])
+            .arg(Self::socket(temp))
+            .args(options);
+        let process = Process::start(&mut command, &temp.file("agent.err"))?;
+        let output = temp.file("none");
+        Ok(Self { process, output })
+    }
+
     /// Starts `genspan` with these arguments as a user who is nobody and has these capabilities alone
     /// (`CAP_BPF`), as a service manager would. What it writes of spans must go to `spans.jsonl`, and
-    /// the directory must be for everybody. It tells its state as one of [`Agent::host`] does.
+    /// the directory must be for everybody.
     ///
     /// # Errors
     ///
@@ -145,8 +161,6 @@ impl Agent {
             .args(["inh-caps", "ambient-caps", "bounding-set"].map(|of| format!("--{of}={set}")))
             .arg(need::agent()?)
             .args(arguments)
-            .args(["--listen", "0", "--socket"])
-            .arg(Self::socket(temp))
             .env_remove("GENSPAN_LOG");
         Ok(Self {
             process: Process::start(&mut command, &temp.file("agent.err"))?,

@@ -84,6 +84,19 @@ pub fn debian_python(minor: u32) -> Result<Option<PathBuf>> {
     ))
 }
 
+/// The Python with OpenSSL in its executable and no symbols.
+///
+/// # Errors
+///
+/// As [`missing`].
+pub fn static_python() -> Result<Option<PathBuf>> {
+    let path = environments().join("static/bin/python3");
+    if path.is_file() {
+        return Ok(Some(path));
+    }
+    missing("the Python with OpenSSL in its executable (cargo xtask setup --tests)")
+}
+
 /// The system's own Python.
 ///
 /// # Errors

@@ -1,11 +1,12 @@
 //! Many programs that come and go under an agent: what it missed, and what it held.
 
 use crate::scene::KEY;
+use crate::soak::watched::{Sample, Watched, thirds};
 use crate::{Agent, Process, Temp, memory, programs};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,9 @@ pub struct Held {
     pub files: u64,
     /// Threads.
     pub threads: u64,
+    /// Those of the descriptors that are links of eBPF programs, and events of the kernel's: probes, and
+    /// watchpoints.
+    pub probes: u64,
 }
 
 /// What came of it.
@@ -58,10 +62,18 @@ pub struct Outcome {
     pub cpu: f64,
     /// How long it went on, in seconds.
     pub took: f64,
+    /// What the agent held at each look while programs came and went at the full number.
+    pub samples: Vec<Sample>,
     /// What the agent said.
     pub log: String,
 }
 
+/// How often the agent is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// With fewer looks than this it is not told whether memory grows.
+const MANY_LOOKS: usize = 60;
+/// Memory may grow by this part, and by so many KiB, from the first third of the time to the last.
+const GROWTH: (u64, u64) = (10, 4 << 10);
 /// How long descriptors and threads may take to be given back.
 const GIVEN_BACK: Duration = Duration::from_secs(120);
 /// So many more than before are as many: an endpoint's connections, files being read.
@@ -75,11 +87,28 @@ const FEW_THREADS: u64 = 3;
 ///
 /// When it ended.
 pub fn held(pid: u32) -> Result<Held> {
+    let files = || std::fs::read_dir(format!("/proc/{pid}/fd"));
+    let is_probe = |path: PathBuf| {
+        let kind = std::fs::read_link(path).unwrap_or_default();
+        let kind = kind.to_string_lossy();
+        kind.ends_with("bpf_link") || kind.ends_with("bpf-link") || kind.contains("[perf_event]")
+    };
     Ok(Held {
         resident: memory::resident(pid)?,
-        files: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64,
+        files: files()?.count() as u64,
         threads: std::fs::read_dir(format!("/proc/{pid}/task"))?.count() as u64,
+        probes: files()?
+            .flatten()
+            .filter(|file| is_probe(file.path()))
+            .count() as u64,
     })
+}
+
+impl Held {
+    /// Whether descriptors or threads are more than before, by more than come and go.
+    fn holds_more_than(&self, before: &Self) -> bool {
+        self.files > before.files + FEW || self.threads > before.threads + FEW_THREADS
+    }
 }
 
 impl Swarm {
@@ -121,16 +150,24 @@ impl Swarm {
         let done = Arc::new(AtomicBool::new(false));
         let watch = {
             let done = Arc::clone(&done);
+            let mut watched = Watched::new(pid);
+            // It is full once the first have ended.
+            let full = self.life * 1.5..self.seconds;
             std::thread::spawn(move || {
+                let begun = Instant::now();
                 let mut peak = Held::default();
                 while !done.load(Ordering::Relaxed) {
                     let now = held(pid).unwrap_or_default();
                     peak.resident = peak.resident.max(now.resident);
                     peak.files = peak.files.max(now.files);
                     peak.threads = peak.threads.max(now.threads);
-                    std::thread::sleep(Duration::from_millis(100));
+                    peak.probes = peak.probes.max(now.probes);
+                    if full.contains(&begun.elapsed().as_secs_f64()) {
+                        watched.look().ok();
+                    }
+                    std::thread::sleep(LOOK);
                 }
-                peak
+                (peak, watched.into_samples())
             })
         };
         swarm.tell("go")?;
@@ -139,16 +176,14 @@ impl Swarm {
         let said: Value = serde_json::from_str(&line).context("what the swarm said")?;
         let begun = Instant::now();
         let mut after = held(pid)?;
-        let more = |after: &Held| {
-            after.files > before.files + FEW || after.threads > before.threads + FEW_THREADS
-        };
+        let more = |after: &Held| after.holds_more_than(&before);
         while more(&after) && begun.elapsed() < GIVEN_BACK {
             std::thread::sleep(Duration::from_millis(200));
             after = held(pid)?;
         }
         let quiet = begun.elapsed();
         done.store(true, Ordering::Relaxed);
-        let peak = watch.join().unwrap_or_default();
+        let (peak, samples) = watch.join().unwrap_or_default();
         let used = cpu(&mut agent)? - used;
         let finished = agent.stop()?;
         ensure!(finished.code == 0, "{}", finished.log);
@@ -172,6 +207,7 @@ impl Swarm {
             quiet,
             cpu: used,
             took: said["took"].as_f64().unwrap_or_default(),
+            samples,
             log: finished.log,
         })
     }
@@ -185,6 +221,105 @@ fn cpu(agent: &mut Agent) -> Result<f64> {
 }
 
 impl Outcome {
+    /// What is wrong; nothing where none was missed and nothing stayed.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut check = |wrong: bool, what: String| {
+            if wrong {
+                faults.push(what);
+            }
+        };
+        let Self {
+            started,
+            answered,
+            told,
+            incomplete,
+            before,
+            after,
+            ..
+        } = self;
+        check(
+            answered != started,
+            format!("{answered} of {started} programs were answered"),
+        );
+        check(
+            told != answered,
+            format!(
+                "{} of {answered} were missed",
+                answered.saturating_sub(*told)
+            ),
+        );
+        check(
+            *incomplete > 0,
+            format!("{incomplete} calls were incomplete"),
+        );
+        check(
+            after.holds_more_than(before),
+            format!(
+                "descriptors {} → {}, threads {} → {} when all were gone",
+                before.files, after.files, before.threads, after.threads
+            ),
+        );
+        check(
+            after.probes > before.probes,
+            format!(
+                "probes {} → {} when all were gone",
+                before.probes, after.probes
+            ),
+        );
+        let [first, last] = thirds(&self.samples);
+        let (part, more) = GROWTH;
+        check(
+            self.samples.len() >= MANY_LOOKS && last.0 > first.0 + first.0 / part + more,
+            format!(
+                "memory grew from {} to {} KiB while as many ran",
+                first.0, last.0
+            ),
+        );
+        faults
+    }
+
+    /// As a table for the benchmarks.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let [first, last] = thirds(&self.samples);
+        let Self {
+            before,
+            peak,
+            after,
+            ..
+        } = self;
+        let row = |name: &str, of: fn(&Held) -> u64| {
+            format!(
+                "| {name} | {} | {} | {} |\n",
+                of(before),
+                of(peak),
+                of(after)
+            )
+        };
+        format!(
+            "{} programs in {:.0} s, {} at most at a time: {} answered, {} told, {} of them incomplete. The agent \
+             used {:.2} cores. Its memory was {} KiB in the first third of the time at the full number, {} in the \
+             last (medians); what it holds was given back {:.0} s after the last program.\n\n\
+             | | before | most | after |\n| --- | ---: | ---: | ---: |\n{}{}{}{}",
+            self.started,
+            self.took,
+            self.most,
+            self.answered,
+            self.told,
+            self.incomplete,
+            self.cpu / self.took.max(1.0),
+            first.0,
+            last.0,
+            self.quiet.as_secs_f64(),
+            row("memory, KiB", |h| h.resident),
+            row("descriptors", |h| h.files),
+            row("probes and watchpoints among them", |h| h.probes),
+            row("threads", |h| h.threads),
+        )
+    }
+
     /// In a line.
     #[must_use]
     pub fn line(&self) -> String {

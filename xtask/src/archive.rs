@@ -19,6 +19,15 @@ pub(crate) struct Archive {
 impl Archive {
     /// Reads the lists of a suite into a directory.
     pub(crate) fn open(dir: &Path, suite: &str) -> Result<Self> {
+        Self::open_as("deb", dir, suite)
+    }
+
+    /// The same of its sources.
+    pub(crate) fn open_sources(dir: &Path, suite: &str) -> Result<Self> {
+        Self::open_as("deb-src", dir, suite)
+    }
+
+    fn open_as(what: &str, dir: &Path, suite: &str) -> Result<Self> {
         if !host::has_apt() || !Path::new(KEYS).is_file() {
             bail!("no Debian: its packages are fetched with apt-get, under the archive's keys");
         }
@@ -28,7 +37,7 @@ impl Archive {
         let mirror = mirror()?;
         fs::write(
             dir.join("sources.list"),
-            format!("deb [signed-by={KEYS}] {mirror} {suite} main\n"),
+            format!("{what} [signed-by={KEYS}] {mirror} {suite} main\n"),
         )?;
         let archive = Self {
             dir: dir.to_owned(),
@@ -65,6 +74,19 @@ impl Archive {
             .read()
             .with_context(|| format!("Debian {} has no {package}", self.suite))?;
         Ok(depended(&told))
+    }
+
+    /// Fetches the source of a package, as its authors published it; gives the archive.
+    pub(crate) fn source(&self, package: &str) -> Result<PathBuf> {
+        host::retried(|| {
+            self.apt("apt-get")
+                .args(["source", "--download-only", package])
+                .logged("debian-source")
+        })?;
+        let files = fs::read_dir(self.dir.join("packages"))?.flatten();
+        let mut files = files.map(|file| file.path());
+        let archive = files.find(|path| path.to_string_lossy().contains(".orig.tar."));
+        archive.with_context(|| format!("the source of {package} has no archive"))
     }
 
     /// Fetches packages; gives their files.

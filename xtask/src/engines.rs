@@ -1,4 +1,5 @@
-//! The spans of real inference servers against what they count themselves.
+//! Real inference servers: what the agent takes their processes for, and the spans against what they count
+//! themselves.
 
 use crate::correctness::lab_home;
 use crate::{build, host, paths};

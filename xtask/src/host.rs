@@ -38,6 +38,16 @@ fn is_debian_like(os_release: &str) -> bool {
         .any(|id| id == "debian" || id == "ubuntu")
 }
 
+/// The code name of this system's release, `bookworm` for example.
+pub(crate) fn codename() -> Option<String> {
+    let release = fs::read_to_string("/etc/os-release").ok()?;
+    let line = release.lines();
+    let name = line
+        .filter_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .next()?;
+    Some(name.trim_matches(['"', '\'']).to_owned())
+}
+
 /// Refreshes the package lists, once.
 pub(crate) fn apt_update() -> Result<()> {
     static DONE: AtomicBool = AtomicBool::new(false);

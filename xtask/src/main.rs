@@ -27,6 +27,7 @@ mod progress;
 mod provider;
 mod python;
 mod setup;
+mod static_python;
 mod summary;
 mod test;
 mod tidy;
@@ -90,10 +91,10 @@ enum Task {
     Correctness(correctness::Options),
     /// Compare the spans of a real vLLM with its own counters.
     ///
-    /// Starts vLLM on the processor with a tiny model, attaches to it, asks 200 times, eight requests at a
-    /// time, and compares requests and tokens with `/metrics`. Takes about three minutes. Needs the
-    /// lab beside the repository (shared/lab, `setup.sh vllm`, 6 GB), and root or sudo. The exit code
-    /// is 1 when a number differs.
+    /// Starts vLLM on the processor with a tiny model, and `genspan agent`, which is to find it: its processes
+    /// are one service, with the model's name. Asks 200 times, eight requests at a time, and compares
+    /// requests and tokens with `/metrics`. Takes about three minutes. Needs the lab beside the repository
+    /// (shared/lab, `setup.sh vllm`, 6 GB), and root or sudo. The exit code is 1 when something differs.
     Vllm,
     /// Compare the spans of a real SGLang with its own counters.
     ///

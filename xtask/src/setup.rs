@@ -4,7 +4,7 @@ use crate::cmd::Cmd;
 use crate::progress::{note, step};
 use crate::python::{self, Interpreter};
 use crate::toolchain::Compiler;
-use crate::{debian, fuzz, helm, host, linker, toolchain, venv};
+use crate::{debian, fuzz, helm, host, linker, static_python, toolchain, venv};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -137,6 +137,12 @@ pub(crate) fn for_tests() -> Result<Vec<String>> {
         let made = step("unpacking Debian's Python 3.14", debian::make);
         if let Err(error) = made {
             skipped.push(format!("Debian's Python 3.14 is missing: {error:#}"));
+        }
+    }
+    if !static_python::is_ready() {
+        let what = "building a Python with OpenSSL in it";
+        if let Err(error) = step(what, static_python::make) {
+            skipped.push(format!("a Python with OpenSSL in it is missing: {error:#}"));
         }
     }
     if !helm::is_ready() {

@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use super::args::Listen;
 use super::args::{AgentArgs, RulesArgs};
 use super::config::ConfigFile;
-use super::sinks;
 use super::trace::{finish, seed};
+use super::{confined, sinks};
 use crate::driver::budget::Governor;
 use crate::driver::files;
 use crate::driver::host::{Host, Reloaded};
@@ -19,7 +19,6 @@ use crate::driver::live::{Engines, Live, LiveOptions};
 use crate::driver::output::Output;
 use crate::driver::privileges;
 use crate::driver::scout::Scout;
-use crate::driver::seccomp;
 use crate::driver::wait::Signals;
 use crate::export::metrics::Source;
 #[cfg(feature = "otlp")]
@@ -85,7 +84,15 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     };
     let metrics = source.clone();
     // What is ours alone is open, and there is no other thread yet.
-    give_up_privileges(args);
+    let missing = privileges::missing();
+    if !missing.is_empty() {
+        tracing::warn!("missing {}: see `genspan doctor`", missing.join(", "));
+    }
+    if args.keep_privileges {
+        object::raise_memlock();
+    } else {
+        confined::give_up();
+    }
     // First, so that it can be asked how far we are; it ends last.
     #[cfg(feature = "prometheus")]
     let _server = places.serve(state.clone(), source)?;
@@ -159,24 +166,6 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         },
     );
     finish(live.run(), None)
-}
-
-/// Gives up what tracing does not take.
-fn give_up_privileges(args: &AgentArgs) {
-    object::raise_memlock();
-    let missing = privileges::missing();
-    if !missing.is_empty() {
-        tracing::warn!("missing {}: see `genspan doctor`", missing.join(", "));
-    }
-    if args.keep_privileges {
-        return;
-    }
-    if let Err(error) = privileges::drop_rest() {
-        tracing::warn!("privileges that are not needed are kept: {error}");
-    }
-    if let Err(error) = seccomp::forbid() {
-        tracing::warn!("system calls that are not needed are allowed: {error}");
-    }
 }
 
 /// Where the state is told. What nobody asked for may fail: another agent, or another program, may

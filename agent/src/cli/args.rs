@@ -121,6 +121,11 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(super) duration: Option<Duration>,
 
+    /// Do not give up the privileges that tracing does not take. With a command they are never given up,
+    /// since the command is to have them
+    #[arg(long, help_heading = "Tuning")]
+    pub(super) keep_privileges: bool,
+
     /// Take down what the kernel sends, for `genspan replay` (without keys and cookies; with
     /// all content)
     #[arg(long, value_name = "FILE")]

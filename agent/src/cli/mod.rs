@@ -10,6 +10,8 @@ mod agent;
 #[cfg(feature = "kernel")]
 mod config;
 #[cfg(feature = "kernel")]
+mod confined;
+#[cfg(feature = "kernel")]
 mod doctor;
 #[cfg(feature = "kernel")]
 mod ps;

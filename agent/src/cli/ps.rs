@@ -275,6 +275,10 @@ fn notes(one: &Surveyed, rules: &Rules, agent: Option<&Agent>) -> Vec<String> {
         ));
     }
     match (agent, judge(one, rules)) {
+        // The agent does not look at what is no Python.
+        (Some(agent), Err(why @ NotTraced::NotPython)) if agent.of(one).is_none() => {
+            notes.push(plain(&format!("not traced: {why}"), usize::MAX));
+        }
         (Some(agent), _) => {
             let said = running::of_process(agent.of(one));
             notes.push(plain(&said, usize::MAX));

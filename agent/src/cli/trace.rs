@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use nix::sys::signal::Signal;
 
 use super::args::TraceArgs;
-use super::sinks;
+use super::{confined, sinks};
 use crate::capture::record::{Header, Recorder};
 use crate::driver::budget::Governor;
 use crate::driver::child::{self, HeldChild};
@@ -52,7 +52,14 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         .as_deref()
         .map(|path| recorder(path, seed))
         .transpose()?;
-    let output = Output::new(sinks::open(&args.shared, Some(title(args)))?);
+    let mut exporters = sinks::written(&args.shared, Some(title(args)))?;
+    // What is ours alone is open, and there is no other thread yet. A command of the user's is not to be
+    // bound by what we give up.
+    if args.exec.is_empty() && !args.keep_privileges {
+        confined::give_up();
+    }
+    sinks::sent(&args.shared, sinks::Sending::default(), &mut exporters)?;
+    let output = Output::new(exporters);
     let host = if args.all {
         Some(Host {
             scout: Scout::start(args.rules.rules(), None).context("cannot look for processes")?,

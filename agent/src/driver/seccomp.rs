@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 
 use libc::{c_long, pid_t};
+#[cfg(target_arch = "x86_64")]
+use seccompiler::sock_filter;
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
     SeccompFilter, SeccompRule,
@@ -70,6 +72,16 @@ const NEVER: [c_long; 45] = [
     libc::SYS_io_uring_setup,
 ];
 
+/// Marks the numbers of the x32 ABI, whose calls the kernel tells as those of x86-64
+/// (`__X32_SYSCALL_BIT`, `arch/x86/include/uapi/asm/unistd.h`).
+#[cfg(target_arch = "x86_64")]
+const X32: u32 = 0x4000_0000;
+
+/// How many instructions the check of the architecture has, before which nothing may come: a call of another
+/// one (`int 0x80`) ends the process.
+#[cfg(target_arch = "x86_64")]
+const CHECK: usize = 3;
+
 /// Signals: to the agent itself alone. The first argument is the process.
 const OURS_ALONE: [c_long; 2] = [libc::SYS_kill, libc::SYS_tgkill];
 
@@ -111,13 +123,43 @@ fn filter(own: pid_t) -> Result<BpfProgram, BackendError> {
     for number in OURS_ALONE {
         rules.insert(number, vec![others(0)?]);
     }
-    SeccompFilter::new(
+    let program = SeccompFilter::new(
         rules,
         SeccompAction::Allow,
         SeccompAction::Errno(libc::EPERM.unsigned_abs()),
         std::env::consts::ARCH.try_into()?,
     )?
-    .try_into()
+    .try_into()?;
+    Ok(without_x32(program))
+}
+
+/// Refuses all calls of the x32 ABI as well: each does what one of x86-64 does, by a number that is in no
+/// list.
+#[cfg(target_arch = "x86_64")]
+fn without_x32(mut program: BpfProgram) -> BpfProgram {
+    // `struct seccomp_data` begins with the number (`include/uapi/linux/seccomp.h`).
+    const NUMBER: u32 = 0;
+    let instruction = |code: u32, jf: u8, k: u32| sock_filter {
+        code: u16::try_from(code).unwrap_or_default(),
+        jt: 0,
+        jf,
+        k,
+    };
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+    let refused = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, NUMBER),
+        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, X32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, refuse),
+    ];
+    // Jumps are relative, and none goes over this place.
+    program.splice(CHECK..CHECK, refused);
+    program
+}
+
+/// There is no such ABI.
+#[cfg(not(target_arch = "x86_64"))]
+fn without_x32(program: BpfProgram) -> BpfProgram {
+    program
 }
 
 #[cfg(test)]
@@ -170,5 +212,85 @@ mod tests {
         .unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// How a forked child ends that makes a call and exits with what came of it, below the filter or not.
+    #[cfg(target_arch = "x86_64")]
+    fn ended(filtered: bool, call: fn() -> i32) -> nix::sys::wait::WaitStatus {
+        // The filter is made before: what follows the fork allocates nothing.
+        let own = libc::pid_t::try_from(std::process::id()).unwrap();
+        let program = filter(own).unwrap();
+        // SAFETY: the child makes calls to the kernel, and ends.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            nix::unistd::ForkResult::Child => {
+                // SAFETY: no memory is handed over.
+                let fixed = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+                if fixed != 0 || filtered && seccompiler::apply_filter(&program).is_err() {
+                    // SAFETY: as above.
+                    unsafe { libc::_exit(255) }
+                }
+                // SAFETY: as above.
+                unsafe { libc::_exit(call()) }
+            }
+            nix::unistd::ForkResult::Parent { child } => {
+                nix::sys::wait::waitpid(child, None).unwrap()
+            }
+        }
+    }
+
+    /// `getpid` of the x32 ABI: what came of it, as an error's number.
+    #[cfg(target_arch = "x86_64")]
+    fn of_x32() -> i32 {
+        // SAFETY: no memory is handed over.
+        let returned = unsafe { libc::syscall(i64::from(super::X32) | libc::SYS_getpid) };
+        if returned >= 0 {
+            0
+        } else {
+            nix::errno::Errno::last_raw()
+        }
+    }
+
+    /// `getpid` as a program of 32 bits calls it.
+    #[cfg(target_arch = "x86_64")]
+    fn of_i386() -> i32 {
+        // `__NR_getpid`, `arch/x86/entry/syscalls/syscall_32.tbl`.
+        let mut eax = 20_i64;
+        // SAFETY: the call takes nothing and gives a number; the kernel keeps all but `eax` and r8 to r11.
+        unsafe {
+            std::arch::asm!("int 0x80", inout("rax") eax, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+        }
+        i32::from(eax <= 0)
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn calls_by_other_numbers_are_refused() {
+        use nix::sys::signal::Signal;
+        use nix::sys::wait::WaitStatus;
+        // Whether or not this kernel knows the ABI.
+        let free = ended(false, of_x32);
+        assert!(
+            matches!(free, WaitStatus::Exited(_, 0 | libc::ENOSYS)),
+            "{free:?}"
+        );
+        let refused = ended(true, of_x32);
+        assert!(
+            matches!(refused, WaitStatus::Exited(_, libc::EPERM)),
+            "{refused:?}"
+        );
+        match ended(false, of_i386) {
+            // This kernel runs programs of 32 bits.
+            WaitStatus::Exited(_, 0) => {
+                let killed = ended(true, of_i386);
+                assert!(
+                    matches!(killed, WaitStatus::Signaled(_, Signal::SIGSYS, _)),
+                    "{killed:?}"
+                );
+            }
+            none => assert!(
+                matches!(none, WaitStatus::Signaled(_, Signal::SIGSEGV, _)),
+                "{none:?}"
+            ),
+        }
     }
 }

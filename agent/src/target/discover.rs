@@ -185,6 +185,7 @@ impl Discovery {
         let executable = process.exe().map_err(process::wrap(pid))?;
         let arguments = process.cmdline().map_err(process::wrap(pid))?;
         let maps = Maps::read(pid)?;
+        let executable = maps.seen(&executable);
         let code = maps.paths();
         let version = process::python_version(&executable, &code);
         let container = container::of_process(pid);

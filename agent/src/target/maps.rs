@@ -2,7 +2,7 @@
 //! of each line, since it is looked at often and of many processes.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use procfs::ProcError;
@@ -17,6 +17,32 @@ const DELETED: &[u8] = b" (deleted)";
 pub(super) struct Maps {
     pid: u32,
     text: Vec<u8>,
+    root: Root,
+}
+
+/// The root of a process as the kernel names it to us: from our own root, or from that of the mount
+/// namespace. What it has below that begins so, too, where it has changed its root (`chroot(2)`).
+#[derive(Clone, Debug, Default)]
+struct Root(Vec<u8>);
+
+impl Root {
+    /// That of this process; that of all where it does not say.
+    fn of(pid: u32) -> Self {
+        let root = std::fs::read_link(format!("/proc/{pid}/root"));
+        let root = root.map(|path| path.into_os_string().into_vec());
+        Self(root.ok().filter(|path| path != b"/").unwrap_or_default())
+    }
+
+    /// A path as the process sees it.
+    fn below<'m>(&self, path: &'m [u8]) -> &'m [u8] {
+        let inside = path.strip_prefix(self.0.as_slice());
+        inside.filter(|rest| rest.starts_with(b"/")).unwrap_or(path)
+    }
+
+    /// The same of a whole path.
+    fn path(&self, path: &Path) -> PathBuf {
+        PathBuf::from(OsStr::from_bytes(self.below(path.as_os_str().as_bytes())))
+    }
 }
 
 /// A range of addresses that a file is mapped to.
@@ -31,7 +57,7 @@ pub(super) struct Map<'m> {
     pub(super) offset: u64,
     /// Device (major, minor) and inode.
     pub(super) id: (i32, i32, u64),
-    /// As the kernel writes it.
+    /// As the process sees it, with what the kernel adds.
     path: &'m [u8],
 }
 
@@ -80,8 +106,8 @@ impl<'m> Map<'m> {
             let mut reach = format!("/proc/{pid}/root").into_bytes();
             reach.extend_from_slice(self.path);
             let reach = PathBuf::from(OsStr::from_bytes(&reach));
-            // The kernel names it from our root or from that of the mount namespace, which is not
-            // the process's where it has changed its root since.
+            // It may be named from another root: where the process has changed its own since it
+            // mapped the file.
             if std::fs::symlink_metadata(&reach).is_ok() {
                 return reach;
             }
@@ -104,12 +130,22 @@ impl Maps {
             std::io::ErrorKind::PermissionDenied => ProcessError::NotPermitted(pid),
             _ => wrap(pid)(ProcError::from(e)),
         })?;
-        Ok(Self { pid, text })
+        let root = Root::of(pid);
+        Ok(Self { pid, text, root })
+    }
+
+    /// A path that the kernel told of the process, as the process sees it.
+    pub(super) fn seen(&self, path: &Path) -> PathBuf {
+        self.root.path(path)
     }
 
     /// All ranges that files are mapped to, by address.
     pub(super) fn all(&self) -> impl Iterator<Item = Map<'_>> {
-        self.text.split(|b| *b == b'\n').filter_map(Map::of)
+        let lines = self.text.split(|b| *b == b'\n').filter_map(Map::of);
+        lines.map(|map| Map {
+            path: self.root.below(map.path),
+            ..map
+        })
     }
 
     /// The first range of each file of which code is mapped.
@@ -141,7 +177,7 @@ impl Maps {
 
 #[cfg(test)]
 mod tests {
-    use super::{Map, Maps};
+    use super::{Map, Maps, Root};
     use crate::target::process::MappedFile;
     use std::path::Path;
 
@@ -163,6 +199,7 @@ mod tests {
         Maps {
             pid: u32::MAX,
             text: text.as_bytes().to_vec(),
+            root: Root::default(),
         }
     }
 
@@ -186,6 +223,21 @@ mod tests {
             (map.start, map.end, map.offset),
             (0x55d0_a000_0000, 0x55d0_a010_0000, 0)
         );
+    }
+
+    #[test]
+    fn another_root_is_taken_off() {
+        let mut maps = maps(TEXT);
+        maps.root = Root(b"/srv".to_vec());
+        let want = ["/usr/bin/python3.11", "/a dir/lib.so", "/memfd:code"];
+        assert_eq!(maps.paths(), want.map(Path::new));
+        // One of a like name is another one.
+        maps.root = Root(b"/srv/a".to_vec());
+        assert_eq!(maps.paths()[1], Path::new("/srv/a dir/lib.so"));
+        let path = |root: &str| Root(root.into()).path(Path::new("/jail/opt/x"));
+        assert_eq!(path("/jail"), Path::new("/opt/x"));
+        assert_eq!(path(""), Path::new("/jail/opt/x"));
+        assert!(Root::of(std::process::id()).0.is_empty());
     }
 
     #[test]

@@ -215,6 +215,10 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
     };
     let environment = Environment::read(get, defaults);
     let maps = Maps::read(pid).ok();
+    let executable = match &maps {
+        Some(maps) => maps.seen(&executable),
+        None => executable,
+    };
     let code = maps.as_ref().map(Maps::paths).unwrap_or_default();
     let version = python_version(&executable, &code);
     let facts = ProcessFacts {

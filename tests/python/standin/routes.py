@@ -2,13 +2,14 @@
 
 import asyncio
 
-from . import chat, coding, control, embeddings, responses
+from . import chat, coding, control, dashscope, embeddings, responses
 
 MODEL_CALLS = {
     "chat/completions": chat.chat,
     "completions": chat.completions,
     "responses": responses.create,
     "embeddings": embeddings.embeddings,
+    "generation": dashscope.generation,
 }
 
 

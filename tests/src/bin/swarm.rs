@@ -1,5 +1,5 @@
 //! `swarm RATE SECONDS LIFE [OPTION…]`: many small programs under an agent with these options, and what came of
-//! it, as a row of a table.
+//! it, in a line. `GENSPAN_SWARM_TABLE` names a file for the table of it, if it is as it should be.
 
 use anyhow::{Context as _, Result, ensure};
 use genspan_tests::swarm::Swarm;
@@ -33,11 +33,15 @@ fn main() -> Result<()> {
     if std::env::var_os("GENSPAN_SWARM_LOG").is_some() {
         println!("{}", outcome.log);
     }
+    let faults = outcome.faults();
     ensure!(
-        outcome.told == outcome.answered,
-        "{} of {} were missed",
-        outcome.answered.saturating_sub(outcome.told),
-        outcome.answered
+        faults.is_empty(),
+        "not as it should be: {}",
+        faults.join("; ")
     );
+    println!("as it should be: none missed, nothing of them stays");
+    if let Some(file) = std::env::var_os("GENSPAN_SWARM_TABLE") {
+        std::fs::write(&file, outcome.table()).context("the table cannot be written")?;
+    }
     Ok(())
 }

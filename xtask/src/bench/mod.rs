@@ -1,5 +1,6 @@
 //! Measurements. Each leaves a table below `target/bench`, from which `docs/benchmarks.md` is made.
 
+mod endurance;
 mod frameworks;
 mod overhead;
 mod report;
@@ -55,6 +56,24 @@ enum What {
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
     },
+    /// What `genspan agent` loses and holds under a steady load while its collector fails half of the time
+    /// (root). It is no part of what is measured without a word: it takes as long as it is told to.
+    ///
+    /// Two agents trace the same programs: what waits is in the memory of the one, and on the disk of the
+    /// other. It fails, and writes nothing, when a call is lost that no counter explains, or when memory or
+    /// descriptors grow.
+    #[command(verbatim_doc_comment)]
+    Soak {
+        /// For how many minutes.
+        #[arg(default_value_t = 30.0)]
+        minutes: f64,
+        /// Calls each second.
+        #[arg(default_value_t = 200.0)]
+        rate: f64,
+        /// A genspan that is built already.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+    },
     /// What reading plain sockets costs a server, in each way, with spans of plain HTTP requests and
     /// without (root; needs wrk).
     Sockets(sockets::Options),
@@ -81,7 +100,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             seconds,
             life,
             binary,
-        }) => return swarm([*rate, *seconds, *life], binary.clone()),
+        }) => endurance::swarm([*rate, *seconds, *life], binary.clone())?,
+        Some(What::Soak {
+            minutes,
+            rate,
+            binary,
+        }) => endurance::soak(*minutes, *rate, binary.clone())?,
         Some(What::Sockets(options)) => sockets::run(options)?,
         Some(What::Report) => {}
     }
@@ -179,28 +203,4 @@ fn ended(child: &mut Child) -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
-}
-
-fn swarm(numbers: [u32; 3], binary: Option<PathBuf>) -> Result<()> {
-    let binary = match binary {
-        // Its tests run elsewhere.
-        Some(binary) => fs::canonicalize(binary).context("there is no such binary")?,
-        None => crate::build::run()?,
-    };
-    let [rate, seconds, life] = numbers;
-    println!("swarm: {rate} programs a second, each for {life} s, for {seconds} s");
-    Cmd::cargo()
-        .args([
-            "run",
-            "--quiet",
-            "--package",
-            "genspan-tests",
-            "--bin",
-            "swarm",
-        ])
-        .arg("--")
-        .args(numbers.map(|n| n.to_string()))
-        .env("GENSPAN_BIN", binary)
-        .run()
-        .context("programs were missed, or this is not root")
 }

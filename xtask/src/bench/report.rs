@@ -12,7 +12,7 @@ pub(super) fn dir() -> PathBuf {
 }
 
 /// Parts of the document: file, heading, what the table says.
-const PARTS: [(&str, &str, &str); 5] = [
+const PARTS: [(&str, &str, &str); 7] = [
     (
         "pipeline",
         "The pure pipeline",
@@ -72,6 +72,25 @@ const PARTS: [(&str, &str, &str); 5] = [
          own, and each sample counted by its call chain: the `kernel` serves what the program asks for, \
          `waking the client` is a part of that which grows when `wrk`, given less to do, sleeps more; \
          `traps` and `eBPF programs` are what is genspan's. Again: `cargo xtask bench sockets --profile`.",
+    ),
+    (
+        "soak",
+        "A collector that fails half of the time",
+        "Four programs call a provider on loopback over TLS at a steady rate, every fourth call streamed, under \
+         two agents at the same time: what waits for the collector is in the memory of the one and on the disk \
+         of the other (`--spool`). Each has a collector of its own, which takes all, then refuses connections, \
+         answers 503, does not answer, closes in the middle of a request, or is slow, for 3 to 90 seconds each, \
+         and half of the time one of these. Memory and descriptors are medians over a third of the time. \
+         Lost unexplained is the number of calls less those that the collector acknowledged, each once, and those \
+         that the agent's counters say it dropped. Wanted: none, and nothing that grows. Again: `cargo xtask \
+         bench soak 30 200`.",
+    ),
+    (
+        "swarm",
+        "Programs that come and go",
+        "Small Pythons are started at a steady rate; each lives for some seconds, makes one call over a plain \
+         socket, and ends. Wanted: the call of each is told, whole, and nothing of them stays. Again: `cargo xtask \
+         bench swarm --rate 50 --seconds 600 --life 10`.",
     ),
 ];
 

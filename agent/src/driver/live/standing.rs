@@ -141,7 +141,10 @@ impl Live {
             },
             why_not: problems.collect(),
             service: facts.service_name.clone(),
-            python: facts.runtime_version.clone(),
+            // To the last digit, once its memory was read.
+            python: sighting
+                .and_then(|s| s.python.clone())
+                .or_else(|| facts.runtime_version.clone()),
             parent: traced.parent,
             since_unix_seconds: since.map(|since| since.as_secs()),
             tls: read
