@@ -656,3 +656,66 @@ fn rules_carry_settings() -> Result<()> {
     assert_eq!(*of("open")?.resource("service.name"), "shop");
     Ok(())
 }
+
+#[test]
+fn sighup_takes_up_other_endpoints_and_loses_nothing() -> Result<()> {
+    let (Some(scene), Some(sdk)) = (Scene::new()?, need::environment("sdk-new")?) else {
+        return Ok(());
+    };
+    fs::create_dir(scene.temp.file("it"))?;
+    let include = format!("command=*{}/*", scene.temp.file("it").display());
+    let config = scene.temp.file("rules.yaml");
+    let send = |url: &str, word: &str| {
+        let endpoint = json!({"url": url, "signals": ["traces"], "headers": {"x-word": word}});
+        let settings = json!({"include": [include], "export": {"endpoints": [endpoint]}});
+        fs::write(&config, settings.to_string())
+    };
+    let (first, second) = (Collector::start()?, Collector::start()?);
+    send(&first.url(), "one")?;
+    let mut app = client(&scene, &sdk, "app")?;
+    let path = config.display().to_string();
+    let mut agent = Agent::host(&scene.temp, &["--config", &path])?;
+    agent.wait_attached(app.pid())?;
+    app.call(&chat("before"))?;
+    // It is told, and waits for others to go with it.
+    agent.wait_for_spans(1)?;
+    assert_eq!(first.received_at("/v1/traces"), b"");
+    send(&second.url(), "two")?;
+    agent.process.signal(Signal::SIGHUP)?;
+    agent.wait_for_log("what was exported to before has ended")?;
+    app.call(&chat("after"))?;
+    agent.wait_for_spans(2)?;
+    // A mistake changes nothing.
+    let good = fs::read_to_string(&config)?;
+    fs::write(&config, good.replace("http://", "htp://"))?;
+    agent.process.signal(Signal::SIGHUP)?;
+    agent.wait_for_log("the configuration stays as it was")?;
+    app.call(&chat("still"))?;
+    agent.wait_for_spans(3)?;
+    agent.process.signal(Signal::SIGTERM)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    let has = |collector: &Collector, path: &str, word: &str| {
+        let got = collector.received_at(path);
+        got.windows(word.len())
+            .any(|piece| piece == word.as_bytes())
+    };
+    for (collector, told, not) in [
+        (&first, &["before"][..], "after"),
+        (&second, &["after", "still"], "before"),
+    ] {
+        for word in told {
+            assert!(
+                has(collector, "/v1/traces", word),
+                "{word}: {}",
+                finished.log
+            );
+        }
+        assert!(
+            !has(collector, "/v1/traces", not),
+            "{not}: {}",
+            finished.log
+        );
+    }
+    Ok(())
+}

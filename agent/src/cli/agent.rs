@@ -8,13 +8,13 @@ use anyhow::Context as _;
 
 #[cfg(feature = "prometheus")]
 use super::args::Listen;
-use super::args::{AgentArgs, RulesArgs};
+use super::args::{AgentArgs, RulesArgs, SharedArgs};
 use super::config::ConfigFile;
 use super::trace::{finish, seed};
 use super::{confined, sinks};
 use crate::driver::budget::Governor;
 use crate::driver::files;
-use crate::driver::host::{Host, Reloaded};
+use crate::driver::host::{Host, NewExports, Reloaded};
 use crate::driver::live::{Engines, Live, LiveOptions};
 use crate::driver::output::Output;
 use crate::driver::privileges;
@@ -80,9 +80,13 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         file: file.export.clone(),
         #[cfg(feature = "otlp")]
         exports: state.exports().clone(),
-        source: (cfg!(feature = "prometheus") || scrapes).then(|| source.clone()),
+        source: Some(source.clone()),
     };
-    let metrics = source.clone();
+    let (metrics, measured) = (source.clone(), source.clone());
+    #[cfg(feature = "otlp")]
+    let spools = sending.spool.is_some();
+    #[cfg(not(feature = "otlp"))]
+    let spools = false;
     // What is ours alone is open, and there is no other thread yet.
     let missing = privileges::missing();
     if !missing.is_empty() {
@@ -96,7 +100,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     // First, so that it can be asked how far we are; it ends last.
     #[cfg(feature = "prometheus")]
     let _server = places.serve(state.clone(), source)?;
-    sinks::sent(&args.shared, sending, &mut exporters)?;
+    sinks::sent(&args.shared, &sending, &mut exporters)?;
     let engines = scrapes.then(|| engines(&file, metrics)).transpose()?;
     let own = engines.as_ref().map(|e| e.scraper.name());
     let output = Output::new(exporters).without(own);
@@ -121,7 +125,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
              a pod is not traced"
         );
     }
-    let (given, config) = (args.rules.clone(), args.config.clone());
+    let (given, config, shared) = (args.rules.clone(), args.config.clone(), args.shared.clone());
     let governor = Governor::new(file.budget);
     let mut before = file;
     let host = Host {
@@ -133,10 +137,16 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
             let read = ConfigFile::read(config.as_deref());
             let file = read.map_err(|error| format!("{error:#}"))?;
             let rules = rules_of(&given, &file);
-            before.tell_what_waits(&file);
+            let exports = new_exports(&shared, &before, &file, spools, &measured);
+            let exports = exports.map_err(|error| format!("{error:#}"))?;
+            before.tell_what_waits(&file, spools);
             let budget = file.budget;
             before = file;
-            Ok(Some(Reloaded { rules, budget }))
+            Ok(Some(Reloaded {
+                rules,
+                budget,
+                exports,
+            }))
         })),
         state,
         governor,
@@ -211,6 +221,42 @@ fn spool(args: &AgentArgs, file: &ConfigFile) -> anyhow::Result<Option<Spool>> {
     let size = args.spool_size.or_else(|| of_file?.max_bytes);
     let spool = Spool::open(directory, size.map_or(SPOOL_BYTES, |size| size.0));
     Ok(Some(spool?))
+}
+
+/// The exporters that a file asks for that was read again, where it asks for others than before, or names
+/// certificates, which may be others. None where the command line says where to send to.
+#[cfg(feature = "otlp")]
+fn new_exports(
+    shared: &SharedArgs,
+    before: &ConfigFile,
+    file: &ConfigFile,
+    spools: bool,
+    source: &Source,
+) -> anyhow::Result<Option<NewExports>> {
+    let same = before.export == file.export && !file.export.has_certificates();
+    if same || spools || file.export.spool.is_some() || !shared.otlp_endpoint.is_empty() {
+        return Ok(None);
+    }
+    let sending = sinks::Sending {
+        file: file.export.clone(),
+        ..sinks::Sending::default()
+    };
+    let (sent, _) = sinks::network(shared, &sending, source)?;
+    Ok(Some(NewExports {
+        sent,
+        told: sending.exports,
+    }))
+}
+
+#[cfg(not(feature = "otlp"))]
+fn new_exports(
+    _: &SharedArgs,
+    _: &ConfigFile,
+    _: &ConfigFile,
+    _: bool,
+    _: &Source,
+) -> anyhow::Result<Option<NewExports>> {
+    Ok(None)
 }
 
 /// Asks model servers for their own metrics. What they say goes to `source`.

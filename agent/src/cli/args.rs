@@ -381,7 +381,7 @@ impl RulesArgs {
 }
 
 /// What every command that gives spans understands.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct SharedArgs {
     /// How to write spans [default: pretty on a terminal, json otherwise]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]

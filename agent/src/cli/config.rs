@@ -145,11 +145,15 @@ impl ConfigFile {
         Ok(file)
     }
 
-    /// Says what of a file that was read again takes no effect before the next start.
-    pub(super) fn tell_what_waits(&self, new: &Self) {
+    /// Says what of a file that was read again takes no effect before the next start. `spools`: what cannot be
+    /// delivered waits on the disk.
+    pub(super) fn tell_what_waits(&self, new: &Self, spools: bool) {
         let mut waits = Vec::new();
+        #[cfg(not(feature = "otlp"))]
+        let _ = spools;
+        // What waits on the disk is for those who took it up.
         #[cfg(feature = "otlp")]
-        if self.export != new.export {
+        if self.export != new.export && (spools || new.export.spool.is_some()) {
             waits.push("export");
         }
         #[cfg(feature = "kubernetes")]

@@ -6,8 +6,9 @@ use std::io::{self, IsTerminal as _};
 use anyhow::Context as _;
 
 use super::args::{Dialect, Format, SharedArgs, Vocabulary};
-use crate::export::FanOut;
 use crate::export::json::JsonLines;
+#[cfg(feature = "otlp")]
+use crate::export::metrics::Readers;
 use crate::export::metrics::{MetricsExporter, Reader, Source};
 #[cfg(feature = "otlp")]
 use crate::export::otlp::{Config, ExportFile, Otlp, OtlpMetrics, Signal};
@@ -16,6 +17,7 @@ use crate::export::spool::Spool;
 #[cfg(feature = "otlp")]
 use crate::export::status::Exports;
 use crate::export::terminal::{Options, Terminal};
+use crate::export::{FanOut, Sent};
 use crate::metrics::Metrics;
 use crate::pipeline::{Limits, Settings};
 use crate::redact::{Redactor, Rules};
@@ -40,35 +42,21 @@ pub(super) struct Sending {
 /// Opens them.
 pub(super) fn open(args: &SharedArgs, title: Option<String>) -> anyhow::Result<FanOut> {
     let mut all = written(args, title)?;
-    sent(args, Sending::default(), &mut all)?;
+    sent(args, &Sending::default(), &mut all)?;
     Ok(all)
 }
 
 /// Opens those that are sent over the network, by threads of their own.
-pub(super) fn sent(args: &SharedArgs, sending: Sending, all: &mut FanOut) -> anyhow::Result<()> {
-    #[cfg(feature = "otlp")]
-    let targets = targets(args, &sending.file)?;
-    #[cfg(feature = "otlp")]
-    otlp(&targets, &sending, all)?;
-    #[cfg(not(feature = "otlp"))]
-    anyhow::ensure!(
-        args.otlp_endpoint.is_empty(),
-        "this genspan was built without OTLP export; build it with the feature `otlp`"
-    );
+pub(super) fn sent(args: &SharedArgs, sending: &Sending, all: &mut FanOut) -> anyhow::Result<()> {
     let is_read = sending.source.is_some();
-    let source = sending.source.unwrap_or_else(|| source(args));
+    let source = sending.source.clone().unwrap_or_else(|| source(args));
+    let (network, measured) = network(args, sending, &source)?;
+    all.replace_sent(network, || ());
     #[cfg_attr(
-        not(any(feature = "otlp", feature = "prometheus")),
-        expect(unused_mut, reason = "nothing reads metrics in such a build")
+        not(feature = "prometheus"),
+        expect(unused_mut, reason = "nothing else reads metrics in such a build")
     )]
     let mut readers: Vec<Box<dyn Reader>> = Vec::new();
-    #[cfg(feature = "otlp")]
-    for config in targets.into_iter().filter_map(|t| t.metrics) {
-        let exporter = OtlpMetrics::start(config, source.clone())?;
-        let handle = exporter.stats_handle();
-        sending.exports.add(move || handle.status());
-        readers.push(Box::new(exporter));
-    }
     #[cfg(feature = "prometheus")]
     if let Some(address) = args.prometheus {
         let server = crate::export::prometheus::Prometheus::start(address, source.clone())?;
@@ -79,10 +67,45 @@ pub(super) fn sent(args: &SharedArgs, sending: Sending, all: &mut FanOut) -> any
         tracing::info!("metrics: http://{address}/metrics");
         readers.push(Box::new(server));
     }
-    if is_read || !readers.is_empty() {
+    if is_read || measured || !readers.is_empty() {
+        // What reads over the network ends after the last was measured.
         all.push(Box::new(MetricsExporter::new(source, readers)));
     }
     Ok(())
+}
+
+/// Opens those that others may take the place of, and says whether metrics of `source` go to one.
+pub(super) fn network(
+    args: &SharedArgs,
+    sending: &Sending,
+    source: &Source,
+) -> anyhow::Result<(Vec<Sent>, bool)> {
+    #[cfg(feature = "otlp")]
+    {
+        let targets = targets(args, &sending.file)?;
+        let mut all = otlp(&targets, sending)?;
+        let mut readers: Vec<Box<dyn Reader + Send>> = Vec::new();
+        for config in targets.into_iter().filter_map(|t| t.metrics) {
+            let exporter = OtlpMetrics::start(config, source.clone())?;
+            let handle = exporter.stats_handle();
+            sending.exports.add(move || handle.status());
+            readers.push(Box::new(exporter));
+        }
+        let measured = !readers.is_empty();
+        if measured {
+            all.push(Box::new(Readers(readers)));
+        }
+        Ok((all, measured))
+    }
+    #[cfg(not(feature = "otlp"))]
+    {
+        let _ = (sending, source);
+        anyhow::ensure!(
+            args.otlp_endpoint.is_empty(),
+            "this genspan was built without OTLP export; build it with the feature `otlp`"
+        );
+        Ok((Vec::new(), false))
+    }
 }
 
 /// Opens those that are written to a file or to standard output.
@@ -190,7 +213,8 @@ fn targets(args: &SharedArgs, file: &ExportFile) -> anyhow::Result<Vec<Target>> 
 
 /// Opens the exporters of spans and events.
 #[cfg(feature = "otlp")]
-fn otlp(targets: &[Target], sending: &Sending, all: &mut FanOut) -> anyhow::Result<()> {
+fn otlp(targets: &[Target], sending: &Sending) -> anyhow::Result<Vec<Sent>> {
+    let mut all: Vec<Sent> = Vec::new();
     for target in targets {
         let mut spans = target.spans.clone();
         if let Some(config) = &mut spans {
@@ -213,7 +237,7 @@ fn otlp(targets: &[Target], sending: &Sending, all: &mut FanOut) -> anyhow::Resu
             );
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 /// The names that are asked for where the conventions renamed something.

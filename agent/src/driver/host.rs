@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use crate::driver::budget::{Budget, Governor};
 use crate::driver::live::Engines;
 use crate::driver::scout::{Report, Scout};
+use crate::export::status::Exports;
+use crate::export::{FanOut, Sent};
 use crate::state::handle::State;
 use crate::target::rules::{NotTraced, Rules};
 
@@ -14,6 +16,16 @@ pub struct Reloaded {
     pub rules: Rules,
     /// What may be used.
     pub budget: Budget,
+    /// Where what is told goes from here on, where that is another place.
+    pub exports: Option<NewExports>,
+}
+
+/// Exporters that take the place of others.
+pub struct NewExports {
+    /// They.
+    pub sent: Vec<Sent>,
+    /// How they get on.
+    pub told: Exports,
 }
 
 /// Reads it again: none where there is nothing to read, or what is wrong with it.
@@ -81,12 +93,16 @@ fn is_final(why: &NotTraced) -> bool {
 
 impl Host {
     /// Reads the configuration again, as SIGHUP asks for. False where it asks for nothing of the kind.
-    pub(super) fn reload(&mut self) -> bool {
+    pub(super) fn reload(&mut self, exporters: &mut FanOut) -> bool {
         let Some(reload) = &mut self.reload else {
             return false;
         };
         match reload() {
-            Ok(Some(Reloaded { rules, budget })) => {
+            Ok(Some(Reloaded {
+                rules,
+                budget,
+                exports,
+            })) => {
                 tracing::info!(
                     "the configuration was read again: {} include, {} exclude",
                     rules.include.len(),
@@ -94,6 +110,10 @@ impl Host {
                 );
                 self.scout.set_rules(rules);
                 self.governor.set(budget);
+                if let Some(new) = exports {
+                    let replaced = self.state.exports().replace(&new.told);
+                    exporters.replace_sent(new.sent, || replaced.ended());
+                }
             }
             Ok(None) => tracing::info!("SIGHUP: there is no configuration to read again"),
             Err(error) => tracing::error!("the configuration stays as it was: {error}"),

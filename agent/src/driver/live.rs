@@ -373,6 +373,10 @@ impl Live {
         )]));
         if let Some(host) = &self.host {
             lost.extend(losses::named(&host.scout.losses()));
+            lost.extend(losses::named(&[(
+                "items that exports dropped whose place others took",
+                host.state.exports().dropped_before(),
+            )]));
             let engines = host.engines.as_ref();
             lost.extend(
                 engines
@@ -455,7 +459,7 @@ impl Live {
     fn stop_on(&mut self, signal: Signal) -> bool {
         if signal == Signal::SIGHUP
             && let Some(host) = &mut self.host
-            && host.reload()
+            && host.reload(self.core.output.exporters())
         {
             return false;
         }

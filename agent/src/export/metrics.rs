@@ -52,6 +52,9 @@ pub struct MetricsExporter {
     readers: Vec<Box<dyn Reader>>,
 }
 
+/// Readers of what somebody else measures.
+pub struct Readers(pub Vec<Box<dyn Reader + Send>>);
+
 impl MetricsExporter {
     /// Measures into `source`, which `readers` read.
     #[must_use]
@@ -90,6 +93,27 @@ impl Exporter for MetricsExporter {
         self.losses(losses);
         let mut first = Ok(());
         for reader in &mut self.readers {
+            let result = reader.shutdown();
+            if first.is_ok() {
+                first = result;
+            }
+        }
+        first
+    }
+}
+
+impl Exporter for Readers {
+    fn span(&mut self, _: &Span) -> Result<(), ExportError> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), ExportError> {
+        Ok(())
+    }
+
+    fn shutdown(&mut self, _: &[Loss]) -> Result<(), ExportError> {
+        let mut first = Ok(());
+        for reader in &mut self.0 {
             let result = reader.shutdown();
             if first.is_ok() {
                 first = result;

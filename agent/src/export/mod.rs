@@ -23,6 +23,7 @@ use crate::model::exchange::ExchangeId;
 use crate::model::span::Span;
 use crate::redact::Redacted;
 use std::io;
+use std::thread::{self, JoinHandle};
 
 /// Why something could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -133,11 +134,18 @@ pub trait Exporter {
     fn shutdown(&mut self, losses: &[Loss]) -> Result<(), ExportError>;
 }
 
+/// An exporter that may be shut down by another thread.
+pub type Sent = Box<dyn Exporter + Send>;
+
 /// Hands everything to several exporters. One that fails does not keep the others from their
 /// share; one whose reader is gone is dropped.
 #[derive(Default)]
 pub struct FanOut {
     exporters: Vec<Box<dyn Exporter>>,
+    /// Those that others may take the place of.
+    sent: Vec<Sent>,
+    /// Those whose place was taken, on their way out.
+    drains: Vec<JoinHandle<()>>,
 }
 
 impl FanOut {
@@ -152,10 +160,35 @@ impl FanOut {
         self.exporters.push(exporter);
     }
 
+    /// These take the place of those that were given so before. A thread has the others deliver what they hold,
+    /// each within its own time, and calls `over` then; the shutdown waits for it.
+    pub fn replace_sent(&mut self, sent: Vec<Sent>, over: impl FnOnce() + Send + 'static) {
+        let old = std::mem::replace(&mut self.sent, sent);
+        self.drains.retain(|drain| !drain.is_finished());
+        if old.is_empty() {
+            return over();
+        }
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let body = move || {
+            for mut exporter in old {
+                if let Err(error) = exporter.shutdown(&[]) {
+                    tracing::error!("{error}");
+                }
+            }
+            over();
+            tracing::info!("what was exported to before has ended");
+        };
+        let thread = thread::Builder::new().name("drain".to_owned());
+        match thread.spawn(move || tracing::dispatcher::with_default(&log, body)) {
+            Ok(drain) => self.drains.push(drain),
+            Err(error) => tracing::error!("what waited for former exports is lost: {error}"),
+        }
+    }
+
     /// Whether nobody is left to export to.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.exporters.is_empty()
+        self.exporters.is_empty() && self.sent.is_empty()
     }
 
     fn each(
@@ -163,18 +196,24 @@ impl FanOut {
         mut f: impl FnMut(&mut dyn Exporter) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
         let mut first = Ok(());
-        self.exporters
-            .retain_mut(|exporter| match f(&mut **exporter) {
-                Ok(()) => true,
-                Err(error) => {
-                    let keep = !error.is_closed();
-                    if first.is_ok() {
-                        first = Err(error);
-                    }
-                    keep
+        let mut keeps = |result: Result<(), ExportError>| match result {
+            Ok(()) => true,
+            Err(error) => {
+                let keep = !error.is_closed();
+                if first.is_ok() {
+                    first = Err(error);
                 }
-            });
+                keep
+            }
+        };
+        self.exporters.retain_mut(|one| keeps(f(&mut **one)));
+        self.sent.retain_mut(|one| keeps(f(&mut **one)));
         first
+    }
+
+    fn all(&mut self, mut f: impl FnMut(&mut dyn Exporter)) {
+        self.exporters.iter_mut().for_each(|one| f(&mut **one));
+        self.sent.iter_mut().for_each(|one| f(&mut **one));
     }
 }
 
@@ -184,27 +223,19 @@ impl Exporter for FanOut {
     }
 
     fn progress(&mut self, progress: &CallProgress) {
-        for exporter in &mut self.exporters {
-            exporter.progress(progress);
-        }
+        self.all(|e| e.progress(progress));
     }
 
     fn losses(&mut self, so_far: &[Loss]) {
-        for exporter in &mut self.exporters {
-            exporter.losses(so_far);
-        }
+        self.all(|e| e.losses(so_far));
     }
 
     fn redacted(&mut self, so_far: &[Redacted]) {
-        for exporter in &mut self.exporters {
-            exporter.redacted(so_far);
-        }
+        self.all(|e| e.redacted(so_far));
     }
 
     fn progress_over(&mut self, exchange: ExchangeId) {
-        for exporter in &mut self.exporters {
-            exporter.progress_over(exchange);
-        }
+        self.all(|e| e.progress_over(exchange));
     }
 
     fn flush(&mut self) -> Result<(), ExportError> {
@@ -212,7 +243,12 @@ impl Exporter for FanOut {
     }
 
     fn shutdown(&mut self, losses: &[Loss]) -> Result<(), ExportError> {
-        self.each(|e| e.shutdown(losses))
+        let result = self.each(|e| e.shutdown(losses));
+        for drain in self.drains.drain(..) {
+            // One that panicked has said so.
+            drain.join().ok();
+        }
+        result
     }
 }
 
@@ -310,6 +346,55 @@ mod tests {
         all.span(&span(2, vec![], resource("a", 1))).unwrap();
         all.shutdown(&[]).unwrap();
         assert_eq!(good.text().lines().count(), 2);
+    }
+
+    /// Counts what it takes, and holds it until the shutdown, which takes its time.
+    struct Slow(Held);
+
+    /// What it took, and how much of it was delivered.
+    type Held = std::sync::Arc<std::sync::Mutex<(u32, u32)>>;
+
+    impl Exporter for Slow {
+        fn span(&mut self, _: &Span) -> Result<(), ExportError> {
+            self.0.lock().unwrap().0 += 1;
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Result<(), ExportError> {
+            Ok(())
+        }
+
+        fn shutdown(&mut self, _: &[Loss]) -> Result<(), ExportError> {
+            thread::sleep(std::time::Duration::from_millis(200));
+            let mut held = self.0.lock().unwrap();
+            held.1 = held.0;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn others_take_the_place_and_nothing_is_lost() {
+        let (before, after) = (Held::default(), Held::default());
+        let sent = |of: &Held| -> Vec<Sent> { vec![Box::new(Slow(of.clone()))] };
+        let over = std::sync::Arc::new(std::sync::Mutex::new(0));
+        let told = std::sync::Arc::clone(&over);
+        let mut all = FanOut::new();
+        all.replace_sent(sent(&before), || ());
+        all.span(&span(1, vec![], resource("a", 1))).unwrap();
+        all.replace_sent(sent(&after), move || *told.lock().unwrap() += 1);
+        // Nobody waited.
+        assert_eq!(
+            (*before.lock().unwrap(), *over.lock().unwrap()),
+            ((1, 0), 0)
+        );
+        all.span(&span(2, vec![], resource("a", 1))).unwrap();
+        all.span(&span(3, vec![], resource("a", 1))).unwrap();
+        all.shutdown(&[]).unwrap();
+        assert_eq!(
+            (*before.lock().unwrap(), *over.lock().unwrap()),
+            ((1, 1), 1)
+        );
+        assert_eq!(*after.lock().unwrap(), (2, 2));
     }
 
     #[test]

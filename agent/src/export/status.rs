@@ -1,7 +1,8 @@
 //! How the exports over the network get on, for those who ask the agent.
 
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One endpoint and signal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,20 +91,60 @@ type Told = Box<dyn Fn() -> ExportStatus + Send + Sync>;
 
 /// All exports; a handle.
 #[derive(Clone, Default)]
-pub struct Exports(Arc<Mutex<Vec<Told>>>);
+pub struct Exports(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    told: Mutex<Vec<Told>>,
+    /// What those dropped whose place others took.
+    dropped_before: AtomicU64,
+}
+
+/// Exports whose place others took, and which are about to end.
+pub struct Replaced {
+    told: Vec<Told>,
+    of: Exports,
+}
+
+impl Replaced {
+    /// They are over: what they dropped is counted.
+    pub fn ended(self) {
+        let dropped = self.told.iter().map(|told| told().dropped);
+        let all: u64 = dropped.flat_map(|d| d.by_reason()).map(|(_, n)| n).sum();
+        self.of.0.dropped_before.fetch_add(all, Ordering::Relaxed);
+    }
+}
 
 impl Exports {
     /// Adds one.
     pub fn add(&self, told: impl Fn() -> ExportStatus + Send + Sync + 'static) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(Box::new(told));
+        self.told().push(Box::new(told));
     }
 
     /// How they get on now.
     #[must_use]
     pub fn all(&self) -> Vec<ExportStatus> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().map(|told| told()).collect()
+        self.told().iter().map(|told| told()).collect()
+    }
+
+    /// Those of `new` take the place of these.
+    #[must_use]
+    pub fn replace(&self, new: &Self) -> Replaced {
+        let new = std::mem::take(&mut *new.told());
+        Replaced {
+            told: std::mem::replace(&mut *self.told(), new),
+            of: self.clone(),
+        }
+    }
+
+    /// What those dropped whose place others took, since the start.
+    #[must_use]
+    pub fn dropped_before(&self) -> u64 {
+        self.0.dropped_before.load(Ordering::Relaxed)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<Told>> {
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

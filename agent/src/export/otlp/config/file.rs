@@ -21,6 +21,13 @@ pub struct ExportFile {
 }
 
 impl ExportFile {
+    /// Whether it names files of certificates, whose content may change.
+    #[must_use]
+    pub fn has_certificates(&self) -> bool {
+        let mut all = self.endpoints.iter();
+        all.any(|e| e.certificate.is_some() || e.client_certificate.is_some())
+    }
+
     /// Whether it has values of headers that are no variables.
     #[must_use]
     pub fn has_secrets(&self) -> bool {
