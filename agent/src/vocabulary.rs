@@ -445,6 +445,8 @@ pub mod own {
 
     /// What is not told to keep to the limits.
     pub const LEFT_OUT: &str = "genspan_agent_left_out";
+    /// Calls that were told without their content to keep to the limits.
+    pub const WITHOUT_CONTENT: &str = "genspan_agent_calls_without_content_total";
     /// One when an endpoint took the last request, else zero.
     pub const EXPORT_UP: &str = "genspan_export_up";
     /// Items that an endpoint acknowledged.

@@ -78,6 +78,19 @@ struct LimitsFile {
     #[serde(deserialize_with = "cores")]
     cpu: Option<f64>,
     memory: Option<Size>,
+    #[serde(deserialize_with = "recover")]
+    recover_seconds: Option<u64>,
+}
+
+/// As long as what stays away for longest.
+const LONGEST_RECOVERY: u64 = 3600;
+
+fn recover<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let seconds = Option::<u64>::deserialize(from)?;
+    if seconds.is_none_or(|n| (1..=LONGEST_RECOVERY).contains(&n)) {
+        return Ok(seconds);
+    }
+    Err(D::Error::custom("expected 1 to 3600 seconds"))
 }
 
 fn cores<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
@@ -106,6 +119,7 @@ impl ConfigFile {
             budget: Budget {
                 cores: written.limits.cpu,
                 memory: written.limits.memory.map(|size| size.0),
+                recover: written.limits.recover_seconds.map(Duration::from_secs),
             },
             scrape: written.scrape,
             #[cfg(feature = "kubernetes")]
@@ -172,6 +186,7 @@ impl ConfigFile {
 #[cfg(test)]
 mod tests {
     use super::{Budget, ConfigFile};
+    use std::time::Duration;
 
     #[test]
     fn files_have_rules_and_mistakes_have_lines() {
@@ -180,8 +195,9 @@ mod tests {
         assert_eq!((rules.include.len(), rules.exclude.len()), (1, 2));
         let nothing = ConfigFile::parse("").unwrap();
         assert!(nothing.rules.include.is_empty() && nothing.budget == Budget::default());
-        let limits = "limits: {cpu: 0.5, memory: 256M}";
+        let limits = "limits: {cpu: 0.5, memory: 256M, recover_seconds: 10}";
         let budget = ConfigFile::parse(limits).unwrap().budget;
+        assert_eq!(budget.recover, Some(Duration::from_secs(10)));
         assert_eq!((budget.cores, budget.memory), (Some(0.5), Some(256 << 20)));
         for (text, line, expected) in [
             (
@@ -202,6 +218,7 @@ mod tests {
             ),
             ("include: app\n", "line 1", "a sequence"),
             ("limits:\n  cpu: -1\n", "line 2", "as in 0.5"),
+            ("limits:\n  recover_seconds: 0\n", "line 2", "1 to 3600"),
             ("limits: {memory: all}\n", "line 1", "as in 512M"),
             (
                 "settings:\n  - rule: nme=x\n",
@@ -224,7 +241,6 @@ mod tests {
                 "line 2",
                 "name of a service",
             ),
-            ("limits: {disk: 1}\n", "line 1", "`cpu` or `memory`"),
             #[cfg(feature = "kubernetes")]
             (
                 "kubernetes:\n  api: maybe\n",
@@ -233,6 +249,10 @@ mod tests {
             ),
             #[cfg(feature = "kubernetes")]
             ("kubernetes:\n  labels: ['']\n", "line 2", "expected a key"),
+                "limits: {disk: 1}\n",
+                "line 1",
+                "`cpu`, `memory`, `recover_seconds`",
+            ),
         ] {
             let said = ConfigFile::parse(text).unwrap_err().to_string();
             assert!(

@@ -13,7 +13,7 @@ use crate::state::status::Shed;
 const PATIENCE: u32 = 2;
 /// Part of each limit below which there is room again.
 const CALM: f64 = 0.75;
-/// How long there must be room before more is told.
+/// How long there must be room before more is told, unless something else is said.
 const RECOVER: Duration = Duration::from_secs(60);
 /// The longest that this becomes.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -27,6 +27,19 @@ pub struct Budget {
     pub cores: Option<f64>,
     /// Resident memory, in bytes.
     pub memory: Option<u64>,
+    /// How long there must be room before more is told again, at first.
+    pub recover: Option<Duration>,
+}
+
+impl Budget {
+    fn recover(&self) -> Duration {
+        self.recover.unwrap_or(RECOVER)
+    }
+
+    /// Whether there is a limit.
+    const fn limits(&self) -> bool {
+        self.cores.is_some() || self.memory.is_some()
+    }
 }
 
 /// What was used.
@@ -79,14 +92,14 @@ impl Default for Governor {
 impl Governor {
     /// With this budget, and nothing left out.
     #[must_use]
-    pub const fn new(budget: Budget) -> Self {
+    pub fn new(budget: Budget) -> Self {
         Self {
             budget,
             shed: Shed::Nothing,
             last: None,
             over: 0,
             calm: None,
-            recover: RECOVER,
+            recover: budget.recover(),
             recovered: None,
             cores: 0.0,
             told_all: false,
@@ -94,7 +107,10 @@ impl Governor {
     }
 
     /// With another budget from now on.
-    pub const fn set(&mut self, budget: Budget) {
+    pub fn set(&mut self, budget: Budget) {
+        if budget.recover() != self.budget.recover() {
+            self.recover = budget.recover();
+        }
         self.budget = budget;
     }
 
@@ -119,7 +135,7 @@ impl Governor {
     /// Whether there is nothing to watch.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.budget == Budget::default() && self.shed == Shed::Nothing
+        !self.budget.limits() && self.shed == Shed::Nothing
     }
 
     /// Takes a measurement; gives what changes, if anything does.
@@ -158,6 +174,7 @@ impl Governor {
         let Budget {
             cores,
             memory: most,
+            ..
         } = self.budget;
         if let Some(limit) = cores.filter(|limit| self.cores > *limit) {
             return Some(format!("{:.2} of {limit:.2} cores", self.cores));
@@ -171,6 +188,7 @@ impl Governor {
         let Budget {
             cores,
             memory: most,
+            ..
         } = self.budget;
         cores.is_none_or(|limit| self.cores <= limit * CALM)
             && most.is_none_or(|limit| memory as f64 <= limit as f64 * CALM)
@@ -202,7 +220,7 @@ impl Governor {
         let shed = match self.shed {
             Shed::Nothing => {
                 // A long time without trouble: as at the start.
-                self.recover = RECOVER;
+                self.recover = self.budget.recover();
                 return None;
             }
             Shed::Content => Shed::Nothing,
@@ -241,7 +259,12 @@ mod tests {
 
     impl Fed {
         fn new(cores: Option<f64>, memory: Option<u64>) -> Self {
-            let governor = Governor::new(Budget { cores, memory });
+            let recover = None;
+            let governor = Governor::new(Budget {
+                cores,
+                memory,
+                recover,
+            });
             let mut fed = Self {
                 governor,
                 at: 0,
@@ -326,6 +349,28 @@ mod tests {
         }
         assert_eq!(fed.until(1.0, 0), (Shed::Content, 10));
         assert_eq!(fed.until(0.1, 0), (Shed::Nothing, 65));
+    }
+
+    #[test]
+    fn how_long_there_must_be_room_can_be_said() {
+        let mut fed = Fed::new(Some(0.5), None);
+        let budget = Budget {
+            recover: Some(Duration::from_secs(10)),
+            ..fed.governor.budget()
+        };
+        fed.governor.set(budget);
+        assert_eq!(fed.until(1.0, 0), (Shed::Content, 10));
+        assert_eq!(fed.until(0.1, 0), (Shed::Nothing, 15));
+        // What costs too much again waits for twice as long, also when the same was said again.
+        assert_eq!(fed.until(1.0, 0), (Shed::Content, 10));
+        fed.governor.set(budget);
+        assert_eq!(fed.until(0.1, 0), (Shed::Nothing, 25));
+        let alone = Budget {
+            cores: None,
+            ..budget
+        };
+        fed.governor.set(alone);
+        assert!(fed.governor.is_idle());
     }
 
     #[test]

@@ -156,6 +156,11 @@ fn own(status: &Status) -> Vec<Own<'_>> {
             "What is not told to keep to the limits: 1 content, 2 content and detail",
             f64::from(status.limits.left_out as u8),
         ),
+        counter(
+            name::WITHOUT_CONTENT,
+            "Model calls told without their content to keep to the limits",
+            status.limits.calls_without_content,
+        ),
         gauge(
             name::STARTED,
             "When the agent was started, in seconds since 1970",

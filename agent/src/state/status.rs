@@ -88,6 +88,8 @@ pub struct Limits {
     pub used_cpu_cores: f64,
     /// What is not told to keep to them.
     pub left_out: Shed,
+    /// Calls that were told without their content for that, since the start.
+    pub calls_without_content: u64,
 }
 
 /// What is not told, so that the limits hold: each leaves out what the one before it does, too.

@@ -97,6 +97,8 @@ pub struct Counters {
     pub functions_evicted: u64,
     /// Call paths forgotten because there were too many.
     pub paths_evicted: u64,
+    /// Calls told without the content that they were to be told with, since that was to be left out.
+    pub calls_shed: u64,
 }
 
 /// The trace stage.
@@ -507,6 +509,10 @@ impl Spans {
                 &unknown
             }
         };
+        if self.shed_content && matches!(told, Told::Call(_)) {
+            let asked = known.asked.on_spans || known.asked.on_events;
+            self.counters.calls_shed += u64::from(asked);
+        }
         let exchange = told.exchange();
         let mut merged = None;
         let mut in_run = false;

@@ -101,6 +101,7 @@ impl Live {
             memory_bytes: governor.budget().memory,
             used_cpu_cores: governor.cores(),
             left_out: governor.shed(),
+            calls_without_content: self.core.pipeline.counters().2.calls_shed,
         }
     }
 

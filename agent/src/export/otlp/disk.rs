@@ -53,6 +53,11 @@ impl Disk {
                 Outcome::Later { why, .. } => tracing::debug!("OTLP: to the disk: {why}"),
             }
         }
+        self.keep(&request);
+    }
+
+    /// Puts a request on the disk.
+    pub(super) fn keep(&self, request: &Outgoing) {
         // What is lost here is counted and told there.
         if self.queue.push(request.items, &request.body).is_ok() {
             self.more.notify_one();

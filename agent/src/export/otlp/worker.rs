@@ -17,6 +17,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 /// An endpoint that was not reachable before the exit gets this long at the exit.
 pub(super) const LAST_CHANCE: Duration = Duration::from_secs(1);
 
+/// How often it is seen whether the queue fills while an endpoint takes its time.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A span that waits, and what it counts for.
 pub(super) struct Queued {
     /// Boxed, so that the queue's blocks stay small.
@@ -82,7 +85,7 @@ impl Worker {
         loop {
             let mut batch = Vec::new();
             match self.collect(&mut batch).await {
-                Wake::Due => self.export(batch).await,
+                Wake::Due => self.export_watching(batch).await,
                 Wake::Flush(done) => {
                     self.drain(batch).await;
                     // Nobody waits any more when the deadline of the flush has passed.
@@ -140,6 +143,44 @@ impl Worker {
             }
             self.export(std::mem::take(&mut batch)).await;
         }
+    }
+
+    /// Exports a batch. While the endpoint takes its time, what comes waits in the queue; where there is a
+    /// place on the disk, it goes there before the queue is full, so that an endpoint that does not answer
+    /// costs nothing for which there is room there.
+    async fn export_watching(&mut self, batch: Vec<Span>) {
+        let Some(disk) = self.disk.clone() else {
+            return self.export(batch).await;
+        };
+        for part in cut(batch) {
+            let mut take = pin!(disk.take(self.encoder.encode(part)));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut take => break,
+                    () = sleep(LOOK) => {}
+                }
+                while self.is_crowded() {
+                    let most = self.delivery.config.max_batch;
+                    let queued = std::iter::from_fn(|| self.spans.try_recv().ok()).take(most);
+                    let batch: Vec<Span> = queued.map(|one| taken(&self.shared, one)).collect();
+                    if batch.is_empty() {
+                        break;
+                    }
+                    for part in cut(batch) {
+                        disk.keep(&self.encoder.encode(part));
+                    }
+                }
+            }
+        }
+        self.shared.told_full.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether half of the room in the queue is taken.
+    fn is_crowded(&self) -> bool {
+        let config = &self.delivery.config;
+        let bytes = self.shared.queued_bytes.load(Ordering::Relaxed);
+        self.spans.len() > config.max_queue / 2 || bytes > config.max_queue_bytes / 2
     }
 
     async fn export(&self, batch: Vec<Span>) {

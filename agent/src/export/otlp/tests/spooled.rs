@@ -195,6 +195,43 @@ fn one_that_does_not_answer_holds_nothing_up() {
     drop(listener);
 }
 
+/// More comes than the queue has room for, while a request waits for its answer.
+#[test]
+fn what_comes_while_one_does_not_answer_goes_to_the_disk() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = Temporary::new();
+    let config = Config {
+        shutdown_timeout: Duration::from_millis(300),
+        max_queue: 64,
+        max_batch: 16,
+        ..quick(
+            Protocol::HttpProtobuf,
+            listener.local_addr().unwrap().port(),
+        )
+    };
+    logged(|_| {
+        let mut otlp = start(&config, &at);
+        for id in 1..=400 {
+            otlp.span(&one(id)).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The first request is still on its way: its time is five seconds.
+        wait_for("on the disk", || waiting(&otlp) > 300);
+        assert!(waiting(&otlp) < 400);
+        otlp.shutdown(&[]).unwrap();
+        assert_eq!(waiting(&otlp), 400);
+        assert_eq!(otlp.status().dropped.queue_full, 0);
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let collector = Collector::start_at(port, vec![]);
+        let otlp = start(&config, &at);
+        wait_for("delivered", || otlp.stats().exported == 400);
+        let mut all = ids(&collector.received());
+        all.sort_unstable();
+        assert_eq!(all, (1..=400).collect::<Vec<_>>());
+    });
+}
+
 #[test]
 fn events_have_a_queue_of_their_own() {
     let (at, port) = (Temporary::new(), free_port());
