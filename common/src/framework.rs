@@ -11,8 +11,10 @@ pub const FUNCTION_NAME_BYTES: usize = 64;
 pub const IDENTITY_DIGITS: usize = 5;
 /// Most frames of runs that are known, of all processes.
 pub const MAX_RUN_OWNERS: u32 = 8192;
+/// Most objects that speak for runs that are known, of all processes.
+pub const MAX_RUN_MANAGERS: u32 = 16_384;
 
-/// Numbers of [`RunHit::hook`]; the first three are numbers of [`crate::function::Watch::what`].
+/// Numbers of [`RunHit::hook`]; all but [`hook::RAISED`] are numbers of [`crate::function::Watch::what`].
 pub mod hook {
     /// `BaseRunManager.__init__`: a run begins, or what speaks for it is copied.
     pub const BEGINS: u32 = 3;
@@ -22,6 +24,8 @@ pub mod hook {
     pub const SHIELDED: u32 = 5;
     /// An exception passes the frame of the function that began a run.
     pub const RAISED: u32 = 6;
+    /// What speaks for a run is freed: nobody can tell its end any more.
+    pub const GONE: u32 = 7;
 }
 
 /// The 128-bit integer of a `uuid.UUID`, as CPython keeps it.
@@ -34,16 +38,40 @@ pub struct Identity {
     pub count: u32,
 }
 
-/// Key of the table of the frames in which runs began.
+/// Key of the tables of the frames in which runs began, and of the objects that speak for runs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnerKey {
-    /// The frame.
-    pub frame: u64,
+    /// The frame, or the object.
+    pub address: u64,
     /// Process (thread group) id.
     pub tgid: u32,
     /// Always zero: keeps the key free of padding.
     pub zero: u32,
+}
+
+/// A frame in which runs began.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunOwner {
+    /// Its code object.
+    pub code: u64,
+    /// How many objects speak for runs that began in it and are known.
+    pub managers: u64,
+}
+
+/// An object that speaks for a run: value of a table by its address and its process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunManager {
+    /// The frame of the function that had it made; zero when there is none.
+    pub owner: u64,
+    /// The code object of that.
+    pub owner_code: u64,
+    /// `co_flags` of that.
+    pub owner_flags: u32,
+    /// Not zero when it was told the end of its run.
+    pub ended: u32,
 }
 
 /// What a framework does with a run. Texts end with a zero byte or at their length.
@@ -87,10 +115,29 @@ pub struct RunHit {
     pub owner_class: [u8; TYPE_NAME_BYTES],
     /// The run's name, as it was given.
     pub name: [u8; RUN_NAME_BYTES],
+    /// Of [`hook::BEGINS`]: `co_flags` of the function that made the manager.
+    pub flags: u32,
+    /// Of [`hook::BEGINS`]: one when [`hook::GONE`] will follow. Of that: one when the function that
+    /// had the manager made just returned.
+    pub certain: u32,
+}
+
+/// What aya needs to pass these through the `bpf` system call.
+#[cfg(feature = "user")]
+mod user {
+    use super::{OwnerKey, RunManager, RunOwner};
+
+    // SAFETY: integers only, `repr(C)`, no padding: sizes are checked below.
+    unsafe impl aya::Pod for OwnerKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for RunOwner {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for RunManager {}
 }
 
 const _: () = {
-    assert!(size_of::<Identity>() == 24);
-    assert!(size_of::<RunHit>() == 456);
+    assert!(size_of::<Identity>() == 24 && size_of::<OwnerKey>() == 16);
+    assert!(size_of::<RunOwner>() == 16 && size_of::<RunManager>() == 24);
+    assert!(size_of::<RunHit>() == 464);
     assert!(RUN_NAME_BYTES.is_power_of_two() && FUNCTION_NAME_BYTES.is_power_of_two());
 };

@@ -42,11 +42,14 @@ pub enum Loss {
     StacksLost = 16,
     /// Beginnings and ends of runs of frameworks for which the data ring had no room.
     RunsLost = 17,
+    /// Runs of frameworks for which a table had no room: their errors and the ends of some of them are
+    /// not seen in time.
+    RunsUnfollowed = 18,
 }
 
 impl Loss {
     /// How many there are: the length of the kernel's array.
-    pub const COUNT: usize = 18;
+    pub const COUNT: usize = 19;
 
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -68,6 +71,7 @@ impl Loss {
         Self::ArgumentUnreadable,
         Self::StacksLost,
         Self::RunsLost,
+        Self::RunsUnfollowed,
     ];
 
     /// The counter's name in `genspan doctor`, logs and metrics.
@@ -92,6 +96,7 @@ impl Loss {
             Self::ArgumentUnreadable => "argument_unreadable",
             Self::StacksLost => "stacks_lost",
             Self::RunsLost => "runs_lost",
+            Self::RunsUnfollowed => "runs_unfollowed",
         }
     }
 
@@ -123,6 +128,7 @@ impl Loss {
             Self::RunsLost => {
                 "records of framework runs lost: ring full (a larger --ring-size helps)"
             }
+            Self::RunsUnfollowed => "framework runs not followed to their end: too many at a time",
         }
     }
 }

@@ -11,23 +11,22 @@ use aya_ebpf::{
         generated::bpf_probe_read_user as read_user,
     },
     macros::{map, perf_event, uprobe},
-    maps::{LruHashMap, PerCpuArray},
+    maps::PerCpuArray,
     programs::{PerfEventContext, ProbeContext},
 };
 use genspan_common::{
     event::EventKind,
-    framework::{
-        FUNCTION_NAME_BYTES, IDENTITY_DIGITS, Identity, OwnerKey, RUN_NAME_BYTES, RunHit, hook,
-    },
+    framework::{FUNCTION_NAME_BYTES, IDENTITY_DIGITS, Identity, RUN_NAME_BYTES, RunHit, hook},
     function::{Watch, WatchedProcess},
     loss::Loss,
-    python::{NONE, PythonLayout},
+    python::{NONE, PythonLayout, frames},
 };
 
 use crate::{
     emit,
     function::{TYPE, in_registers, is_entered, name_of, raised, watch, watched},
     maps::{DATA, lose},
+    owner::{self, genspan_run_around, genspan_run_gone, genspan_run_owned},
     python::{context, current_frame, thread_state, user, word},
 };
 
@@ -46,6 +45,16 @@ const DICT_KEYS: u64 = 32;
 const KEYS_HEAD: u64 = 8;
 const KEYS_ENTRIES: u64 = 24;
 const KEYS_INDICES: u64 = 32;
+/// The same up to 3.10: `dk_size`, how many indices there are; `dk_nentries`; the indices.
+const OLD_KEYS_SIZE: u64 = 8;
+const OLD_KEYS_ENTRIES: u64 = 32;
+const OLD_KEYS_INDICES: u64 = 40;
+/// Up to 3.10, in a code object: `co_nlocals`; `co_cell2arg`, for each variable that is kept in a
+/// cell which argument it is, or null.
+const OLD_CODE_LOCALS: u32 = 28;
+const OLD_CODE_CELLS: u32 = 96;
+/// Such variables that are looked at.
+const MAX_CELLS: u64 = 4;
 /// Entries of a dict that are looked through for a name.
 const MAX_ENTRIES: u64 = 16;
 /// Bytes of those: each is a hash (not where all keys are texts), a key and a value.
@@ -70,13 +79,6 @@ const COROUTINE: u32 = 0x80;
 const ASYNC_GENERATOR: u32 = 0x200;
 /// Argument of `on_chain_start` and its like that describes what runs.
 const SERIALIZED: u64 = 1;
-
-/// Frames around one that are looked at to find the one in which another run began.
-const MAX_AROUND: u32 = 64;
-
-/// Frames in which runs began, with their code objects. The agent sets its size when it loads it.
-#[map]
-static RUN_OWNERS: LruHashMap<OwnerKey, u64> = LruHashMap::with_max_entries(1, 0);
 
 /// What was copied of a process at once, and is looked at in pieces: a copy takes as long for a word
 /// as for many.
@@ -194,8 +196,19 @@ pub fn framework_watched(ctx: PerfEventContext) -> u32 {
     let Some(current) = current_frame(&process.python, state) else {
         return 0;
     };
+    if watch.what == hook::GONE {
+        in_registers!(ctx, object {
+            if genspan_run_gone(object, current) != 0 {
+                return 0;
+            }
+        });
+        return 0;
+    }
     if is_entered(&process.python, watch, current, address) {
         genspan_run(address, current, state);
+        return 0;
+    }
+    if process.python.frames == frames::OBJECT {
         return 0;
     }
     in_registers!(ctx, frame {
@@ -214,15 +227,18 @@ pub fn framework_raised(ctx: ProbeContext) -> u32 {
     let Some(object) = ctx.arg::<u64>(0) else {
         return 0;
     };
-    let key = OwnerKey {
-        frame: word(object.wrapping_add(OBJECT_FRAME)),
-        tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
-        zero: 0,
-    };
-    if RUN_OWNERS.get_ptr(key).is_none() {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(process) = watched(tgid) else {
         return 0;
+    };
+    let frame = if process.python.frames == frames::OBJECT {
+        object
+    } else {
+        word(object.wrapping_add(OBJECT_FRAME))
+    };
+    if owner::is_known(tgid, frame) {
+        genspan_run_raised(frame);
     }
-    genspan_run_raised(key.frame);
     0
 }
 
@@ -264,7 +280,7 @@ pub extern "C" fn genspan_run_raised(frame: u64) -> u64 {
 ///
 /// Verifier: volatile, else LLVM makes it a call of a function that there is not.
 #[inline(always)]
-fn clear(at: *mut RunHit) {
+pub fn clear(at: *mut RunHit) {
     let words = at.cast::<u64>();
     for index in 0..size_of::<RunHit>() / 8 {
         // SAFETY: within the record, which is of this size and aligned.
@@ -298,9 +314,12 @@ pub extern "C" fn genspan_run(entry: u64, frame: u64, state: u64) -> u64 {
         ptr::addr_of_mut!((*at).hook).write(watch.what);
         ptr::addr_of_mut!((*at).root).write(process.root);
         if watch.what == hook::SHIELDED {
-            shielded(process, frame, first, at);
+            shielded(process, watch, frame, first, at);
         } else {
             ptr::addr_of_mut!((*at).manager).write(first);
+            if watch.what == hook::ENDS {
+                owner::ended(tgid, first);
+            }
             if watch.what == hook::BEGINS {
                 let context = context(&process.python, state).unwrap_or(0);
                 ptr::addr_of_mut!((*at).context).write(context);
@@ -325,17 +344,27 @@ fn local(python: &PythonLayout, frame: u64, slot: u64) -> u64 {
 }
 
 #[inline(always)]
-fn code_of(python: &PythonLayout, frame: u64) -> u64 {
+pub fn code_of(python: &PythonLayout, frame: u64) -> u64 {
     word(frame.wrapping_add(u64::from(python.frame_code))) & !u64::from(python.tag)
 }
 
 /// What a coroutine is given that another function is hidden behind: the arguments as a tuple.
 #[inline(always)]
 // SAFETY: for callers whose pointer is into a record that they reserved.
-unsafe fn shielded(process: &WatchedProcess, frame: u64, arguments: u64, at: *mut RunHit) {
+unsafe fn shielded(
+    process: &WatchedProcess,
+    watch: &Watch,
+    frame: u64,
+    arguments: u64,
+    at: *mut RunHit,
+) {
     let python = &process.python;
-    let function = word(frame.wrapping_add(u64::from(python.frame_function)));
-    let function = function & !u64::from(python.tag);
+    let function = if python.frames == frames::OBJECT {
+        // Frames do not know their function. What it hides is a variable of its, in a cell.
+        word(argument(python, watch, frame, 1).wrapping_add(VALUE))
+    } else {
+        word(frame.wrapping_add(u64::from(python.frame_function))) & !u64::from(python.tag)
+    };
     let name = word(function.wrapping_add(u64::from(process.function_name)));
     let count = word(arguments.wrapping_add(VALUE));
     // SAFETY: the caller's record.
@@ -383,7 +412,10 @@ unsafe fn begins(process: &WatchedProcess, watch: &Watch, frame: u64, tgid: u32,
     let mut owner = genspan_run_caller(caller);
     let mut owner_code = scratch.in_frame(python.frame_code) & !u64::from(python.tag);
     let mut owner_flags = scratch.half_in_code(python.code_flags);
-    let owner_self = scratch.local(python, owner, 0);
+    let mut owner_self = scratch.local(python, owner, 0);
+    if owner_self == 0 && python.frames == frames::OBJECT {
+        owner_self = in_cell(python, scratch, owner);
+    }
     // What runs a coroutine and is none is the event loop, which began nothing.
     let is_loop = flags & COROUTINE != 0 && owner_flags & (COROUTINE | ASYNC_GENERATOR) == 0;
     if owner == 0 || is_loop {
@@ -409,6 +441,7 @@ unsafe fn begins(process: &WatchedProcess, watch: &Watch, frame: u64, tgid: u32,
         ptr::addr_of_mut!((*at).owner).write(owner);
         ptr::addr_of_mut!((*at).owner_code).write(owner_code);
         ptr::addr_of_mut!((*at).owner_flags).write(owner_flags);
+        ptr::addr_of_mut!((*at).flags).write(flags);
         name_of(class, &mut (*at).owner_class);
         // A variable that an inner function uses is in a cell: what is in that has a name.
         if (*at).owner_class[0] == b'c' && (*at).owner_class[4] == 0 {
@@ -422,14 +455,28 @@ unsafe fn begins(process: &WatchedProcess, watch: &Watch, frame: u64, tgid: u32,
             ptr::addr_of_mut!((*at).around).write(genspan_run_around(owner));
         }
     }
-    if owner != 0 {
-        let key = OwnerKey {
-            frame: owner,
-            tgid,
-            zero: 0,
-        };
-        let _ = RUN_OWNERS.insert(key, &owner_code, 0);
+    // SAFETY: the caller's record.
+    unsafe {
+        let certain = genspan_run_owned((*at).manager, owner, owner_code, u64::from(owner_flags));
+        ptr::addr_of_mut!((*at).certain).write(certain as u32);
     }
+}
+
+/// Up to 3.10: the first argument of the function whose frame and code were copied last, if it is kept in a
+/// cell: what holds it.
+#[inline(always)]
+fn in_cell(python: &PythonLayout, scratch: &Scratch, frame: u64) -> u64 {
+    let cells = scratch.in_code(OLD_CODE_CELLS);
+    if cells == 0 {
+        return 0;
+    }
+    let locals = u64::from(scratch.half_in_code(OLD_CODE_LOCALS));
+    for index in 0..MAX_CELLS {
+        if word(cells.wrapping_add(8 * index)) == 0 {
+            return local(python, frame, locals.wrapping_add(index));
+        }
+    }
+    0
 }
 
 /// The frame of the function that called that of this frame: no frame that is no function's, and
@@ -486,39 +533,6 @@ pub extern "C" fn genspan_run_caller(frame: u64) -> u64 {
     0
 }
 
-/// The innermost frame around this one in which a run began.
-///
-/// Verifier: a global function, so it is verified once and by itself.
-#[unsafe(no_mangle)]
-pub extern "C" fn genspan_run_around(frame: u64) -> u64 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(process) = watched(tgid) else {
-        return 0;
-    };
-    let python = &process.python;
-    let link = u64::from(python.frame_previous);
-    let mut at = frame;
-    for _ in 0..MAX_AROUND {
-        at = word(at.wrapping_add(link));
-        if at == 0 {
-            return 0;
-        }
-        let key = OwnerKey {
-            frame: at,
-            tgid,
-            zero: 0,
-        };
-        if let Some(code) = RUN_OWNERS.get_ptr(key) {
-            // The frame may be another function's by now.
-            // SAFETY: from a lookup just now; a word.
-            if unsafe { *code } == code_of(python, at) {
-                return at;
-            }
-        }
-    }
-    0
-}
-
 /// What a dict has under `name`; zero when there is nothing.
 ///
 /// Verifier: a global function, so it is verified once and by itself.
@@ -536,21 +550,38 @@ pub extern "C" fn genspan_run_name(dict: u64) -> u64 {
     };
     let data = u64::from(process.python.string_data);
     let keys = word(dict.wrapping_add(DICT_KEYS));
-    if keys == 0 || !scratch.head(4, keys) {
+    if keys == 0 || !scratch.head(5, keys) {
         return 0;
     }
     let head = scratch.head[KEYS_HEAD as usize / 8];
-    let (shift, kind) = (head >> 8 & 0xff, head >> 16 & 0xff);
-    if shift > 12 {
-        return 0;
+    let (mut size, mut skip) = (3, 1);
+    let (mut count, from);
+    if process.python.frames == frames::OBJECT {
+        const { assert!(OLD_KEYS_SIZE == KEYS_HEAD) };
+        // An index of one byte, up to as many as that can tell apart.
+        let width = if head <= 0xff { 1 } else { 2 };
+        if head > 0xffff {
+            return 0;
+        }
+        count = scratch.head[OLD_KEYS_ENTRIES as usize / 8];
+        from = keys
+            .wrapping_add(OLD_KEYS_INDICES)
+            .wrapping_add(head * width);
+    } else {
+        let (shift, kind) = (head >> 8 & 0xff, head >> 16 & 0xff);
+        if shift > 12 {
+            return 0;
+        }
+        // Of keys that are all texts no hashes are kept.
+        if kind != 0 {
+            (size, skip) = (2, 0);
+        }
+        count = scratch.head[KEYS_ENTRIES as usize / 8];
+        from = keys.wrapping_add(KEYS_INDICES).wrapping_add(1 << shift);
     }
-    // Of keys that are all texts no hashes are kept.
-    let (size, skip) = if kind == 0 { (3, 1) } else { (2, 0) };
-    let mut count = scratch.head[KEYS_ENTRIES as usize / 8];
     if count > MAX_ENTRIES {
         count = MAX_ENTRIES;
     }
-    let from = keys.wrapping_add(KEYS_INDICES).wrapping_add(1 << shift);
     let bytes = (count * size * 8) as u32 & 0x1ff;
     let bytes = if bytes > ENTRIES_BYTES as u32 {
         0

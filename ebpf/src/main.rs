@@ -34,6 +34,7 @@ mod libc;
 mod linker;
 mod maps;
 mod openssl;
+mod owner;
 mod pending;
 mod process;
 mod python;

@@ -3,7 +3,9 @@
 use std::mem::offset_of;
 
 use genspan_common::event::EventHeader;
-use genspan_common::framework::{IDENTITY_DIGITS, Identity, RunHit as Record, hook};
+use genspan_common::framework::{
+    IDENTITY_DIGITS, Identity, RUN_NAME_BYTES, RunHit as Record, hook,
+};
 
 use super::decode::{DecodeError, Fields, at_least};
 use crate::model::event::Event;
@@ -35,6 +37,7 @@ pub(super) fn event(head: EventHeader, record: &[u8]) -> Result<Event<'_>, Decod
     let manager = f.u64(offset_of!(Record, manager));
     let owner = f.u64(offset_of!(Record, owner));
     let owner_code = f.u64(offset_of!(Record, owner_code));
+    let certain = f.u32(offset_of!(Record, certain)) != 0;
     let class = text(offset_of!(Record, class), 64);
     let function = text(offset_of!(Record, function), 64);
     let what = match f.u32(offset_of!(Record, hook)) {
@@ -49,6 +52,8 @@ pub(super) fn event(head: EventHeader, record: &[u8]) -> Result<Event<'_>, Decod
             owner_flags: f.u32(offset_of!(Record, owner_flags)),
             owner_class: text(offset_of!(Record, owner_class), 64),
             method: function,
+            flags: f.u32(offset_of!(Record, flags)),
+            followed: certain,
             name: name(record)?,
         })),
         hook::ENDS => RunStep::Ends { manager },
@@ -61,6 +66,10 @@ pub(super) fn event(head: EventHeader, record: &[u8]) -> Result<Event<'_>, Decod
             owner,
             owner_code,
             class,
+        },
+        hook::GONE => RunStep::Gone {
+            manager,
+            returned: certain,
         },
         number => return Err(DecodeError::Tag(number)),
     };
@@ -85,7 +94,7 @@ fn name(record: &[u8]) -> Result<Option<RunName<'_>>, DecodeError> {
     let characters = f.u64(offset_of!(Record, name_characters));
     let start = offset_of!(Record, name);
     // The programs leave the last bytes free.
-    let most = size_of::<Record>() - start - 4;
+    let most = RUN_NAME_BYTES - 4;
     let told = usize::try_from(characters).unwrap_or(usize::MAX);
     let bytes = told.saturating_mul(width).min(most);
     Ok(Some(RunName {
@@ -171,6 +180,8 @@ mod tests {
             (108, 5),
             (112 + 16, 0x100),
             (132, 5),
+            (456, 0x80),
+            (460, 1),
         ];
         let texts: [(usize, &[u8]); 3] = [
             (200, b"CallbackManager.on_chain_start\0rest"),
@@ -190,6 +201,8 @@ mod tests {
             owner_flags: 0x20,
             owner_class: &[b'a'; 64],
             method: b"CallbackManager.on_chain_start",
+            flags: 0x80,
+            followed: true,
             name: Some(RunName {
                 bytes: &[0x60, 0x4f, 0x7d, 0x59],
                 width: 2,
@@ -224,7 +237,13 @@ mod tests {
             class: b"ValueError",
         };
         assert_eq!(step(&raised), Ok(wanted));
-        for words in [[(24, 7), (68, 0)], [(24, hook::BEGINS), (68, 3)]] {
+        let gone = record(&[(24, hook::GONE), (32, 5), (460, 1)], &[]);
+        let wanted = RunStep::Gone {
+            manager: 5,
+            returned: true,
+        };
+        assert_eq!(step(&gone), Ok(wanted));
+        for words in [[(24, 8), (68, 0)], [(24, hook::BEGINS), (68, 3)]] {
             let record = record(&words, &[]);
             assert!(matches!(step(&record), Err(DecodeError::Tag(_))));
         }

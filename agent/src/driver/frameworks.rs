@@ -5,10 +5,12 @@ use super::functions::Sought;
 use super::watching::{Entries, Watching};
 use crate::framework::{Hook, langchain};
 use crate::probe::kernel::Kernel;
-use crate::python::version::Version;
+use crate::python::find::NotFound;
 use crate::python::wanted::Wanted;
 use crate::target::functions::{self, CannotWatch};
 use crate::target::process;
+
+use genspan_common::framework::hook::GONE;
 
 pub(super) use genspan_common::framework::hook::BEGINS;
 
@@ -60,11 +62,21 @@ pub(super) fn look(
     let Some(python) = &watching.python else {
         return Looked::Never;
     };
-    let function = match functions::find_any(python, &sought.wanted) {
-        Ok(function) => function,
-        Err(CannotWatch::NotFound(crate::python::find::NotFound::NotLoaded(_))) => {
-            return Looked::NotLoaded;
-        }
+    let is_first = hook.what == BEGINS;
+    // Of a run that is seen to begin more is kept in the kernel, until its end is seen.
+    if is_first && !index.checked_sub(1).is_some_and(|i| watching.has(i)) {
+        let waits = watching.pending.iter().any(|(i, _)| i + 1 == index);
+        return if waits { Looked::Again } else { Looked::Never };
+    }
+    let found = if hook.what == GONE {
+        functions::find_freed(python, &sought.wanted, hook.what)
+    } else {
+        let found = functions::find_any(python, &sought.wanted);
+        found.map(|f| (f.code.entry, f.watch(0, hook.what)))
+    };
+    let (address, watch) = match found {
+        Ok(found) => found,
+        Err(CannotWatch::NotFound(NotFound::NotLoaded(_))) => return Looked::NotLoaded,
         Err(error) if error.may_come() && looks < SURE => return Looked::Again,
         Err(error) => {
             let said = format!("LangChain: {}: {error}", hook.without);
@@ -72,16 +84,9 @@ pub(super) fn look(
             return Looked::Never;
         }
     };
-    if python.fit.layout.version < Version::V3_11 {
-        let said = "LangChain is seen in CPython 3.11 and newer";
-        if !watching.is_told(said) {
-            watching.tell(pid, said.to_owned());
-        }
-        return Looked::Never;
-    }
-    match watching.arm_hook(to, pid, (index, hook), &function) {
+    match watching.arm_hook(to, pid, index, (address, watch)) {
         Ok(()) => {
-            if hook.what == BEGINS {
+            if is_first {
                 tracing::info!("watching LangChain (pid {pid})");
             }
             Looked::Found

@@ -6,9 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aya::maps::MapError;
-use genspan_common::function::{ArgumentSlot, MAX_ARGUMENTS, Watch, WatchKey, what};
-
-use crate::framework;
+use genspan_common::function::{Watch, WatchKey, what};
 
 use crate::probe::functions::{NoWatchpoint, Watchpoint};
 use crate::probe::kernel::{Kernel, Probes};
@@ -183,9 +181,10 @@ impl Watching {
         }
     }
 
-    /// Whether this was told of it.
-    pub(super) fn is_told(&self, said: &str) -> bool {
-        self.told.contains(said)
+    /// Whether this one of those wanted is watched in it.
+    pub(super) fn has(&self, index: usize) -> bool {
+        let inherited = self.inherited.iter().any(|(_, i)| *i == index);
+        inherited || self.armed.iter().any(|armed| armed.index == index)
     }
 
     /// Nothing of it is ever watched.
@@ -224,14 +223,13 @@ impl Watching {
         let mut keys = Vec::new();
         // The count first: a call that is seen to begin is to be seen to end.
         let places = [
-            (function.counted, what::COUNT),
-            (function.entry, what::ENTRY),
+            (function.counted, function.watch(id, what::COUNT)),
+            (function.entry, function.watch(id, what::ENTRY)),
         ];
         let points = self.place(
             (kernel, entries),
             pid,
-            (index, id),
-            (function, &places),
+            (index, &places),
             (&mut keys, instead_of),
         );
         match points {
@@ -253,13 +251,13 @@ impl Watching {
         }
     }
 
-    /// Watches a function of a framework in all threads of a process: its beginning alone.
+    /// Watches what tells of a framework in all threads of a process: the address, and what it is for.
     pub(super) fn arm_hook(
         &mut self,
         (kernel, entries): (&mut Kernel, &mut Entries),
         pid: u32,
-        (index, hook): (usize, &framework::Hook),
-        function: &Watchable,
+        index: usize,
+        place: (u64, Watch),
     ) -> Result<(), String> {
         kernel.load_frameworks().map_err(|e| e.to_string())?;
         self.tell_layout(kernel, pid)?;
@@ -272,13 +270,11 @@ impl Watching {
             }
         }
         let mut keys = Vec::new();
-        let places = [(function.code.entry, hook.what)];
         let mut instead_of = Vec::new();
         let points = self.place(
             (kernel, entries),
             pid,
-            (index, 0),
-            (function, &places),
+            (index, &[place]),
             (&mut keys, &mut instead_of),
         );
         match points {
@@ -356,29 +352,16 @@ impl Watching {
         &mut self,
         (kernel, entries): (&mut Kernel, &mut Entries),
         pid: u32,
-        (index, id): (usize, u32),
-        (function, places): (&Watchable, &[(u64, u32)]),
+        (index, places): (usize, &[(u64, Watch)]),
         (keys, instead_of): (&mut Vec<WatchKey>, &mut Vec<usize>),
     ) -> Result<Vec<Watchpoint>, String> {
-        let mut slots = [ArgumentSlot::default(); MAX_ARGUMENTS];
-        for (to, (_, from)) in slots.iter_mut().zip(&function.arguments) {
-            *to = *from;
-        }
-        let watch = |what| Watch {
-            code: function.code.address,
-            function: id,
-            what,
-            arguments: u32::try_from(function.arguments.len()).unwrap_or(0),
-            generator: u32::from(function.generator),
-            slots,
-        };
-        for &(address, what) in places {
+        for &(address, watch) in places {
             let key = WatchKey {
                 address,
                 root: self.root,
                 zero: 0,
             };
-            let held = entries.hold(kernel, key, watch(what));
+            let held = entries.hold(kernel, key, watch);
             held.map_err(|e| e.to_string())?;
             keys.push(key);
         }
@@ -406,7 +389,7 @@ impl Watching {
 fn points(
     kernel: &mut Kernel,
     pid: u32,
-    places: &[(u64, u32)],
+    places: &[(u64, Watch)],
 ) -> Result<Vec<Watchpoint>, NoWatchpoint> {
     let mut done = BTreeSet::new();
     let mut all = Vec::new();
@@ -420,8 +403,8 @@ fn points(
         }
         for tid in new {
             done.insert(tid);
-            for (address, what) in places {
-                match kernel.watch_thread(tid, *address, *what) {
+            for (address, watch) in places {
+                match kernel.watch_thread(tid, *address, watch.what) {
                     Ok(point) => all.push(point),
                     Err(NoWatchpoint::Gone) => {}
                     Err(error) => return Err(error),

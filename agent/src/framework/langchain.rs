@@ -2,9 +2,10 @@
 //!
 //! Every run is spoken for by a run manager (`langchain_core/callbacks/manager.py`, the same from
 //! 0.1 to 1.x). Its constructor is the one place that all runs come by; what kind of run it is, its
-//! name and its function are in the frames that called it. The ends of chains and models are told
-//! to the manager, those of asynchronous ones through one function that all share. Of the others
-//! (tools, retrievers) the end is known from what comes after it, and is told to be late.
+//! name and its function are in the frames that called it. The function that begins a run holds its
+//! manager until it returns, right after it has told it the end: so a run is over when its manager
+//! is freed, at the latest. The ends of synchronous chains, and those that asynchronous runs tell
+//! through one function that all share, are seen themselves.
 //!
 //! An error of a synchronous run is an exception in the frame of the function that began it. A
 //! function may catch it (fallbacks do): then the run goes on, as its next child or its end shows.
@@ -20,9 +21,15 @@ use crate::model::framework::{
 use crate::model::time::BootTime;
 use genspan_common::framework::hook;
 
-/// The functions that are watched, the most important first: the processor may not have room for
-/// all.
+/// What is watched, the most important first: the processor may not have room for all. Nothing is to
+/// be had without the first two.
 pub const HOOKS: [Hook; 4] = [
+    Hook {
+        function: "langchain_core.callbacks.manager:BaseRunManager",
+        arguments: &[],
+        what: hook::GONE,
+        without: "no run is seen",
+    },
     Hook {
         function: "langchain_core.callbacks.manager:BaseRunManager.__init__",
         arguments: &["self", "run_id", "parent_run_id"],
@@ -33,19 +40,13 @@ pub const HOOKS: [Hook; 4] = [
         function: "langchain_core.callbacks.manager:CallbackManagerForChainRun.on_chain_end",
         arguments: &["self"],
         what: hook::ENDS,
-        without: "ends of synchronous chains are told late",
+        without: "a synchronous chain that handles an exception itself is told as failed",
     },
     Hook {
         function: "langchain_core.callbacks.manager:shielded.<locals>.wrapped",
-        arguments: &["args"],
+        arguments: &["args", "func"],
         what: hook::SHIELDED,
-        without: "ends of asynchronous runs are told late",
-    },
-    Hook {
-        function: "langchain_core.callbacks.manager:CallbackManagerForLLMRun.on_llm_end",
-        arguments: &["self"],
-        what: hook::ENDS,
-        without: "ends of synchronous calls of models are told late",
+        without: "an asynchronous run that handles an exception itself is told as failed",
     },
 ];
 
@@ -65,8 +66,9 @@ const MAX_MANAGERS: usize = 64;
 /// How far runs are followed to those that they belong to.
 const MAX_DEPTH: usize = 64;
 
-/// Bits of `co_flags`: a generator, an asynchronous one.
+/// Bits of `co_flags`: a generator, a coroutine, an asynchronous generator.
 const GENERATOR: u32 = 0x20;
+const COROUTINE: u32 = 0x80;
 const ASYNC_GENERATOR: u32 = 0x200;
 
 /// An exception in the frame of a run.
@@ -84,6 +86,8 @@ struct Open {
     facts: RunFacts,
     /// The frame in which it began, and its code.
     owner: (u64, u64),
+    /// What spoke for it first, in the function that began it.
+    first: u64,
     /// What speaks for it.
     managers: Vec<u64>,
     is_async: bool,
@@ -167,6 +171,7 @@ impl Runs {
                 owner_code,
                 class,
             } => self.raised(hit, (*owner, *owner_code), class, out),
+            RunStep::Gone { manager, returned } => self.gone(hit, *manager, *returned, out),
         }
     }
 
@@ -245,7 +250,7 @@ impl Runs {
         let is_generator = start.owner_flags & (GENERATOR | ASYNC_GENERATOR) != 0;
         let inside = match kind {
             // When it is over is not known in time.
-            RunKind::Tool | RunKind::Retriever => Inside::Nowhere,
+            RunKind::Tool | RunKind::Retriever if !start.followed => Inside::Nowhere,
             // Which of them something is done in is not known.
             _ if is_one_of_many => Inside::Nowhere,
             // Others may run while it waits for who takes its next piece.
@@ -273,6 +278,7 @@ impl Runs {
         let open = Open {
             facts,
             owner: (start.owner, start.owner_code),
+            first: start.manager,
             managers: vec![start.manager],
             is_async,
             failing: None,
@@ -361,6 +367,26 @@ impl Runs {
         false
     }
 
+    /// What speaks for a run is freed.
+    fn gone(&mut self, hit: &RunHit<'_>, manager: u64, returned: bool, out: &mut Vec<RunEvent>) {
+        let Some(id) = self.managers.remove(&(hit.pid, manager)) else {
+            return;
+        };
+        let Some(run) = self.open.get_mut(&id) else {
+            return;
+        };
+        if run.first == manager && returned {
+            // Copies that somebody keeps are told nothing any more.
+            self.give_up(id, Defects::NONE, hit.time, out);
+            return;
+        }
+        // Somebody kept it, or an exception keeps the frame with it.
+        run.managers.retain(|one| *one != manager);
+        if run.managers.is_empty() {
+            self.give_up(id, Defects::END_LATE, hit.time, out);
+        }
+    }
+
     /// An exception passes a frame in which runs began.
     fn raised(
         &mut self,
@@ -389,9 +415,7 @@ impl Runs {
                     times: times.saturating_add(1),
                 });
             }
-            if !is_tool {
-                out.push(RunEvent::Left(*id));
-            }
+            out.push(RunEvent::Left(*id));
         }
     }
 
@@ -472,7 +496,8 @@ impl Runs {
 /// copied (`get_sync`, `get_noop_manager`).
 fn kind_of(start: &RunStart<'_>) -> Option<(RunKind, bool)> {
     let method = std::str::from_utf8(start.method).ok()?;
-    let (class, method) = method.rsplit_once('.')?;
+    // To 3.10 it is the method alone.
+    let (class, method) = method.rsplit_once('.').unwrap_or(("", method));
     let kind = match method {
         "on_chain_start" if start.owner_class == b"AgentExecutor" => RunKind::Agent,
         "on_chain_start" => RunKind::Chain,
@@ -482,7 +507,8 @@ fn kind_of(start: &RunStart<'_>) -> Option<(RunKind, bool)> {
         "on_retriever_start" => RunKind::Retriever,
         _ => return None,
     };
-    Some((kind, class.starts_with("Async")))
+    let is_async = class.starts_with("Async") || start.flags & COROUTINE != 0;
+    Some((kind, is_async))
 }
 
 /// The name of a run: that which it was given, else the class of what runs.

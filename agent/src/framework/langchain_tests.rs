@@ -11,6 +11,8 @@ struct Scene {
     next: u64,
     now: u64,
     told: Vec<String>,
+    /// What the kernel says of each run that begins.
+    followed: bool,
 }
 
 /// A run that begins: `(id, parent, manager, method, owner, flags)`.
@@ -86,6 +88,8 @@ impl Scene {
                 owner_flags: flags,
                 owner_class: b"pkg.Thing",
                 method: method.as_bytes(),
+                flags,
+                followed: self.followed,
                 name: None,
             })),
         )
@@ -105,6 +109,10 @@ impl Scene {
                 class,
             },
         )
+    }
+
+    fn gone(&mut self, manager: u64, returned: bool) -> &mut Self {
+        self.hit(MAIN, RunStep::Gone { manager, returned })
     }
 
     fn raised(&mut self, owner: u64, class: &str) -> &mut Self {
@@ -276,9 +284,91 @@ fn a_tool_that_handles_an_exception_goes_on() {
         .tick(2 * CAUGHT_WITHIN);
     scene.comes_to(&[
         "1 in -: Tool Thing Nowhere",
+        "1 left",
         "1 over at 400000003 end_late",
         "2 in -: Tool Thing Nowhere",
+        "2 left",
+        "2 left",
         "2 over at 400000005 KeyError",
+    ]);
+}
+
+#[test]
+fn a_run_is_over_when_what_speaks_for_it_is_gone() {
+    let mut scene = Scene {
+        followed: true,
+        ..Scene::default()
+    };
+    scene.begins(MAIN, (10, None, 0xa, CHAIN, 100, 0));
+    scene
+        .begins(MAIN, (11, Some(10), 0xb, TOOL, 200, 0))
+        .gone(0xb, true);
+    // A copy goes first, or is kept.
+    let copy = "AsyncCallbackManagerForRetrieverRun.get_sync";
+    scene
+        .begins(MAIN, (12, Some(10), 0xc, RETRIEVER, 300, 0))
+        .begins(MAIN, (12, Some(10), 0xd, copy, 400, 0))
+        .gone(0xd, true);
+    scene.gone(0xc, true);
+    scene
+        .begins(MAIN, (13, Some(10), 0xe, LLM, 500, 0))
+        .begins(MAIN, (13, Some(10), 0xf, copy, 600, 0))
+        .gone(0xe, true);
+    scene.gone(0xf, true).gone(0xa, true).gone(0xa, true);
+    scene.comes_to(&[
+        "1 in -: Chain Thing Thread",
+        "2 in 1: Tool Thing Thread",
+        "2 over at 3",
+        "3 in 1: Retriever Thing Thread",
+        "3 over at 7",
+        "4 in 1: Completion Thing Thread",
+        "4 over at 10",
+        "1 over at 12",
+    ]);
+    assert!(scene.runs.is_empty() && scene.runs.managers.is_empty());
+}
+
+#[test]
+fn what_is_kept_longer_than_its_function_says_that_it_is_late() {
+    let mut scene = Scene {
+        followed: true,
+        ..Scene::default()
+    };
+    scene
+        .begins(MAIN, (10, None, 0xa, TOOL, 100, 0))
+        .gone(0xa, false);
+    // The exception kept it; the handled one of a tool did not end it.
+    scene
+        .begins(MAIN, (11, None, 0xb, LLM, 200, 0))
+        .raised(200, "KeyError")
+        .gone(0xb, false);
+    scene
+        .begins(MAIN, (12, None, 0xc, TOOL, 300, 0))
+        .raised(300, "ToolException")
+        .gone(0xc, true);
+    scene.comes_to(&[
+        "1 in -: Tool Thing Thread",
+        "1 over at 2 end_late",
+        "2 in -: Completion Thing Thread",
+        "2 left",
+        "2 over at 4 KeyError",
+        "3 in -: Tool Thing Thread",
+        "3 left",
+        "3 over at 8",
+    ]);
+}
+
+#[test]
+fn methods_without_their_class_are_told_apart_by_their_flags() {
+    let mut scene = Scene::default();
+    scene.begins(MAIN, (10, None, 0xa, "on_chain_start", 100, COROUTINE));
+    scene.begins(MAIN, (11, Some(10), 0xb, "on_llm_start", 200, 0));
+    scene.begins(MAIN, (11, Some(10), 0xc, "get_sync", 300, 0));
+    scene.told_by(0xa, "on_chain_end", "");
+    scene.comes_to(&[
+        "1 in -: Chain Thing Context",
+        "2 in 1: Completion Thing Thread",
+        "1 over at 4",
     ]);
 }
 
@@ -376,7 +466,7 @@ fn what_means_nothing_is_nothing() {
         .raised(5, "E")
         .told_by(3, "X.on_chain_end", "");
     scene.begins(MAIN, (10, None, 0xa, "RunManager.get_noop_manager", 100, 0));
-    scene.begins(MAIN, (10, None, 0xa, "on_chain_start", 100, 0));
+    scene.begins(MAIN, (10, None, 0xa, "on_chain_begin", 100, 0));
     scene.begins(MAIN, (10, None, 0xa, "\u{fffd}.on_llm_token", 100, 0));
     // At an address that was another run's.
     scene.begins(MAIN, (11, None, 0xa, CHAIN, 100, 0));

@@ -6,12 +6,13 @@ pub mod langchain;
 
 pub use langchain::Runs;
 
-/// A function of a framework that is watched.
+/// A function of a framework that is watched, or a class whose objects' ends are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// Which, as `module:Qualified.name`.
     pub function: &'static str,
-    /// Its arguments that the programs in the kernel look at, in the order in which they want them.
+    /// Its arguments that the programs in the kernel look at, in the order in which they want them;
+    /// to 3.10 also variables of the function around it.
     pub arguments: &'static [&'static str],
     /// Number of `genspan_common::framework::hook`.
     pub what: u32,

@@ -45,6 +45,13 @@ pub enum RunStep<'a> {
         /// Class of the exception; empty when it was not read.
         class: &'a [u8],
     },
+    /// What speaks for a run is freed: nobody can tell its end any more.
+    Gone {
+        /// See [`RunStart::manager`].
+        manager: u64,
+        /// The function that had it made returned just now.
+        returned: bool,
+    },
 }
 
 /// A run that may begin. Names are those of CPython's types and code objects.
@@ -68,8 +75,12 @@ pub struct RunStart<'a> {
     pub owner_flags: u32,
     /// Class of its first argument: of what runs.
     pub owner_class: &'a [u8],
-    /// Qualified name of the method that made the manager.
+    /// Qualified name of the method that made the manager; without its class to 3.10.
     pub method: &'a [u8],
+    /// `co_flags` of that method.
+    pub flags: u32,
+    /// It will be told when what speaks for the run is gone.
+    pub followed: bool,
     /// The name that was given to the run.
     pub name: Option<RunName<'a>>,
 }

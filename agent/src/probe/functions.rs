@@ -4,13 +4,14 @@
 //! A watchpoint is a perf event of one thread (`PERF_TYPE_BREAKPOINT`, `perf_event_open(2)`), which
 //! the threads and processes that it starts inherit. The processor has four for each thread.
 
-use aya::Ebpf;
 use aya::maps::{HashMap, MapError};
 use aya::programs::perf_event::{
     BreakpointConfig, PerfBreakpointLength, PerfBreakpointType, PerfEvent, PerfEventConfig,
     PerfEventLink, PerfEventScope, SamplePolicy,
 };
 use aya::programs::{ProgramError, RawTracePoint};
+use aya::{Ebpf, Pod};
+use genspan_common::framework::{OwnerKey, RunManager, RunOwner};
 use genspan_common::function::{
     GeneratorKey, OpenGenerator, Watch, WatchKey, WatchedProcess, what,
 };
@@ -119,6 +120,22 @@ impl Kernel {
         // Its generators go with it: no thread of it tells their end any more.
         if let Ok(map) = self.function_map("GENERATORS")
             && let Ok(mut map) = HashMap::<_, GeneratorKey, OpenGenerator>::try_from(map)
+        {
+            let own = map.keys().flatten().filter(|key| key.tgid == pid);
+            for key in own.collect::<Vec<_>>() {
+                let _ = map.remove(&key);
+            }
+        }
+        if self.frameworks_loaded {
+            self.forget_runs::<RunManager>("RUN_MANAGERS", pid);
+            self.forget_runs::<RunOwner>("RUN_OWNERS", pid);
+        }
+    }
+
+    /// Takes the entries of a process out of a table of runs: those that were under way in it.
+    fn forget_runs<V: Pod>(&mut self, name: &'static str, pid: u32) {
+        if let Ok(map) = self.function_map(name)
+            && let Ok(mut map) = HashMap::<_, OwnerKey, V>::try_from(map)
         {
             let own = map.keys().flatten().filter(|key| key.tgid == pid);
             for key in own.collect::<Vec<_>>() {

@@ -1,7 +1,7 @@
 //! The eBPF object that is part of the executable: its settings for this kernel, and its maps.
 
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
-use genspan_common::framework::MAX_RUN_OWNERS;
+use genspan_common::framework::{MAX_RUN_MANAGERS, MAX_RUN_OWNERS};
 use genspan_common::function::{MAX_CALLING_THREADS, MAX_GENERATORS, MAX_WATCHES};
 use genspan_common::limits::MAX_PROCESSES;
 use genspan_common::map::Settings;
@@ -61,7 +61,9 @@ pub(super) fn open(options: &KernelOptions) -> Result<Ebpf, LoadError> {
             .map_max_entries("GENERATORS", 2 * MAX_GENERATORS);
     }
     if options.frameworks {
-        loader.map_max_entries("RUN_OWNERS", MAX_RUN_OWNERS);
+        loader
+            .map_max_entries("RUN_OWNERS", MAX_RUN_OWNERS)
+            .map_max_entries("RUN_MANAGERS", MAX_RUN_MANAGERS);
         if !options.functions {
             loader
                 .map_max_entries("WATCHED", MAX_FRAMEWORK_PROCESSES)

@@ -258,6 +258,29 @@ impl Reader<'_> {
             .collect()
     }
 
+    /// To 3.10: names of the variables of functions around it that a function uses, and the words of a
+    /// frame that hold their cells: behind its own variables and the cells of those.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn free_variables(&self, code: u64) -> Result<Vec<(String, u32)>> {
+        let Some(at) = self.layout.code.cellvars else {
+            return Ok(Vec::new());
+        };
+        self.expect_code(code)?;
+        let locals = self.unsigned(code + self.layout.code.nlocals)?;
+        let (_, cells) = self.sequence(self.word(code + at)?, 0)?;
+        let first = locals.saturating_add(u32::try_from(cells).unwrap_or(u32::MAX));
+        // `co_freevars` is the word before `co_cellvars` (`Include/cpython/code.h`).
+        let (free, _) = self.sequence(self.word(code + at - 8)?, MAX_ARGUMENTS)?;
+        let named = |(name, word): (u64, u32)| Ok((self.short_text(name)?, word));
+        free.into_iter()
+            .zip(first..first.saturating_add(MAX_ARGUMENTS as u32))
+            .map(named)
+            .collect()
+    }
+
     /// From 3.11 on: whether the words of a frame's locals become cells, in their order. For a
     /// frame that runs already: at its entry they are not yet.
     ///

@@ -165,6 +165,33 @@ impl Reader<'_> {
         Err(NotFound::NoName(wanted.to_string()))
     }
 
+    /// The class with this name in this interpreter, which no other class or function is around.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn find_class(&self, interpreter: u64, wanted: &FunctionName) -> Result<u64, NotFound> {
+        let [part] = wanted.parts.as_slice() else {
+            return Err(NotFound::NoName(wanted.to_string()));
+        };
+        let module = self
+            .module(interpreter, &wanted.module)?
+            .ok_or_else(|| NotFound::NotLoaded(wanted.module.clone()))?;
+        let dict = self.module_dict(module)?;
+        let object = self.dict_get(dict, part)?.ok_or_else(|| NotFound::NoPart {
+            within: wanted.module.clone(),
+            part: part.clone(),
+        })?;
+        let class = self.type_of(object)?;
+        if class.kind != Kind::Type {
+            return Err(NotFound::NoFunction {
+                name: wanted.to_string(),
+                type_name: self.full_type_name(&class),
+            });
+        }
+        Ok(object)
+    }
+
     /// The code object of this qualified name inside another one, which may be that of a module
     /// that has not run yet: `<locals>` in the name is passed over.
     ///

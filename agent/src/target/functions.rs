@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use genspan_common::function::{
-    ArgumentSlot, IN_CELL, KnownObjects, MAX_ARGUMENTS, WatchedProcess, exception,
+    ArgumentSlot, IN_CELL, KnownObjects, MAX_ARGUMENTS, Watch, WatchedProcess, exception,
 };
 use genspan_common::python::{BadLayout, NONE};
 use thiserror::Error;
@@ -71,6 +71,26 @@ pub enum CannotWatch {
     NoBuiltin(&'static str),
 }
 
+impl Watchable {
+    /// What the kernel is told of a watchpoint on it; `function` is the agent's number of it, `what` as
+    /// in [`Watch::what`].
+    #[must_use]
+    pub fn watch(&self, function: u32, what: u32) -> Watch {
+        let mut slots = [ArgumentSlot::default(); MAX_ARGUMENTS];
+        for (to, (_, from)) in slots.iter_mut().zip(&self.arguments) {
+            *to = *from;
+        }
+        Watch {
+            code: self.code.address,
+            function,
+            what,
+            arguments: u32::try_from(self.arguments.len()).unwrap_or(0),
+            generator: u32::from(self.generator),
+            slots,
+        }
+    }
+}
+
 impl CannotWatch {
     /// Whether it may be there later: its module is not loaded yet, or not to its end.
     #[must_use]
@@ -133,14 +153,47 @@ pub fn find(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWatch> 
     })
 }
 
-/// Finds a function of any kind, of which no more is to be seen than that it begins.
+/// In a type: `tp_dealloc` (`Include/cpython/object.h`, the same in all versions).
+const TYPE_FREES: u64 = 48;
+
+/// Finds a class, and what of it is read whenever an object of it, or of a class below it, is freed.
+/// Gives that place, and what the kernel is told of a watchpoint there.
+///
+/// # Errors
+///
+/// Why it is not watched.
+pub fn find_freed(
+    python: &Python,
+    wanted: &Wanted,
+    what: u32,
+) -> Result<(u64, Watch), CannotWatch> {
+    let class = python.find_class(&wanted.name)?;
+    let watch = Watch {
+        code: class,
+        function: 0,
+        what,
+        arguments: 0,
+        generator: 0,
+        slots: [ArgumentSlot::default(); MAX_ARGUMENTS],
+    };
+    Ok((class.wrapping_add(TYPE_FREES), watch))
+}
+
+/// Finds a function of any kind, of which no more is to be seen than that it begins. Variables of
+/// functions around it may be wanted as well, up to 3.10.
 ///
 /// # Errors
 ///
 /// Why it is not watched.
 pub fn find_any(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWatch> {
     let code = python.find(&wanted.name)?;
-    let (arguments, unknown) = arguments(&code, wanted, &[]);
+    let (mut arguments, unknown) = arguments(&code, wanted, &[]);
+    if !unknown.is_empty() {
+        let free = python.reader().free_variables(code.address)?;
+        let wanted = free.into_iter().filter(|(name, _)| unknown.contains(name));
+        arguments.extend(wanted.map(|(name, slot)| (name, ArgumentSlot { slot, cell: NONE })));
+        arguments.truncate(MAX_ARGUMENTS);
+    }
     Ok(Watchable {
         generator: false,
         entry: code.entry,

@@ -206,7 +206,21 @@ impl Python {
     ///
     /// When there is none.
     pub fn find_function(&self, name: &FunctionName) -> Result<(Code, Option<u64>), NotFound> {
-        let main = self.reader().find_function(self.fit.main.address, name);
+        self.in_any(|interpreter| self.reader().find_function(interpreter, name))
+    }
+
+    /// The class with this name, as [`Reader::find_class`] finds it.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn find_class(&self, name: &FunctionName) -> Result<u64, NotFound> {
+        self.in_any(|interpreter| self.reader().find_class(interpreter, name))
+    }
+
+    /// What the main interpreter has, else another one; what the main one says when none has it.
+    fn in_any<T>(&self, find: impl Fn(u64) -> Result<T, NotFound>) -> Result<T, NotFound> {
+        let main = find(self.fit.main.address);
         let Err(error) = main else { return main };
         let others = self
             .fit
@@ -214,7 +228,7 @@ impl Python {
             .iter()
             .filter(|i| **i != self.fit.main);
         others
-            .filter_map(|other| self.reader().find_function(other.address, name).ok())
+            .filter_map(|other| find(other.address).ok())
             .next()
             .ok_or(error)
     }

@@ -19,11 +19,14 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda, RunnableParallel
-from langchain_core.tools import tool
+from langchain_core.tools import BaseTool, tool
 
 
 class Record(BaseCallbackHandler):
     """What LangChain says of its runs."""
+
+    # Also in an event loop: in a thread it would be told late.
+    run_inline = True
 
     def __init__(self):
         self.runs = {}
@@ -108,6 +111,42 @@ def broken(number: int) -> int:
     raise KeyError(number)
 
 
+@tool
+async def waits(number: int) -> int:
+    """The number, after a while."""
+    await asyncio.sleep(0.001)
+    return number
+
+
+@tool
+async def breaks(number: int) -> int:
+    """Nothing, after a while."""
+    await asyncio.sleep(0.001)
+    raise KeyError(number)
+
+
+class Slow(Books):
+    """Finds it in an event loop."""
+
+    async def _aget_relevant_documents(self, query, *, run_manager):
+        await asyncio.sleep(0.001)
+        return [Document(page_content=query)]
+
+
+class Keeps(BaseTool):
+    """Keeps what speaks for its run: nothing tells when that is over."""
+
+    name: str = "keeps"
+    description: str = "Keeps."
+
+    def _run(self, number: int, run_manager=None) -> int:
+        KEPT.append(run_manager)
+        return number
+
+
+KEPT = []
+
+
 ANSWERS = ["eins", "zwei", "drei"] * 100
 llm = FakeListLLM(responses=ANSWERS)
 chat = FakeListChatModel(responses=ANSWERS)
@@ -119,7 +158,34 @@ search = RunnableLambda(lambda x: x["x"]) | Books() | RunnableLambda(len)
 
 
 def count(x, config):
-    return double.invoke({"number": 2}, config) + len(Books().invoke("q", config))
+    found = double.invoke({"number": 2}, config) + len(Books().invoke("q", config))
+    # Whoever is late is late by more than anybody needs to tell.
+    time.sleep(0.02)
+    return found
+
+
+def keep(x, config):
+    found = Keeps().invoke({"number": 2}, config)
+    time.sleep(0.02)
+    return found
+
+
+async def acount(x, config):
+    found = await waits.ainvoke({"number": 2}, config) + len(await Slow().ainvoke("q", config))
+    await asyncio.sleep(0.02)
+    return found
+
+
+async def aanswer(x, config):
+    found = await llm.ainvoke("alone", config)
+    await asyncio.sleep(0.02)
+    return found
+
+
+def answer(x, config):
+    found = [llm.invoke("alone", config), chat.invoke("alone", config)]
+    time.sleep(0.02)
+    return found
 
 
 tooled = RunnableLambda(count) | RunnableLambda(lambda n: n + 1)
@@ -158,6 +224,8 @@ def tools(config):
     tooled.invoke(ASKED, config)
     search.invoke(ASKED, config)
     double.invoke({"number": 1}, config)
+    RunnableLambda(keep).invoke(ASKED, config)
+    RunnableLambda(answer).invoke(ASKED, config)
     chain.invoke(ASKED, config)
 
 
@@ -182,6 +250,9 @@ async def later(config):
     await chain.abatch([ASKED] * 3, config)
     await tooled.ainvoke(ASKED, config)
     await search.ainvoke(ASKED, config)
+    await RunnableLambda(acount).ainvoke(ASKED, config)
+    await RunnableLambda(aanswer).ainvoke(ASKED, config)
+    await aattempt(breaks.ainvoke({"number": 2}, config))
     async for _ in chain.astream(ASKED, config):
         pass
     async for _ in talk.astream(ASKED, config):
