@@ -45,8 +45,8 @@ pub struct Functions {
     /// Those that were told.
     told: Vec<FunctionFacts>,
     next: u32,
-    /// Processes in which a framework was found just now.
-    found: Vec<u32>,
+    /// Processes in which a framework was found just now, or a coroutine that is watched.
+    followed: Vec<u32>,
 }
 
 impl Functions {
@@ -83,7 +83,7 @@ impl Functions {
             entries: Entries::default(),
             told: Vec::new(),
             next: 1,
-            found: Vec::new(),
+            followed: Vec::new(),
         }
     }
 
@@ -154,9 +154,10 @@ impl Functions {
         all
     }
 
-    /// Processes in which a framework was found since the last time.
-    pub fn found_frameworks(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.found)
+    /// Processes in which a framework, or a coroutine that is watched, was found since the last time:
+    /// their contexts are to be followed.
+    pub fn to_follow(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.followed)
     }
 
     fn look(&mut self, kernel: &mut Kernel, pid: u32) -> Vec<FunctionFacts> {
@@ -206,7 +207,7 @@ impl Functions {
                     // What cannot be read of an interpreter that ends, after many looks at one
                     // without the framework, is nothing to complain of.
                     Looked::NotLoaded => watching.pending.push((index, 0)),
-                    Looked::Found if hook.what == frameworks::BEGINS => self.found.push(pid),
+                    Looked::Found if hook.what == frameworks::BEGINS => self.followed.push(pid),
                     Looked::Found | Looked::Never => {}
                 }
                 continue;
@@ -230,6 +231,10 @@ impl Functions {
                     match done {
                         Ok(()) => {
                             tracing::info!("watching {} (pid {pid})", wanted.name);
+                            // What it does by other tasks and threads shows by their contexts.
+                            if watchable.generator {
+                                self.followed.push(pid);
+                            }
                             for index in instead_of {
                                 if let Some(other) = self.wanted.get(index) {
                                     let said = format!(
