@@ -291,6 +291,9 @@ fn each_model_call_has_its_own_coroutine() -> Result<()> {
         agent.wait_for_log("thread pools are followed")?;
         // They are placed while the program goes on.
         std::thread::sleep(Duration::from_millis(300));
+        if python.to_string_lossy().contains("12") {
+            doctor_tells(&list)?;
+        }
         program.0.tell("20")?;
         assert_eq!(program.0.line()?, "40");
         let finished = agent.stop()?;
@@ -312,5 +315,25 @@ fn each_model_call_has_its_own_coroutine() -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// What `genspan doctor` says of a process in which a function is watched.
+fn doctor_tells(pid: &str) -> Result<()> {
+    let asked = ["doctor", "--json", "--socket", "none", "--pid", pid];
+    let done = agent::command(&asked)?.output()?;
+    let report: Value = serde_json::from_slice(&done.stdout)?;
+    let ways = report["processes"][0]["mechanisms"].as_array();
+    let found = |name: &str| {
+        let way = ways?.iter().find(|way| way["name"] == name)?;
+        Some((way["there"].as_bool()?, way["found"].as_str()?.to_owned()))
+    };
+    let (there, said) = found("watchpoints").unwrap_or_default();
+    assert!(there && said.starts_with("2 of 4 left"), "{report:#}");
+    let (there, said) = found("contexts").unwrap_or_default();
+    assert!(
+        there && said.starts_with("PyContext_CopyCurrent at 0x"),
+        "{report:#}"
+    );
     Ok(())
 }

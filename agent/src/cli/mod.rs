@@ -12,6 +12,8 @@ mod config;
 #[cfg(feature = "kernel")]
 mod doctor;
 #[cfg(feature = "kernel")]
+mod interpreter;
+#[cfg(feature = "kernel")]
 mod ps;
 #[cfg(feature = "kernel")]
 mod running;

@@ -12,11 +12,15 @@ use crate::framework::Hook;
 use crate::model::function::FunctionFacts;
 use crate::probe::kernel::Kernel;
 use crate::python::wanted::Wanted;
+use crate::state::mechanisms::Way;
+use crate::state::status::Mechanism;
 use crate::target::command::names_secret;
 use crate::target::functions::{self, CannotWatch, Watchable};
 use crate::target::process;
 use crate::target::python::{NoPython, Python};
 
+/// What is told of the functions of a framework.
+const LANGCHAIN: &str = "LangChain";
 /// After so many looks it is told that a name is not there, not only its module.
 const SURE: u32 = 3;
 /// In so many processes at a time functions are looked for, those first for which it is longest
@@ -129,6 +133,44 @@ impl Functions {
     /// Watches nothing any more: what comes from now on is not wanted.
     pub fn release(&mut self) {
         self.processes.clear();
+    }
+
+    /// The ways in which functions and frameworks are seen in a process.
+    #[must_use]
+    pub fn mechanisms(&self, pid: u32) -> Vec<Mechanism> {
+        let Some(watching) = self.processes.get(&pid) else {
+            return Vec::new();
+        };
+        let taken = watching.taken();
+        let mut by_name: Vec<(String, u32)> = Vec::new();
+        for (index, count) in taken {
+            let Some(sought) = self.wanted.get(index) else {
+                continue;
+            };
+            // As `Watching::arm` and `Watching::arm_hook` take them.
+            let (name, each) = match sought.hook {
+                Some(_) => (LANGCHAIN.to_owned(), 1),
+                None => (sought.wanted.name.to_string(), 2),
+            };
+            let count = count.unwrap_or(each);
+            match by_name.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, all)) => *all += count,
+                None => by_name.push((name, count)),
+            }
+        }
+        let mut all = Vec::new();
+        if !by_name.is_empty() {
+            let sum = by_name.iter().map(|(_, count)| count).sum();
+            let names = by_name.into_iter();
+            let names = names.map(|(name, count)| format!("{name} ({count})"));
+            all.push(Way::Watchpoints.used_by(names.collect(), sum));
+        }
+        let raised = watching.sees_exceptions();
+        if !raised.is_empty() {
+            let names = raised.into_iter().map(str::to_owned).collect();
+            all.push(Way::Exceptions.used_by(names, 0));
+        }
+        all
     }
 
     /// Time passes: looks for functions that are not found yet.

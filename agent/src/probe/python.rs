@@ -112,6 +112,12 @@ impl Interpreter {
         self.copies.is_some()
     }
 
+    /// Whether work for thread pools is told.
+    #[must_use]
+    pub const fn tells_pools(&self) -> bool {
+        matches!(self.pools, Pools::Told(_))
+    }
+
     /// Whether it is worth another look: contexts are not told yet.
     #[must_use]
     pub fn is_open(&self) -> bool {
