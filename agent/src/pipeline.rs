@@ -161,14 +161,14 @@ impl Pipeline {
                 tid,
                 parent,
                 child,
+                within,
                 copies_lost,
                 ..
             } => {
-                let lineage = self.spans.lineage();
                 if *copies_lost {
-                    lineage.lost_copies();
+                    self.spans.lineage().lost_copies();
                 }
-                lineage.copied(*pid, *tid, *parent, *child);
+                self.spans.copied((*pid, *tid), *parent, *child, *within);
             }
             // Its frames are addresses in a process, and who can look there tells what they are.
             Event::Stack { .. } => {}
@@ -231,11 +231,13 @@ impl Pipeline {
                 depth,
                 generator,
                 within,
+                context,
             } => {
                 self.now = self.now.max(call.began);
                 let id = self.ids.next();
                 let depth = (!generator).then_some(*depth);
-                self.spans.function_began(id, *call, depth, *within);
+                self.spans
+                    .function_began(id, *call, depth, (*within, *context));
             }
             Event::WriteWithin {
                 connection, call, ..

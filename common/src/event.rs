@@ -216,7 +216,8 @@ pub struct ConnectionContext {
     pub ssl: u64,
     /// See [`crate::map::ConnectionState::generation`].
     pub generation: u64,
-    /// Address of the `PyContext`; zero when the thread runs in none that was entered.
+    /// Address of the `PyContext`; zero when the thread runs in none that was entered. Where it works
+    /// for a pool then, what [`crate::python::POOLED`] says.
     pub context: u64,
     /// [`Direction`] as a number.
     pub direction: u32,
@@ -224,7 +225,8 @@ pub struct ConnectionContext {
     pub zero: u32,
 }
 
-/// A [`EventKind::ContextCopied`] record: before the copy is used.
+/// A [`EventKind::ContextCopied`] record: before the copy is used. Work that is given to a thread pool
+/// is told as a copy too ([`crate::python::POOLED`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextCopy {
@@ -235,6 +237,13 @@ pub struct ContextCopy {
     pub parent: u64,
     /// Address of the copy.
     pub child: u64,
+    /// When the watched generator or coroutine began in which it was made, nearer than any watched
+    /// plain function; zero when there is none.
+    pub within: u64,
+    /// The thread on which that began.
+    pub within_tid: u32,
+    /// Always zero.
+    pub zero: u32,
 }
 
 /// A [`EventKind::Fork`], [`EventKind::Exec`], [`EventKind::Exit`] or
@@ -257,5 +266,5 @@ const _: () = {
     assert!(size_of::<ProcessEvent>() == 32);
     assert!(size_of::<SocketEvent>() == 88);
     assert!(size_of::<ConnectionContext>() == 56);
-    assert!(size_of::<ContextCopy>() == 40);
+    assert!(size_of::<ContextCopy>() == 56);
 };

@@ -200,6 +200,9 @@ pub struct FunctionBegan {
     pub within_tid: u32,
     /// Always zero.
     pub zero: u32,
+    /// The context in which it begins, as in [`crate::event::ConnectionContext::context`]; zero where
+    /// contexts are not told.
+    pub context: u64,
 }
 
 /// The watched generator or coroutine in which what follows is written: right before the data.
@@ -313,7 +316,7 @@ const _: () = {
     assert!(size_of::<GeneratorKey>() == 16 && size_of::<OpenGenerator>() == 32);
     assert!(size_of::<Watch>() == 24 + 8 * MAX_ARGUMENTS);
     assert!(size_of::<WatchedProcess>() == 16 * 4 + 9 * 8 + size_of::<PythonLayout>());
-    assert!(size_of::<FunctionBegan>() == 56);
+    assert!(size_of::<FunctionBegan>() == 64);
     assert!(size_of::<WriteWithin>() == 56);
     assert!(size_of::<FunctionEnded>() == 40 + TYPE_NAME_BYTES);
     assert!(size_of::<FunctionArgument>() == 64);

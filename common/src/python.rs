@@ -35,7 +35,29 @@ pub mod wanted {
     pub const CONTEXT: u32 = 1;
     /// Tell the Python call path of data that was written.
     pub const STACK: u32 = 2;
+    /// Tell of work that is given to thread pools.
+    pub const POOL: u32 = 4;
 }
+
+/// Numbers of [`PythonLayout::item_values`]: how an object of a plain class leads to the first of its
+/// attributes.
+pub mod values {
+    /// To 3.10: its dictionary is 16 bytes into it, and has a pointer to the values at 40
+    /// (`ma_values`, `Include/cpython/dictobject.h`).
+    pub const DICT: u32 = 1;
+    /// 3.11: a pointer to the values is 32 bytes before it (`_PyObject_ValuesPointer`,
+    /// `Include/internal/pycore_object.h`).
+    pub const BEFORE: u32 = 2;
+    /// 3.12: 24 bytes before it is a pointer to a byte before the values, an odd one; or its dictionary
+    /// (`_PyDictOrValues_GetValues`, ibidem).
+    pub const TAGGED: u32 = 3;
+    /// 3.13: the values lie in it, 24 bytes from its start (`_PyObject_InlineValues`, ibidem).
+    pub const INLINE: u32 = 4;
+}
+
+/// Bit of what stands for a context in records: it is none, but the address of the
+/// `concurrent.futures.Future` of work that was given to a thread pool. Contexts are aligned.
+pub const POOLED: u64 = 1;
 
 /// Value of the map of Python processes, by thread group id. All offsets in bytes.
 ///
@@ -97,6 +119,15 @@ pub struct PythonLayout {
     pub string_length: u32,
     /// [`wanted`] bits.
     pub wanted: u32,
+    /// [`values`] number of the objects of `concurrent.futures.thread._WorkItem`; zero when work for
+    /// thread pools is not told.
+    pub item_values: u32,
+    /// Always zero: keeps it free of padding.
+    pub zero: u32,
+    /// The code of `concurrent.futures.Future.__init__`, or zero.
+    pub future_made: u64,
+    /// The code of `concurrent.futures.thread._WorkItem.run`, or zero.
+    pub item_run: u64,
 }
 
 /// Why a layout is none.
@@ -152,6 +183,10 @@ impl PythonLayout {
         string_data: NONE,
         string_length: NONE,
         wanted: 0,
+        item_values: 0,
+        zero: 0,
+        future_made: 0,
+        item_run: 0,
     };
 
     /// This layout, if the programs may be given it.
@@ -255,7 +290,7 @@ impl PythonLayout {
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for PythonLayout {}
 
-const _: () = assert!(size_of::<PythonLayout>() == 24 * 4);
+const _: () = assert!(size_of::<PythonLayout>() == 26 * 4 + 2 * 8);
 
 #[cfg(test)]
 mod tests {

@@ -38,6 +38,7 @@ use crate::{
         genspan_generator_scan, thread_ends, within,
     },
     maps::{DATA, SETTINGS, lose},
+    pool::genspan_own_context,
     python::{current_frame, thread_state, user, word},
 };
 
@@ -381,6 +382,7 @@ fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64, entry: u
         within,
         within_tid,
         zero: 0,
+        context: genspan_own_context(frame),
     };
     let Some(mut record) = DATA.reserve::<FunctionBegan>(0) else {
         lose(Loss::FunctionRingFull, 1);

@@ -23,6 +23,7 @@ use crate::{
     emit,
     function::{innermost_frame, name_of, raised, watch, watched},
     maps::{DATA, lose},
+    pool::genspan_own_context,
     python::{current_frame, thread_state, user, word},
 };
 
@@ -151,6 +152,7 @@ pub extern "C" fn genspan_generator_begin(entry: u64, frame: u64) -> u64 {
         within,
         within_tid,
         zero: 0,
+        context: genspan_own_context(frame),
     });
     record.submit(emit::wake_flags());
     for index in 0..MAX_ARGUMENTS {

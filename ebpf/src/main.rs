@@ -10,6 +10,7 @@
 //! | `socket_inet_received`, `socket_unix_sent`, … | trampolines (`fexit`, `fentry`), only where asked for or needed | `trampoline.rs` |
 //! | `socket_segment`, `socket_segment_raw`, `socket_segment_received`, … | tail calls of those | `segment.rs` |
 //! | `context_copied` | uretprobe on CPython's `PyContext_CopyCurrent` | `python.rs` |
+//! | `lock_made` | uprobe on CPython's `PyThread_allocate_lock` | `pool.rs` |
 //! | `libraries_changed` | uprobe on the dynamic linker's `_dl_debug_state` | `linker.rs` |
 //! | `function_watched` | hardware watchpoints on chosen Python functions | `function.rs` |
 //! | `function_raised` | uprobes on CPython's `PyTraceBack_Here`, to 3.11, and `PyErr_ExceptionMatches`; both where generators or coroutines are watched | `function.rs`, `generator.rs` |
@@ -36,6 +37,7 @@ mod maps;
 mod openssl;
 mod owner;
 mod pending;
+mod pool;
 mod process;
 mod python;
 mod segment;

@@ -26,7 +26,7 @@ use genspan_common::{
 use crate::{
     emit,
     maps::{DATA, PYTHON, SETTINGS, SWITCHES, lose},
-    pending,
+    pending, pool,
 };
 
 /// Index into `SWITCHES` of "there are layouts".
@@ -136,11 +136,22 @@ pub fn context_copied(ctx: RetProbeContext) -> u32 {
     if child == 0 {
         return 0;
     }
-    let parent = thread_state(layout).and_then(|state| context(layout, state));
+    let state = thread_state(layout);
+    let frame = state.and_then(|state| current_frame(layout, state));
+    let frame = frame.unwrap_or(0);
+    let parent = match state.and_then(|state| context(layout, state)) {
+        Some(context) => context,
+        // An event loop may be run for a pool.
+        None => pool::genspan_pool_future(frame),
+    };
+    let (within, within_tid) = pool::maker(tgid, frame);
     emit::context_copy(ContextCopy {
         header: emit::header(EventKind::ContextCopied),
-        parent: parent.unwrap_or(0),
+        parent,
         child,
+        within,
+        within_tid,
+        zero: 0,
     });
     0
 }
@@ -175,7 +186,15 @@ pub fn tell_context(
         return true;
     }
     let thread = caller_state(layout, tid);
-    let context = thread.and_then(|state| context(layout, state)).unwrap_or(0);
+    let mut context = thread.and_then(|state| context(layout, state)).unwrap_or(0);
+    if context == 0
+        && layout.wanted & wanted::POOL != 0
+        && direction == Direction::Write as usize
+        && state.role != SocketRole::Accepted as u32
+    {
+        let frame = thread.and_then(|state| current_frame(layout, state));
+        context = pool::genspan_pool_future(frame.unwrap_or(0));
+    }
     let told = &mut state.contexts[direction & 1];
     if *told == context && !emit::copies_lost() {
         return true;

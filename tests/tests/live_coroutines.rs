@@ -272,8 +272,9 @@ fn generators() -> Result<()> {
     Ok(())
 }
 
-/// Twenty at a time in one thread, each with its own model call, and as many calls that nobody
-/// watched makes: each call has its own coroutine as its parent, or none.
+/// Twenty at a time in one thread, each with its own model call, made by itself, by another task or in
+/// another thread, and as many calls that nobody watched makes: each call has its own coroutine as its
+/// parent, or none.
 #[test]
 fn each_model_call_has_its_own_coroutine() -> Result<()> {
     let pythons = [need::python(9)?, need::python(12)?];
@@ -284,9 +285,15 @@ fn each_model_call_has_its_own_coroutine() -> Result<()> {
         let mut command = scene.live(&python, "coroutine_tree.py");
         let mut program = Client::start(&mut command, &scene.next_log())?;
         let list = program.pid().to_string();
-        let options = ["--function", "__main__:answer(question)"];
+        let options = ["--debug", "--function", "__main__:answer(question)"];
         let mut agent = Agent::start(&scene.temp, &options, &["--pid", &list])?;
         agent.wait_for_log("watching __main__:answer (pid")?;
+        agent.wait_for_log("thread pools are followed")?;
+        // They are placed while the program goes on.
+        std::thread::sleep(Duration::from_millis(300));
+        if python.to_string_lossy().contains("12") {
+            doctor_tells(&list)?;
+        }
         program.0.tell("20")?;
         assert_eq!(program.0.line()?, "40");
         let finished = agent.stop()?;
@@ -308,5 +315,25 @@ fn each_model_call_has_its_own_coroutine() -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// What `genspan doctor` says of a process in which a function is watched.
+fn doctor_tells(pid: &str) -> Result<()> {
+    let asked = ["doctor", "--json", "--socket", "none", "--pid", pid];
+    let done = agent::command(&asked)?.output()?;
+    let report: Value = serde_json::from_slice(&done.stdout)?;
+    let ways = report["processes"][0]["mechanisms"].as_array();
+    let found = |name: &str| {
+        let way = ways?.iter().find(|way| way["name"] == name)?;
+        Some((way["there"].as_bool()?, way["found"].as_str()?.to_owned()))
+    };
+    let (there, said) = found("watchpoints").unwrap_or_default();
+    assert!(there && said.starts_with("2 of 4 left"), "{report:#}");
+    let (there, said) = found("contexts").unwrap_or_default();
+    assert!(
+        there && said.starts_with("PyContext_CopyCurrent at 0x"),
+        "{report:#}"
+    );
     Ok(())
 }

@@ -42,7 +42,7 @@ const WEB_PACKAGES: [&str; 10] = [
 ];
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 25] = [
+pub(crate) const TESTS: [Environment; 26] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -138,6 +138,12 @@ pub(crate) const TESTS: [Environment; 25] = [
     environment("web312", Python::Version((3, 12)), &WEB_PACKAGES),
     environment("web313", Python::Version((3, 13)), &WEB_PACKAGES),
     environment("web-system", Python::System, &WEB_PACKAGES),
+    // What is handed to workers.
+    environment(
+        "celery",
+        Python::Version((3, 12)),
+        &["celery", "flask", "httpx"],
+    ),
     // LangChain: the newest, and one of the first.
     environment(
         "langchain312",

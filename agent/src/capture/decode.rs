@@ -10,8 +10,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
 
 use crate::model::event::{ConnectionId, Data, Event, Socket};
+use crate::model::function::CallName;
 use crate::model::stack::RawFrames;
 use crate::model::time::BootTime;
+
+/// Bytes of [`ContextCopy`] in recordings from before it was told in what a copy was made.
+const WITHOUT_MAKERS: usize = 40;
 
 /// Why a record means nothing.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -192,12 +196,20 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             })
         }
         Some(EventKind::ContextCopied) => {
-            at_least(record, size_of::<ContextCopy>())?;
+            at_least(record, WITHOUT_MAKERS)?;
+            // What follows is not in records from before it was told.
+            let whole = record.len() >= size_of::<ContextCopy>();
+            let began = if whole { f.u64(40) } else { 0 };
             Ok(Event::ContextCopied {
                 pid: head.tgid,
                 tid: head.tid,
                 parent: Some(f.u64(24)).filter(|parent| *parent != 0),
                 child: f.u64(32),
+                within: (began != 0).then(|| CallName {
+                    pid: head.tgid,
+                    tid: f.u32(48),
+                    began: BootTime(began),
+                }),
                 copies_lost: head.flags & flag::LOST_BEFORE != 0,
                 time,
             })

@@ -12,6 +12,8 @@ use crate::model::time::BootTime;
 
 /// Bytes of [`FunctionBegan`] in recordings from before generators were watched.
 const WITHOUT_GENERATORS: usize = 40;
+/// The same from before contexts were told with it.
+const WITHOUT_CONTEXT: usize = 56;
 
 /// Where the bytes of an argument's record lie in it: what follows them is slack.
 ///
@@ -68,13 +70,18 @@ pub(super) fn event(
         EventKind::FunctionBegan => {
             at_least(record, WITHOUT_GENERATORS)?;
             // What follows is not in records from before generators were watched.
-            let whole = record.len() >= size_of::<FunctionBegan>();
+            let whole = record.len() >= WITHOUT_CONTEXT;
+            let context = match record.len() >= size_of::<FunctionBegan>() {
+                true => f.u64(56),
+                false => 0,
+            };
             let within = call_name(f.u64(40), f.u32(48)).filter(|_| whole);
             Ok(Event::FunctionBegan {
                 call: call(f.u32(24), head.time),
                 depth: f.u32(28),
                 generator: whole && f.u32(36) != 0,
                 within,
+                context: (context != 0).then_some(context),
             })
         }
         EventKind::WriteWithin => {
@@ -208,6 +215,7 @@ mod tests {
             depth: 2,
             generator: false,
             within: None,
+            context: None,
         };
         assert_eq!(data(&began), Ok(event));
         assert!(data(&began[..39]).is_err() && super::root(&began[..39]).is_err());
@@ -247,6 +255,16 @@ mod tests {
             depth: 0,
             generator: true,
             within: Some(around),
+            context: None,
+        };
+        assert_eq!(data(&began), Ok(event));
+        let began = record(16, 100, &[3, 0, 6, 1, 90, 0, 9, 0, 0x70, 0]);
+        let event = Event::FunctionBegan {
+            call: CALL,
+            depth: 0,
+            generator: true,
+            within: Some(around),
+            context: Some(0x70),
         };
         assert_eq!(data(&began), Ok(event));
         let wrote = record(20, 100, &[5, 0, 6, 0, 90, 0, 9, 0]);

@@ -214,6 +214,12 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     pub(super) programs: Option<String>,
 
+    /// Also how functions, frameworks and parents are or would be seen in this process, and what that
+    /// costs it; may be given more than once
+    #[cfg(feature = "kernel")]
+    #[arg(long = "pid", value_name = "PID")]
+    pub(super) pids: Vec<u32>,
+
     #[cfg(feature = "kernel")]
     #[command(flatten)]
     pub(super) ask: AskArgs,

@@ -6,18 +6,22 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::args::DoctorArgs;
-use super::running;
+use super::{interpreter, running};
 use crate::probe::programs::{self, Tried};
 use crate::target::host::{self, Check, Verdict};
 
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let checks = host::check();
+    let mut checks = host::check();
+    checks.push(interpreter::watchpoints());
     let fine = checks.iter().all(|c| c.verdict != Verdict::Bad);
     let programs = match &args.programs {
         Some(part) => Some(programs::load_each(part)?),
         None => None,
     };
     let agent = running::ask(&args.ask);
+    let looked = args.pids.iter();
+    let looked = looked.map(|pid| interpreter::look(*pid, agent.as_ref()));
+    let looked: Vec<_> = looked.collect();
     let mut out = io::stdout().lock();
     let written = if args.json {
         let list: Vec<_> = checks.iter().map(as_json).collect();
@@ -28,10 +32,17 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
                 programs.iter().map(program).collect(),
             );
         }
+        if !looked.is_empty()
+            && let Some(report) = report.as_object_mut()
+        {
+            let all = looked.iter().map(interpreter::as_json).collect();
+            report.insert("processes".to_owned(), all);
+        }
         writeln!(out, "{report:#}")
     } else {
         let agent = running::report(agent.as_ref());
-        pretty(&mut out, &checks, &agent, programs.as_deref(), fine)
+        let programs = programs.as_deref();
+        pretty(&mut out, &checks, &agent, (programs, &looked), fine)
     };
     match written {
         // `genspan doctor | head` is no failure.
@@ -49,7 +60,7 @@ fn pretty(
     out: &mut impl Write,
     checks: &[Check],
     agent: &str,
-    programs: Option<&[Tried]>,
+    (programs, looked): (Option<&[Tried]>, &[interpreter::Found]),
     fine: bool,
 ) -> io::Result<()> {
     for check in checks {
@@ -64,6 +75,9 @@ fn pretty(
         }
     }
     writeln!(out, "{agent}")?;
+    for found in looked {
+        interpreter::write(out, found)?;
+    }
     for tried in programs.into_iter().flatten() {
         let (mark, said) = match &tried.refusal {
             None => ("ok  ", verified(tried)),

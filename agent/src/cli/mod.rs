@@ -14,6 +14,8 @@ mod confined;
 #[cfg(feature = "kernel")]
 mod doctor;
 #[cfg(feature = "kernel")]
+mod interpreter;
+#[cfg(feature = "kernel")]
 mod ps;
 #[cfg(feature = "kernel")]
 mod running;

@@ -280,8 +280,13 @@ fn notes(one: &Surveyed, rules: &Rules, agent: Option<&Agent>) -> Vec<String> {
             notes.push(plain(&format!("not traced: {why}"), usize::MAX));
         }
         (Some(agent), _) => {
-            let said = running::of_process(agent.of(one));
-            notes.push(plain(&said, usize::MAX));
+            let of = agent.of(one);
+            notes.push(plain(&running::of_process(of), usize::MAX));
+            let ways = of.map(running::mechanisms).unwrap_or_default();
+            if !ways.is_empty() {
+                let said = format!("Python by: {}", ways.join(", "));
+                notes.push(plain(&said, usize::MAX));
+            }
         }
         (None, Err(why)) => notes.push(plain(&format!("not traced: {why}"), usize::MAX)),
         (None, Ok(())) => {}

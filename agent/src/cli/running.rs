@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::args::AskArgs;
 use crate::export::status::{ExportStatus, Reach};
 use crate::state::client;
+use crate::state::mechanisms::WATCHPOINTS;
 use crate::state::status::{Attached, Phase, ProcessStatus, Shed, Status};
 
 /// Older than this, what it says may not hold any more.
@@ -96,6 +97,21 @@ pub(super) fn of_process(of: Option<&ProcessStatus>) -> String {
     }
 }
 
+/// How the Python of a process is looked into: `watchpoints 4 of 4 (app:answer (2), LangChain (2))`.
+pub(super) fn mechanisms(of: &ProcessStatus) -> Vec<String> {
+    let told = of.mechanisms.iter().map(|way| {
+        let mut said = way.name.clone();
+        if way.taken > 0 {
+            said.push_str(&format!(" {} of {WATCHPOINTS}", way.taken));
+        }
+        if !way.used_by.is_empty() {
+            said.push_str(&format!(" ({})", way.used_by.join(", ")));
+        }
+        said
+    });
+    told.collect()
+}
+
 /// The lines of `genspan doctor`.
 pub(super) fn report(status: Option<&Status>) -> String {
     let Some(status) = status else {
@@ -119,6 +135,14 @@ pub(super) fn report(status: Option<&Status>) -> String {
             format!("process {}", process.pid),
             process.service,
             process.why_not.join("; ")
+        ));
+    }
+    for process in status.processes.iter().filter(|p| !p.mechanisms.is_empty()) {
+        lines.push(format!(
+            "      {:<22} {}: Python by {}",
+            format!("process {}", process.pid),
+            process.service,
+            mechanisms(process).join(", ")
         ));
     }
     for loss in &status.losses {
@@ -176,7 +200,8 @@ fn long(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ExportStatus, Reach, Shed, line, long, of_process, report};
+    use super::{ExportStatus, Reach, Shed, line, long, mechanisms, of_process, report};
+    use crate::state::mechanisms::Way;
     use crate::state::status::{Attached, Count, Phase, ProcessStatus, Status};
 
     fn process(state: Attached, why: &[&str]) -> ProcessStatus {
@@ -210,6 +235,25 @@ mod tests {
         ] {
             assert_eq!(of_process(process.as_ref()), want);
         }
+    }
+
+    #[test]
+    fn ways_into_a_python_in_words() {
+        let mut one = process(Attached::Attached, &[]);
+        assert!(mechanisms(&one).is_empty());
+        let users = vec!["app:answer (2)".to_owned(), "LangChain (1)".to_owned()];
+        one.mechanisms = vec![
+            Way::Watchpoints.used_by(users, 3),
+            Way::Contexts.used_by(Vec::new(), 0),
+        ];
+        let want = "watchpoints 3 of 4 (app:answer (2), LangChain (1)), contexts";
+        assert_eq!(mechanisms(&one).join(", "), want);
+        let status = Status {
+            processes: vec![one],
+            ..Status::default()
+        };
+        let told = report(Some(&status));
+        assert!(told.contains(&format!("shop: Python by {want}")), "{told}");
     }
 
     #[test]

@@ -12,11 +12,15 @@ use crate::framework::Hook;
 use crate::model::function::FunctionFacts;
 use crate::probe::kernel::Kernel;
 use crate::python::wanted::Wanted;
+use crate::state::mechanisms::Way;
+use crate::state::status::Mechanism;
 use crate::target::command::names_secret;
 use crate::target::functions::{self, CannotWatch, Watchable};
 use crate::target::process;
 use crate::target::python::{NoPython, Python};
 
+/// What is told of the functions of a framework.
+const LANGCHAIN: &str = "LangChain";
 /// After so many looks it is told that a name is not there, not only its module.
 const SURE: u32 = 3;
 /// In so many processes at a time functions are looked for, those first for which it is longest
@@ -45,8 +49,8 @@ pub struct Functions {
     /// Those that were told.
     told: Vec<FunctionFacts>,
     next: u32,
-    /// Processes in which a framework was found just now.
-    found: Vec<u32>,
+    /// Processes in which a framework was found just now, or a coroutine that is watched.
+    followed: Vec<u32>,
 }
 
 impl Functions {
@@ -83,7 +87,7 @@ impl Functions {
             entries: Entries::default(),
             told: Vec::new(),
             next: 1,
-            found: Vec::new(),
+            followed: Vec::new(),
         }
     }
 
@@ -131,6 +135,44 @@ impl Functions {
         self.processes.clear();
     }
 
+    /// The ways in which functions and frameworks are seen in a process.
+    #[must_use]
+    pub fn mechanisms(&self, pid: u32) -> Vec<Mechanism> {
+        let Some(watching) = self.processes.get(&pid) else {
+            return Vec::new();
+        };
+        let taken = watching.taken();
+        let mut by_name: Vec<(String, u32)> = Vec::new();
+        for (index, count) in taken {
+            let Some(sought) = self.wanted.get(index) else {
+                continue;
+            };
+            // As `Watching::arm` and `Watching::arm_hook` take them.
+            let (name, each) = match sought.hook {
+                Some(_) => (LANGCHAIN.to_owned(), 1),
+                None => (sought.wanted.name.to_string(), 2),
+            };
+            let count = count.unwrap_or(each);
+            match by_name.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, all)) => *all += count,
+                None => by_name.push((name, count)),
+            }
+        }
+        let mut all = Vec::new();
+        if !by_name.is_empty() {
+            let sum = by_name.iter().map(|(_, count)| count).sum();
+            let names = by_name.into_iter();
+            let names = names.map(|(name, count)| format!("{name} ({count})"));
+            all.push(Way::Watchpoints.used_by(names.collect(), sum));
+        }
+        let raised = watching.sees_exceptions();
+        if !raised.is_empty() {
+            let names = raised.into_iter().map(str::to_owned).collect();
+            all.push(Way::Exceptions.used_by(names, 0));
+        }
+        all
+    }
+
     /// Time passes: looks for functions that are not found yet.
     pub fn tick(&mut self, kernel: &mut Kernel) -> Vec<FunctionFacts> {
         if self.is_empty() {
@@ -154,9 +196,10 @@ impl Functions {
         all
     }
 
-    /// Processes in which a framework was found since the last time.
-    pub fn found_frameworks(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.found)
+    /// Processes in which a framework, or a coroutine that is watched, was found since the last time:
+    /// their contexts are to be followed.
+    pub fn to_follow(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.followed)
     }
 
     fn look(&mut self, kernel: &mut Kernel, pid: u32) -> Vec<FunctionFacts> {
@@ -206,7 +249,7 @@ impl Functions {
                     // What cannot be read of an interpreter that ends, after many looks at one
                     // without the framework, is nothing to complain of.
                     Looked::NotLoaded => watching.pending.push((index, 0)),
-                    Looked::Found if hook.what == frameworks::BEGINS => self.found.push(pid),
+                    Looked::Found if hook.what == frameworks::BEGINS => self.followed.push(pid),
                     Looked::Found | Looked::Never => {}
                 }
                 continue;
@@ -230,6 +273,10 @@ impl Functions {
                     match done {
                         Ok(()) => {
                             tracing::info!("watching {} (pid {pid})", wanted.name);
+                            // What it does by other tasks and threads shows by their contexts.
+                            if watchable.generator {
+                                self.followed.push(pid);
+                            }
                             for index in instead_of {
                                 if let Some(other) = self.wanted.get(index) {
                                     let said = format!(

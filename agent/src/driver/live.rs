@@ -288,8 +288,8 @@ impl Live {
                 tracing::error!("{error}");
             }
         }
-        // In whose context something is done shows in which run it is done.
-        for pid in self.functions.found_frameworks() {
+        // In whose context something is done shows in which run or coroutine it is done.
+        for pid in self.functions.to_follow() {
             self.attachments.calls(&mut self.kernel, pid);
             self.attachments.serves(&mut self.kernel, pid);
         }
@@ -418,6 +418,7 @@ impl Live {
             }
             if timers.tick.due(now) {
                 self.clock()?;
+                self.attachments.tick(&mut self.kernel);
                 let found = self.functions.tick(&mut self.kernel);
                 self.tell_functions(found);
                 self.take_engines()?;

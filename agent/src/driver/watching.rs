@@ -158,6 +158,28 @@ impl Watching {
         all.copied().collect()
     }
 
+    /// Which of the wanted ones are watched, with the watchpoints of each thread that they take; not how
+    /// many of those that it has from its fork.
+    pub(super) fn taken(&self) -> Vec<(usize, Option<u32>)> {
+        let own = self.armed.iter().map(|armed| armed.index);
+        let all = own.chain(self.inherited.iter().map(|(_, index)| *index));
+        let keys = |index: usize| {
+            let armed = self.armed.iter().find(|armed| armed.index == index);
+            armed.and_then(|armed| u32::try_from(armed.keys.len()).ok())
+        };
+        let mut all: Vec<_> = all.map(|index| (index, keys(index))).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Of what exceptions are told.
+    pub(super) fn sees_exceptions(&self) -> Vec<&'static str> {
+        let functions = self.raised.as_ref().map(|_| "functions");
+        let runs = self.raised_runs.as_ref().map(|_| "frameworks");
+        functions.into_iter().chain(runs).collect()
+    }
+
     pub(super) fn is_due(&self) -> bool {
         let often = if self.python.is_some() || self.looks == 0 {
             self.since.elapsed() < OFTEN

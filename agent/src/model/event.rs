@@ -92,7 +92,9 @@ pub enum Event<'a> {
         /// Time of the first such bytes.
         time: BootTime,
     },
-    /// A Python context was copied: who will run in the copy works for who ran in the original.
+    /// A Python context was copied: who will run in the copy works for who ran in the original. Work
+    /// that is given to a thread pool is a copy as well, whose address is odd
+    /// ([`genspan_common::python::POOLED`]).
     ContextCopied {
         /// Process.
         pid: u32,
@@ -102,6 +104,9 @@ pub enum Event<'a> {
         parent: Option<u64>,
         /// Address of the copy.
         child: u64,
+        /// The watched generator or coroutine in which it was made, nearer than any watched plain
+        /// function.
+        within: Option<CallName>,
         /// As in [`Event::Context`].
         copies_lost: bool,
         /// When.
@@ -172,6 +177,8 @@ pub enum Event<'a> {
         generator: bool,
         /// The watched generator or coroutine around it, nearer than any watched plain function.
         within: Option<CallName>,
+        /// The context in which it begins, where that is told.
+        context: Option<u64>,
     },
     /// The watched generator or coroutine in which the next bytes are written over a connection,
     /// nearer than any watched plain function.

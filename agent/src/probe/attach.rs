@@ -402,6 +402,13 @@ impl Attachments {
         self.follow(kernel, pid, true);
     }
 
+    /// Time passes: looks for what interpreters load late.
+    pub fn tick(&mut self, kernel: &mut Kernel) {
+        for (pid, traced) in &mut self.traced {
+            traced.interpreter.look_for_pools(kernel, *pid, true);
+        }
+    }
+
     fn note_serving(&mut self, pid: u32) {
         if let Some(traced) = self.traced.get_mut(&pid) {
             traced.interpreter.note_serving();

@@ -226,7 +226,7 @@ pub struct Kernel {
     pub(super) follows_processes: bool,
 }
 
-const UPROBES: [&str; 13] = [
+const UPROBES: [&str; 14] = [
     "tls_read_enter",
     "tls_read_ex_enter",
     "tls_read_public_ex_enter",
@@ -238,6 +238,7 @@ const UPROBES: [&str; 13] = [
     "tls_free",
     "libraries_changed",
     "context_copied",
+    "lock_made",
     FUNCTION_RAISED,
     FRAMEWORK_RAISED,
 ];
@@ -400,6 +401,27 @@ impl Kernel {
         soon: bool,
     ) -> Result<Probes, AttachError> {
         let program = [("context_copied", offset)];
+        if soon {
+            self.attach_soon(pid, path, &program)
+        } else {
+            self.attach(pid, path, &program)
+        }
+    }
+
+    /// Tells of work that one process gives to thread pools: puts a probe on `PyThread_allocate_lock`.
+    /// As [`Self::attach_contexts`].
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, where it is waited for.
+    pub fn attach_pools(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        offset: u64,
+        soon: bool,
+    ) -> Result<Probes, AttachError> {
+        let program = [("lock_made", offset)];
         if soon {
             self.attach_soon(pid, path, &program)
         } else {

@@ -23,6 +23,8 @@ pub mod python;
 #[cfg(feature = "kernel")]
 mod removal;
 #[cfg(feature = "kernel")]
+pub mod slots;
+#[cfg(feature = "kernel")]
 pub mod sockets;
 pub mod stripped;
 #[cfg(feature = "kernel")]

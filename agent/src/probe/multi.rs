@@ -49,7 +49,7 @@ const UPROBE_MULTI: u32 = 48;
 const UPROBE_SESSION: u32 = 57;
 
 /// The programs, and whether each is run on return as well.
-const PROGRAMS: [(&str, bool); 21] = [
+const PROGRAMS: [(&str, bool); 22] = [
     ("tls_read", true),
     ("tls_read_ex", true),
     ("tls_read_public_ex", true),
@@ -59,6 +59,7 @@ const PROGRAMS: [(&str, bool); 21] = [
     ("tls_free", false),
     ("libraries_changed", false),
     (CONTEXT_COPIED, false),
+    ("lock_made", false),
     (FUNCTION_RAISED, false),
     (FRAMEWORK_RAISED, false),
     ("socket_read", false),

@@ -6,13 +6,26 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::probe::kernel::{AttachError, Kernel, Probes};
+use crate::python::find::FunctionName;
+use crate::python::version::Version;
 use crate::target::clients;
 use crate::target::python::Python;
-use genspan_common::python::{PythonLayout, wanted};
+use genspan_common::python::{PythonLayout, values, wanted};
 
 /// The function that makes a copy of the current context (`Python/context.c`): what
 /// `contextvars.copy_context`, asyncio, uvloop and `asyncio.to_thread` call.
 const COPY: &str = "PyContext_CopyCurrent";
+
+/// The function that makes a lock (`Python/thread.c`): of each `Future` one, by which work for a thread
+/// pool is known.
+const LOCK: &str = "PyThread_allocate_lock";
+/// Who makes a `Future`, and who does the work that is to be its result.
+const FUTURE: &str = "concurrent.futures._base:Future.__init__";
+const ITEM: &str = "concurrent.futures.thread:_WorkItem.run";
+/// How long thread pools are looked for four times a second, as many load them with their first use;
+/// later now and then.
+const POOLS_OFTEN: Duration = Duration::from_secs(60);
+const POOLS_SOMETIMES: Duration = Duration::from_secs(5);
 
 /// How often the interpreter of a process is looked for: it may not be ready yet.
 const MOST_LOOKS: u32 = 8;
@@ -37,6 +50,7 @@ pub struct Purpose {
 pub struct Interpreter {
     layout: Option<PythonLayout>,
     copies: Option<Copies>,
+    pools: Pools,
     looks: u32,
     /// It serves somebody, or listens.
     serves: bool,
@@ -48,12 +62,41 @@ pub struct Interpreter {
     looks_for_frames: u32,
 }
 
-/// The probe on copied contexts, and where it is.
+/// The probe on copied contexts, and where it is; or that on locks.
 #[derive(Debug)]
 struct Copies {
     reach: PathBuf,
     offset: u64,
     _probes: Probes,
+}
+
+/// Thread pools of the interpreter.
+#[derive(Debug, Default)]
+enum Pools {
+    /// Contexts are not followed, so nothing is asked of them.
+    #[default]
+    Unwanted,
+    /// They are not loaded yet.
+    Sought {
+        python: Option<Box<Python>>,
+        since: Instant,
+        looked: Instant,
+    },
+    /// Work for them is told.
+    Told(Copies),
+    /// They cannot be followed.
+    Never,
+}
+
+impl Pools {
+    fn sought(python: Option<Python>) -> Self {
+        let now = Instant::now();
+        Self::Sought {
+            python: python.map(Box::new),
+            since: now,
+            looked: now,
+        }
+    }
 }
 
 impl Interpreter {
@@ -67,6 +110,12 @@ impl Interpreter {
     #[must_use]
     pub const fn is_followed(&self) -> bool {
         self.copies.is_some()
+    }
+
+    /// Whether work for thread pools is told.
+    #[must_use]
+    pub const fn tells_pools(&self) -> bool {
+        matches!(self.pools, Pools::Told(_))
     }
 
     /// Whether it is worth another look: contexts are not told yet.
@@ -113,7 +162,130 @@ impl Interpreter {
                 _probes: probes,
             });
         }
+        if own.copies.is_some() {
+            own.pools = match &self.pools {
+                Pools::Told(lock) => own.inherit_pools(kernel, (pid, parent), lock),
+                Pools::Sought { .. } => Pools::sought(None),
+                Pools::Unwanted | Pools::Never => Pools::Never,
+            };
+        }
         own
+    }
+
+    /// The same of the probe that tells of thread pools.
+    fn inherit_pools(
+        &self,
+        kernel: &mut Kernel,
+        (pid, parent): (u32, u32),
+        lock: &Copies,
+    ) -> Pools {
+        let of = |pid: u32| Path::new("/proc").join(pid.to_string());
+        let Ok(rest) = lock.reach.strip_prefix(of(parent)) else {
+            return Pools::Never;
+        };
+        let reach = of(pid).join(rest);
+        match kernel.attach_pools(pid, &reach, lock.offset, true) {
+            Ok(probes) => Pools::Told(Copies {
+                reach,
+                offset: lock.offset,
+                _probes: probes,
+            }),
+            Err(_) => Pools::Never,
+        }
+    }
+
+    /// Looks for thread pools in a process whose contexts are followed, where it is time for that. Does
+    /// not wait for the probe when it is to be there `soon`.
+    pub(super) fn look_for_pools(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) {
+        let Pools::Sought {
+            python,
+            since,
+            looked,
+        } = &mut self.pools
+        else {
+            return;
+        };
+        let pause = if since.elapsed() < POOLS_OFTEN {
+            Duration::ZERO
+        } else {
+            POOLS_SOMETIMES
+        };
+        if looked.elapsed() < pause {
+            return;
+        }
+        *looked = Instant::now();
+        let opened = match python.take() {
+            Some(python) => python,
+            None => match Python::open(pid) {
+                Ok(python) => Box::new(python),
+                Err(why) => {
+                    tracing::debug!(pid, "thread pools are not followed: {why}");
+                    self.pools = Pools::Never;
+                    return;
+                }
+            },
+        };
+        match self.try_pools((kernel, soon), pid, &opened) {
+            Ok(Some(lock)) => {
+                tracing::debug!(pid, "thread pools are followed");
+                self.pools = Pools::Told(lock);
+            }
+            Ok(None) => {
+                if let Pools::Sought { python, .. } = &mut self.pools {
+                    *python = Some(opened);
+                }
+            }
+            Err(why) => {
+                tracing::debug!(pid, "thread pools are not followed: {why}");
+                self.pools = Pools::Never;
+            }
+        }
+    }
+
+    /// None while they are not loaded.
+    fn try_pools(
+        &mut self,
+        (kernel, soon): (&mut Kernel, bool),
+        pid: u32,
+        python: &Python,
+    ) -> Result<Option<Copies>, String> {
+        let item_values = match python.fit.layout.version {
+            Version::V3_8 | Version::V3_9 | Version::V3_10 => values::DICT,
+            Version::V3_11 => values::BEFORE,
+            Version::V3_12 => values::TAGGED,
+            Version::V3_13 => values::INLINE,
+            // Its locks are made in another way.
+            Version::V3_14 => return Err("those of Python 3.14 do not tell".to_owned()),
+        };
+        // A module that is loaded just now may not be readable yet.
+        let code = |name: &str| -> Result<Option<u64>, String> {
+            let name = FunctionName::parse(name).map_err(|e| e.to_string())?;
+            Ok(python.find(&name).ok().map(|code| code.address))
+        };
+        let (Some(item_run), Some(future_made)) = (code(ITEM)?, code(FUTURE)?) else {
+            return Ok(None);
+        };
+        let (file, offset) = python.place(pid, LOCK).map_err(|e| e.to_string())?;
+        let known = self.layout.ok_or("its layout is not known")?;
+        let layout = PythonLayout {
+            item_values,
+            item_run,
+            future_made,
+            wanted: known.wanted | wanted::POOL,
+            ..known
+        };
+        let probes = match kernel.attach_pools(pid, &file.reach, offset, soon) {
+            Ok(probes) => probes,
+            Err(AttachError::Gone(_)) => return Ok(None),
+            Err(e) => return Err(e.to_string()),
+        };
+        kernel.set_python(pid, &layout).map_err(|e| e.to_string())?;
+        self.layout = Some(layout);
+        Ok(Some(Copies {
+            reach: file.reach,
+            offset,
+            _probes: probes,
+        }))
     }
 
     /// Follows the contexts of a process that serves, if it may call somebody: finds its interpreter,
@@ -161,7 +333,13 @@ impl Interpreter {
             .ok_or("its threads do not tell their state")?;
         let layout = python.fit.layout.kernel(thread_state);
         let mut layout = layout.checked().map_err(|e| e.to_string())?;
-        layout.wanted |= more | self.layout.map_or(0, |known| known.wanted);
+        if let Some(known) = self.layout {
+            layout.wanted |= known.wanted;
+            layout.item_values = known.item_values;
+            layout.item_run = known.item_run;
+            layout.future_made = known.future_made;
+        }
+        layout.wanted |= more;
         kernel.set_python(pid, &layout).map_err(|e| e.to_string())?;
         self.layout = Some(layout);
         Ok(())
@@ -189,6 +367,8 @@ impl Interpreter {
             offset,
             _probes: probes,
         });
+        self.pools = Pools::sought(Some(python));
+        self.look_for_pools(kernel, pid, soon);
         Ok(())
     }
 }

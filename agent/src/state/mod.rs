@@ -10,6 +10,7 @@ pub mod client;
     allow(dead_code, reason = "nobody asks where there are no pages")
 )]
 pub mod handle;
+pub mod mechanisms;
 #[cfg_attr(
     not(feature = "prometheus"),
     allow(dead_code, reason = "nobody asks where there are no pages")

@@ -199,4 +199,20 @@ pub struct ProcessStatus {
     pub calls: u64,
     /// Of those, the ones of which something was not seen.
     pub calls_incomplete: u64,
+    /// How its Python is looked into, and what that costs it.
+    pub mechanisms: Vec<Mechanism>,
+}
+
+/// A way in which the Python of a process is looked into.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mechanism {
+    /// `watchpoints`, `exceptions`, `contexts` or `pools`.
+    pub name: String,
+    /// Watchpoints of each thread that it takes, of [`crate::state::mechanisms::WATCHPOINTS`].
+    pub taken: u32,
+    /// What for: functions and frameworks.
+    pub used_by: Vec<String>,
+    /// What it costs the process.
+    pub cost: String,
 }

@@ -51,11 +51,11 @@ fn defects(span: &Span) -> Option<Value> {
 fn a_function_within_another_is_its_child() {
     let mut spans = stage(true);
     let (outer, inner) = (call(1, 70, 10), call(2, 70, 20));
-    spans.function_began(ExchangeId(1), outer, Some(0), None);
-    spans.function_began(ExchangeId(2), inner, Some(1), None);
+    spans.function_began(ExchangeId(1), outer, Some(0), (None, None));
+    spans.function_began(ExchangeId(2), inner, Some(1), (None, None));
     spans.function_ended(inner, &Raised(b"ValueError"), BootTime(30 * MS));
     // Another thread's is nobody's child; the name of its exception was out of reach.
-    spans.function_began(ExchangeId(3), call(2, 71, 32), Some(0), None);
+    spans.function_began(ExchangeId(3), call(2, 71, 32), Some(0), (None, None));
     spans.function_ended(call(2, 71, 32), &Raised(b""), BootTime(33 * MS));
     spans.function_ended(outer, &Returned, BootTime(40 * MS));
     let all = drained(&mut spans);
@@ -90,16 +90,16 @@ fn what_is_lost_is_said() {
     let mut spans = stage(true);
     let defect = |name: &str| Some(Value::StrList(vec![name.to_owned()]));
     // The end of one within it, then of itself: shown by the depth of the next.
-    spans.function_began(ExchangeId(1), call(1, 70, 10), Some(0), None);
-    spans.function_began(ExchangeId(2), call(2, 70, 20), Some(1), None);
+    spans.function_began(ExchangeId(1), call(1, 70, 10), Some(0), (None, None));
+    spans.function_began(ExchangeId(2), call(2, 70, 20), Some(1), (None, None));
     spans.function_ended(call(1, 70, 10), &Late, BootTime(30 * MS));
     let all = drained(&mut spans);
     assert_eq!(
         (defects(&all[0]), defects(&all[1])),
         (defect("end_lost"), defect("end_late"))
     );
-    spans.function_began(ExchangeId(3), call(1, 70, 40), Some(0), None);
-    spans.function_began(ExchangeId(4), call(1, 70, 50), Some(0), None);
+    spans.function_began(ExchangeId(3), call(1, 70, 40), Some(0), (None, None));
+    spans.function_began(ExchangeId(4), call(1, 70, 50), Some(0), (None, None));
     let all = drained(&mut spans);
     assert_eq!((all.len(), defects(&all[0])), (1, defect("end_lost")));
     assert_eq!(all[0].end.0 - all[0].start.0, 10 * MS);
@@ -111,8 +111,8 @@ fn what_is_lost_is_said() {
     assert_eq!(defects(&drained(&mut spans)[0]), defect("thread_ended"));
     // The process ends, or the tracing of it.
     for pid in [Some(7), None] {
-        spans.function_began(ExchangeId(5), call(1, 70, 70), Some(0), None);
-        spans.function_began(ExchangeId(6), call(2, 70, 71), Some(1), None);
+        spans.function_began(ExchangeId(5), call(1, 70, 70), Some(0), (None, None));
+        spans.function_began(ExchangeId(6), call(2, 70, 71), Some(1), (None, None));
         match pid {
             Some(pid) => spans.functions_exit(pid, BootTime(80 * MS)),
             None => spans.functions_stop(BootTime(80 * MS)),
@@ -130,7 +130,7 @@ fn arguments_are_content() {
     for content in [true, false] {
         let mut spans = stage(content);
         let one = call(1, 70, 10);
-        spans.function_began(ExchangeId(1), one, Some(0), None);
+        spans.function_began(ExchangeId(1), one, Some(0), (None, None));
         let text = Argument::Text {
             bytes: b"s\xfc\xdf and long",
             width: 1,
@@ -255,12 +255,12 @@ fn functions_that_are_forgotten_are_counted() {
 fn generators_stand_by_themselves() {
     let mut spans = stage(true);
     let (one, other, plain) = (call(1, 70, 10), call(1, 70, 11), call(2, 70, 12));
-    spans.function_began(ExchangeId(1), one, None, None);
+    spans.function_began(ExchangeId(1), one, None, (None, None));
     spans.function_argument(one, 1, &Argument::Int(1));
-    spans.function_began(ExchangeId(2), other, None, None);
+    spans.function_began(ExchangeId(2), other, None, (None, None));
     spans.function_argument(other, 1, &Argument::Int(2));
     // The plain one says that nothing is around it on its thread: they go on.
-    spans.function_began(ExchangeId(3), plain, Some(0), Some(one.name()));
+    spans.function_began(ExchangeId(3), plain, Some(0), (Some(one.name()), None));
     spans.function_argument(one, 0, &Argument::None);
     spans.function_ended(one, &Closed, BootTime(20 * MS));
     spans.function_ended(plain, &Returned, BootTime(21 * MS));

@@ -236,6 +236,18 @@ impl Spans {
         self.parents.lineage()
     }
 
+    /// A context was copied by this thread of a process: in this generator or coroutine, nearer than
+    /// any plain function.
+    pub fn copied(
+        &mut self,
+        thread: (u32, u32),
+        parent: Option<u64>,
+        child: u64,
+        within: Option<CallName>,
+    ) {
+        self.parents.copied(thread, parent, child, within);
+    }
+
     /// Something is written to the client of a served connection, on which requests are answered
     /// one after the other.
     pub fn answers(&mut self, connection: ConnectionId) {
@@ -310,13 +322,13 @@ impl Spans {
     ///
     /// `depth` is how many watched plain functions of its thread are around it; none of a generator
     /// or coroutine, which stands by itself. `within` is the generator or coroutine around it,
-    /// nearer than any plain function.
+    /// nearer than any plain function, and the context in which it begins.
     pub fn function_began(
         &mut self,
         id: ExchangeId,
         call: FunctionCall,
         depth: Option<u32>,
-        within: Option<CallName>,
+        within: (Option<CallName>, Option<u64>),
     ) {
         if let Some(depth) = depth {
             for over in self.functions.lost(call, depth) {

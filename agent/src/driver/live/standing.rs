@@ -8,7 +8,10 @@ use crate::driver::scout::Sighting;
 use crate::export::Loss;
 use crate::model::process::AppType;
 use crate::probe::attach::Traced;
-use crate::state::status::{Attached, Count, Counts, Limits, Phase, ProcessStatus, Status};
+use crate::state::mechanisms::Way;
+use crate::state::status::{
+    Attached, Count, Counts, Limits, Mechanism, Phase, ProcessStatus, Status,
+};
 use crate::target::process;
 
 /// Most processes of which it is remembered that they could not be traced.
@@ -155,8 +158,20 @@ impl Live {
             spans: told.spans,
             calls: told.calls,
             calls_incomplete: told.incomplete,
+            mechanisms: self.mechanisms(traced),
             ..seen(sighting)
         }
+    }
+
+    fn mechanisms(&self, traced: &Traced) -> Vec<Mechanism> {
+        let mut all = self.functions.mechanisms(traced.target.pid);
+        if traced.interpreter.is_followed() {
+            all.push(Way::Contexts.used_by(Vec::new(), 0));
+        }
+        if traced.interpreter.tells_pools() {
+            all.push(Way::Pools.used_by(Vec::new(), 0));
+        }
+        all
     }
 
     fn other_status(&self, pid: u32, sighting: &Sighting) -> ProcessStatus {

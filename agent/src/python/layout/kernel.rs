@@ -63,6 +63,10 @@ impl Layout {
             string_data: narrow(self.text.ascii),
             string_length: narrow(LENGTH),
             wanted: 0,
+            item_values: 0,
+            zero: 0,
+            future_made: 0,
+            item_run: 0,
         }
     }
 }

@@ -45,6 +45,12 @@ impl Calls {
         self.within.insert(request, name);
     }
 
+    /// Whether a request is made in a generator or coroutine under way.
+    pub(super) fn is_in_generator(&self, begun: &Begun) -> bool {
+        let within = self.within.get(&begun.exchange);
+        within.is_some_and(|name| self.named(*name).is_some())
+    }
+
     /// The generator or coroutine in which a request is made, else the innermost plain function
     /// of its thread.
     pub(super) fn around(&self, begun: &Begun) -> Option<ExchangeId> {
@@ -54,15 +60,18 @@ impl Calls {
             .or_else(|| self.innermost(begun.connection.pid, begun.tid))
     }
 
+    /// Whether a call is under way.
+    pub(super) fn is_under_way(&self, begun: &Begun) -> bool {
+        let thread = (begun.connection.pid, begun.tid);
+        let plain = self.all.get(&thread);
+        self.named(name_of(begun)) == Some(begun.exchange)
+            || plain.is_some_and(|calls| calls.contains(&begun.exchange))
+    }
+
     /// What is over, if it is a call.
     pub(super) fn over(&mut self, begun: &Begun) {
         self.within.remove(&begun.exchange);
-        // What names a call stands in the place of its connection.
-        let name = CallName {
-            pid: begun.connection.pid,
-            tid: begun.tid,
-            began: BootTime(begun.connection.generation),
-        };
+        let name = name_of(begun);
         if self.generators.get(&name) == Some(&begun.exchange) {
             self.generators.remove(&name);
             return;
@@ -84,5 +93,14 @@ impl Calls {
     /// The innermost one of a thread.
     pub(super) fn innermost(&self, pid: u32, tid: u32) -> Option<ExchangeId> {
         self.all.get(&(pid, tid))?.last().copied()
+    }
+}
+
+/// What names a call: it stands in the place of its connection.
+const fn name_of(begun: &Begun) -> CallName {
+    CallName {
+        pid: begun.connection.pid,
+        tid: begun.tid,
+        began: BootTime(begun.connection.generation),
     }
 }

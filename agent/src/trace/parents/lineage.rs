@@ -15,10 +15,16 @@
 //! one. Where only an answer can tell, the call waits for it. Of a call in no context nothing is said
 //! here, unless its thread runs an event loop: then it is nobody's. None is better than a wrong one.
 //!
+//! Work that is given to a thread pool is taken for a context as well: it is a copy of that in which it
+//! was given, and what the thread of the pool makes is made in it. Its address is odd. Where it was given
+//! in none, it is known for whom it is only if its thread handled one request by itself.
+//!
 //! Addresses of contexts are used again, so each copy has a number of its own, in the order of the
 //! kernel's records. Pure, and bounded: what is too old is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use genspan_common::python::POOLED;
 
 use crate::model::event::{ConnectionId, Direction};
 use crate::model::exchange::ExchangeId;
@@ -50,6 +56,13 @@ struct Context {
     works_for: Vec<Work>,
     /// Runs of frameworks that are under way in it, with when each began.
     runs: Vec<(u64, ExchangeId)>,
+    /// The watched function that was under way where it was copied.
+    maker: Option<ExchangeId>,
+}
+
+/// Whether what has this address is no context but work of a thread pool.
+const fn is_work(address: u64) -> bool {
+    address & POOLED != 0
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +103,9 @@ struct Thread {
     several: bool,
     /// It runs an event loop that serves: it reads requests in contexts, or is in one right after.
     loops: bool,
+    /// It read a request while the one before it was not answered: it need not handle by itself what it
+    /// reads.
+    hands_on: bool,
 }
 
 /// What is known of a process.
@@ -178,18 +194,42 @@ impl Lineage {
     }
 
     /// A context was copied.
+    #[cfg(test)]
     pub fn copied(&mut self, pid: u32, tid: u32, parent: Option<u64>, child: u64) {
+        self.copied_in((pid, tid), parent, child, None);
+    }
+
+    /// A context was copied, while this watched function was under way that did it.
+    pub fn copied_in(
+        &mut self,
+        (pid, tid): (u32, u32),
+        parent: Option<u64>,
+        child: u64,
+        maker: Option<ExchangeId>,
+    ) {
         self.now += 1;
         bounded(&mut self.processes, pid, &mut self.counters.evicted).followed = true;
+        // Work of a pool may give another one work, and is in no context.
+        let context = parent.filter(|address| !is_work(*address));
         let parent = parent.map(|address| self.context(pid, address));
         let serial = self.add(pid, child, parent, true);
+        if let Some(own) = self.get_mut(serial) {
+            own.maker = maker;
+        }
+        let parent = parent.filter(|_| context.is_some());
         let now = self.now;
         let thread = bounded(&mut self.threads, (pid, tid), &mut self.counters.evicted);
-        let fresh = thread.fresh.take();
+        // Only a copy may be made for the request that was read.
+        let fresh = if is_work(child) {
+            None
+        } else {
+            thread.fresh.take()
+        };
         // Who is in a context already right after it read a request is called by an event loop. Who
         // handles it by itself is in none; what it may start then (`asyncio.run`) proves nothing.
         thread.loops |= fresh.is_some() && parent.is_some();
-        let (Some(request), loops) = (thread.request, thread.loops) else {
+        let loops = thread.loops || thread.hands_on;
+        let Some(request) = thread.request else {
             return;
         };
         match (fresh, parent) {
@@ -246,6 +286,9 @@ impl Lineage {
             &mut self.counters.evicted,
         );
         thread.several |= thread.fresh.is_some();
+        let before = thread.request;
+        thread.hands_on |=
+            before.is_some_and(|before| self.open.contains(&(connection.pid, before)));
         thread.request = (!thread.several).then_some(request);
         thread.fresh = (!thread.several).then_some(read_in);
         thread.loops |= read_in.is_some();
@@ -404,6 +447,32 @@ impl Lineage {
         None
     }
 
+    /// The nearest watched function in which a context was copied that a call's context comes from, of
+    /// those that count.
+    pub fn maker_of(
+        &self,
+        call: ExchangeId,
+        counts: impl Fn(ExchangeId) -> bool,
+    ) -> Option<ExchangeId> {
+        let mut next = self.calls.get(&call)?.context;
+        for _ in 0..MAX_DEPTH {
+            let context = self.get(next?)?;
+            if let Some(maker) = context.maker.filter(|maker| counts(*maker)) {
+                return Some(maker);
+            }
+            next = context.parent;
+        }
+        None
+    }
+
+    /// Whether a call is made by work that was given to a thread pool.
+    #[must_use]
+    pub fn is_pooled(&self, call: ExchangeId) -> bool {
+        let context = self.calls.get(&call).and_then(|call| call.context);
+        let context = context.and_then(|serial| self.get(serial));
+        context.is_some_and(|context| is_work(context.address))
+    }
+
     /// For which request a call is made.
     #[must_use]
     pub fn of_call(&self, call: ExchangeId) -> Found {
@@ -421,6 +490,7 @@ impl Lineage {
         let trusted = process.is_trusted();
         let mut at = call.at;
         let mut next = Some(context);
+        let mut only_work = true;
         for _ in 0..MAX_DEPTH {
             let Some(context) = next.and_then(|serial| self.get(serial)) else {
                 break;
@@ -439,6 +509,11 @@ impl Lineage {
             }
             at = context.at;
             next = context.parent;
+            only_work &= is_work(context.address);
+        }
+        // Work that was given by who was in no context: it says nothing of who does it.
+        if only_work && next.is_none() {
+            return Found::Unknown;
         }
         if self.may_yet_be(call) {
             Found::Later
@@ -563,6 +638,7 @@ impl Lineage {
             made,
             works_for: Vec::new(),
             runs: Vec::new(),
+            maker: None,
         });
         self.current.insert((pid, address), serial);
         serial

@@ -25,29 +25,33 @@ fn found(request: u64) -> Found {
     Found::Request(ExchangeId(request))
 }
 
+/// Where this context is: they are aligned. Zero is none.
+fn address(context: u64) -> Option<u64> {
+    Some(8 * context).filter(|address| *address != 0)
+}
+
 impl Scene {
     fn copy(&mut self, tid: u32, parent: u64, child: u64) {
-        let parent = Some(parent).filter(|p| *p != 0);
-        self.lineage.copied(PID, tid, parent, child);
+        self.lineage.copied(PID, tid, address(parent), 8 * child);
     }
 
     /// A request is read on connection `n` in this context; zero is none.
     fn read(&mut self, tid: u32, n: u64, context: u64, request: u64) {
-        let context = Some(context).filter(|c| *c != 0);
+        let context = address(context);
         self.lineage.flows(connection(n), Direction::Read, context);
         self.lineage.moved(PID, tid);
         self.lineage.asked(ExchangeId(request), connection(n), tid);
     }
 
     fn answer(&mut self, tid: u32, n: u64, context: u64) -> bool {
-        let context = Some(context).filter(|c| *c != 0);
+        let context = address(context);
         self.lineage.flows(connection(n), Direction::Write, context);
         self.lineage.moved(PID, tid);
         self.lineage.answers(connection(n))
     }
 
     fn call(&mut self, tid: u32, n: u64, context: u64, call: u64) -> Found {
-        let context = Some(context).filter(|c| *c != 0);
+        let context = address(context);
         self.lineage.flows(connection(n), Direction::Write, context);
         self.lineage.moved(PID, tid);
         self.lineage.calls(ExchangeId(call), connection(n), tid);

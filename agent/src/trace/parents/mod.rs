@@ -11,6 +11,7 @@
 //! | made, of a model run | it is that run, being its first request and a model call ([`runs`]) | as the run's |
 //! | made | the innermost run of a framework, or function, that its thread is in, or the coroutine that it is made in, or its context, unless the request that the next rules tell began within that ([`calls`]) | `run`, `function` |
 //! | made | the served request for which the Python context was made that it was made in ([`lineage`]) | `context` |
+//! | made, in a thread of a pool | the same of the context in which the pool was given the work, or the request that the thread was handling which gave it | `submitted` |
 //! | made, or a function's call | the served request that its thread is handling, and no other ([`threads`]) | `thread` |
 //! | a run | the run whose id it names; else as a request that is made | `run` |
 //! | a function's call | the innermost one around it; else the request to which something belongs that was made in it | `function`, `context` |
@@ -23,6 +24,7 @@
 //! span that depends on it is told.
 
 mod calls;
+mod copies;
 mod ends;
 pub mod lineage;
 mod runs;
@@ -68,6 +70,8 @@ pub enum Source {
     Connection,
     /// The Python context that it was made in was made for that request.
     Context,
+    /// It was made in a thread of a pool, for work that was given to that for this request.
+    Submitted,
     /// The thread was handling that request, and no other.
     Thread,
     /// The thread was in that function.
@@ -86,6 +90,7 @@ impl Source {
             Self::PassedOn => "passed_on",
             Self::Connection => "connection",
             Self::Context => "context",
+            Self::Submitted => "submitted",
             Self::Thread => "thread",
             Self::Function => "function",
             Self::Run => "run",
@@ -284,7 +289,7 @@ impl Parents {
         match self.lineage.of_call(begun.exchange) {
             Found::Request(served) => match inside {
                 Some((id, source)) if !self.is_later(served, id) => Enclosing::Request(id, source),
-                _ => Enclosing::Request(served, Source::Context),
+                _ => Enclosing::Request(served, self.by_context(begun.exchange)),
             },
             // A run knows for what it was begun, or will.
             Found::Later | Found::Nobody if matches!(inside, Some((_, Source::Run))) => inside
@@ -351,7 +356,7 @@ impl Parents {
         if matches!(node.within, Some((_, Source::Run))) {
             return;
         }
-        self.put(id, served, Source::Context);
+        self.put(id, served, self.by_context(id));
     }
 
     /// What a thread was doing when something began on it. A function that it is in is certain,
@@ -366,12 +371,16 @@ impl Parents {
     }
 
     /// The innermost function or run in which something began: the coroutine that it is made in, else
-    /// that which its thread is in, or that of its context, whichever began last.
+    /// that which its thread is in, or that of its context, or that in which its context was made,
+    /// whichever began last.
     fn inside(&self, begun: &Begun) -> Option<(ExchangeId, Source)> {
         let thread = self.calls.around(begun);
         let context = self.lineage.run_of(begun.exchange);
-        let context = context.filter(|id| thread.is_none_or(|t| self.is_later(*id, t)));
-        let id = context.or(thread)?;
+        // A coroutine that is among the frames is nearer than what its task was made in.
+        let maker = self.maker(begun.exchange);
+        let maker = maker.filter(|_| !self.calls.is_in_generator(begun));
+        let all = [maker, context, thread].into_iter().flatten();
+        let id = all.reduce(|last, id| if self.is_later(last, id) { last } else { id })?;
         let is_run = self.nodes.get(&id).is_some_and(|node| node.run.is_some());
         let source = if is_run {
             Source::Run
@@ -389,22 +398,29 @@ impl Parents {
     /// A function begins. It is named as an exchange is, so that either may be within the other.
     ///
     /// `generator` is the name of one that is a generator or coroutine. `around` is that of the
-    /// generator or coroutine that it began in, nearer than any plain function of its thread.
-    pub fn called(&mut self, begun: Begun, generator: Option<CallName>, around: Option<CallName>) {
+    /// generator or coroutine that it began in, nearer than any plain function of its thread, and
+    /// the context that it began in.
+    pub fn called(
+        &mut self,
+        begun: Begun,
+        generator: Option<CallName>,
+        (around, context): (Option<CallName>, Option<u64>),
+    ) {
         if self.nodes.len() >= MAX_FOLLOWED {
             self.refused += 1;
             return;
         }
         let id = begun.exchange;
+        let thread = (begun.connection.pid, begun.tid);
+        if context.is_some() {
+            self.lineage.ran(id, thread, context, false);
+        }
         let around = around.and_then(|name| self.calls.named(name));
         let within = match around {
             Some(around) => Some((around, Source::Function)),
             // Of an event loop its thread says nothing: a plain function at least is not
             // interrupted by another task.
-            None if generator.is_some() && self.lineage.is_loop(&begun) => {
-                let function = self.calls.innermost(begun.connection.pid, begun.tid);
-                function.map(|id| (id, Source::Function))
-            }
+            None if generator.is_some() && self.lineage.is_loop(&begun) => self.inside(&begun),
             None => self.around(&begun),
         };
         match generator {

@@ -7,7 +7,7 @@ use crate::model::time::BootTime;
 const MS: u64 = 1_000_000;
 
 /// Request `n`, on connection `n` unless told otherwise.
-fn begun(n: u64, role: Role, pid: u32, tid: u32, at: u64) -> Begun {
+pub(super) fn begun(n: u64, role: Role, pid: u32, tid: u32, at: u64) -> Begun {
     Begun {
         exchange: ExchangeId(n),
         connection: ConnectionId {
@@ -44,12 +44,12 @@ fn socket(local: &str, peer: &str) -> Socket {
 const A: &str = "127.0.0.1:5000";
 const B: &str = "127.0.0.1:8000";
 
-fn end(parents: &mut Parents, begun: &Begun) -> Place {
+pub(super) fn end(parents: &mut Parents, begun: &Begun) -> Place {
     parents.over(begun.exchange, true);
     parents.take(begun)
 }
 
-fn source(place: &Place) -> Option<Source> {
+pub(super) fn source(place: &Place) -> Option<Source> {
     place.parent.map(|(_, source)| source)
 }
 
@@ -463,14 +463,15 @@ impl Loop {
     }
 
     fn flows(&mut self, of: &Begun, direction: Direction, context: u64) {
-        let context = Some(context).filter(|c| *c != 0);
+        // They are aligned.
+        let context = Some(8 * context).filter(|c| *c != 0);
         self.parents
             .lineage()
             .flows(of.connection, direction, context);
     }
 
     fn copies(&mut self, from: u64, to: u64) {
-        self.parents.lineage().copied(7, 71, Some(from), to);
+        self.parents.lineage().copied(7, 71, Some(8 * from), 8 * to);
     }
 
     /// A request is made in a context, or in none.
@@ -613,7 +614,7 @@ fn what_is_asked_within_a_function_belongs_to_it() {
     let function = begun(2, Role::Client, 7, 71, 1);
     let asked = begun(3, Role::Client, 7, 71, 2);
     parents.began(request.clone());
-    parents.called(function.clone(), None, None);
+    parents.called(function.clone(), None, (None, None));
     parents.began(asked.clone());
     let elsewhere = begun(4, Role::Client, 7, 72, 2);
     parents.began(elsewhere.clone());
@@ -638,7 +639,7 @@ fn a_request_that_began_within_a_function_is_nearer() {
     let forever = begun(1, Role::Client, 7, 71, 0);
     let request = begun(2, Role::Server, 7, 71, 1);
     let asked = begun(3, Role::Client, 7, 71, 2);
-    parents.called(forever.clone(), None, None);
+    parents.called(forever.clone(), None, (None, None));
     for b in [&request, &asked] {
         parents.began(b.clone());
     }
@@ -674,7 +675,7 @@ fn a_function_belongs_to_the_request_that_something_in_it_was_made_for() {
     let inner = begun(5, Role::Client, 7, 72, 5);
     let alone = begun(6, Role::Client, 7, 73, 6);
     for function in [&outer, &inner, &alone] {
-        l.parents.called(function.clone(), None, None);
+        l.parents.called(function.clone(), None, (None, None));
     }
     let asked = l.asks(7, 72, 0x31);
     l.answers(&two, 0x30);
@@ -688,7 +689,7 @@ fn a_function_belongs_to_the_request_that_something_in_it_was_made_for() {
 }
 
 /// A generator or coroutine: what names it stands in the place of its connection.
-fn coroutine(n: u64, tid: u32) -> Begun {
+pub(super) fn coroutine(n: u64, tid: u32) -> Begun {
     let mut coroutine = begun(n, Role::Client, 7, tid, n);
     coroutine.connection.ssl = u64::from(tid);
     coroutine.connection.generation = coroutine.start.0;
@@ -696,7 +697,7 @@ fn coroutine(n: u64, tid: u32) -> Begun {
 }
 
 /// The name of a generator or coroutine that began so.
-fn name_of(begun: &Begun) -> CallName {
+pub(super) fn name_of(begun: &Begun) -> CallName {
     CallName {
         pid: begun.connection.pid,
         tid: begun.tid,
@@ -709,13 +710,17 @@ fn coroutines_of_one_thread_have_what_is_made_in_them() {
     let mut parents = Parents::new(1);
     let [one, other] = [1, 2].map(|n| coroutine(n, 71));
     for one in [&one, &other] {
-        parents.called(one.clone(), Some(name_of(one)), None);
+        parents.called(one.clone(), Some(name_of(one)), (None, None));
     }
     // One within it, of which a plain function is part; that is what its thread is in.
     let inner = coroutine(3, 71);
-    parents.called(inner.clone(), Some(name_of(&inner)), Some(name_of(&one)));
+    parents.called(
+        inner.clone(),
+        Some(name_of(&inner)),
+        (Some(name_of(&one)), None),
+    );
     let plain = begun(4, Role::Client, 7, 71, 4);
-    parents.called(plain.clone(), None, Some(name_of(&inner)));
+    parents.called(plain.clone(), None, (Some(name_of(&inner)), None));
     let below = begun(5, Role::Client, 7, 71, 5);
     parents.began(below.clone());
     let below = end(&mut parents, &below);
@@ -756,7 +761,8 @@ fn a_coroutine_belongs_to_the_request_that_something_in_it_was_made_for() {
     l.copies(READS, 0x30);
     let [working, silent] = [4, 5].map(|n| coroutine(n, 71));
     for one in [&working, &silent] {
-        l.parents.called(one.clone(), Some(name_of(one)), None);
+        l.parents
+            .called(one.clone(), Some(name_of(one)), (None, None));
     }
     l.parents.within(ExchangeId(6), name_of(&working));
     let asked = l.asks(6, 71, 0x30);

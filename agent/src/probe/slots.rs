@@ -1,0 +1,71 @@
+//! How many hardware watchpoints a thread has left.
+
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
+/// Those that the processor has for each thread (x86-64).
+pub const MOST: u32 = 4;
+
+/// `PERF_TYPE_BREAKPOINT`, `HW_BREAKPOINT_RW`, `HW_BREAKPOINT_LEN_1` (`include/uapi/linux/perf_event.h`,
+/// `hw_breakpoint.h`).
+const TYPE_BREAKPOINT: u64 = 5;
+const READ_WRITE: u64 = 3;
+const ONE_BYTE: u64 = 1;
+/// `PERF_ATTR_SIZE_VER1`: up to `config2`.
+const ATTR_BYTES: u64 = 72;
+/// `disabled` and `exclude_kernel`, `exclude_hv`: it counts nothing, and is taken all the same.
+const FLAGS: u64 = 1 | 1 << 5 | 1 << 6;
+/// `PERF_FLAG_FD_CLOEXEC`.
+const CLOSE_ON_EXEC: u64 = 8;
+/// An address of user space; what is there does not matter.
+const SOMEWHERE: u64 = 0x1000;
+
+/// How many watchpoints could be set on a thread now: they are taken for a moment, and never armed.
+///
+/// # Errors
+///
+/// When the kernel refuses them for another reason than that none is left.
+pub fn free(tid: u32) -> io::Result<u32> {
+    let mut held = Vec::new();
+    for _ in 0..MOST {
+        match take(tid) {
+            Ok(slot) => held.push(slot),
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(u32::try_from(held.len()).unwrap_or(MOST))
+}
+
+fn take(tid: u32) -> io::Result<OwnedFd> {
+    // `struct perf_event_attr`, word by word.
+    let attr: [u64; 9] = [
+        TYPE_BREAKPOINT | ATTR_BYTES << 32,
+        0,
+        1,
+        0,
+        0,
+        FLAGS,
+        READ_WRITE << 32,
+        SOMEWHERE,
+        ONE_BYTE,
+    ];
+    let pid = libc::pid_t::try_from(tid).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel reads as many bytes of `attr` as its size says, which it has.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            attr.as_ptr(),
+            pid,
+            -1,
+            -1,
+            CLOSE_ON_EXEC,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = i32::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;
+    // SAFETY: the kernel gave it just now, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
