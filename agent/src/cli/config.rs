@@ -249,6 +249,7 @@ mod tests {
             ),
             #[cfg(feature = "kubernetes")]
             ("kubernetes:\n  labels: ['']\n", "line 2", "expected a key"),
+            (
                 "limits: {disk: 1}\n",
                 "line 1",
                 "`cpu`, `memory`, `recover_seconds`",
