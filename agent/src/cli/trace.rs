@@ -58,7 +58,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
     if args.exec.is_empty() && !args.keep_privileges {
         confined::give_up();
     }
-    sinks::sent(&args.shared, sinks::Sending::default(), &mut exporters)?;
+    sinks::sent(&args.shared, &sinks::Sending::default(), &mut exporters)?;
     let output = Output::new(exporters);
     let host = if args.all {
         Some(Host {
