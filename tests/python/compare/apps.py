@@ -15,7 +15,8 @@ class Peer:
 
 @dataclass(frozen=True)
 class App:
-    """An application of `samples/`, and the requests that are compared, each a trace."""
+    """An application of `samples/`, and the requests that are compared, each a trace. `framework` is what
+    genspan says it watches there, where it does."""
 
     name: str
     title: str
@@ -24,6 +25,7 @@ class App:
     packages: tuple
     requests: tuple
     peers: tuple = field(default=())
+    framework: str = None
 
 
 def peers(environment, *rows):
@@ -80,6 +82,7 @@ APPS = [
                 "compare-llamaindex-aliyun",
             ),
         ),
+        "LlamaIndex",
     ),
     App(
         "langchain",
@@ -99,6 +102,7 @@ APPS = [
             ("openllmetry-langchain", "OpenLLMetry", "opentelemetry-instrumentation-langchain"),
             ("openinference-langchain", "OpenInference", "openinference-instrumentation-langchain"),
         ),
+        "LangChain",
     ),
     App(
         "dify",
@@ -112,5 +116,6 @@ APPS = [
             ("graphon-layer", "graphon's own layer", "graphon"),
             ("openllmetry-dify", "OpenLLMetry", "opentelemetry-instrumentation-openai"),
         ),
+        "Dify",
     ),
 ]

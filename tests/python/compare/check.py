@@ -77,7 +77,7 @@ def main():
            ["GET", "chain Outer", "chain Inner", "chat m", None])
     expect(rows[outer + " > Inner.task"]["lacks"], ["input"])
     expect(rows[outer + " > m.chat"]["lacks"], ["input tokens differs"])
-    expect(rows[outer + " > m.chat"]["more"], ["model"])
+    expect(rows[outer + " > m.chat"]["more"], ["model", "operation"])
 
     problems, unused = result.unexplained(good, [])
     expect(len(problems), 4)

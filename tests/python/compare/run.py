@@ -34,8 +34,9 @@ ADDRESS, PORT = "127.0.0.1", 8000
 NOBODY = "/is-anybody-there"
 # Seconds that an application may take to start: LlamaIndex and Chroma compile a lot the first time.
 START = 120
-# Seconds without a word after which genspan has found all there is to find in a process.
-QUIET = 1.5
+# Seconds without a word after which genspan has found all there is to find in a process, and the most
+# that it is given to find a framework.
+QUIET, FOUND = 1, 10
 
 
 def variables(certs, port):
@@ -107,7 +108,7 @@ class Run:
             said = self.file(app.name + ".genspan.log")
             agent = [self.options.agent, "trace", "--pid", str(process.pid), "--format", "json"]
             with started([*agent, "--output", output], said) as agent_process:
-                settled(process.pid, said, agent_process)
+                settled(app, process.pid, said, agent_process)
                 ask(app)
 
                 def is_told():
@@ -149,14 +150,19 @@ class Run:
         return {"genspan": result.of_ours(ours), "peers": found}
 
 
-def settled(pid, log, agent):
-    """Waits until genspan traces the process, and has no more to say."""
+def settled(app, pid, log, agent):
+    """Waits until genspan traces the process, watches its framework if it knows that one, and has no
+    more to say."""
     wait_for("genspan", lambda: "(pid %d" % pid in Path(log).read_text(), 30, agent, log)
-    before, since = "", time.monotonic()
-    while time.monotonic() - since < QUIET:
+    word = "watching %s" % app.framework if app.framework else ""
+    begin = since = time.monotonic()
+    before = ""
+    while time.monotonic() - begin < FOUND:
         now = Path(log).read_text()
         if now != before:
             before, since = now, time.monotonic()
+        if word in now and time.monotonic() - since > QUIET:
+            return
         time.sleep(0.1)
 
 

@@ -26,6 +26,17 @@ KIND_ATTRIBUTES = (
     "llm.request.type",
     "gen_ai.operation.name",
 )
+# Operations that the conventions have; some say others, such as `chain`.
+OPERATIONS = (
+    "chat",
+    "embeddings",
+    "execute_tool",
+    "generate_content",
+    "invoke_agent",
+    "invoke_workflow",
+    "retrieval",
+    "text_completion",
+)
 MODEL = (
     "gen_ai.request.model",
     "gen_ai.request.model_name",
@@ -146,7 +157,9 @@ def family(attributes, kind, name):
 
 
 def told(attributes):
+    operation = attributes.get("gen_ai.operation.name")
     found = {
+        "operation": operation if operation in OPERATIONS else None,
         "model": first(attributes, MODEL),
         "input tokens": first(attributes, INPUT_TOKENS),
         "output tokens": first(attributes, OUTPUT_TOKENS),
