@@ -11,6 +11,7 @@ mod bench;
 mod build;
 mod certs;
 mod cmd;
+mod compare;
 mod correctness;
 mod debian;
 mod demo;
@@ -89,6 +90,17 @@ enum Task {
     /// the recordings beside the repository (shared/lab, `setup.sh replay`), and root or sudo. The
     /// exit code is 1 when a span is wrong. With a choice, the page is printed and not written.
     Correctness(correctness::Options),
+    /// Compare what genspan tells of sample applications with what in-process instrumentations tell.
+    ///
+    /// Installs five applications (FastAPI with OpenAI, DashScope, LlamaIndex and Chroma, LangChain, and
+    /// Dify's workflow engine) and the instrumentations that there are for them (2 GB below target/venv,
+    /// each in an environment of its own where they do not go together), runs each application bare with
+    /// genspan attached while it runs, then with each instrumentation built in, and compares the spans of
+    /// the same requests one by one. Takes two minutes once they are installed. Needs Python 3.11 and
+    /// 3.12, and root or sudo. The exit code is 1 when something that was seen is seen no more, or when an
+    /// instrumentation tells something that genspan does not and no reason for it is written in
+    /// tests/python/compare/reasons.json. With `--write` the result is kept, and docs/frameworks.md has it.
+    Compare(compare::Options),
     /// Compare the spans of a real vLLM with its own counters.
     ///
     /// Starts vLLM on the processor with a tiny model, and `genspan agent`, which is to find it: its processes
@@ -149,6 +161,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Tidy => return tidy::run(),
         Task::Bench(options) => bench::run(&options)?,
         Task::Correctness(options) => return correctness::run(&options),
+        Task::Compare(options) => return compare::run(&options),
         Task::Vllm => return engines::run(Engine::Vllm),
         Task::Sglang => return engines::run(Engine::Sglang),
         Task::Backends(options) => return backends::run(&options),

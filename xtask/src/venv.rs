@@ -42,7 +42,7 @@ const WEB_PACKAGES: [&str; 10] = [
 ];
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 26] = [
+pub(crate) const TESTS: [Environment; 28] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -171,6 +171,37 @@ pub(crate) const TESTS: [Environment; 26] = [
         "langchain313",
         Python::Version((3, 13)),
         &["langchain-core"],
+    ),
+    // Sample applications with the in-process instrumentations that genspan is compared with: versions
+    // are those that the expected result was made with.
+    environment(
+        "compare-openai",
+        Python::Version((3, 12)),
+        &[
+            "fastapi==0.165.0",
+            "uvicorn==0.54.0",
+            "openai==3.57.0",
+            "opentelemetry-sdk==1.45.2",
+            "opentelemetry-instrumentation-fastapi==0.66b2",
+            "opentelemetry-instrumentation-genai-openai==1.3b0",
+            "opentelemetry-instrumentation-openai==0.62.4",
+            "openinference-instrumentation-openai==0.1.66",
+        ],
+    ),
+    environment(
+        "compare-langchain",
+        Python::Version((3, 12)),
+        &[
+            "fastapi==0.165.0",
+            "uvicorn==0.54.0",
+            "langchain==0.3.30",
+            "langchain-core==0.3.86",
+            "langchain-community==0.3.31",
+            "opentelemetry-sdk==1.45.2",
+            "opentelemetry-instrumentation-fastapi==0.66b2",
+            "opentelemetry-instrumentation-langchain==0.62.4",
+            "openinference-instrumentation-langchain==0.1.80",
+        ],
     ),
     // The system's: on Debian an executable without symbols.
     environment("system", Python::System, &["openai"]),

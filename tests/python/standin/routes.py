@@ -9,7 +9,8 @@ MODEL_CALLS = {
     "completions": chat.completions,
     "responses": responses.create,
     "embeddings": embeddings.embeddings,
-    "generation": dashscope.generation,
+    "text-generation/generation": dashscope.generation,
+    "text-embedding/text-embedding": dashscope.embedding,
 }
 
 
@@ -80,8 +81,8 @@ def recognise(path):
     deployment = None
     if "deployments" in parts[:-1]:
         deployment = parts[parts.index("deployments") + 1]
-    if parts[-2:] == ["chat", "completions"]:
-        return "chat/completions", deployment
+    if "/".join(parts[-2:]) in MODEL_CALLS:
+        return "/".join(parts[-2:]), deployment
     if len(parts) > 1 and parts[-2] == "responses":
         return "responses/" + parts[-1], deployment
     return (parts[-1] if parts else ""), deployment
