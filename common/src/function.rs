@@ -16,6 +16,9 @@ pub const MAX_NESTED: usize = 16;
 pub const MAX_WATCHES: u32 = 4096;
 /// Most threads with watched calls under way.
 pub const MAX_CALLING_THREADS: u32 = 4096;
+/// Most watched frames of one thread that run within each other where the interpreter is probed; a
+/// power of two.
+pub const MAX_RUNNING: usize = 32;
 /// Most watched generators and coroutines under way, of all processes.
 pub const MAX_GENERATORS: u32 = 16_384;
 
@@ -38,6 +41,8 @@ pub mod what {
     /// The reference count of its code object is written: a frame of it was made, or is gone. Of
     /// a generator or coroutine from 3.11 on that of the function object, which its frame holds.
     pub const COUNT: u32 = 2;
+    /// None: the interpreter is probed where it runs a frame, and this is its code object.
+    pub const FRAME: u32 = 64;
     // Further ones: `crate::framework::hook`.
 }
 
@@ -142,8 +147,14 @@ pub struct WatchedProcess {
     /// From 3.13 on: the opcodes, a byte each, at which a generator is suspended (`RESUME` and its
     /// variants); else zero. It may be closed there without running again.
     pub resume: u32,
-    /// Always zero.
-    pub zero: u32,
+    /// To 3.10: which argument of `_PyEval_EvalFrameDefault` is the frame, counted from one; the next
+    /// one says whether an exception is thrown into it. Else zero.
+    pub frame_argument: u32,
+    /// In 3.10, in a frame: `f_state`, a byte; else [`crate::python::NONE`]. To 3.9 a frame that was run
+    /// to its end has no `f_stacktop`.
+    pub frame_state: u32,
+    /// To 3.9, in a frame: `f_stacktop`; else [`crate::python::NONE`].
+    pub frame_top: u32,
     /// Objects that values are compared with.
     pub objects: KnownObjects,
     /// Where things are.
@@ -315,10 +326,10 @@ const _: () = {
     assert!(size_of::<WatchKey>() == 16);
     assert!(size_of::<GeneratorKey>() == 16 && size_of::<OpenGenerator>() == 32);
     assert!(size_of::<Watch>() == 24 + 8 * MAX_ARGUMENTS);
-    assert!(size_of::<WatchedProcess>() == 16 * 4 + 9 * 8 + size_of::<PythonLayout>());
+    assert!(size_of::<WatchedProcess>() == 18 * 4 + 9 * 8 + size_of::<PythonLayout>());
     assert!(size_of::<FunctionBegan>() == 64);
     assert!(size_of::<WriteWithin>() == 56);
     assert!(size_of::<FunctionEnded>() == 40 + TYPE_NAME_BYTES);
     assert!(size_of::<FunctionArgument>() == 64);
-    assert!(MAX_NESTED.is_power_of_two());
+    assert!(MAX_NESTED.is_power_of_two() && MAX_RUNNING.is_power_of_two());
 };

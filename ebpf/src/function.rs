@@ -37,6 +37,7 @@ use crate::{
         genspan_generator_begin, genspan_generator_over, genspan_generator_raised,
         genspan_generator_scan, thread_ends, within,
     },
+    interpreter,
     maps::{DATA, SETTINGS, lose},
     pool::genspan_own_context,
     python::{current_frame, thread_state, user, word},
@@ -247,9 +248,18 @@ pub fn innermost_frame(tid: u32) -> u64 {
     }
 }
 
+/// A frame of a thread begins for sure: one at its address that is known is another one.
+#[inline(always)]
+pub fn push(tid: u32) {
+    if let Some(open) = OPEN_CALLS.get_ptr_mut(tid) {
+        // SAFETY: as in `look`.
+        unsafe { (*open).pushed = 1 };
+    }
+}
+
 /// Tells the end of those calls that are over, as the thread's frame says.
 #[inline(always)]
-fn look(process: &WatchedProcess, tid: u32, state: u64, current: u64, counted: bool) {
+pub fn look(process: &WatchedProcess, tid: u32, state: u64, current: u64, counted: bool) {
     let Some(open) = OPEN_CALLS.get_ptr_mut(tid) else {
         return;
     };
@@ -575,6 +585,7 @@ pub fn function_exec(ctx: RawTracePointContext) -> i32 {
         let _ = WATCHED.remove(tgid);
         abandon(ctx.arg::<i32>(1) as u32);
         thread_ends(ctx.arg::<i32>(1) as u32);
+        interpreter::thread_ends(ctx.arg::<i32>(1) as u32);
     }
     0
 }
@@ -586,6 +597,7 @@ pub fn function_exit(_: RawTracePointContext) -> i32 {
     if WATCHED.get_ptr((id >> 32) as u32).is_some() {
         abandon(id as u32);
         thread_ends(id as u32);
+        interpreter::thread_ends(id as u32);
     }
     0
 }

@@ -27,6 +27,8 @@ use crate::{
     python::{current_frame, thread_state, user, word},
 };
 
+/// Bit of what [`genspan_generator_over`] takes: its frame was run just now, and says whether to its end.
+pub const BY_FRAME: u64 = 2;
 /// Frames that are looked at to find a generator among them.
 const MAX_WALKED: u32 = 128;
 /// Words of the stack that are looked at to find the one that is over.
@@ -88,6 +90,19 @@ fn is_finished(process: &WatchedProcess, generator: u64) -> bool {
     }
     // From `FRAME_COMPLETED` on; below zero are those that are suspended.
     let at = generator.wrapping_add(u64::from(process.generator_state));
+    matches!(user::<u8>(at), Some(1..=127))
+}
+
+/// To 3.10, of a frame that was run just now: whether to its end, and not to where it is suspended
+/// (`gen_send_ex`, `Objects/genobject.c`).
+#[inline(always)]
+fn is_run_through(process: &WatchedProcess, frame: u64) -> bool {
+    if process.frame_state == NONE {
+        let at = frame.wrapping_add(u64::from(process.frame_top));
+        return user::<u64>(at) == Some(0);
+    }
+    // From `FRAME_RETURNED` on.
+    let at = frame.wrapping_add(u64::from(process.frame_state));
     matches!(user::<u8>(at), Some(1..=127))
 }
 
@@ -368,7 +383,12 @@ pub extern "C" fn genspan_generator_over(address: u64, late: u64) -> u64 {
     let Some(process) = watched(tgid) else {
         return 0;
     };
-    if !is_finished(process, known.generator) {
+    let finished = if late & BY_FRAME == 0 {
+        is_finished(process, known.generator)
+    } else {
+        is_run_through(process, known.frame)
+    };
+    if !finished {
         return 0;
     }
     let Some(state) = thread_state(&process.python) else {
@@ -388,7 +408,7 @@ pub extern "C" fn genspan_generator_over(address: u64, late: u64) -> u64 {
         over(&call, how::CLOSED);
     } else if class != 0 && !returned {
         failed(&call, class);
-    } else if late != 0 || user::<u32>(call.generator) == Some(0) {
+    } else if late & 1 != 0 || user::<u32>(call.generator) == Some(0) {
         // Nobody holds it any more: it ended at some time before.
         over(&call, how::LATE);
     } else {

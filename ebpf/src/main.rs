@@ -14,6 +14,7 @@
 //! | `libraries_changed` | uprobe on the dynamic linker's `_dl_debug_state` | `linker.rs` |
 //! | `function_watched` | hardware watchpoints on chosen Python functions | `function.rs` |
 //! | `function_raised` | uprobes on CPython's `PyTraceBack_Here`, to 3.11, and `PyErr_ExceptionMatches`; both where generators or coroutines are watched | `function.rs`, `generator.rs` |
+//! | `frame_run`; `frame_enter`, `frame_return` | both ends of CPython's `_PyEval_EvalFrameDefault`, to 3.10, only where there is no watchpoint or it is asked for | `interpreter.rs` |
 //! | `framework_watched` | hardware watchpoints on functions of a framework, only where one is found | `framework.rs` |
 //! | `framework_raised` | uprobe on `PyTraceBack_Here`, likewise | `framework.rs` |
 //! | `function_fork`, `function_exec`, `function_exit` | raw tracepoints of the scheduler, only where functions or frameworks are watched | `function.rs` |
@@ -31,6 +32,7 @@ mod emit;
 mod framework;
 mod function;
 mod generator;
+mod interpreter;
 mod libc;
 mod linker;
 mod maps;

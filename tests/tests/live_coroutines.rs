@@ -152,12 +152,22 @@ fn check_arguments(spans: &[Span]) {
 }
 
 /// These steps with one Python; the recording gives the same spans.
-fn steps(command: &mut Command, functions: [&str; 2], steps: &[&str]) -> Result<()> {
+fn steps(command: &mut Command, functions: [&str; 2], all: &[&str]) -> Result<()> {
+    steps_by(command, (functions, &[]), all)
+}
+
+/// The same with these options.
+fn steps_by(
+    command: &mut Command,
+    (functions, options): ([&str; 2], &[&str]),
+    steps: &[&str],
+) -> Result<()> {
     let temp = Temp::new()?;
     let mut program = program(command, &temp)?;
     let recording = temp.file("recording");
     let path = recording.to_string_lossy().into_owned();
-    let agent = watch(&temp, program.pid(), functions, &["--record", &path])?;
+    let options = [options, &["--record", &path]].concat();
+    let agent = watch(&temp, program.pid(), functions, &options)?;
     let mut truth: Vec<Vec<Value>> = Vec::new();
     for step in steps {
         program.tell(step)?;
@@ -267,6 +277,26 @@ fn generators() -> Result<()> {
     for python in [need::python(10)?, need::python(13)?, need::system_python()?] {
         if let (Some(()), Some(python)) = (need::root()?, python) {
             steps(&mut of_python(&python), GENERATORS, &["generators"])?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the interpreter runs them, without a watchpoint.
+#[test]
+fn by_the_interpreter() -> Result<()> {
+    let options = ["--function-probe", "interpreter"];
+    for python in [need::python(8)?, need::python(10)?] {
+        if let (Some(()), Some(python)) = (need::root()?, python) {
+            let all = [
+                "plain", "errors", "nested", "many", "threads", "closed", "kept",
+            ];
+            steps_by(&mut of_python(&python), (COROUTINES, &options), &all)?;
+            steps_by(
+                &mut of_python(&python),
+                (GENERATORS, &options),
+                &["generators"],
+            )?;
         }
     }
     Ok(())

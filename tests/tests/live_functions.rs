@@ -165,24 +165,32 @@ fn check_arguments(spans: &[Span]) {
 
 /// All steps with one Python; the recording gives the same spans.
 fn every_call(command: &mut Command) -> Result<()> {
+    every_call_by(command, &[], true)
+}
+
+/// The same with these options, in forked children or not.
+fn every_call_by(command: &mut Command, options: &[&str], forks: bool) -> Result<()> {
     let temp = Temp::new()?;
     let mut program = program(command, &temp)?;
     let recording = temp.file("recording");
     let path = recording.to_string_lossy().into_owned();
-    let agent = watch(&temp, program.pid(), &["--record", &path])?;
+    let options = [options, &["--record", &path]].concat();
+    let agent = watch(&temp, program.pid(), &options)?;
     let mut truth: Vec<Vec<Value>> = Vec::new();
-    let steps = [
+    let mut steps = vec![
         "plain",
         "errors",
         "nested",
         "called_from_c",
         "looked_at",
         "threads",
-        "forks",
     ];
-    for step in steps {
+    if forks {
+        steps.push("forks");
+    }
+    for step in &steps {
         program.tell(step)?;
-        if step == "forks" {
+        if *step == "forks" {
             // Each child goes on when the agent knows of it: then its exceptions are seen.
             let mut before: usize = truth.iter().map(Vec::len).sum();
             for calls in [30, truth[1].len() + 15] {
@@ -262,6 +270,45 @@ fn python_312() -> Result<()> {
 #[test]
 fn python_313() -> Result<()> {
     with_python(need::python(13)?)
+}
+
+/// Where the interpreter runs them, without a watchpoint. A forked child has the probe from when the agent
+/// knows of it, so its first calls are not compared.
+#[test]
+fn by_the_interpreter() -> Result<()> {
+    for python in [need::python(8)?, need::python(9)?, need::python(10)?] {
+        if let (Some(()), Some(python)) = (need::root()?, python) {
+            let options = ["--function-probe", "interpreter"];
+            every_call_by(&mut of_python(&python), &options, false)?;
+        }
+    }
+    Ok(())
+}
+
+/// More functions than there are watchpoints for; from 3.11 on they are refused by name.
+#[test]
+fn more_functions_than_watchpoints() -> Result<()> {
+    for (minor, said) in [
+        (10, "watching __main__:fail (pid"),
+        (12, "`__main__:fail` is not watched: no watchpoint is left"),
+    ] {
+        let (Some(()), Some(python)) = (need::root()?, need::python(minor)?) else {
+            continue;
+        };
+        let temp = Temp::new()?;
+        let mut program = program(&mut of_python(&python), &temp)?;
+        let mut agent = watch(&temp, program.pid(), &["--function", "__main__:fail"])?;
+        agent.wait_for_log(said)?;
+        program.tell("errors")?;
+        let truth = record(&mut program)?;
+        let Finished { spans, .. } = agent.stop()?;
+        let (failed, watched): (Vec<_>, Vec<_>) =
+            spans.into_iter().partition(|span| span.name() == "fail");
+        assert_eq!(watched.len(), truth.len());
+        assert_eq!(failed.is_empty(), minor > 10);
+        assert!(failed.iter().all(|span| !span.error().is_empty()));
+    }
+    Ok(())
 }
 
 /// Debian's, in a root directory of its own.

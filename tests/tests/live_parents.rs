@@ -234,14 +234,7 @@ impl Case {
         self.compare(&expected, &finished)?;
         came?;
         if std::env::var_os(IN_ALL).is_some() {
-            let all = expected.values().flat_map(|(_, calls)| calls.iter());
-            println!(
-                "{} {:?}: {} requests, {calls} calls, {} without a parent, none wrong",
-                self.environment,
-                self.command,
-                expected.len(),
-                all.filter(|source| source.is_empty()).count(),
-            );
+            self.tell(&expected);
         }
         // A replay says the same.
         let again = scene.temp.file("again.jsonl");
@@ -251,6 +244,20 @@ impl Case {
         ensure!(replayed.code == 0, "{}", replayed.log);
         ensure!(std::fs::read_to_string(&*again)? == finished.lines);
         Ok(())
+    }
+
+    /// A line of the table that was asked for.
+    #[expect(clippy::print_stdout, reason = "for who runs the full count")]
+    fn tell(&self, expected: &HashMap<u32, Route>) {
+        let calls: Vec<_> = expected.values().flat_map(|(_, calls)| *calls).collect();
+        println!(
+            "{} {:?}: {} requests, {} calls, {} without a parent, none wrong",
+            self.environment,
+            self.command,
+            expected.len(),
+            calls.len(),
+            calls.iter().filter(|source| source.is_empty()).count(),
+        );
     }
 
     fn compare(&self, expected: &HashMap<u32, Route>, finished: &Finished) -> Result<()> {

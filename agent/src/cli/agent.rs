@@ -169,7 +169,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
             command: None,
             duration: None,
             recorder: None,
-            functions: Vec::new(),
+            functions: Default::default(),
             frameworks: args.frameworks,
             tell_losses: !sinks::is_pretty(&args.shared),
             host: Some(host),

@@ -107,6 +107,12 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "MODULE:NAME", value_parser = function)]
     pub(super) function: Vec<Wanted>,
 
+    /// How functions are seen: by watchpoints of the processor, of which there are four for each thread
+    /// and a function takes two; or, up to Python 3.10, where the interpreter runs them, which costs
+    /// every call of any Python function of the process
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
+    pub(super) function_probe: FunctionProbes,
+
     /// Do not look for agent frameworks (LangChain): their chains, tools and retrievers have spans
     /// where one is loaded, which costs its process some watchpoints
     #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
@@ -159,6 +165,28 @@ pub(super) struct TraceArgs {
 
     #[command(flatten)]
     pub(super) shared: SharedArgs,
+}
+
+/// How functions are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FunctionProbes {
+    /// By watchpoints; those for which none is left or to be had where the interpreter runs them
+    Auto,
+    /// By watchpoints or not at all
+    Watchpoints,
+    /// Where the interpreter runs them
+    Interpreter,
+}
+
+#[cfg(feature = "kernel")]
+impl From<FunctionProbes> for crate::driver::watching::FunctionProbe {
+    fn from(asked: FunctionProbes) -> Self {
+        match asked {
+            FunctionProbes::Auto => Self::Auto,
+            FunctionProbes::Watchpoints => Self::Watchpoints,
+            FunctionProbes::Interpreter => Self::Interpreter,
+        }
+    }
 }
 
 /// How plain sockets are read.

@@ -92,6 +92,10 @@ fn way_of(pid: u32, python: &Python, way: Way) -> Looked {
             "not in Python 3.14, whose locks are made in another way".to_owned(),
         );
     }
+    if way == Way::Interpreter && version >= Version::V3_11 {
+        let said = "not from Python 3.11 on, which calls Python functions without a call in C";
+        return looked(false, said.to_owned());
+    }
     match python.place(pid, symbol) {
         Ok((file, offset)) => {
             let mut said = format!("{symbol} at {offset:#x} of {}", file.path.display());

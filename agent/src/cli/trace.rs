@@ -93,7 +93,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             command: held.as_ref().map(HeldChild::pid),
             duration: args.duration,
             recorder,
-            functions: args.function.clone(),
+            functions: (args.function.clone(), args.function_probe.into()),
             frameworks: args.frameworks && args.python,
             tell_losses: !sinks::is_pretty(&args.shared),
             host,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use genspan_common::function::MAX_ARGUMENTS;
 
 use super::frameworks::{self, Looked};
-use super::watching::{Entries, Watching};
+use super::watching::{Entries, FunctionProbe, Watching};
 use crate::framework::Hook;
 use crate::model::function::FunctionFacts;
 use crate::probe::kernel::Kernel;
@@ -44,6 +44,8 @@ pub(super) struct Sought {
 pub struct Functions {
     /// Those that were asked for come first.
     wanted: Vec<Sought>,
+    /// How they are seen.
+    way: FunctionProbe,
     processes: HashMap<u32, Watching>,
     entries: Entries,
     /// Those that were told.
@@ -57,7 +59,11 @@ impl Functions {
     /// These are wanted, and what is known of frameworks if that is. What looks like a secret by its name is not told, and without
     /// `arguments` none is read at all.
     #[must_use]
-    pub fn new(wanted: Vec<Wanted>, arguments: bool, frameworks: bool) -> Self {
+    pub fn new(
+        (wanted, way): (Vec<Wanted>, FunctionProbe),
+        arguments: bool,
+        frameworks: bool,
+    ) -> Self {
         let mut wanted = joined(wanted);
         for one in &mut wanted {
             if !arguments {
@@ -84,6 +90,7 @@ impl Functions {
         Self {
             wanted,
             processes: HashMap::new(),
+            way,
             entries: Entries::default(),
             told: Vec::new(),
             next: 1,
@@ -159,6 +166,12 @@ impl Functions {
             }
         }
         let mut all = Vec::new();
+        let (frames, by_name): (Vec<_>, Vec<_>) =
+            by_name.into_iter().partition(|(_, count)| *count == 0);
+        if !frames.is_empty() {
+            let names = frames.into_iter().map(|(name, _)| name).collect();
+            all.push(Way::Interpreter.used_by(names, 0));
+        }
         if !by_name.is_empty() {
             let sum = by_name.iter().map(|(_, count)| count).sum();
             let names = by_name.into_iter();
@@ -269,7 +282,8 @@ impl Functions {
                     let is_new = told.is_none();
                     let mut instead_of = Vec::new();
                     let to = (&mut *kernel, &mut self.entries);
-                    let done = watching.arm(to, pid, (index, id), &watchable, &mut instead_of);
+                    let way = (self.way, &mut instead_of);
+                    let done = watching.arm(to, pid, (index, id), &watchable, way);
                     match done {
                         Ok(()) => {
                             tracing::info!("watching {} (pid {pid})", wanted.name);

@@ -25,6 +25,7 @@ use crate::driver::memory;
 use crate::driver::output::Output;
 use crate::driver::stacks::Stacks;
 use crate::driver::wait::{self, Signals};
+use crate::driver::watching::FunctionProbe;
 use crate::export::{ExportError, Exporter as _, Loss};
 use crate::model::event::{Data, Event, SocketRole};
 use crate::model::function::FunctionFacts;
@@ -100,7 +101,7 @@ pub struct LiveOptions {
     /// What Python interpreters are looked at for.
     pub purpose: Purpose,
     /// The functions that are watched.
-    pub functions: Vec<Wanted>,
+    pub functions: (Vec<Wanted>, FunctionProbe),
     /// Frameworks are looked for.
     pub frameworks: bool,
     /// Tell the losses in the log at the end, where no exporter shows them.

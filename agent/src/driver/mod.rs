@@ -33,4 +33,4 @@ pub mod stacks;
 #[cfg(feature = "kernel")]
 pub mod wait;
 #[cfg(feature = "kernel")]
-mod watching;
+pub mod watching;

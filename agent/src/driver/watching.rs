@@ -25,13 +25,25 @@ const MOST_LOOKS: u32 = 20;
 /// How often the list of threads is read until no new one is on it.
 const ROUNDS: u32 = 16;
 
+/// How functions are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FunctionProbe {
+    /// By watchpoints; where none is left or to be had, where the interpreter runs their frames.
+    #[default]
+    Auto,
+    /// By watchpoints or not at all.
+    Watchpoints,
+    /// Where the interpreter runs their frames.
+    Interpreter,
+}
+
 /// A function that is watched in a process.
 #[derive(Debug)]
 pub(super) struct Armed {
     /// Which of the wanted ones; the lower, the more important.
     pub(super) index: usize,
     keys: Vec<WatchKey>,
-    #[expect(dead_code, reason = "held to be dropped")]
+    /// None of one that is seen where the interpreter runs its frames.
     points: Vec<Watchpoint>,
 }
 
@@ -83,6 +95,8 @@ pub(super) struct Watching {
     raised: Option<Raised>,
     /// The same for runs of frameworks.
     raised_runs: Option<Raised>,
+    /// The probe on what runs a frame.
+    frames: Option<Raised>,
     /// Its layout is in the kernel.
     known: bool,
     /// Generators or coroutines are watched in it, as the kernel was told.
@@ -104,6 +118,7 @@ impl Watching {
             inherited: Vec::new(),
             raised: None,
             raised_runs: None,
+            frames: None,
             known: false,
             generators: false,
             since: Instant::now(),
@@ -138,6 +153,11 @@ impl Watching {
         if let Some(hook) = childs(&self.raised_runs) {
             all.hook_runs(kernel, child, hook, true);
         }
+        if let Some(hook) = childs(&self.frames)
+            && let Err(why) = all.hook_frames(kernel, child, hook, true)
+        {
+            all.tell(child, format!("functions are not seen: {why}"));
+        }
         all
     }
 
@@ -165,7 +185,10 @@ impl Watching {
         let all = own.chain(self.inherited.iter().map(|(_, index)| *index));
         let keys = |index: usize| {
             let armed = self.armed.iter().find(|armed| armed.index == index);
-            armed.and_then(|armed| u32::try_from(armed.keys.len()).ok())
+            armed.and_then(|armed| match armed.points.len() {
+                0 => Some(0),
+                _ => u32::try_from(armed.keys.len()).ok(),
+            })
         };
         let mut all: Vec<_> = all.map(|index| (index, keys(index))).collect();
         all.sort_unstable();
@@ -223,8 +246,11 @@ impl Watching {
         pid: u32,
         (index, id): (usize, u32),
         function: &Watchable,
-        instead_of: &mut Vec<usize>,
+        (way, instead_of): (FunctionProbe, &mut Vec<usize>),
     ) -> Result<(), String> {
+        if way == FunctionProbe::Interpreter {
+            return self.arm_frames((kernel, entries), pid, (index, id), function);
+        }
         let is_more = function.generator && !self.generators;
         if is_more {
             // The kernel is told anew.
@@ -268,9 +294,66 @@ impl Watching {
                 if self.armed.is_empty() && self.inherited.is_empty() {
                     self.raised = None;
                 }
-                Err(why)
+                if way == FunctionProbe::Watchpoints {
+                    return Err(why);
+                }
+                let done = self.arm_frames((kernel, entries), pid, (index, id), function);
+                done.map_err(|other| format!("{why}; {other}"))
             }
         }
+    }
+
+    /// Watches a function where the interpreter runs its frames.
+    fn arm_frames(
+        &mut self,
+        (kernel, entries): (&mut Kernel, &mut Entries),
+        pid: u32,
+        (index, id): (usize, u32),
+        function: &Watchable,
+    ) -> Result<(), String> {
+        if function.generator && !self.generators {
+            self.generators = true;
+            self.known = false;
+        }
+        self.tell_layout(kernel, pid)?;
+        if self.frames.is_none() {
+            let Some(python) = &self.python else {
+                return Err("its interpreter is gone".to_owned());
+            };
+            let hook = functions::frame_hook(python, pid).map_err(|e| e.to_string())?;
+            self.hook_frames(kernel, pid, hook, false)?;
+        }
+        let key = WatchKey {
+            address: function.code.address,
+            root: self.root,
+            zero: 0,
+        };
+        let watch = function.watch(id, what::FRAME);
+        let held = entries.hold(kernel, key, watch);
+        held.map_err(|e| e.to_string())?;
+        self.armed.push(Armed {
+            index,
+            keys: vec![key],
+            points: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Places the probe on what runs a frame.
+    fn hook_frames(
+        &mut self,
+        kernel: &mut Kernel,
+        pid: u32,
+        hook: Hook,
+        soon: bool,
+    ) -> Result<(), String> {
+        let offset = hook.offsets.first().copied().unwrap_or(0);
+        let probes = kernel.attach_frames(pid, &hook.reach, offset, soon);
+        self.frames = Some(Raised {
+            hook,
+            _probes: probes.map_err(|e| e.to_string())?,
+        });
+        Ok(())
     }
 
     /// Watches what tells of a framework in all threads of a process: the address, and what it is for.
@@ -391,7 +474,9 @@ impl Watching {
             match points(kernel, pid, places) {
                 Ok(points) => return Ok(points),
                 Err(NoWatchpoint::NoneLeft) => {
+                    // Those that have any.
                     let others = self.armed.iter().enumerate();
+                    let others = others.filter(|(_, armed)| !armed.points.is_empty());
                     let least = others.max_by_key(|(_, armed)| armed.index);
                     let Some((at, _)) = least.filter(|(_, armed)| armed.index > index) else {
                         return Err(NoWatchpoint::NoneLeft.to_string());

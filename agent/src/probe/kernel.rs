@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use super::btf::BtfError;
 use super::functions;
-use super::multi::{FRAMEWORK_RAISED, FUNCTION_RAISED, MultiProbes};
+use super::multi::{FRAME_RUN, FRAMEWORK_RAISED, FUNCTION_RAISED, MultiProbes};
 use super::object::{self, KERNEL_BTF};
 use super::place::{Form, TlsPlacements};
 use super::sockets::{self, SocketState, SocketWay};
@@ -226,7 +226,9 @@ pub struct Kernel {
     pub(super) follows_processes: bool,
 }
 
-const UPROBES: [&str; 14] = [
+/// The programs of the ends of what runs a frame, where one cannot be both.
+const FRAME_ENDS: [&str; 2] = ["frame_enter", "frame_return"];
+const UPROBES: [&str; 16] = [
     "tls_read_enter",
     "tls_read_ex_enter",
     "tls_read_public_ex_enter",
@@ -239,6 +241,8 @@ const UPROBES: [&str; 14] = [
     "libraries_changed",
     "context_copied",
     "lock_made",
+    FRAME_ENDS[0],
+    FRAME_ENDS[1],
     FUNCTION_RAISED,
     FRAMEWORK_RAISED,
 ];
@@ -267,7 +271,8 @@ impl Kernel {
         };
         if multi.is_none() {
             let wanted = |name: &&str| {
-                **name != *FRAMEWORK_RAISED && (options.functions || **name != *FUNCTION_RAISED)
+                let of_functions = **name == *FUNCTION_RAISED || FRAME_ENDS.contains(name);
+                **name != *FRAMEWORK_RAISED && (options.functions || !of_functions)
             };
             for name in UPROBES.into_iter().filter(wanted) {
                 let program = uprobe(&mut ebpf, name)?;
@@ -426,6 +431,31 @@ impl Kernel {
             self.attach_soon(pid, path, &program)
         } else {
             self.attach(pid, path, &program)
+        }
+    }
+
+    /// Tells of each frame of Python code that one process runs of the watched ones: puts probes on both
+    /// ends of `_PyEval_EvalFrameDefault`.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn attach_frames(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        offset: u64,
+        soon: bool,
+    ) -> Result<Probes, AttachError> {
+        let programs: Vec<_> = if self.multi.is_some() {
+            vec![(FRAME_RUN, offset)]
+        } else {
+            FRAME_ENDS.map(|name| (name, offset)).to_vec()
+        };
+        if soon {
+            self.attach_soon(pid, path, &programs)
+        } else {
+            self.attach(pid, path, &programs)
         }
     }
 

@@ -49,7 +49,7 @@ const UPROBE_MULTI: u32 = 48;
 const UPROBE_SESSION: u32 = 57;
 
 /// The programs, and whether each is run on return as well.
-const PROGRAMS: [(&str, bool); 22] = [
+const PROGRAMS: [(&str, bool); 23] = [
     ("tls_read", true),
     ("tls_read_ex", true),
     ("tls_read_public_ex", true),
@@ -60,6 +60,7 @@ const PROGRAMS: [(&str, bool); 22] = [
     ("libraries_changed", false),
     (CONTEXT_COPIED, false),
     ("lock_made", false),
+    (FRAME_RUN, true),
     (FUNCTION_RAISED, false),
     (FRAMEWORK_RAISED, false),
     ("socket_read", false),
@@ -82,6 +83,8 @@ const AT_START: [&str; 2] = ["tls_read_ex", "tls_write_ex"];
 const CONTEXT_COPIED: &str = "context_copied";
 /// The program that tells of exceptions: only where functions are watched.
 pub(super) const FUNCTION_RAISED: &str = "function_raised";
+/// The program of both ends of what runs a frame: likewise.
+pub(super) const FRAME_RUN: &str = "frame_run";
 /// The program that tells of exceptions in runs of frameworks: loaded when one is found.
 pub(super) const FRAMEWORK_RAISED: &str = "framework_raised";
 /// `BPF_F_UPROBE_MULTI_RETURN`.
@@ -258,7 +261,8 @@ impl MultiProbes {
         object.relocate_calls(&text)?;
         let mut programs = HashMap::new();
         let wanted = |name: &str| {
-            (sockets || !name.starts_with("socket_")) && (functions || name != FUNCTION_RAISED)
+            (sockets || !name.starts_with("socket_"))
+                && (functions || (name != FUNCTION_RAISED && name != FRAME_RUN))
         };
         for (name, session) in PROGRAMS.into_iter().filter(|(name, _)| wanted(name)) {
             let program = object.programs.get(name).ok_or(MultiError::Missing(name))?;

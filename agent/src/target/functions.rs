@@ -22,6 +22,9 @@ const TRACEBACK: &str = "PyTraceBack_Here";
 /// What runs when code in C looks at the exception that left something that it called.
 const MATCHES: &str = "PyErr_ExceptionMatches";
 
+/// What runs a frame of Python code, and up to 3.10 every one.
+const EVAL: &str = "_PyEval_EvalFrameDefault";
+
 /// Functions whose calls are generators of some sort.
 const GENERATORS: u32 = flag::GENERATOR | flag::COROUTINE | flag::ASYNC_GENERATOR;
 /// Most instructions before `RETURN_GENERATOR`: those that make cells.
@@ -306,7 +309,18 @@ pub fn process(python: &Python, pid: u32, generators: bool) -> Result<WatchedPro
         generator_frame,
         generator_state,
         resume: u32::from_le_bytes(resume),
-        zero: 0,
+        // `_PyEval_EvalFrameDefault(f, throwflag)`, from 3.9 on behind `tstate`.
+        frame_argument: match version {
+            Version::V3_8 => 1,
+            Version::V3_9 | Version::V3_10 => 2,
+            _ => 0,
+        },
+        // `f_state` and `f_stacktop` (`Include/cpython/frameobject.h`, `Include/frameobject.h`).
+        frame_state: if version == Version::V3_10 { 108 } else { NONE },
+        frame_top: match version {
+            Version::V3_8 | Version::V3_9 => 72,
+            _ => NONE,
+        },
         objects: objects(python)?,
         python: kernel.map_err(CannotWatch::Layout)?,
     })
@@ -382,4 +396,34 @@ pub fn raise_hook(python: &Python, pid: u32) -> Result<Hook, NoSymbol> {
         reach: file.reach,
         offsets: vec![offset],
     })
+}
+
+/// Where a probe goes that sees every frame.
+///
+/// # Errors
+///
+/// When there is none, or it would not see them.
+pub fn frame_hook(python: &Python, pid: u32) -> Result<Hook, NoFrames> {
+    if python.fit.layout.version >= Version::V3_11 {
+        return Err(NoFrames::Inlined(python.version()));
+    }
+    let (file, offset) = python.place(pid, EVAL)?;
+    Ok(Hook {
+        reach: file.reach,
+        offsets: vec![offset],
+    })
+}
+
+/// Why frames are not seen where the interpreter runs them.
+#[derive(Debug, Error)]
+pub enum NoFrames {
+    /// From 3.11 on a Python function that another one calls is run without a call in C.
+    #[error(
+        "Python {0} calls Python functions within `_PyEval_EvalFrameDefault`, so that no probe on that \
+         sees them (it would up to 3.10)"
+    )]
+    Inlined(String),
+    /// It is not found.
+    #[error(transparent)]
+    NoSymbol(#[from] NoSymbol),
 }

@@ -1,0 +1,197 @@
+//! Calls of chosen Python functions up to 3.10, where there are no watchpoints for them: from a probe on
+//! `_PyEval_EvalFrameDefault`, which runs each frame of Python code (`Python/ceval.c`).
+//!
+//! All functions of the process pay a trap then. Those that are not watched, as their code object says, pay
+//! no more: their return is not asked for. Of those that are, the frame is remembered until the one that
+//! called it is the thread's frame again, which is when the function that ran it returns.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_func_ip},
+    macros::{map, uprobe, uretprobe},
+    maps::{Array, HashMap},
+    programs::{ProbeContext, RetProbeContext},
+};
+use genspan_common::{
+    function::{MAX_RUNNING, WatchedProcess, what},
+    loss::Loss,
+};
+
+use crate::{
+    function::{genspan_function_begin, innermost_frame, is_entered, look, push, watch, watched},
+    generator::{BY_FRAME, genspan_generator_begin, genspan_generator_over},
+    maps::lose,
+    python::{current_frame, thread_state, word},
+};
+
+/// What a session's program gives where its return is not wanted.
+const NO_RETURN: u32 = 1;
+
+/// Watched frames that a thread runs, the outermost first.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Running {
+    depth: u64,
+    frames: [u64; MAX_RUNNING],
+    /// Who called each of them.
+    previous: [u64; MAX_RUNNING],
+}
+
+/// By thread.
+#[map]
+static RUNNING: HashMap<u32, Running> = HashMap::with_max_entries(1, 0);
+
+/// What an entry of that begins as.
+#[map]
+static NONE_RUNNING: Array<Running> = Array::with_max_entries(1, 0);
+
+/// `_PyEval_EvalFrameDefault`, entry and return in one: see `openssl.rs`.
+// SAFETY: the names of the object's programs are its own.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+pub extern "C" fn frame_run(ctx: *mut c_void) -> u32 {
+    let ctx = ProbeContext::new(ctx);
+    // SAFETY: the context is the kernel's. The helper gives the probe's address at both ends.
+    let entry = unsafe { bpf_get_func_ip(ctx.as_ptr()) == (*ctx.regs).rip };
+    if entry {
+        return enters(&ctx);
+    }
+    leaves();
+    0
+}
+
+/// Its entry.
+#[uprobe]
+pub fn frame_enter(ctx: ProbeContext) -> u32 {
+    enters(&ctx);
+    0
+}
+
+/// Its return.
+#[uretprobe]
+pub fn frame_return(_: RetProbeContext) -> u32 {
+    leaves();
+    0
+}
+
+#[inline(always)]
+fn enters(ctx: &ProbeContext) -> u32 {
+    let id = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((id >> 32) as u32, id as u32);
+    let Some(process) = watched(tgid) else {
+        return NO_RETURN;
+    };
+    // Verifier: one after the other, or LLVM chooses between their addresses in the context.
+    // SAFETY: the context is the kernel's.
+    let (first, second, third) = unsafe {
+        (
+            ptr::read_volatile(&raw const (*ctx.regs).rdi),
+            ptr::read_volatile(&raw const (*ctx.regs).rsi),
+            ptr::read_volatile(&raw const (*ctx.regs).rdx),
+        )
+    };
+    // `(frame, throwflag)` in 3.8, behind the thread's state from 3.9 on.
+    let (frame, thrown) = match process.frame_argument {
+        1 => (first, second),
+        2 => (second, third),
+        _ => return NO_RETURN,
+    };
+    let code = word(frame.wrapping_add(u64::from(process.python.frame_code)));
+    let Some(watch) = watch(process, code) else {
+        return NO_RETURN;
+    };
+    if watch.what != what::FRAME {
+        return NO_RETURN;
+    }
+    let begins = thrown as u32 == 0 && is_entered(&process.python, watch, frame, 0);
+    // A plain function runs once.
+    if watch.generator == 0 && !begins {
+        return NO_RETURN;
+    }
+    if !remember(process, tid, frame) {
+        lose(Loss::FunctionsUnfollowed, 1);
+        return NO_RETURN;
+    }
+    if !begins {
+        return 0;
+    }
+    if watch.generator == 0 {
+        // That it runs from its beginning is certain: a frame that is known is another one by now.
+        push(tid);
+        genspan_function_begin(code, frame);
+    } else {
+        genspan_generator_begin(code, frame);
+    }
+    0
+}
+
+/// Remembers a frame until it was run.
+#[inline(always)]
+fn remember(process: &WatchedProcess, tid: u32, frame: u64) -> bool {
+    if RUNNING.get_ptr(tid).is_none() {
+        let Some(none) = NONE_RUNNING.get_ptr(0) else {
+            return false;
+        };
+        // SAFETY: from a lookup just now; nobody writes to it.
+        if RUNNING.insert(tid, unsafe { &*none }, 0).is_err() {
+            return false;
+        }
+    }
+    let Some(running) = RUNNING.get_ptr_mut(tid) else {
+        return false;
+    };
+    // SAFETY: from a lookup just now; only this thread uses this key, and it is here now.
+    let running = unsafe { &mut *running };
+    let depth = running.depth as usize;
+    if depth >= MAX_RUNNING {
+        return false;
+    }
+    let at = depth & (MAX_RUNNING - 1);
+    running.frames[at] = frame;
+    running.previous[at] = word(frame.wrapping_add(u64::from(process.python.frame_previous)));
+    running.depth = depth as u64 + 1;
+    true
+}
+
+/// A frame was run, which may be a watched one, and if so the innermost of its thread.
+#[inline(always)]
+fn leaves() {
+    let id = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((id >> 32) as u32, id as u32);
+    let Some(running) = RUNNING.get_ptr_mut(tid) else {
+        return;
+    };
+    // SAFETY: as in `remember`.
+    let running = unsafe { &mut *running };
+    let depth = running.depth as usize;
+    if depth == 0 {
+        return;
+    }
+    let Some(process) = watched(tgid) else {
+        return;
+    };
+    let Some(state) = thread_state(&process.python) else {
+        return;
+    };
+    let current = current_frame(&process.python, state).unwrap_or(u64::MAX);
+    let at = (depth - 1) & (MAX_RUNNING - 1);
+    // While it runs, the thread's frame is itself or one further in.
+    if current != running.previous[at] {
+        return;
+    }
+    let frame = running.frames[at];
+    running.depth = depth as u64 - 1;
+    if innermost_frame(tid) == frame {
+        look(process, tid, state, current, true);
+    } else if process.generators != 0 {
+        genspan_generator_over(frame, BY_FRAME);
+    }
+}
+
+/// A thread ends.
+#[inline(always)]
+pub fn thread_ends(tid: u32) {
+    let _ = RUNNING.remove(tid);
+}
