@@ -231,7 +231,7 @@ fn the_newest_on_the_systems_python() -> Result<()> {
 
 /// Clients at one time, and requests of each.
 const CLIENTS: u32 = 20;
-const REQUESTS: u32 = 7;
+const REQUESTS: u32 = 9;
 
 /// A path of the application, and what each of its calls of a model has above it.
 type Route = (&'static str, &'static [&'static str]);
@@ -239,14 +239,23 @@ type Route = (&'static str, &'static [&'static str]);
 /// What a chain of the application is told as.
 const CHAIN: &str = "invoke_workflow RunnableSequence";
 
-const ROUTES: [Route; 7] = [
+const ROUTES: [Route; 9] = [
     ("sync", &[CHAIN]),
     ("async", &[CHAIN]),
     ("gather", &[CHAIN; 2]),
     ("streamed", &[CHAIN]),
     ("astreamed", &[CHAIN]),
     ("fake", &[]),
-    ("direct", &["invoke_workflow RunnableLambda"]),
+    ("direct", &[DIRECT[0]]),
+    ("tool", &[DIRECT[1]]),
+    ("found", &[DIRECT[2]]),
+];
+
+/// What makes its call itself, without a model of LangChain.
+const DIRECT: [&str; 3] = [
+    "invoke_workflow RunnableLambda",
+    "execute_tool asks",
+    "retrieval",
 ];
 
 /// Asks one path after the other; each answer closes its connection.
@@ -287,12 +296,13 @@ fn wrong_in(spans: &[Span], asked: &BTreeMap<u32, Route>) -> Vec<String> {
             wrong.push(format!("under no request: {}", span.0));
             continue;
         };
-        if span.kind() != "CLIENT" {
+        // A retrieval is none of a model.
+        if span.kind() != "CLIENT" || span.name() == "retrieval" {
             continue;
         }
         let asks = id_in(span.text(attr::INPUT_MESSAGES), "request ");
         let parent = above(span).map_or("", Span::name).to_owned();
-        let is_direct = parent == "invoke_workflow RunnableLambda";
+        let is_direct = DIRECT.contains(&parent.as_str());
         // The call of a model run has its name.
         let is_named = span.text(attr::RUN_NAME) == "ChatOpenAI";
         let is_timed = span.name() == "chat web" && span.error().is_empty();
@@ -332,7 +342,10 @@ fn one_tree_from_the_request_to_the_model() -> Result<()> {
     for number in 0..CLIENTS {
         let mut asks = Vec::new();
         for n in 0..REQUESTS {
-            let (id, route) = (1 + number * REQUESTS + n, ROUTES[(n + number) as usize % 7]);
+            let (id, route) = (
+                1 + number * REQUESTS + n,
+                ROUTES[(n + number) as usize % ROUTES.len()],
+            );
             asked.insert(id, route);
             asks.push((id, route.0));
         }

@@ -12,10 +12,13 @@ import uvicorn
 import web_calls
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
+from langchain_core.documents import Document
 from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
 app = FastAPI()
@@ -63,6 +66,29 @@ async def faked(id: str):
 def direct(id: str):
     """A call that no model of LangChain makes, in a chain."""
     return RunnableLambda(lambda x: web_calls.call(x)).invoke(id)
+
+
+@tool
+def asks(id: str) -> str:
+    """A tool that calls a model itself."""
+    return str(web_calls.call(id))
+
+
+class Finds(BaseRetriever):
+    """A retriever that does, as one does that embeds what it is asked."""
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        return [Document(page_content=str(web_calls.call(query)))]
+
+
+@app.get("/tool")
+def tooled(id: str):
+    return RunnableLambda(lambda x: asks.invoke({"id": x})).invoke(id)
+
+
+@app.get("/found")
+async def found(id: str):
+    return len(await RunnableLambda(Finds().ainvoke).ainvoke(id))
 
 
 def main():

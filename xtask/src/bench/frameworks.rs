@@ -1,5 +1,6 @@
-//! What tracing LangChain costs a program, side by side with the in-process instrumentations: each
-//! program is measured bare first, then with one of them, so that both figures are of one process.
+//! What tracing costs a program with LangChain, and one with FastAPI, side by side with the in-process
+//! instrumentations: each program is measured bare first, then with one of them, so that both figures are
+//! of one process.
 
 use super::{ended, wait_for};
 use crate::cmd::{Cmd, log_path, tail};
@@ -22,7 +23,7 @@ pub(crate) struct Options {
     /// Rounds; each runs every configuration once.
     #[arg(long, default_value_t = 8)]
     rounds: u32,
-    /// Chains of each kind per configuration and round.
+    /// Chains of each kind, and requests, per configuration and round.
     #[arg(long, default_value_t = 1000)]
     chains: u32,
     /// A genspan that is built already [default: the release binary, built when it is not new]
@@ -54,6 +55,12 @@ const PACKAGES: Environment = environment(
         "opentelemetry-exporter-otlp-proto-http",
         "opentelemetry-instrumentation-langchain",
         "openinference-instrumentation-langchain",
+        "fastapi",
+        "uvicorn",
+        "openai",
+        "opentelemetry-instrumentation-fastapi",
+        "opentelemetry-instrumentation-openai",
+        "openinference-instrumentation-openai",
     ],
 );
 
@@ -61,6 +68,8 @@ const PACKAGES: Environment = environment(
 const CONFIGURATIONS: [&str; 3] = ["genspan", "openllmetry", "openinference"];
 /// Kinds of chains: `chain.invoke`, `chain.ainvoke`.
 const KINDS: [&str; 2] = ["sync", "async"];
+/// The kind of the other program: requests to a FastAPI application that calls a model.
+const WEB: &str = "fastapi";
 /// Runs of a chain.
 const RUNS: u32 = 4;
 /// Chains before anything is measured, for an interpreter that adapts to what it runs.
@@ -112,6 +121,12 @@ pub(super) fn run(options: &Options) -> Result<()> {
             for (kind, figure) in KINDS.into_iter().zip(both) {
                 figures.entry((name, kind)).or_default().push(figure);
             }
+            let figure = if name == "genspan" {
+                our_web(options, &binary, (&mut sink, &url))?
+            } else {
+                peer_web(options, name, (&mut sink, &url))?
+            };
+            figures.entry((name, WEB)).or_default().push(figure);
         }
     }
     let table = table(&figures, options);
@@ -127,6 +142,8 @@ struct Program {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
+    /// Of the application: where it is to be asked.
+    port: String,
 }
 
 impl Program {
@@ -145,6 +162,7 @@ impl Program {
             child,
             input,
             output: BufReader::new(output),
+            port: String::new(),
         })
     }
 
@@ -211,52 +229,130 @@ fn peers(options: &Options, name: &str, (sink, url): (&mut Program, &str)) -> Re
     Ok(figures)
 }
 
-/// Measured bare, then traced by genspan.
-fn ours(options: &Options, binary: &Path) -> Result<[Figure; 2]> {
-    let (mut program, mut figures) = Program::bare(options)?;
-    let log = log_path("bench-frameworks-genspan")?;
-    let spans = paths::target().join("bench/frameworks-spans.jsonl");
-    fs::create_dir_all(paths::target().join("bench"))?;
-    let errors = File::create(&log)?;
-    let mut agent = Cmd::new("taskset")
-        .args(["-c", "1"])
-        .arg(binary)
-        .args(["trace", "--pid", &program.child.id().to_string()])
-        .args(["--format", "json", "--output"])
-        .arg(&spans)
-        .args(&options.genspan)
-        .spawn(|c| {
-            c.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-        })?;
-    let result = (|| {
+/// The same of the application.
+fn peer_web(options: &Options, name: &str, (sink, url): (&mut Program, &str)) -> Result<Figure> {
+    let (mut program, mut figure) = bare_web(options, sink, url)?;
+    writeln!(program.input, "instrument {name} {url}").context("the program ended")?;
+    let port = program.line()?;
+    (figure.with, figure.median) = driven(options, &mut program, sink, &port)?;
+    Ok(figure)
+}
+
+/// The application, traced by genspan.
+fn our_web(options: &Options, binary: &Path, (sink, url): (&mut Program, &str)) -> Result<Figure> {
+    let (mut program, mut figure) = bare_web(options, sink, url)?;
+    let traced = Traced::start(options, binary, &program, "tracing ")?;
+    let port = program.port.clone();
+    let before = cpu_time(traced.agent.id())?;
+    (figure.with, figure.median) = driven(options, &mut program, sink, &port)?;
+    std::thread::sleep(LAST);
+    let spent = cpu_time(traced.agent.id())? - before;
+    figure.agent = 1e6 * spent / f64::from(WARM + options.chains);
+    drop(program);
+    // The request, and the call in it.
+    traced.told(options, 2 * u64::from(WARM + options.chains))?;
+    Ok(figure)
+}
+
+/// The application, and its figures.
+fn bare_web(options: &Options, sink: &mut Program, url: &str) -> Result<(Program, Figure)> {
+    let mut program = Program::start(&["--web", url], "0")?;
+    program.port = program.line()?;
+    let port = program.port.clone();
+    let mut figure = Figure::default();
+    (figure.bare, figure.bare_median) = driven(options, &mut program, sink, &port)?;
+    Ok((program, figure))
+}
+
+/// CPU time and median time of a request, when it is warm.
+fn driven(
+    options: &Options,
+    program: &mut Program,
+    sink: &mut Program,
+    port: &str,
+) -> Result<(f64, f64)> {
+    let port = port.trim();
+    let number = |value: Value| value.as_f64().context("a figure is missing");
+    number(sink.told(&format!("drive {port} {WARM}"))?)?;
+    let before = number(program.told("cpu")?)?;
+    let median = number(sink.told(&format!("drive {port} {}", options.chains))?)?;
+    let spent = number(program.told("cpu")?)? - before;
+    Ok((spent / f64::from(options.chains), median))
+}
+
+/// Until genspan has looked at what came last.
+const LAST: Duration = Duration::from_millis(500);
+
+/// genspan while it traces one of the programs.
+struct Traced {
+    agent: Child,
+    log: PathBuf,
+    spans: PathBuf,
+}
+
+impl Traced {
+    /// Starts it, and waits until its log has that line.
+    fn start(options: &Options, binary: &Path, program: &Program, line: &str) -> Result<Self> {
+        let log = log_path("bench-frameworks-genspan")?;
+        let spans = paths::target().join("bench/frameworks-spans.jsonl");
+        fs::create_dir_all(paths::target().join("bench"))?;
+        let errors = File::create(&log)?;
+        let mut agent = Cmd::new("taskset")
+            .args(["-c", "1"])
+            .arg(binary)
+            .args(["trace", "--pid", &program.child.id().to_string()])
+            .args(["--format", "json", "--output"])
+            .arg(&spans)
+            .args(&options.genspan)
+            .spawn(|c| {
+                c.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+            })?;
         if options.genspan.is_empty() {
-            wait_for("watching LangChain", &log, &mut agent)?;
+            wait_for(line, &log, &mut agent)?;
         } else {
             std::thread::sleep(Duration::from_secs(3));
         }
-        program.warm()?;
-        for (figure, kind) in figures.iter_mut().zip(KINDS) {
-            let spent = cpu_time(agent.id())?;
-            (figure.with, figure.median) = program.measured(options, kind)?;
-            // What it has not looked at yet belongs to it.
-            std::thread::sleep(Duration::from_millis(500));
-            figure.agent = 1e6 * (cpu_time(agent.id())? - spent) / f64::from(options.chains);
-        }
-        Ok(figures)
-    })();
-    // It ends with what it traces.
+        Ok(Self { agent, log, spans })
+    }
+
+    /// It ends with what it traces, and has told so many spans.
+    fn told(mut self, options: &Options, made: u64) -> Result<()> {
+        ended(&mut self.agent)?;
+        let told = fs::read_to_string(&self.spans).unwrap_or_default();
+        let told = told.lines().count() as u64;
+        ensure!(
+            !options.genspan.is_empty() || told == made,
+            "genspan told {told} spans of {made}: {}",
+            tail(&fs::read_to_string(&self.log).unwrap_or_default())
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        self.agent.kill().ok();
+        self.agent.wait().ok();
+    }
+}
+
+/// Measured bare, then traced by genspan.
+fn ours(options: &Options, binary: &Path) -> Result<[Figure; 2]> {
+    let (mut program, mut figures) = Program::bare(options)?;
+    let traced = Traced::start(options, binary, &program, "watching LangChain")?;
+    program.warm()?;
+    for (figure, kind) in figures.iter_mut().zip(KINDS) {
+        let spent = cpu_time(traced.agent.id())?;
+        (figure.with, figure.median) = program.measured(options, kind)?;
+        // What it has not looked at yet belongs to it.
+        std::thread::sleep(LAST);
+        let spent = cpu_time(traced.agent.id())? - spent;
+        figure.agent = 1e6 * spent / f64::from(options.chains);
+    }
     drop(program);
-    ended(&mut agent)?;
-    let told = fs::read_to_string(&spans).unwrap_or_default();
-    let told = told.lines().count() as u64;
     let kinds = KINDS.len() as u64;
-    let made = kinds * u64::from(RUNS * (WARM + options.chains));
-    ensure!(
-        result.is_err() || !options.genspan.is_empty() || told == made,
-        "genspan told {told} spans of {made} runs: {}",
-        tail(&fs::read_to_string(&log).unwrap_or_default())
-    );
-    result
+    traced.told(options, kinds * u64::from(RUNS * (WARM + options.chains)))?;
+    Ok(figures)
 }
 
 /// CPU time that a process has spent, in seconds.
@@ -274,19 +370,21 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 fn table(figures: &Figures, options: &Options) -> String {
     let mut out = format!(
-        "{} rounds, {} chains per configuration, kind and round.\n\n\
-         | | chain | bare CPU | added CPU | bare median | added to the median | own process |\n\
+        "{} rounds, {} chains or requests per configuration, kind and round.\n\n\
+         | | what | bare CPU | added CPU | bare median | added to the median | own process |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: |\n",
         options.rounds, options.chains
     );
     let mut verdicts = String::new();
-    for kind in KINDS {
+    for kind in KINDS.into_iter().chain([WEB]) {
         let mut added = Vec::new();
+        let mut later = Vec::new();
         for name in CONFIGURATIONS {
             let all = figures.get(&(name, kind)).map_or(&[][..], Vec::as_slice);
             let of = |f: fn(&Figure) -> f64| median(all.iter().map(f));
             let plus = of(|f| f.with - f.bare);
             added.push(plus);
+            later.push(of(|f| f.median - f.bare_median));
             let (shown, own) = match name {
                 "genspan" => ("**genspan**", format!("{:.0} µs", of(|f| f.agent))),
                 name => (name, "none".to_owned()),
@@ -299,13 +397,16 @@ fn table(figures: &Figures, options: &Options) -> String {
                 of(|f| f.median - f.bare_median),
             );
         }
-        if let [ours, peers @ ..] = added.as_slice() {
-            let cheapest = peers.iter().copied().fold(f64::MAX, f64::min);
-            let _ = writeln!(
-                verdicts,
-                "- {kind}: genspan adds {ours:+.0} µs, {:.0}% of the cheapest peer's {cheapest:.0} µs.",
-                ours / cheapest * 100.0
-            );
+        for (what, all) in [("CPU time", added), ("the median time", later)] {
+            if let [ours, peers @ ..] = all.as_slice() {
+                let cheapest = peers.iter().copied().fold(f64::MAX, f64::min);
+                let _ = writeln!(
+                    verdicts,
+                    "- {kind}: genspan adds {ours:+.0} µs to {what}, {:.0}% of the cheapest peer's \
+                     {cheapest:.0} µs.",
+                    ours / cheapest * 100.0
+                );
+            }
         }
     }
     format!("{out}\n{verdicts}")
@@ -337,7 +438,7 @@ mod tests {
         let text = table(&figures, &Options::default());
         let row = "| **genspan** | sync | 20 µs | +30 µs | 20 µs | +1 µs | 7 µs |";
         assert!(text.contains(row), "{text}");
-        let verdict = "sync: genspan adds +30 µs, 25% of the cheapest peer's 120 µs.";
+        let verdict = "sync: genspan adds +30 µs to CPU time, 25% of the cheapest peer's 120 µs.";
         assert!(text.contains(verdict), "{text}");
     }
 }

@@ -51,10 +51,12 @@ const PARTS: [(&str, &str, &str); 7] = [
     ),
     (
         "frameworks",
-        "Added cost to a program with LangChain",
+        "Added cost to a program with LangChain, and with FastAPI",
         "A chain of four runs (the sequence, a prompt, `FakeListLLM`, a parser), one after the other \
-         in one thread, by `invoke` (`sync`) and `ainvoke` (`async`), with no callback handler of its own: traced by genspan, and with \
-         the in-process instrumentations, which export in batches over HTTP. Each process is measured \
+         in one thread, by `invoke` (`sync`) and `ainvoke` (`async`), with no callback handler of its own; \
+         and requests, one after the other, to a FastAPI application that calls a model for each with the \
+         openai package (`fastapi`): traced by genspan, and with the in-process instrumentations of LangChain, \
+         or of FastAPI and openai, which export in batches over HTTP. Each process is measured \
          bare first; what is added is the median over rounds of the difference within one process. \
          `own process` is what genspan itself spends, on another processor. Again: `cargo xtask bench frameworks`.",
     ),
