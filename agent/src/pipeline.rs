@@ -12,6 +12,7 @@ use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::framework::RunEvent;
 use crate::model::function::CallName;
+use crate::model::snapshot::Subject;
 use crate::model::span::Span;
 use crate::model::stack::CallPath;
 use crate::model::time::BootTime;
@@ -236,6 +237,13 @@ impl Pipeline {
             Event::FunctionArgument {
                 call, index, value, ..
             } => self.spans.function_argument(*call, *index, value),
+            // Its memory is a process's, and who can look there tells what it is.
+            Event::RawSnapshot(_) => {}
+            Event::Snapshot(found) => {
+                if let Subject::Call(call) = found.subject {
+                    self.spans.function_values(call, &found.values);
+                }
+            }
             Event::FunctionEnded { call, how, time } => {
                 self.now = self.now.max(*time);
                 self.spans.function_ended(*call, how, *time);

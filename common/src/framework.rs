@@ -22,6 +22,8 @@ pub mod hook {
     pub const SHIELDED: u32 = 5;
     /// An exception passes the frame of the function that began a run.
     pub const RAISED: u32 = 6;
+    /// A function is entered whose arguments are to be copied, and no more: the hook of any framework.
+    pub const SNAPSHOT: u32 = 7;
 }
 
 /// The 128-bit integer of a `uuid.UUID`, as CPython keeps it.

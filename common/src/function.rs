@@ -55,6 +55,10 @@ pub struct ArgumentSlot {
 /// See [`ArgumentSlot::cell`]: of generators from 3.11 on, whose cells are made before they begin.
 pub const IN_CELL: u32 = crate::python::NONE - 1;
 
+/// See [`ArgumentSlot::cell`]: the word is one of the caller's frame, for [`crate::framework::hook`]
+/// numbers that copy objects.
+pub const IN_CALLER: u32 = crate::python::NONE - 2;
+
 /// What a watchpoint is for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +99,10 @@ pub struct KnownObjects {
     pub stop_async_iteration: u64,
     /// The type `GeneratorExit`.
     pub generator_exit: u64,
+    /// The type `set`.
+    pub set: u64,
+    /// The type `frozenset`.
+    pub frozenset: u64,
 }
 
 /// Numbers of [`WatchedProcess::exception`].
@@ -142,6 +150,14 @@ pub struct WatchedProcess {
     /// From 3.13 on: the opcodes, a byte each, at which a generator is suspended (`RESUME` and its
     /// variants); else zero. It may be closed there without running again.
     pub resume: u32,
+    /// [`crate::snapshot::dicts`] number.
+    pub dicts: u32,
+    /// In a type: `ht_cached_keys`, which its instances' values belong to; used in 3.11 and 3.12.
+    pub type_cached_keys: u32,
+    /// In a tuple: its items.
+    pub tuple_items: u32,
+    /// Not zero when objects may be copied: what is inside of them is content.
+    pub contents: u32,
     /// Always zero.
     pub zero: u32,
     /// Objects that values are compared with.
@@ -312,7 +328,7 @@ const _: () = {
     assert!(size_of::<WatchKey>() == 16);
     assert!(size_of::<GeneratorKey>() == 16 && size_of::<OpenGenerator>() == 32);
     assert!(size_of::<Watch>() == 24 + 8 * MAX_ARGUMENTS);
-    assert!(size_of::<WatchedProcess>() == 16 * 4 + 9 * 8 + size_of::<PythonLayout>());
+    assert!(size_of::<WatchedProcess>() == 20 * 4 + 11 * 8 + size_of::<PythonLayout>());
     assert!(size_of::<FunctionBegan>() == 56);
     assert!(size_of::<WriteWithin>() == 56);
     assert!(size_of::<FunctionEnded>() == 40 + TYPE_NAME_BYTES);

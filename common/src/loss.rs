@@ -42,11 +42,13 @@ pub enum Loss {
     StacksLost = 16,
     /// Beginnings and ends of runs of frameworks for which the data ring had no room.
     RunsLost = 17,
+    /// Snapshots of Python objects for which the data ring had no room.
+    SnapshotsLost = 18,
 }
 
 impl Loss {
     /// How many there are: the length of the kernel's array.
-    pub const COUNT: usize = 18;
+    pub const COUNT: usize = 19;
 
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -68,6 +70,7 @@ impl Loss {
         Self::ArgumentUnreadable,
         Self::StacksLost,
         Self::RunsLost,
+        Self::SnapshotsLost,
     ];
 
     /// The counter's name in `genspan doctor`, logs and metrics.
@@ -92,6 +95,7 @@ impl Loss {
             Self::ArgumentUnreadable => "argument_unreadable",
             Self::StacksLost => "stacks_lost",
             Self::RunsLost => "runs_lost",
+            Self::SnapshotsLost => "snapshots_lost",
         }
     }
 
@@ -122,6 +126,9 @@ impl Loss {
             Self::StacksLost => "call paths lost: ring full (a larger --ring-size helps)",
             Self::RunsLost => {
                 "records of framework runs lost: ring full (a larger --ring-size helps)"
+            }
+            Self::SnapshotsLost => {
+                "contents of Python objects lost: ring full (a larger --ring-size helps)"
             }
         }
     }

@@ -29,6 +29,7 @@ use crate::{
     function::{TYPE, in_registers, is_entered, name_of, raised, watch, watched},
     maps::{DATA, lose},
     python::{context, current_frame, thread_state, user, word},
+    snapshot::genspan_snapshot_hook,
 };
 
 /// In a `uuid.UUID`: its `int` (`__slots__`, the first by name). In an `int`, a `str`: the size.
@@ -285,6 +286,9 @@ pub extern "C" fn genspan_run(entry: u64, frame: u64, state: u64) -> u64 {
     let Some(watch) = watch(process, entry) else {
         return 0;
     };
+    if watch.what == hook::SNAPSHOT {
+        return genspan_snapshot_hook(entry, frame, state);
+    }
     let Some(mut record) = DATA.reserve::<RunHit>(0) else {
         lose(Loss::RunsLost, 1);
         return 0;

@@ -38,6 +38,7 @@ mod pending;
 mod process;
 mod python;
 mod segment;
+mod snapshot;
 mod socket;
 mod syscall;
 mod trampoline;

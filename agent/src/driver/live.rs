@@ -21,6 +21,7 @@ use crate::driver::host::{Host, Left};
 use crate::driver::losses;
 use crate::driver::memory;
 use crate::driver::output::Output;
+use crate::driver::snapshots::Snapshots;
 use crate::driver::stacks::Stacks;
 use crate::driver::wait::{self, Signals};
 use crate::export::{ExportError, Exporter as _, Loss};
@@ -118,6 +119,7 @@ pub struct Live {
     core: Core,
     functions: Functions,
     stacks: Stacks,
+    snapshots: Snapshots,
     signals: Signals,
     duration: Option<Duration>,
     /// Processes whose leader ended while threads still ran.
@@ -196,6 +198,7 @@ impl Live {
                 options.frameworks,
             ),
             stacks: Stacks::default(),
+            snapshots: Snapshots::default(),
             signals,
             duration: options.duration,
             lingering: BTreeSet::new(),
@@ -273,8 +276,10 @@ impl Live {
         {
             self.stacks.expect(pid);
         }
-        if self.attachments.get(pid).is_some_and(|t| t.target.python) {
-            let found = self.functions.add(&mut self.kernel, pid);
+        if let Some(traced) = self.traced(pid).filter(|traced| traced.target.python) {
+            let policy = &traced.target.facts.content;
+            let contents = !self.core.forbid_content && (policy.on_spans || policy.on_events);
+            let found = self.functions.add(&mut self.kernel, pid, contents);
             self.tell_functions(found);
         }
     }
@@ -372,6 +377,10 @@ impl Live {
         lost.extend(losses::named(&[(
             "records that make no sense",
             self.undecodable,
+        )]));
+        lost.extend(losses::named(&[(
+            "contents of Python objects that could not be read",
+            self.snapshots.unread(),
         )]));
         if let Some(host) = &self.host {
             lost.extend(losses::named(&host.scout.losses()));
@@ -524,6 +533,12 @@ impl Live {
                 }
                 continue;
             }
+            if let Event::RawSnapshot(raw) = &event {
+                if let Some(found) = self.snapshots.decode(raw) {
+                    self.core.event(&Event::Snapshot(Box::new(found)))?;
+                }
+                continue;
+            }
             let pid = match &event {
                 Event::Data(Data { connection, .. }) | Event::Socket { connection, .. } => {
                     Some(connection.pid)
@@ -652,6 +667,7 @@ impl Live {
                 self.tell_attached(pid);
                 self.functions.forget(&mut self.kernel, pid);
                 self.stacks.forget(pid);
+                self.snapshots.forget(pid);
                 self.watch(pid);
                 done
             }
@@ -694,6 +710,7 @@ impl Live {
         self.data(usize::MAX)?;
         self.functions.forget(&mut self.kernel, pid);
         self.stacks.forget(pid);
+        self.snapshots.forget(pid);
         if self.attachments.forget(&mut self.kernel, pid).is_some() {
             tracing::debug!("process {pid} is not traced any more");
         }

@@ -29,6 +29,7 @@ pub mod scout;
 #[cfg(feature = "kernel")]
 pub mod seccomp;
 #[cfg(feature = "kernel")]
+pub mod snapshots;
 pub mod stacks;
 #[cfg(feature = "kernel")]
 pub mod wait;

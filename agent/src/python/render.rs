@@ -14,12 +14,41 @@ mod mark {
     pub(super) const UNREADABLE: &str = "<unreadable>";
 }
 
+/// The member under which [`classed`] has the class of an instance: no attribute has such a name.
+pub const CLASS: &str = "<class>";
+
 /// The value as JSON. Texts, numbers, lists and dicts are themselves; an instance is the object of
 /// its attributes; what JSON has no word for is a text in angle brackets.
 ///
 /// It is as large as the value: what bounds it are the limits that it was read with.
 #[must_use]
 pub fn json(value: &Value) -> Json {
+    render(value, false)
+}
+
+/// The same, in which every instance has its class as its first member, [`CLASS`].
+#[must_use]
+pub fn classed(value: &Value) -> Json {
+    render(value, true)
+}
+
+/// What [`classed`] gives, as [`json`] has it.
+pub fn without_classes(value: &mut Json) {
+    match value {
+        Json::Object(all) => {
+            let class = all.shift_remove(CLASS);
+            if let (Some(Json::String(class)), true) = (class, all.is_empty()) {
+                *value = Json::String(format!("<{class}>"));
+                return;
+            }
+            all.values_mut().for_each(without_classes);
+        }
+        Json::Array(items) => items.iter_mut().for_each(without_classes),
+        Json::String(_) | Json::Number(_) | Json::Bool(_) | Json::Null => {}
+    }
+}
+
+fn render(value: &Value, classes: bool) -> Json {
     match value {
         Value::None => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
@@ -35,7 +64,7 @@ pub fn json(value: &Value) -> Json {
             Json::String(format!("<{} bytes>", bytes.len() + missing))
         }
         Value::Items { items, missing, .. } => {
-            let mut all: Vec<_> = items.iter().map(json).collect();
+            let mut all: Vec<_> = items.iter().map(|item| render(item, classes)).collect();
             if *missing > 0 {
                 all.push(Json::String(format!("<{missing} more>")));
             }
@@ -44,7 +73,7 @@ pub fn json(value: &Value) -> Json {
         Value::Dict { entries, missing } => {
             let mut all = Map::new();
             for (key, value) in entries {
-                all.insert(key_text(key), json(value));
+                all.insert(key_text(key), render(value, classes));
             }
             if *missing > 0 {
                 all.insert("<more>".into(), Json::from(*missing));
@@ -54,11 +83,15 @@ pub fn json(value: &Value) -> Json {
         Value::Uuid(value) => Json::String(uuid(*value)),
         Value::Instance { class, attributes } => {
             let shown = attributes.iter().filter(|(name, _)| !is_special(name));
-            let shown: Map<_, _> = shown.map(|(n, v)| (n.clone(), json(v))).collect();
-            if shown.is_empty() {
+            let mut all = Map::new();
+            if classes {
+                all.insert(CLASS.to_owned(), Json::from(class.as_str()));
+            }
+            all.extend(shown.map(|(n, v)| (n.clone(), render(v, classes))));
+            if all.is_empty() {
                 return Json::String(format!("<{class}>"));
             }
-            Json::Object(shown)
+            Json::Object(all)
         }
         Value::Exception { class, args } => {
             let texts: Vec<_> = args.iter().map(key_text).collect();

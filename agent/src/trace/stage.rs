@@ -19,6 +19,7 @@ use crate::model::stack::CallPath;
 use crate::model::time::{BootTime, ClockOffset};
 use crate::redact::{Redacted, Redactor};
 use crate::vocabulary::Names;
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -329,6 +330,18 @@ impl Spans {
         let known = self.processes.get(&call.pid);
         if known.is_some_and(|known| known.content.on_spans) {
             self.functions.argument(call, index, value);
+        }
+    }
+
+    /// What is inside of its arguments; likewise.
+    pub fn function_values(&mut self, call: FunctionCall, values: &[Option<Json>]) {
+        let known = self.processes.get(&call.pid);
+        if known.is_some_and(|known| known.content.on_spans) {
+            for (index, value) in (0..).zip(values) {
+                if let Some(value) = value {
+                    self.functions.value(call, index, value);
+                }
+            }
         }
     }
 
