@@ -12,6 +12,10 @@ pub const IDENTITY_DIGITS: usize = 5;
 /// Most frames of runs that are known, of all processes.
 pub const MAX_RUN_OWNERS: u32 = 8192;
 
+/// Places of a watchpoint from this one on are copied ([`crate::snapshot`]) where a run begins: those
+/// before are its ids. Where it ends, all but the first are.
+pub const COPIED_FROM: u32 = 3;
+
 /// Numbers of [`RunHit::hook`]; the first three are numbers of [`crate::function::Watch::what`].
 pub mod hook {
     /// `BaseRunManager.__init__`: a run begins, or what speaks for it is copied.

@@ -55,9 +55,17 @@ pub struct ArgumentSlot {
 /// See [`ArgumentSlot::cell`]: of generators from 3.11 on, whose cells are made before they begin.
 pub const IN_CELL: u32 = crate::python::NONE - 1;
 
-/// See [`ArgumentSlot::cell`]: the word is one of the caller's frame, for [`crate::framework::hook`]
-/// numbers that copy objects.
+/// See [`ArgumentSlot::cell`]: the word is an argument of the caller, for [`crate::framework::hook`]
+/// numbers that copy objects. The slot has its number, and in its upper half how many arguments the
+/// caller must have at least for that, `*args` and `**kwargs` included.
 pub const IN_CALLER: u32 = crate::python::NONE - 2;
+
+/// See [`ArgumentSlot::cell`]: the function has no such argument in this version.
+pub const ABSENT: u32 = crate::python::NONE - 3;
+
+/// Bit of [`ArgumentSlot::slot`]: what is there is content, and is copied only where
+/// [`WatchedProcess::contents`] allows it.
+pub const CONTENT: u32 = 1 << 31;
 
 /// What a watchpoint is for.
 #[repr(C)]

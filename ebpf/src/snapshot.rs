@@ -18,7 +18,8 @@ use aya_ebpf::{
 };
 use genspan_common::{
     event::EventKind,
-    function::{IN_CALLER, MAX_ARGUMENTS, WatchedProcess},
+    framework::{COPIED_FROM, hook},
+    function::{ABSENT, CONTENT, IN_CALLER, MAX_ARGUMENTS, WatchedProcess},
     loss::Loss,
     python::{NONE, PythonLayout},
     snapshot::{
@@ -43,6 +44,8 @@ const OBJECT_WORDS: usize = 16;
 /// Words of a type that are copied, from [`TYPE_FROM`] on.
 const TYPE_WORDS: usize = 33;
 
+/// In a type: `tp_name`.
+const TYPE_NAME: u64 = 24;
 /// In a type: `tp_basicsize`, `tp_itemsize`; behind those `tp_flags`, `tp_dictoffset`
 /// (`Include/cpython/object.h`, the same in all versions).
 const TYPE_FROM: u64 = 32;
@@ -79,6 +82,9 @@ const BEFORE: u64 = 32;
 
 /// Frames that are no function's between two that are.
 const MAX_BETWEEN: usize = 4;
+
+/// In a cell: what is in it.
+const CELL_VALUE: u64 = 16;
 
 /// An object that is to be copied.
 #[repr(C)]
@@ -526,11 +532,18 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
     if size < 16 {
         return 0;
     }
+    let class = work.object[TYPE as usize / 8];
     if flags & flag::HEAP == 0 {
         genspan_snapshot_copy(address, size, 16);
+        // Of Python functions and of methods that are one's, the name.
+        let name = word(word(class.wrapping_add(TYPE_NAME)));
+        if name == u64::from_le_bytes(*b"function") {
+            genspan_snapshot_push(work.of_object(process.function_name));
+        } else if name << 8 == u64::from_le_bytes(*b"\0method\0") {
+            genspan_snapshot_push(work.object[2]);
+        }
         return 0;
     }
-    let class = work.object[TYPE as usize / 8];
     if flags & flag::MANAGED_DICT == 0 || process.dicts == dicts::SIZED {
         // The dict is among the words, where there is one.
         let dict = work.class[TYPE_DICT_OFFSET];
@@ -611,6 +624,7 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
     };
     let python = &process.python;
     let caller = caller(python, frame);
+    let has = arguments(process, caller);
     for index in 0..MAX_ARGUMENTS {
         if index as u32 >= watch.arguments {
             break;
@@ -619,8 +633,24 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
             continue;
         }
         let place = watch.slots[index];
-        let from = if place.cell == IN_CALLER { caller } else { frame };
-        let value = local(python, from, u64::from(place.slot));
+        let is_content = place.slot & CONTENT != 0;
+        if place.cell == ABSENT || (is_content && process.contents == 0) {
+            continue;
+        }
+        let mut from = frame;
+        let slot = place.slot & 0xffff;
+        if place.cell == IN_CALLER {
+            from = caller;
+            if slot >= has || (place.slot & !CONTENT) >> 16 > has {
+                continue;
+            }
+        }
+        let mut value = local(python, from, u64::from(slot));
+        if value == 0 && place.cell < ABSENT {
+            // To 3.10 a cell has it instead.
+            let cell = local(python, from, u64::from(place.cell));
+            value = word(cell.wrapping_add(CELL_VALUE));
+        }
         if from != 0 && value != 0 {
             genspan_snapshot_want(index as u64, value);
         }
@@ -632,6 +662,19 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
 fn local(python: &PythonLayout, frame: u64, slot: u64) -> u64 {
     let locals = frame.wrapping_add(u64::from(python.frame_locals));
     word(locals.wrapping_add(slot.wrapping_mul(8))) & !u64::from(python.tag)
+}
+
+/// How many arguments the function of a frame has, `*args` and `**kwargs` included.
+#[inline(always)]
+fn arguments(process: &WatchedProcess, frame: u64) -> u32 {
+    let python = &process.python;
+    let code = word(frame.wrapping_add(u64::from(python.frame_code))) & !u64::from(python.tag);
+    let part = |offset: u32| word(code.wrapping_add(u64::from(offset))) as u32;
+    let flags = part(python.code_flags);
+    part(process.code_arguments)
+        .wrapping_add(part(process.code_keywords))
+        .wrapping_add(flags >> 2 & 1)
+        .wrapping_add(flags >> 3 & 1)
 }
 
 /// The frame that called this one: none that is no function's. Zero when there is none.
@@ -664,8 +707,37 @@ pub extern "C" fn genspan_snapshot_hook(entry: u64, frame: u64, state: u64) -> u
     let python = &process.python;
     genspan_snapshot_begin();
     genspan_snapshot_places(entry, frame, 0);
-    let subject = local(python, frame, u64::from(watch.slots[0].slot));
+    let subject = local(python, frame, u64::from(watch.slots[0].slot & 0xffff));
     let context = context(python, state).unwrap_or(0);
     let which = u64::from(purpose::HOOK) | u64::from(watch.function) << 32;
     genspan_snapshot_take(which, subject, context)
+}
+
+/// Tells what a run of LangChain is given when it begins, or what it gives when it ends. `manager` is
+/// what speaks for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> u64 {
+    let Some(process) = own_process() else {
+        return 0;
+    };
+    let Some(watch) = watch(process, entry) else {
+        return 0;
+    };
+    if process.contents == 0 {
+        return 0;
+    }
+    let first = if watch.what == hook::BEGINS { COPIED_FROM } else { 1 };
+    genspan_snapshot_begin();
+    if watch.what == hook::SHIELDED {
+        // The arguments of another function, as a tuple: what it tells is the second one.
+        let given = local(&process.python, frame, u64::from(watch.slots[0].slot));
+        if word(given.wrapping_add(16)) > 1 {
+            let items = given.wrapping_add(u64::from(process.tuple_items));
+            genspan_snapshot_want(1, word(items.wrapping_add(8)));
+        }
+    } else {
+        genspan_snapshot_places(entry, frame, u64::from(first));
+    }
+    let which = u64::from(purpose::RUN) | u64::from(watch.what) << 32;
+    genspan_snapshot_take(which, manager, 0)
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aya::maps::MapError;
-use genspan_common::function::{ArgumentSlot, MAX_ARGUMENTS, Watch, WatchKey, what};
+use genspan_common::function::{
+    ABSENT, ArgumentSlot, CONTENT, IN_CALLER, MAX_ARGUMENTS, Watch, WatchKey, what,
+};
 
 use crate::framework;
 
@@ -274,13 +276,17 @@ impl Watching {
                 Err(error) => self.misses_errors(pid, &error.to_string()),
             }
         }
+        let function = &Watchable {
+            arguments: hook_places(hook, function),
+            ..function.clone()
+        };
         let mut keys = Vec::new();
         let places = [(function.code.entry, hook.what)];
         let mut instead_of = Vec::new();
         let points = self.place(
             (kernel, entries),
             pid,
-            (index, 0),
+            (index, hook.number),
             (function, &places),
             (&mut keys, &mut instead_of),
         );
@@ -402,6 +408,32 @@ impl Watching {
             }
         }
     }
+}
+
+/// Where what the hook wants is: its arguments each in its place, whichever the function has, then those
+/// of the caller.
+fn hook_places(hook: &framework::Hook, function: &Watchable) -> Vec<(String, ArgumentSlot)> {
+    let own = hook.arguments.iter().map(|wanted| {
+        let found = function.arguments.iter().find(|(name, _)| name == wanted);
+        let absent = ArgumentSlot {
+            slot: 0,
+            cell: ABSENT,
+        };
+        let slot = found.map_or(absent, |(_, slot)| *slot);
+        ((*wanted).to_owned(), slot)
+    });
+    let callers = hook.callers.iter().map(|caller| {
+        let slot = ArgumentSlot {
+            slot: caller.index | caller.of << 16,
+            cell: IN_CALLER,
+        };
+        (String::new(), slot)
+    });
+    let mut all: Vec<_> = own.chain(callers).collect();
+    for (_, slot) in all.iter_mut().skip(hook.contents) {
+        slot.slot |= CONTENT;
+    }
+    all
 }
 
 /// Sets watchpoints on all threads of a process: what a thread starts later inherits them, but one

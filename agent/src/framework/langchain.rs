@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::Hook;
+use super::{Hook, langchain_contents as contents};
 use crate::model::defect::Defects;
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{
@@ -26,25 +26,37 @@ pub const HOOKS: [Hook; 4] = [
     Hook {
         function: "langchain_core.callbacks.manager:BaseRunManager.__init__",
         arguments: &["self", "run_id", "parent_run_id"],
+        callers: &contents::GIVEN,
+        contents: 3,
         what: hook::BEGINS,
+        number: 0,
         without: "no run is seen",
     },
     Hook {
         function: "langchain_core.callbacks.manager:CallbackManagerForChainRun.on_chain_end",
-        arguments: &["self"],
+        arguments: &["self", "outputs"],
+        callers: &[],
+        contents: 1,
         what: hook::ENDS,
+        number: 0,
         without: "ends of synchronous chains are told late",
     },
     Hook {
         function: "langchain_core.callbacks.manager:shielded.<locals>.wrapped",
         arguments: &["args"],
+        callers: &[],
+        contents: 1,
         what: hook::SHIELDED,
+        number: 0,
         without: "ends of asynchronous runs are told late",
     },
     Hook {
         function: "langchain_core.callbacks.manager:CallbackManagerForLLMRun.on_llm_end",
-        arguments: &["self"],
+        arguments: &["self", "response"],
+        callers: &[],
+        contents: 1,
         what: hook::ENDS,
+        number: 0,
         without: "ends of synchronous calls of models are told late",
     },
 ];

@@ -181,7 +181,10 @@ impl Walk<'_, '_> {
         let reader = self.reader;
         let found = reader.type_of(address)?;
         let name_of = |kind| -> Result<Value> {
-            let name = reader.lasting().name_of(address, kind)?;
+            // Those of functions are copied with them; what else has one lives long.
+            let is_copied = matches!(kind, Kind::Function | Kind::Method);
+            let of = if is_copied { reader } else { reader.lasting() };
+            let name = of.name_of(address, kind)?;
             Ok(Value::Named { kind, name })
         };
         Ok(match found.kind {

@@ -25,6 +25,9 @@ class Plain:
         for name, value in more.items():
             setattr(self, name, value)
 
+    def told(self):
+        return self
+
 
 class Slotted:
     __slots__ = ("left", "right", "unset")
@@ -150,6 +153,7 @@ def objects():
     yield [Role.USER.value, Words("wörds"), Words("plain"), Pair(1, [2])]
     yield [uuid.UUID(int=5), uuid.UUID(int=2**128 - 1), b"12345", b"x" * 5000]
     yield [ValueError("no", "no"), Plain, thinned, Empty()]
+    yield [Plain().told, Plain.told, lambda: None]
     yield [{1}, frozenset({"one"}), set()]
     yield {"api_key": f"sk-{len('k')}", "max_key": 5, "kept": [{"key": "gone", "other": "kept"}]}
     yield vars(looked_at())
