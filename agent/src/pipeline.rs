@@ -239,11 +239,12 @@ impl Pipeline {
             } => self.spans.function_argument(*call, *index, value),
             // Its memory is a process's, and who can look there tells what it is.
             Event::RawSnapshot(_) => {}
-            Event::Snapshot(found) => {
-                if let Subject::Call(call) = found.subject {
-                    self.spans.function_values(call, &found.values);
-                }
-            }
+            Event::Snapshot(found) => match found.subject {
+                Subject::Call(call) => self.spans.function_values(call, &found.values),
+                Subject::Run { .. } => self.runs.values(found),
+                // No framework that is known asks for any.
+                Subject::Hook { .. } => {}
+            },
             Event::FunctionEnded { call, how, time } => {
                 self.now = self.now.max(*time);
                 self.spans.function_ended(*call, how, *time);
@@ -335,6 +336,7 @@ impl Pipeline {
     pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
         let mut sums = self.counters;
         sums.runs_refused = self.runs.refused;
+        sums.run_contents_refused = self.runs.contents_refused();
         for c in self.connections.values() {
             counters::add(&mut sums, c);
         }

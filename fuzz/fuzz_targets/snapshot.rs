@@ -5,6 +5,7 @@
 use arbitrary::Arbitrary;
 use genspan::capture::decode;
 use genspan::model::event::Event;
+use genspan::model::snapshot::{CLASS, without_classes};
 use genspan::python::copied;
 use genspan::python::heap_process::Process;
 use genspan::python::layout::Layout;
@@ -96,9 +97,9 @@ fuzz_target!(|input: Input| {
     let found = copied::values(&segments, &roots, image, (layout, &types));
     assert_eq!(found.len(), roots.len());
     for value in found.iter().flatten() {
-        let mut told = render::classed(value);
+        let mut told = render::classed(value, CLASS);
         assert!(told.to_string().len() <= MOST);
-        render::without_classes(&mut told);
+        without_classes(&mut told);
     }
     // A record of them is what it was made of.
     let mut record: Vec<u8> = [21_u32, 1, 1, 0].into_iter().flat_map(u32::to_ne_bytes).collect();

@@ -75,6 +75,9 @@ fn differs(told: &Value, span: &Span, by_id: &BTreeMap<&str, &Span>) -> Vec<Stri
         let is_fallback = around.is_some_and(|s| s.text(attr::RUN_NAME) == "RunnableWithFallbacks");
         check(in_time && is_fallback, "has a parent");
     }
+    for what in contents_differ(told, span) {
+        check(false, &what);
+    }
     // The ends of tools and retrievers are not watched.
     let is_quiet = matches!(kind(span), "execute_tool" | "retrieval");
     let defects = span.defects();
@@ -98,6 +101,55 @@ fn differs(told: &Value, span: &Span, by_id: &BTreeMap<&str, &Span>) -> Vec<Stri
     check(start + AHEAD >= from && start <= to + CLOCK, "start");
     check(end <= to + CLOCK || !defects.is_empty(), "end");
     wrong
+}
+
+/// What is wrong with what the run was given and gave.
+fn contents_differ(told: &Value, span: &Span) -> Vec<String> {
+    let (given, got) = match kind(span) {
+        "chat" | "text_completion" => (attr::INPUT_MESSAGES, attr::OUTPUT_MESSAGES),
+        "execute_tool" => (attr::TOOL_CALL_ARGUMENTS, attr::TOOL_CALL_RESULT),
+        "retrieval" => (attr::RETRIEVAL_QUERY_TEXT, attr::RETRIEVAL_DOCUMENTS),
+        _ => (attr::INPUT_VALUE, attr::OUTPUT_VALUE),
+    };
+    let parsed = |name: &str| match span.attribute(name) {
+        Value::String(text) if name == attr::RETRIEVAL_QUERY_TEXT => Value::from(text.as_str()),
+        Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    let tokens = [attr::USAGE_INPUT_TOKENS, attr::USAGE_OUTPUT_TOKENS];
+    let tokens: Value = tokens
+        .iter()
+        .map(|name| span.attribute(name).clone())
+        .collect();
+    let none = serde_json::json!([null, null]);
+    let of = |name: &str| match told.get(name) {
+        // What it gives is told with its end, where that is seen.
+        Some(_) if name == "got" && span.defects() == ["end_late"] => Value::Null,
+        value => value.cloned().unwrap_or_default(),
+    };
+    let all = [
+        ("given", parsed(given), of("given")),
+        ("got", parsed(got), of("got")),
+        (
+            "model",
+            span.attribute(attr::REQUEST_MODEL).clone(),
+            of("model"),
+        ),
+        (
+            "answers",
+            span.attribute(attr::RESPONSE_MODEL).clone(),
+            of("answers"),
+        ),
+        (
+            "tokens",
+            tokens,
+            told.get("tokens").cloned().unwrap_or(none),
+        ),
+    ];
+    let wrong = all.iter().filter(|(_, is, wanted)| is != wanted);
+    wrong
+        .map(|(name, is, wanted)| format!("{name} {is} is {wanted}"))
+        .collect()
 }
 
 /// All steps in one environment; the recording gives the same spans.

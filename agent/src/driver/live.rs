@@ -3,6 +3,7 @@
 
 mod found;
 mod limits;
+mod looked;
 mod standing;
 
 use std::collections::{BTreeSet, HashSet};
@@ -514,29 +515,10 @@ impl Live {
                     continue;
                 }
             };
-            if let Event::Stack {
-                connection,
-                frames,
-                time,
-            } = &event
-            {
-                let traced = self.attachments.get(connection.pid);
-                if tells_paths
-                    && traced.is_some_and(|traced| traced.target.python)
-                    && let Some(path) = self.stacks.resolve(connection.pid, frames)
-                {
-                    self.core.event(&Event::CallPath {
-                        connection: *connection,
-                        path: Box::new(path),
-                        time: *time,
-                    })?;
-                }
-                continue;
-            }
-            if let Event::RawSnapshot(raw) = &event {
-                if let Some(found) = self.snapshots.decode(raw) {
-                    self.core.event(&Event::Snapshot(Box::new(found)))?;
-                }
+            let to = (&mut self.stacks, &mut self.snapshots);
+            let is_python = |pid| self.attachments.get(pid).is_some_and(|t| t.target.python);
+            let is_told = |pid| tells_paths && is_python(pid);
+            if looked::tell(&event, to, &mut self.core, is_told)? {
                 continue;
             }
             let pid = match &event {

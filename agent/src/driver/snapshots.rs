@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-use crate::model::snapshot::{RawSnapshot, Snapshot};
+use crate::model::snapshot::{CLASS, RawSnapshot, Snapshot};
 use crate::python::copied;
 use crate::python::reader::Types;
 use crate::python::render;
@@ -127,7 +127,7 @@ impl Process {
 /// What is told of a value: nothing of one that could not be read.
 fn told(value: Option<&Value>) -> Option<Json> {
     let value = value.filter(|v| !matches!(v, Value::Unreadable | Value::Omitted))?;
-    let mut told = render::classed(value);
+    let mut told = render::classed(value, CLASS);
     without_secrets(&mut told);
     Some(told)
 }
@@ -151,7 +151,7 @@ fn has_text(value: &Json) -> bool {
         Json::Array(items) => items.iter().any(has_text),
         Json::Object(all) => all
             .iter()
-            .any(|(name, value)| name != render::CLASS && has_text(value)),
+            .any(|(name, value)| name != CLASS && has_text(value)),
         Json::Number(_) | Json::Bool(_) | Json::Null => false,
     }
 }

@@ -17,6 +17,7 @@ use crate::model::exchange::ExchangeId;
 use crate::model::framework::{
     Framework, Inside, RunEvent, RunFacts, RunHit, RunKind, RunName, RunStart, RunStep,
 };
+use crate::model::snapshot::{Snapshot, Subject};
 use crate::model::time::BootTime;
 use genspan_common::framework::hook;
 
@@ -99,6 +100,8 @@ struct Open {
     /// What speaks for it.
     managers: Vec<u64>,
     is_async: bool,
+    /// How many were begun together with it, before it.
+    position: usize,
     failing: Option<Failing>,
     /// Those that belong to it and are under way.
     children: BTreeSet<ExchangeId>,
@@ -129,6 +132,7 @@ impl Open {
 pub struct Runs {
     open: BTreeMap<ExchangeId, Open>,
     managers: HashMap<(u32, u64), ExchangeId>,
+    contents: contents::Contents,
     ids: HashMap<(u32, u128), ExchangeId>,
     /// By the frame in which they began.
     owners: BTreeSet<(u32, u64, ExchangeId)>,
@@ -180,6 +184,31 @@ impl Runs {
                 class,
             } => self.raised(hit, (*owner, *owner_code), class, out),
         }
+    }
+
+    /// What a run is given, or gives.
+    pub fn values(&mut self, found: &Snapshot) {
+        let Subject::Run { hook, manager } = found.subject else {
+            return;
+        };
+        let Some(id) = self.managers.get(&(found.pid, manager)) else {
+            return;
+        };
+        if let Some(run) = self.open.get(id) {
+            let of = contents::Of {
+                kind: run.facts.kind,
+                is_async: run.is_async,
+                position: (run.owner.0 != 0).then_some(run.position),
+            };
+            let is_begin = hook == hook::BEGINS;
+            self.contents.add(*id, of, is_begin, &found.values);
+        }
+    }
+
+    /// Contents of runs that were not kept because there were too many.
+    #[must_use]
+    pub const fn contents_refused(&self) -> u64 {
+        self.contents.refused
     }
 
     /// Nothing happened until now.
@@ -252,7 +281,8 @@ impl Runs {
             self.refused += 1;
             self.give_up(oldest, Defects::UNFINISHED, hit.time, out);
         }
-        let is_one_of_many = self.joins(hit, start, out);
+        let position = self.joins(hit, start, out);
+        let is_one_of_many = position > 0;
         let id = next();
         let is_generator = start.owner_flags & (GENERATOR | ASYNC_GENERATOR) != 0;
         let inside = match kind {
@@ -287,6 +317,7 @@ impl Runs {
             owner: (start.owner, start.owner_code),
             managers: vec![start.manager],
             is_async,
+            position,
             failing: None,
             children: BTreeSet::new(),
             orphaned: None,
@@ -304,13 +335,13 @@ impl Runs {
     }
 
     /// A run begins in a frame: those that began in it before, and go on, are begun together with it
-    /// (a batch), of which it gives whether there are any. One that failed is over: the frame is that
+    /// (a batch), of which it gives how many there are. One that failed is over: the frame is that
     /// of another call.
-    fn joins(&mut self, hit: &RunHit<'_>, start: &RunStart<'_>, out: &mut Vec<RunEvent>) -> bool {
+    fn joins(&mut self, hit: &RunHit<'_>, start: &RunStart<'_>, out: &mut Vec<RunEvent>) -> usize {
         let (first, last) = (ExchangeId(0), ExchangeId(u64::MAX));
         let all = (hit.pid, start.owner, first)..=(hit.pid, start.owner, last);
         let before: Vec<_> = self.owners.range(all).map(|(_, _, id)| *id).collect();
-        let mut any = false;
+        let mut count = 0;
         for id in before {
             let Some(run) = self.open.get(&id) else {
                 continue;
@@ -321,11 +352,11 @@ impl Runs {
             if run.has_failed() {
                 self.give_up(id, Defects::END_LATE, hit.time, out);
             } else {
-                any = true;
+                count += 1;
                 out.push(RunEvent::Left(id));
             }
         }
-        any
+        count
     }
 
     /// The run in whose function another one begins.
@@ -470,6 +501,12 @@ impl Runs {
             } else {
                 self.give_up(*child, Defects::END_LATE, end, out);
             }
+        }
+        if let Some(contents) = self.contents.take(id, error.is_some()) {
+            out.push(RunEvent::Contents {
+                exchange: id,
+                contents,
+            });
         }
         out.push(RunEvent::Ended {
             exchange: id,

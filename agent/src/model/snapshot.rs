@@ -11,6 +11,25 @@ use serde_json::Value as Json;
 use super::function::FunctionCall;
 use super::time::BootTime;
 
+/// The member under which a value has the class of an instance: no attribute has such a name.
+pub const CLASS: &str = "<class>";
+
+/// A value in which instances have no classes: one without attributes is a text with its class.
+pub fn without_classes(value: &mut Json) {
+    match value {
+        Json::Object(all) => {
+            let class = all.shift_remove(CLASS);
+            if let (Some(Json::String(class)), true) = (class, all.is_empty()) {
+                *value = Json::String(format!("<{class}>"));
+                return;
+            }
+            all.values_mut().for_each(without_classes);
+        }
+        Json::Array(items) => items.iter_mut().for_each(without_classes),
+        Json::String(_) | Json::Number(_) | Json::Bool(_) | Json::Null => {}
+    }
+}
+
 /// Whose objects they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -68,7 +87,9 @@ pub struct Snapshot {
     pub subject: Subject,
     /// As in [`RawSnapshot`].
     pub context: Option<u64>,
-    /// The values, as [`crate::python::render::classed`] has them: `None` where there is none.
+    /// The values: `None` where there is none. Lists, dicts and texts are themselves, an instance is the
+    /// object of its attributes, with its class under [`CLASS`]; what is missing says so in its place, as
+    /// `<omitted>` and the like.
     pub values: Vec<Option<Json>>,
 }
 

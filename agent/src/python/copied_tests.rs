@@ -63,7 +63,7 @@ fn gone(version: Version) -> Gone {
     let general = heap.dict(&[(key, instance), (text, with_dict)], true);
     let root = heap.list(&[general, slots, bytes, set, tuple, exception, class]);
     let reader = Reader::new(&heap.image, heap.layout, QUESTION_BUDGET);
-    let whole = render::classed(&reader.value(root, Limits::default()));
+    let whole = render::classed(&reader.value(root, Limits::default()), "<class>");
     let pieces: Vec<(u64, usize)> = heap.image.pieces().collect();
     let read = |(start, len): &(u64, usize)| {
         let mut bytes = vec![0; *len];
@@ -97,7 +97,9 @@ impl Gone {
         let roots = [0, self.root];
         let found = values(&record(pieces), &roots, &self.process, (self.layout, types));
         assert_eq!((found.len(), &found[0]), (2, &None));
-        found[1].as_ref().map_or(Json::Null, render::classed)
+        found[1]
+            .as_ref()
+            .map_or(Json::Null, |value| render::classed(value, "<class>"))
     }
 }
 

@@ -14,41 +14,22 @@ mod mark {
     pub(super) const UNREADABLE: &str = "<unreadable>";
 }
 
-/// The member under which [`classed`] has the class of an instance: no attribute has such a name.
-pub const CLASS: &str = "<class>";
-
 /// The value as JSON. Texts, numbers, lists and dicts are themselves; an instance is the object of
 /// its attributes; what JSON has no word for is a text in angle brackets.
 ///
 /// It is as large as the value: what bounds it are the limits that it was read with.
 #[must_use]
 pub fn json(value: &Value) -> Json {
-    render(value, false)
+    render(value, None)
 }
 
-/// The same, in which every instance has its class as its first member, [`CLASS`].
+/// The same, in which every instance has its class as its first member, of this name.
 #[must_use]
-pub fn classed(value: &Value) -> Json {
-    render(value, true)
+pub fn classed(value: &Value, name: &str) -> Json {
+    render(value, Some(name))
 }
 
-/// What [`classed`] gives, as [`json`] has it.
-pub fn without_classes(value: &mut Json) {
-    match value {
-        Json::Object(all) => {
-            let class = all.shift_remove(CLASS);
-            if let (Some(Json::String(class)), true) = (class, all.is_empty()) {
-                *value = Json::String(format!("<{class}>"));
-                return;
-            }
-            all.values_mut().for_each(without_classes);
-        }
-        Json::Array(items) => items.iter_mut().for_each(without_classes),
-        Json::String(_) | Json::Number(_) | Json::Bool(_) | Json::Null => {}
-    }
-}
-
-fn render(value: &Value, classes: bool) -> Json {
+fn render(value: &Value, classes: Option<&str>) -> Json {
     match value {
         Value::None => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
@@ -84,8 +65,8 @@ fn render(value: &Value, classes: bool) -> Json {
         Value::Instance { class, attributes } => {
             let shown = attributes.iter().filter(|(name, _)| !is_special(name));
             let mut all = Map::new();
-            if classes {
-                all.insert(CLASS.to_owned(), Json::from(class.as_str()));
+            if let Some(name) = classes {
+                all.insert(name.to_owned(), Json::from(class.as_str()));
             }
             all.extend(shown.map(|(n, v)| (n.clone(), render(v, classes))));
             if all.is_empty() {

@@ -10,9 +10,9 @@ use crate::model::exchange::{ExchangeId, Role};
 use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::ContentPolicy;
 use crate::model::request::Begun;
+use crate::model::snapshot::without_classes;
 use crate::model::span::{Span, SpanKind, Value};
 use crate::model::time::BootTime;
-use crate::python::render::without_classes;
 use crate::redact::Redactor;
 use crate::vocabulary::attr;
 use serde_json::Value as Json;
@@ -363,6 +363,7 @@ fn weight(value: &Json) -> usize {
 
 /// What is inside of an argument: redacted, its texts cut, as JSON; cut itself where that is not enough.
 fn inside(mut value: Json, policy: &ContentPolicy, redactor: &Redactor) -> Value {
+    redactor.value_document(&mut value);
     redactor.json(&mut value, true);
     let limit = policy.max_attribute_chars.unwrap_or(usize::MAX);
     shorten(&mut value, policy.max_message_chars.min(limit));

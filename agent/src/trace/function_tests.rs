@@ -128,7 +128,7 @@ fn what_is_lost_is_said() {
 #[test]
 fn what_is_inside_of_arguments_is_content() {
     let inside = serde_json::json!({
-        "<class>": "app.Ask", "question": "sk-proj-abcdefghijklmnop1234567890 is long", "n": [1, null],
+        "<class>": "app.Ask", "question": "sk-test-abcdefghijklmnop1234567890abcdefghijklmnop is long", "n": [1, null],
         "empty": {"<class>": "app.Empty"},
     });
     for content in [true, false] {
