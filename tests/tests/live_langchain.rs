@@ -240,6 +240,41 @@ fn the_newest_on_the_systems_python() -> Result<()> {
     every_run("langchain-system")
 }
 
+/// Where content is not wanted nothing is told of what runs were given and gave.
+#[test]
+fn without_content() -> Result<()> {
+    let temp = Temp::new()?;
+    let Some(mut program) = program("langchain312", &temp)? else {
+        return Ok(());
+    };
+    let recording = temp.file("recording").to_string_lossy().into_owned();
+    let pid = program.pid().to_string();
+    let options = ["--no-content", "--record", &recording];
+    let mut agent = Agent::start(&temp, &options, &["--pid", &pid])?;
+    agent.wait_for_log(&format!("watching LangChain (pid {pid})"))?;
+    program.tell("plain")?;
+    let runs = record(&mut program)?;
+    agent.wait_for_spans(runs.len())?;
+    let Finished { spans, log, .. } = agent.stop()?;
+    assert_eq!(spans.len(), runs.len(), "{log}");
+    let content = [
+        attr::INPUT_MESSAGES,
+        attr::OUTPUT_MESSAGES,
+        attr::INPUT_VALUE,
+        attr::OUTPUT_VALUE,
+        attr::USAGE_INPUT_TOKENS,
+    ];
+    for span in &spans {
+        let told = content.iter().find(|name| !span.attribute(name).is_null());
+        assert_eq!(told, None, "{}", span.0);
+    }
+    // Nor is it recorded.
+    let kept = std::fs::read(&recording)?;
+    let text = b"Say three";
+    assert!(!kept.windows(text.len()).any(|bytes| bytes == text));
+    Ok(())
+}
+
 /// Clients at one time, and requests of each.
 const CLIENTS: u32 = 20;
 const REQUESTS: u32 = 7;

@@ -30,6 +30,7 @@ pub mod scout;
 pub mod seccomp;
 #[cfg(feature = "kernel")]
 pub mod snapshots;
+#[cfg(feature = "kernel")]
 pub mod stacks;
 #[cfg(feature = "kernel")]
 pub mod wait;
