@@ -13,6 +13,7 @@ use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::framework::RunEvent;
 use crate::model::function::CallName;
+use crate::model::snapshot::Subject;
 use crate::model::span::{Resource, Span};
 use crate::model::stack::CallPath;
 use crate::model::time::BootTime;
@@ -245,6 +246,14 @@ impl Pipeline {
             Event::FunctionArgument {
                 call, index, value, ..
             } => self.spans.function_argument(*call, *index, value),
+            // Its memory is a process's, and who can look there tells what it is.
+            Event::RawSnapshot(_) => {}
+            Event::Snapshot(found) => match found.subject {
+                Subject::Call(call) => self.spans.function_values(call, &found.values),
+                Subject::Run { .. } => self.runs.values(found),
+                // No framework that is known asks for any.
+                Subject::Hook { .. } => {}
+            },
             Event::FunctionEnded { call, how, time } => {
                 self.now = self.now.max(*time);
                 self.spans.function_ended(*call, how, *time);
@@ -336,6 +345,7 @@ impl Pipeline {
     pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
         let mut sums = self.counters;
         sums.runs_refused = self.runs.refused;
+        sums.run_contents_refused = self.runs.contents_refused();
         for c in self.connections.values() {
             counters::add(&mut sums, c);
         }

@@ -137,6 +137,18 @@ pub mod attr {
     pub const AWS_BEDROCK_GUARDRAIL_ID: &str = "aws.bedrock.guardrail.id";
     /// The tool that is run (2.2).
     pub const TOOL_NAME: &str = "gen_ai.tool.name";
+    /// The call for which the tool is run (2.2).
+    pub const TOOL_CALL_ID: &str = "gen_ai.tool.call.id";
+    /// What the tool is for (2.2).
+    pub const TOOL_DESCRIPTION: &str = "gen_ai.tool.description";
+    /// What a retriever is asked (2.2).
+    pub const RETRIEVAL_QUERY_TEXT: &str = "gen_ai.retrieval.query.text";
+    /// What a retriever found, JSON (2.2).
+    pub const RETRIEVAL_DOCUMENTS: &str = "gen_ai.retrieval.documents";
+    /// What a chain is given, JSON (8.4).
+    pub const INPUT_VALUE: &str = "input.value";
+    /// What a chain gives, JSON (8.4).
+    pub const OUTPUT_VALUE: &str = "output.value";
     /// Arguments of the tool, JSON (2.2).
     pub const TOOL_CALL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
     /// What the tool gave, JSON (2.2).
@@ -249,13 +261,14 @@ pub mod attr {
     pub const EXCEPTION_MESSAGE: &str = "exception.message";
 
     /// Those that are JSON texts on spans and structured values in events (3).
-    pub const STRUCTURED: [&str; 6] = [
+    pub const STRUCTURED: [&str; 7] = [
         SYSTEM_INSTRUCTIONS,
         INPUT_MESSAGES,
         OUTPUT_MESSAGES,
         TOOL_DEFINITIONS,
         TOOL_CALL_ARGUMENTS,
         TOOL_CALL_RESULT,
+        RETRIEVAL_DOCUMENTS,
     ];
 }
 

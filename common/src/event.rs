@@ -42,6 +42,8 @@ pub enum EventKind {
     /// The watched generator or coroutine in which the next bytes are written
     /// ([`crate::function::WriteWithin`]).
     WriteWithin = 20,
+    /// Objects of a Python process ([`crate::snapshot::SnapshotHead`]).
+    Snapshot = 21,
 }
 
 impl EventKind {
@@ -65,6 +67,7 @@ impl EventKind {
             18 => Self::FunctionEnded,
             19 => Self::Run,
             20 => Self::WriteWithin,
+            21 => Self::Snapshot,
             _ => return None,
         })
     }

@@ -14,6 +14,10 @@ pub const MAX_RUN_OWNERS: u32 = 8192;
 /// Most objects that speak for runs that are known, of all processes.
 pub const MAX_RUN_MANAGERS: u32 = 16_384;
 
+/// Places of a watchpoint from this one on are copied ([`crate::snapshot`]) where a run begins: those
+/// before are its ids. Where it ends, all but the first are.
+pub const COPIED_FROM: u32 = 3;
+
 /// Numbers of [`RunHit::hook`]; all but [`hook::RAISED`] are numbers of [`crate::function::Watch::what`].
 pub mod hook {
     /// `BaseRunManager.__init__`: a run begins, or what speaks for it is copied.
@@ -26,6 +30,8 @@ pub mod hook {
     pub const RAISED: u32 = 6;
     /// What speaks for a run is freed: nobody can tell its end any more.
     pub const GONE: u32 = 7;
+    /// A function is entered whose arguments are to be copied, and no more: the hook of any framework.
+    pub const SNAPSHOT: u32 = 8;
 }
 
 /// The 128-bit integer of a `uuid.UUID`, as CPython keeps it.

@@ -60,6 +60,18 @@ pub struct ArgumentSlot {
 /// See [`ArgumentSlot::cell`]: of generators from 3.11 on, whose cells are made before they begin.
 pub const IN_CELL: u32 = crate::python::NONE - 1;
 
+/// See [`ArgumentSlot::cell`]: the word is an argument of the caller, for [`crate::framework::hook`]
+/// numbers that copy objects. The slot has its number, and in its upper half how many arguments the
+/// caller must have at least for that, `*args` and `**kwargs` included.
+pub const IN_CALLER: u32 = crate::python::NONE - 2;
+
+/// See [`ArgumentSlot::cell`]: the function has no such argument in this version.
+pub const ABSENT: u32 = crate::python::NONE - 3;
+
+/// Bit of [`ArgumentSlot::slot`]: what is there is content, and is copied only where
+/// [`WatchedProcess::contents`] allows it.
+pub const CONTENT: u32 = 1 << 31;
+
 /// What a watchpoint is for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +112,10 @@ pub struct KnownObjects {
     pub stop_async_iteration: u64,
     /// The type `GeneratorExit`.
     pub generator_exit: u64,
+    /// The type `set`.
+    pub set: u64,
+    /// The type `frozenset`.
+    pub frozenset: u64,
 }
 
 /// Numbers of [`WatchedProcess::exception`].
@@ -155,6 +171,14 @@ pub struct WatchedProcess {
     pub frame_state: u32,
     /// To 3.9, in a frame: `f_stacktop`; else [`crate::python::NONE`].
     pub frame_top: u32,
+    /// [`crate::snapshot::dicts`] number.
+    pub dicts: u32,
+    /// In a type: `ht_cached_keys`, which its instances' values belong to; used in 3.11 and 3.12.
+    pub type_cached_keys: u32,
+    /// In a tuple: its items.
+    pub tuple_items: u32,
+    /// Not zero when objects may be copied: what is inside of them is content.
+    pub contents: u32,
     /// Objects that values are compared with.
     pub objects: KnownObjects,
     /// Where things are.
@@ -326,7 +350,7 @@ const _: () = {
     assert!(size_of::<WatchKey>() == 16);
     assert!(size_of::<GeneratorKey>() == 16 && size_of::<OpenGenerator>() == 32);
     assert!(size_of::<Watch>() == 24 + 8 * MAX_ARGUMENTS);
-    assert!(size_of::<WatchedProcess>() == 18 * 4 + 9 * 8 + size_of::<PythonLayout>());
+    assert!(size_of::<WatchedProcess>() == 22 * 4 + 11 * 8 + size_of::<PythonLayout>());
     assert!(size_of::<FunctionBegan>() == 64);
     assert!(size_of::<WriteWithin>() == 56);
     assert!(size_of::<FunctionEnded>() == 40 + TYPE_NAME_BYTES);

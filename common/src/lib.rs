@@ -12,6 +12,7 @@ pub mod limits;
 pub mod loss;
 pub mod map;
 pub mod python;
+pub mod snapshot;
 pub mod socket;
 pub mod stack;
 

@@ -45,11 +45,13 @@ pub enum Loss {
     /// Runs of frameworks for which a table had no room: their errors and the ends of some of them are
     /// not seen in time.
     RunsUnfollowed = 18,
+    /// Snapshots of Python objects for which the data ring had no room.
+    SnapshotsLost = 19,
 }
 
 impl Loss {
     /// How many there are: the length of the kernel's array.
-    pub const COUNT: usize = 19;
+    pub const COUNT: usize = 20;
 
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -72,6 +74,7 @@ impl Loss {
         Self::StacksLost,
         Self::RunsLost,
         Self::RunsUnfollowed,
+        Self::SnapshotsLost,
     ];
 
     /// The counter's name in `genspan doctor`, logs and metrics.
@@ -97,6 +100,7 @@ impl Loss {
             Self::StacksLost => "stacks_lost",
             Self::RunsLost => "runs_lost",
             Self::RunsUnfollowed => "runs_unfollowed",
+            Self::SnapshotsLost => "snapshots_lost",
         }
     }
 
@@ -129,6 +133,9 @@ impl Loss {
                 "records of framework runs lost: ring full (a larger --ring-size helps)"
             }
             Self::RunsUnfollowed => "framework runs not followed to their end: too many at a time",
+            Self::SnapshotsLost => {
+                "contents of Python objects lost: ring full (a larger --ring-size helps)"
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use genspan_common::{
     },
     loss::Loss,
     python::{NONE, PythonLayout},
+    snapshot::purpose,
 };
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     function::{TYPE, name_of, watch, watched},
     maps::{DATA, lose},
     python::user,
+    snapshot::{genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want},
 };
 
 /// In a cell and a float: the value. In an `int` and a `str`: the size.
@@ -27,7 +29,28 @@ const DIGITS: u64 = 24;
 /// In a `str`: its state.
 const TEXT_STATE: u64 = 32;
 
-/// Tells an argument of a call that was told to begin, at the watchpoint on this address.
+/// Tells the arguments of a call that was told to begin, at the watchpoint on this address.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_arguments(address: u64, frame: u64, began: u64) -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(watch) = watched(tgid).and_then(|process| watch(process, address)) else {
+        return 0;
+    };
+    if watch.arguments == 0 {
+        return 0;
+    }
+    genspan_snapshot_begin();
+    for index in 0..MAX_ARGUMENTS {
+        if index as u32 >= watch.arguments {
+            break;
+        }
+        genspan_argument(address, frame, began, index as u64);
+    }
+    let which = u64::from(purpose::FUNCTION) | u64::from(watch.function) << 32;
+    genspan_snapshot_take(which, began, 0)
+}
+
+/// Tells an argument of it.
 ///
 /// Verifier: a global function, so it is verified once and by itself: within the programs, for each
 /// argument in each way to begin, it was most of the two seconds that loading them took. Such a one
@@ -75,6 +98,10 @@ fn tell(process: &WatchedProcess, watch: &Watch, frame: u64, began: u64, index: 
         return;
     }
     plain(process, objects, class, value, &mut told);
+    if told.tag == tag::OTHER && process.contents != 0 {
+        // What is inside of it is copied once all arguments are known.
+        genspan_snapshot_want(index as u64, value);
+    }
     short(&told, if told.tag == tag::OTHER { class } else { 0 });
 }
 

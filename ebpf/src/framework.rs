@@ -28,6 +28,7 @@ use crate::{
     maps::{DATA, lose},
     owner::{self, genspan_run_around, genspan_run_gone, genspan_run_owned},
     python::{context, current_frame, thread_state, user, word},
+    snapshot::{genspan_snapshot_hook, genspan_snapshot_run},
 };
 
 /// In a `uuid.UUID`: its `int` (`__slots__`, the first by name). In an `int`, a `str`: the size.
@@ -36,8 +37,6 @@ const VALUE: u64 = 16;
 const DIGITS: u64 = 24;
 /// In a `str`: its state.
 const TEXT_STATE: u64 = 32;
-/// In a `tuple`: its items.
-const ITEMS: u64 = 24;
 /// In a `dict`: `ma_keys`.
 const DICT_KEYS: u64 = 32;
 /// In its keys, from 3.11 on: a word with `dk_log2_index_bytes` and `dk_kind`; `dk_nentries`; the
@@ -301,13 +300,26 @@ pub extern "C" fn genspan_run(entry: u64, frame: u64, state: u64) -> u64 {
     let Some(watch) = watch(process, entry) else {
         return 0;
     };
+    if watch.what == hook::SNAPSHOT {
+        return genspan_snapshot_hook(entry, frame, state);
+    }
+    let first = argument(&process.python, watch, frame, 0);
+    let is_begin = watch.what == hook::BEGINS;
+    if !is_begin {
+        // What it gives is told before that it is over.
+        let manager = if watch.what == hook::SHIELDED {
+            word(first.wrapping_add(u64::from(process.tuple_items)))
+        } else {
+            first
+        };
+        genspan_snapshot_run(entry, frame, manager);
+    }
     let Some(mut record) = DATA.reserve::<RunHit>(0) else {
         lose(Loss::RunsLost, 1);
         return 0;
     };
     let at = record.as_mut_ptr();
     clear(at);
-    let first = argument(&process.python, watch, frame, 0);
     // SAFETY: the record is of this type's size and alignment, and was cleared.
     unsafe {
         ptr::addr_of_mut!((*at).header).write(emit::header(EventKind::Run));
@@ -328,13 +340,16 @@ pub extern "C" fn genspan_run(entry: u64, frame: u64, state: u64) -> u64 {
         }
     }
     record.submit(emit::wake_flags());
+    if is_begin {
+        genspan_snapshot_run(entry, frame, first);
+    }
     0
 }
 
 /// An argument of a function that is entered.
 #[inline(always)]
 fn argument(python: &PythonLayout, watch: &Watch, frame: u64, index: usize) -> u64 {
-    local(python, frame, u64::from(watch.slots[index & 7].slot))
+    local(python, frame, u64::from(watch.slots[index & 7].slot & 0xffff))
 }
 
 #[inline(always)]
@@ -367,13 +382,14 @@ unsafe fn shielded(
     };
     let name = word(function.wrapping_add(u64::from(process.function_name)));
     let count = word(arguments.wrapping_add(VALUE));
+    let items = arguments.wrapping_add(u64::from(process.tuple_items));
     // SAFETY: the caller's record.
     unsafe {
-        ptr::addr_of_mut!((*at).manager).write(word(arguments.wrapping_add(ITEMS)));
+        ptr::addr_of_mut!((*at).manager).write(word(items));
         ascii(python, name, &mut (*at).function);
         if count > 1 {
             // What failed, if that is what it tells.
-            let second = word(arguments.wrapping_add(ITEMS + 8));
+            let second = word(items.wrapping_add(8));
             name_of(word(second.wrapping_add(TYPE)), &mut (*at).class);
         }
     }

@@ -23,7 +23,7 @@ use aya_ebpf::{
 use genspan_common::{
     event::{EventHeader, EventKind},
     function::{
-        FunctionBegan, FunctionEnded, MAX_ARGUMENTS, MAX_NESTED, TYPE_NAME_BYTES, Watch, WatchKey,
+        FunctionBegan, FunctionEnded, MAX_NESTED, TYPE_NAME_BYTES, Watch, WatchKey,
         WatchedProcess, exception, how, what,
     },
     loss::Loss,
@@ -31,7 +31,7 @@ use genspan_common::{
 };
 
 use crate::{
-    argument::genspan_argument,
+    argument::genspan_arguments,
     emit,
     generator::{
         genspan_generator_begin, genspan_generator_over, genspan_generator_raised,
@@ -410,12 +410,7 @@ fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64, entry: u
     // SAFETY: masked to the length of the array, a power of two.
     unsafe { *open.calls.as_mut_ptr().add(depth & (MAX_NESTED - 1)) = call };
     open.depth = depth as u32 + 1;
-    for index in 0..MAX_ARGUMENTS {
-        if index as u32 >= watch.arguments {
-            break;
-        }
-        genspan_argument(entry, frame, header.time, index as u64);
-    }
+    genspan_arguments(entry, frame, header.time);
 }
 
 /// The calls of this thread that are under way.

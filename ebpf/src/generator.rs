@@ -11,7 +11,7 @@ use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
 use genspan_common::{
     event::{EventHeader, EventKind},
     function::{
-        FunctionBegan, FunctionEnded, GeneratorKey, MAX_ARGUMENTS, OpenGenerator, TYPE_NAME_BYTES,
+        FunctionBegan, FunctionEnded, GeneratorKey, OpenGenerator, TYPE_NAME_BYTES,
         WatchedProcess, WriteWithin, how,
     },
     loss::Loss,
@@ -19,7 +19,7 @@ use genspan_common::{
 };
 
 use crate::{
-    argument::genspan_argument,
+    argument::genspan_arguments,
     emit,
     function::{innermost_frame, name_of, raised, watch, watched},
     maps::{DATA, lose},
@@ -170,12 +170,7 @@ pub extern "C" fn genspan_generator_begin(entry: u64, frame: u64) -> u64 {
         context: genspan_own_context(frame),
     });
     record.submit(emit::wake_flags());
-    for index in 0..MAX_ARGUMENTS {
-        if index as u32 >= watch.arguments {
-            break;
-        }
-        genspan_argument(entry, frame, header.time, index as u64);
-    }
+    genspan_arguments(entry, frame, header.time);
     0
 }
 

@@ -43,6 +43,7 @@ mod pool;
 mod process;
 mod python;
 mod segment;
+mod snapshot;
 mod socket;
 mod syscall;
 mod trampoline;

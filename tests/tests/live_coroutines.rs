@@ -148,7 +148,7 @@ fn check_arguments(spans: &[Span]) {
     for (name, values) in wanted {
         assert_eq!(Value::from(all(name)), values, "{name}");
     }
-    assert_eq!(all("then")[1], "<tuple>");
+    assert_eq!(all("then")[1], "[]");
 }
 
 /// These steps with one Python; the recording gives the same spans.

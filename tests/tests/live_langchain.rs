@@ -81,6 +81,9 @@ fn differs(told: &Value, span: &Span, by_id: &BTreeMap<&str, &Span>) -> Vec<Stri
         let is_fallback = around.is_some_and(|s| s.text(attr::RUN_NAME) == "RunnableWithFallbacks");
         check(in_time && is_fallback, "has a parent");
     }
+    for what in contents_differ(told, span) {
+        check(false, &what);
+    }
     check(
         span.error() == told["error"].as_str().unwrap_or_default(),
         "error",
@@ -116,6 +119,55 @@ fn is_far(told: &Value, span: &Span) -> bool {
     // Of many in one event loop a handler is told when its turn comes.
     let early = end + NEAR < to && told["step"] != "crowd";
     span.defects().is_empty() && (early || end > to + NEAR)
+}
+
+/// What is wrong with what the run was given and gave.
+fn contents_differ(told: &Value, span: &Span) -> Vec<String> {
+    let (given, got) = match kind(span) {
+        "chat" | "text_completion" => (attr::INPUT_MESSAGES, attr::OUTPUT_MESSAGES),
+        "execute_tool" => (attr::TOOL_CALL_ARGUMENTS, attr::TOOL_CALL_RESULT),
+        "retrieval" => (attr::RETRIEVAL_QUERY_TEXT, attr::RETRIEVAL_DOCUMENTS),
+        _ => (attr::INPUT_VALUE, attr::OUTPUT_VALUE),
+    };
+    let parsed = |name: &str| match span.attribute(name) {
+        Value::String(text) if name == attr::RETRIEVAL_QUERY_TEXT => Value::from(text.as_str()),
+        Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    let tokens = [attr::USAGE_INPUT_TOKENS, attr::USAGE_OUTPUT_TOKENS];
+    let tokens: Value = tokens
+        .iter()
+        .map(|name| span.attribute(name).clone())
+        .collect();
+    let none = serde_json::json!([null, null]);
+    let of = |name: &str| match told.get(name) {
+        // What it gives is told with its end, where that is seen.
+        Some(_) if name == "got" && span.defects() == ["end_late"] => Value::Null,
+        value => value.cloned().unwrap_or_default(),
+    };
+    let all = [
+        ("given", parsed(given), of("given")),
+        ("got", parsed(got), of("got")),
+        (
+            "model",
+            span.attribute(attr::REQUEST_MODEL).clone(),
+            of("model"),
+        ),
+        (
+            "answers",
+            span.attribute(attr::RESPONSE_MODEL).clone(),
+            of("answers"),
+        ),
+        (
+            "tokens",
+            tokens,
+            told.get("tokens").cloned().unwrap_or(none),
+        ),
+    ];
+    let wrong = all.iter().filter(|(_, is, wanted)| is != wanted);
+    wrong
+        .map(|(name, is, wanted)| format!("{name} {is} is {wanted}"))
+        .collect()
 }
 
 /// All steps in one environment; the recording gives the same spans.
@@ -227,6 +279,41 @@ fn the_newest_on_313() -> Result<()> {
 #[test]
 fn the_newest_on_the_systems_python() -> Result<()> {
     every_run("langchain-system")
+}
+
+/// Where content is not wanted nothing is told of what runs were given and gave.
+#[test]
+fn without_content() -> Result<()> {
+    let temp = Temp::new()?;
+    let Some(mut program) = program("langchain312", &temp)? else {
+        return Ok(());
+    };
+    let recording = temp.file("recording").to_string_lossy().into_owned();
+    let pid = program.pid().to_string();
+    let options = ["--no-content", "--record", &recording];
+    let mut agent = Agent::start(&temp, &options, &["--pid", &pid])?;
+    agent.wait_for_log(&format!("watching LangChain (pid {pid})"))?;
+    program.tell("plain")?;
+    let runs = record(&mut program)?;
+    agent.wait_for_spans(runs.len())?;
+    let Finished { spans, log, .. } = agent.stop()?;
+    assert_eq!(spans.len(), runs.len(), "{log}");
+    let content = [
+        attr::INPUT_MESSAGES,
+        attr::OUTPUT_MESSAGES,
+        attr::INPUT_VALUE,
+        attr::OUTPUT_VALUE,
+        attr::USAGE_INPUT_TOKENS,
+    ];
+    for span in &spans {
+        let told = content.iter().find(|name| !span.attribute(name).is_null());
+        assert_eq!(told, None, "{}", span.0);
+    }
+    // Nor is it recorded.
+    let kept = std::fs::read(&recording)?;
+    let text = b"Say three";
+    assert!(!kept.windows(text.len()).any(|bytes| bytes == text));
+    Ok(())
 }
 
 /// Clients at one time, and requests of each.

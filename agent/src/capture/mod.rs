@@ -5,3 +5,4 @@ pub mod framework;
 pub mod function;
 pub mod record;
 pub mod scrub;
+mod snapshot;

@@ -17,6 +17,7 @@ use super::scrub::Scrubber;
 use crate::model::event::{ConnectionId, Event};
 use crate::model::function::FunctionFacts;
 use crate::model::process::ProcessFacts;
+use crate::model::snapshot::SnapshotFacts;
 use crate::model::stack::CallPath;
 use crate::model::time::{BootTime, ClockOffset};
 
@@ -36,6 +37,7 @@ const KIND_CLOCK: u8 = 4;
 const KIND_TICK: u8 = 5;
 const KIND_FUNCTION: u8 = 6;
 const KIND_CALL_PATH: u8 = 7;
+const KIND_SNAPSHOT: u8 = 8;
 
 /// Why a recording cannot be written or read.
 #[derive(Debug, Error)]
@@ -186,8 +188,8 @@ impl<W: Write> Recorder<W> {
     ///
     /// When it cannot be written.
     pub fn record(&mut self, record: &[u8], event: &Event<'_>) -> Result<(), RecordError> {
-        if matches!(event, Event::Stack { .. }) {
-            // Addresses: what they stand for is taken down beside it.
+        if matches!(event, Event::Stack { .. } | Event::RawSnapshot(_)) {
+            // Addresses, and memory: what they stand for is taken down beside it.
             return Ok(());
         }
         let mut copy = std::mem::take(&mut self.record);
@@ -274,8 +276,12 @@ impl<W: Write> Recorder<W> {
                     path: (**path).clone(),
                 },
             ),
+            Event::Snapshot(found) => {
+                self.json(KIND_SNAPSHOT, &SnapshotFacts::from(found.as_ref()))
+            }
             // These come from the data ring, as records.
             Event::Data(_)
+            | Event::RawSnapshot(_)
             | Event::Stack { .. }
             | Event::Socket { .. }
             | Event::Context { .. }
@@ -396,6 +402,11 @@ impl<R: BufRead> Recording<R> {
                     path: Box::new(f.path),
                     time: BootTime(f.time),
                 }
+            }
+            KIND_SNAPSHOT => {
+                let f: SnapshotFacts = self.json()?;
+                let found = f.snapshot().ok_or(RecordError::Broken(self.at))?;
+                Event::Snapshot(Box::new(found))
             }
             KIND_EXIT => {
                 let f: ExitFrame = self.json()?;

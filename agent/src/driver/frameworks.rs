@@ -7,10 +7,11 @@ use crate::framework::{Hook, langchain};
 use crate::probe::kernel::Kernel;
 use crate::python::find::NotFound;
 use crate::python::wanted::Wanted;
-use crate::target::functions::{self, CannotWatch};
+use crate::target::functions::{self, CannotWatch, Watchable};
 use crate::target::process;
 
 use genspan_common::framework::hook::GONE;
+use genspan_common::function::{ABSENT, ArgumentSlot, CONTENT, IN_CALLER};
 
 pub(super) use genspan_common::framework::hook::BEGINS;
 
@@ -72,7 +73,13 @@ pub(super) fn look(
         functions::find_freed(python, &sought.wanted, hook.what)
     } else {
         let found = functions::find_any(python, &sought.wanted);
-        found.map(|f| (f.code.entry, f.watch(0, hook.what)))
+        found.map(|function| {
+            let function = Watchable {
+                arguments: places(hook, &function),
+                ..function
+            };
+            (function.code.entry, function.watch(hook.number, hook.what))
+        })
     };
     let (address, watch) = match found {
         Ok(found) => found,
@@ -97,6 +104,32 @@ pub(super) fn look(
             Looked::Never
         }
     }
+}
+
+/// Where what the hook wants is: its arguments each in its place, whichever the function has, then those
+/// of the caller.
+fn places(hook: &Hook, function: &Watchable) -> Vec<(String, ArgumentSlot)> {
+    let own = hook.arguments.iter().map(|wanted| {
+        let found = function.arguments.iter().find(|(name, _)| name == wanted);
+        let absent = ArgumentSlot {
+            slot: 0,
+            cell: ABSENT,
+        };
+        let slot = found.map_or(absent, |(_, slot)| *slot);
+        ((*wanted).to_owned(), slot)
+    });
+    let callers = hook.callers.iter().map(|caller| {
+        let slot = ArgumentSlot {
+            slot: caller.index | caller.of << 16,
+            cell: IN_CALLER,
+        };
+        (String::new(), slot)
+    });
+    let mut all: Vec<_> = own.chain(callers).collect();
+    for (_, slot) in all.iter_mut().skip(hook.contents) {
+        slot.slot |= CONTENT;
+    }
+    all
 }
 
 #[cfg(test)]

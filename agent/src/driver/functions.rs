@@ -104,14 +104,15 @@ impl Functions {
         self.wanted.is_empty()
     }
 
-    /// A process is traced from now on, or runs another program: looks for the functions.
-    pub fn add(&mut self, kernel: &mut Kernel, pid: u32) -> Vec<FunctionFacts> {
+    /// A process is traced from now on, or runs another program: looks for the functions. What is
+    /// inside of objects is copied if its `contents` are wanted.
+    pub fn add(&mut self, kernel: &mut Kernel, pid: u32, contents: bool) -> Vec<FunctionFacts> {
         if self.is_empty() {
             return Vec::new();
         }
         self.forget(kernel, pid);
         self.processes
-            .insert(pid, Watching::new(pid, self.wanted.len()));
+            .insert(pid, Watching::new(pid, self.wanted.len(), contents));
         self.look(kernel, pid)
     }
 

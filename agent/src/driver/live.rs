@@ -4,6 +4,7 @@
 mod engines;
 mod found;
 mod limits;
+mod looked;
 mod standing;
 mod timers;
 
@@ -23,6 +24,7 @@ use crate::driver::host::{Host, Left};
 use crate::driver::losses;
 use crate::driver::memory;
 use crate::driver::output::Output;
+use crate::driver::snapshots::Snapshots;
 use crate::driver::stacks::Stacks;
 use crate::driver::wait::{self, Signals};
 use crate::driver::watching::FunctionProbe;
@@ -117,6 +119,7 @@ pub struct Live {
     core: Core,
     functions: Functions,
     stacks: Stacks,
+    snapshots: Snapshots,
     signals: Signals,
     duration: Option<Duration>,
     /// Processes whose leader ended while threads still ran.
@@ -195,6 +198,7 @@ impl Live {
                 options.frameworks,
             ),
             stacks: Stacks::default(),
+            snapshots: Snapshots::default(),
             signals,
             duration: options.duration,
             lingering: BTreeSet::new(),
@@ -272,8 +276,10 @@ impl Live {
         {
             self.stacks.expect(pid);
         }
-        if self.attachments.get(pid).is_some_and(|t| t.target.python) {
-            let found = self.functions.add(&mut self.kernel, pid);
+        if let Some(traced) = self.traced(pid).filter(|traced| traced.target.python) {
+            let policy = &traced.target.facts.content;
+            let contents = !self.core.forbid_content && (policy.on_spans || policy.on_events);
+            let found = self.functions.add(&mut self.kernel, pid, contents);
             self.tell_functions(found);
         }
     }
@@ -371,6 +377,10 @@ impl Live {
         lost.extend(losses::named(&[(
             "records that make no sense",
             self.undecodable,
+        )]));
+        lost.extend(losses::named(&[(
+            "contents of Python objects that could not be read",
+            self.snapshots.unread(),
         )]));
         if let Some(host) = &self.host {
             lost.extend(losses::named(&host.scout.losses()));
@@ -517,23 +527,10 @@ impl Live {
                     continue;
                 }
             };
-            if let Event::Stack {
-                connection,
-                frames,
-                time,
-            } = &event
-            {
-                let traced = self.attachments.get(connection.pid);
-                if tells_paths
-                    && traced.is_some_and(|traced| traced.target.python)
-                    && let Some(path) = self.stacks.resolve(connection.pid, frames)
-                {
-                    self.core.event(&Event::CallPath {
-                        connection: *connection,
-                        path: Box::new(path),
-                        time: *time,
-                    })?;
-                }
+            let to = (&mut self.stacks, &mut self.snapshots);
+            let is_python = |pid| self.attachments.get(pid).is_some_and(|t| t.target.python);
+            let is_told = |pid| tells_paths && is_python(pid);
+            if looked::tell(&event, to, &mut self.core, is_told)? {
                 continue;
             }
             let pid = match &event {
@@ -664,6 +661,7 @@ impl Live {
                 self.tell_attached(pid);
                 self.functions.forget(&mut self.kernel, pid);
                 self.stacks.forget(pid);
+                self.snapshots.forget(pid);
                 self.watch(pid);
                 done
             }
@@ -706,6 +704,7 @@ impl Live {
         self.data(usize::MAX)?;
         self.functions.forget(&mut self.kernel, pid);
         self.stacks.forget(pid);
+        self.snapshots.forget(pid);
         if self.attachments.forget(&mut self.kernel, pid).is_some() {
             tracing::debug!("process {pid} is not traced any more");
         }

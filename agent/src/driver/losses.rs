@@ -103,6 +103,10 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
             "runs of frameworks given up: too many open",
             wiring.runs_refused,
         ),
+        (
+            "contents of runs left out: too many under way",
+            wiring.run_contents_refused,
+        ),
     ])
 }
 

@@ -29,6 +29,8 @@ pub mod scout;
 #[cfg(feature = "kernel")]
 pub mod seccomp;
 #[cfg(feature = "kernel")]
+pub mod snapshots;
+#[cfg(feature = "kernel")]
 pub mod stacks;
 #[cfg(feature = "kernel")]
 pub mod wait;

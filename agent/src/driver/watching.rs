@@ -10,7 +10,7 @@ use genspan_common::function::{Watch, WatchKey, what};
 
 use crate::probe::functions::{NoWatchpoint, Watchpoint};
 use crate::probe::kernel::{Kernel, Probes};
-use crate::target::functions::{self, Hook, Watchable};
+use crate::target::functions::{self, Hook, Wants, Watchable};
 use crate::target::process;
 use crate::target::python::Python;
 
@@ -99,8 +99,8 @@ pub(super) struct Watching {
     frames: Option<Raised>,
     /// Its layout is in the kernel.
     known: bool,
-    /// Generators or coroutines are watched in it, as the kernel was told.
-    generators: bool,
+    /// What is wanted of it, as the kernel was told.
+    wants: Wants,
     since: Instant,
     pub(super) looked: Option<Instant>,
     /// How often its interpreter was looked for in vain.
@@ -109,7 +109,7 @@ pub(super) struct Watching {
 }
 
 impl Watching {
-    pub(super) fn new(root: u32, wanted: usize) -> Self {
+    pub(super) fn new(root: u32, wanted: usize, contents: bool) -> Self {
         Self {
             root,
             python: None,
@@ -120,7 +120,10 @@ impl Watching {
             raised_runs: None,
             frames: None,
             known: false,
-            generators: false,
+            wants: Wants {
+                generators: false,
+                contents,
+            },
             since: Instant::now(),
             looked: None,
             looks: 0,
@@ -131,13 +134,13 @@ impl Watching {
     /// What a forked child has of this process: the watchpoints by themselves; the probe that
     /// tells of exceptions is placed here, and not waited for.
     pub(super) fn inherit(&self, kernel: &mut Kernel, child: u32, own: u32) -> Self {
-        let mut all = Self::new(self.root, 0);
+        let mut all = Self::new(self.root, 0, self.wants.contents);
         all.pending.clone_from(&self.pending);
         all.inherited.clone_from(&self.inherited);
         let armed = self.armed.iter().map(|armed| (own, armed.index));
         all.inherited.extend(armed);
         all.known = self.known;
-        all.generators = self.generators;
+        all.wants = self.wants;
         let of = |pid: u32| Path::new("/proc").join(pid.to_string());
         let childs = |raised: &Option<Raised>| {
             let hook = &raised.as_ref()?.hook;
@@ -251,10 +254,10 @@ impl Watching {
         if way == FunctionProbe::Interpreter {
             return self.arm_frames((kernel, entries), pid, (index, id), function);
         }
-        let is_more = function.generator && !self.generators;
+        let is_more = function.generator && !self.wants.generators;
         if is_more {
             // The kernel is told anew.
-            self.generators = true;
+            self.wants.generators = true;
             self.known = false;
         }
         self.tell_layout(kernel, pid)?;
@@ -262,7 +265,7 @@ impl Watching {
             return Err("its interpreter is gone".to_owned());
         };
         if self.raised.is_none() || is_more {
-            match functions::traceback_hook(python, pid, self.generators) {
+            match functions::traceback_hook(python, pid, self.wants.generators) {
                 Ok(Some(hook)) => self.hook(kernel, pid, hook, false),
                 Ok(None) => {}
                 Err(error) => self.sees_late(pid, &error.to_string()),
@@ -311,8 +314,8 @@ impl Watching {
         (index, id): (usize, u32),
         function: &Watchable,
     ) -> Result<(), String> {
-        if function.generator && !self.generators {
-            self.generators = true;
+        if function.generator && !self.wants.generators {
+            self.wants.generators = true;
             self.known = false;
         }
         self.tell_layout(kernel, pid)?;
@@ -404,7 +407,7 @@ impl Watching {
             return Err("its interpreter is gone".to_owned());
         };
         if !self.known {
-            let process = functions::process(python, self.root, self.generators);
+            let process = functions::process(python, self.root, self.wants);
             let process = process.map_err(|e| e.to_string())?;
             let told = kernel.watch_process(pid, process);
             told.map_err(|e| e.to_string())?;

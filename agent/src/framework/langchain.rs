@@ -12,12 +12,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::Hook;
+use super::{Hook, langchain_contents as contents};
 use crate::model::defect::Defects;
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{
     Framework, Inside, RunEvent, RunFacts, RunHit, RunKind, RunName, RunStart, RunStep,
 };
+use crate::model::snapshot::{Snapshot, Subject};
 use crate::model::time::BootTime;
 use genspan_common::framework::hook;
 
@@ -27,25 +28,37 @@ pub const HOOKS: [Hook; 4] = [
     Hook {
         function: "langchain_core.callbacks.manager:BaseRunManager",
         arguments: &[],
+        callers: &[],
+        contents: 0,
         what: hook::GONE,
+        number: 0,
         without: "no run is seen",
     },
     Hook {
         function: "langchain_core.callbacks.manager:BaseRunManager.__init__",
         arguments: &["self", "run_id", "parent_run_id"],
+        callers: &contents::GIVEN,
+        contents: 3,
         what: hook::BEGINS,
+        number: 0,
         without: "no run is seen",
     },
     Hook {
         function: "langchain_core.callbacks.manager:CallbackManagerForChainRun.on_chain_end",
-        arguments: &["self"],
+        arguments: &["self", "outputs"],
+        callers: &[],
+        contents: 1,
         what: hook::ENDS,
+        number: 0,
         without: "a synchronous chain that handles an exception itself is told as failed",
     },
     Hook {
         function: "langchain_core.callbacks.manager:shielded.<locals>.wrapped",
         arguments: &["args", "func"],
+        callers: &[],
+        contents: 2,
         what: hook::SHIELDED,
+        number: 0,
         without: "an asynchronous run that handles an exception itself is told as failed",
     },
 ];
@@ -91,6 +104,8 @@ struct Open {
     /// What speaks for it.
     managers: Vec<u64>,
     is_async: bool,
+    /// How many were begun together with it, before it.
+    position: usize,
     failing: Option<Failing>,
     /// Those that belong to it and are under way.
     children: BTreeSet<ExchangeId>,
@@ -121,6 +136,7 @@ impl Open {
 pub struct Runs {
     open: BTreeMap<ExchangeId, Open>,
     managers: HashMap<(u32, u64), ExchangeId>,
+    contents: contents::Contents,
     ids: HashMap<(u32, u128), ExchangeId>,
     /// By the frame in which they began.
     owners: BTreeSet<(u32, u64, ExchangeId)>,
@@ -173,6 +189,31 @@ impl Runs {
             } => self.raised(hit, (*owner, *owner_code), class, out),
             RunStep::Gone { manager, returned } => self.gone(hit, *manager, *returned, out),
         }
+    }
+
+    /// What a run is given, or gives.
+    pub fn values(&mut self, found: &Snapshot) {
+        let Subject::Run { hook, manager } = found.subject else {
+            return;
+        };
+        let Some(id) = self.managers.get(&(found.pid, manager)) else {
+            return;
+        };
+        if let Some(run) = self.open.get(id) {
+            let of = contents::Of {
+                kind: run.facts.kind,
+                is_async: run.is_async,
+                position: (run.owner.0 != 0).then_some(run.position),
+            };
+            let is_begin = hook == hook::BEGINS;
+            self.contents.add(*id, of, is_begin, &found.values);
+        }
+    }
+
+    /// Contents of runs that were not kept because there were too many.
+    #[must_use]
+    pub const fn contents_refused(&self) -> u64 {
+        self.contents.refused
     }
 
     /// Nothing happened until now.
@@ -245,7 +286,8 @@ impl Runs {
             self.refused += 1;
             self.give_up(oldest, Defects::UNFINISHED, hit.time, out);
         }
-        let is_one_of_many = self.joins(hit, start, out);
+        let position = self.joins(hit, start, out);
+        let is_one_of_many = position > 0;
         let id = next();
         let is_generator = start.owner_flags & (GENERATOR | ASYNC_GENERATOR) != 0;
         let inside = match kind {
@@ -281,6 +323,7 @@ impl Runs {
             first: start.manager,
             managers: vec![start.manager],
             is_async,
+            position,
             failing: None,
             children: BTreeSet::new(),
             orphaned: None,
@@ -298,13 +341,13 @@ impl Runs {
     }
 
     /// A run begins in a frame: those that began in it before, and go on, are begun together with it
-    /// (a batch), of which it gives whether there are any. One that failed is over: the frame is that
+    /// (a batch), of which it gives how many there are. One that failed is over: the frame is that
     /// of another call.
-    fn joins(&mut self, hit: &RunHit<'_>, start: &RunStart<'_>, out: &mut Vec<RunEvent>) -> bool {
+    fn joins(&mut self, hit: &RunHit<'_>, start: &RunStart<'_>, out: &mut Vec<RunEvent>) -> usize {
         let (first, last) = (ExchangeId(0), ExchangeId(u64::MAX));
         let all = (hit.pid, start.owner, first)..=(hit.pid, start.owner, last);
         let before: Vec<_> = self.owners.range(all).map(|(_, _, id)| *id).collect();
-        let mut any = false;
+        let mut count = 0;
         for id in before {
             let Some(run) = self.open.get(&id) else {
                 continue;
@@ -315,11 +358,11 @@ impl Runs {
             if run.has_failed() {
                 self.give_up(id, Defects::END_LATE, hit.time, out);
             } else {
-                any = true;
+                count += 1;
                 out.push(RunEvent::Left(id));
             }
         }
-        any
+        count
     }
 
     /// The run in whose function another one begins.
@@ -482,6 +525,12 @@ impl Runs {
             } else {
                 self.give_up(*child, Defects::END_LATE, end, out);
             }
+        }
+        if let Some(contents) = self.contents.take(id, error.is_some()) {
+            out.push(RunEvent::Contents {
+                exchange: id,
+                contents,
+            });
         }
         out.push(RunEvent::Ended {
             exchange: id,

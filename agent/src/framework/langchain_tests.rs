@@ -32,6 +32,9 @@ impl Scene {
                     )
                 }
                 RunEvent::Left(id) => format!("{} left", id.0),
+                RunEvent::Contents { exchange, contents } => {
+                    format!("{} gave {:?}", exchange.0, contents.got)
+                }
                 RunEvent::Ended {
                     exchange,
                     end,

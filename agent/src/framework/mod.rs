@@ -3,6 +3,7 @@
 //! framework. Pure.
 
 pub mod langchain;
+mod langchain_contents;
 
 pub use langchain::Runs;
 
@@ -14,8 +15,28 @@ pub struct Hook {
     /// Its arguments that the programs in the kernel look at, in the order in which they want them;
     /// to 3.10 also variables of the function around it.
     pub arguments: &'static [&'static str],
-    /// Number of `genspan_common::framework::hook`.
+    /// Arguments of the function that calls it, whose objects are copied as well, behind its own.
+    pub callers: &'static [CallerArgument],
+    /// The arguments from this one on are content, those of the caller included: they are copied where
+    /// content is wanted.
+    pub contents: usize,
+    /// Number of `genspan_common::framework::hook`: [`SNAPSHOT`] of one of which the arguments are told
+    /// as [`crate::model::snapshot::Snapshot`], and nothing else.
+    ///
+    /// [`SNAPSHOT`]: genspan_common::framework::hook::SNAPSHOT
     pub what: u32,
+    /// By which such a snapshot says whose it is ([`crate::model::snapshot::Subject::Hook`]).
+    pub number: u32,
     /// What is not known without it.
     pub without: &'static str,
+}
+
+/// An argument of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallerArgument {
+    /// Which; `*args` and `**kwargs` come behind the others.
+    pub index: u32,
+    /// How many the caller must have at least, those two included: who calls with fewer has something
+    /// else there.
+    pub of: u32,
 }

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use super::framework::RunHit;
 use super::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use super::process::ProcessFacts;
+use super::snapshot::{RawSnapshot, Snapshot};
 use super::stack::{CallPath, RawFrames};
 use super::time::{BootTime, ClockOffset};
 pub use genspan_common::event::{Direction, SocketRole};
@@ -212,6 +213,11 @@ pub enum Event<'a> {
     },
     /// A framework does something with a run.
     Run(RunHit<'a>),
+    /// Objects of a Python process, as they were copied: for whoever can look into the process, who
+    /// tells them as [`Event::Snapshot`].
+    RawSnapshot(RawSnapshot<'a>),
+    /// The values of such objects.
+    Snapshot(Box<Snapshot>),
     /// The offset of wall time to boot time from here on.
     Clock {
         /// The offset.

@@ -1,5 +1,8 @@
 //! Runs of agent frameworks: what the kernel tells at their functions, and what that comes to.
 
+use serde_json::Value as Json;
+
+use super::call::{CallRequest, CallResponse};
 use super::defect::Defects;
 use super::exchange::ExchangeId;
 use super::time::BootTime;
@@ -169,13 +172,40 @@ pub struct RunFacts {
     pub is_generator: bool,
 }
 
+/// What a run was given and gave. All of it counts as content, but for what a model is called and how
+/// many tokens it took.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunContents {
+    /// Of a model: what it was asked.
+    pub request: CallRequest,
+    /// Of a model: what it answered.
+    pub response: CallResponse,
+    /// Of anything else: what it was given.
+    pub given: Option<Json>,
+    /// Of anything else: what it gave.
+    pub got: Option<Json>,
+    /// Of a tool: the id of the call for which it is run.
+    pub call_id: Option<String>,
+    /// Of a tool: what it is for.
+    pub description: Option<String>,
+    /// About how many bytes it takes.
+    pub bytes: usize,
+}
+
 /// What a framework was found to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RunEvent {
     /// A run began.
     Began(Box<RunFacts>),
     /// It may be over: nothing more is done in it unless it says so.
     Left(ExchangeId),
+    /// What a run was given and gave: right before its end.
+    Contents {
+        /// Which.
+        exchange: ExchangeId,
+        /// As far as it was copied.
+        contents: Box<RunContents>,
+    },
     /// It is over.
     Ended {
         /// Which.

@@ -11,6 +11,7 @@ pub mod mcp;
 pub mod process;
 pub mod propagated;
 pub mod request;
+pub mod snapshot;
 pub mod span;
 pub mod stack;
 pub mod time;

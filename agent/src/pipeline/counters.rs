@@ -34,6 +34,8 @@ pub struct Counters {
     pub exchanges_served: u64,
     /// Runs of frameworks given up because there were too many.
     pub runs_refused: u64,
+    /// Contents of runs of frameworks that were not kept because there were too many.
+    pub run_contents_refused: u64,
     /// Sums of the protocol stage over connections that are over.
     pub http1: http1::Counters,
     /// The same for HTTP/2.

@@ -82,9 +82,10 @@ impl Reader<'_> {
     /// The value of this name among entries.
     pub(super) fn named(&self, entries: impl Iterator<Item = Entry>, name: &str) -> Option<u64> {
         for (key, value) in entries {
+            let reader = self.of_name(key);
             // What is no string, or is gone by now, is another key.
-            let is_text = self.type_of(key).is_ok_and(|t| t.kind == Kind::Text);
-            if is_text && self.text_is(key, name).unwrap_or(false) {
+            let is_text = reader.type_of(key).is_ok_and(|t| t.kind == Kind::Text);
+            if is_text && reader.text_is(key, name).unwrap_or(false) {
                 return Some(value);
             }
         }
@@ -144,14 +145,16 @@ impl Reader<'_> {
         if keys > MAX_SHARED {
             return malformed("values of an instance", values);
         }
-        self.words(values, keys)
+        self.words(values, self.available(values, keys, 8))
     }
 
     /// Values with a head (`struct _dictvalues` from 3.13 on: capacity, size, embedded, valid), for
     /// so many keys.
     pub(super) fn inline_values(&self, values: u64, keys: usize) -> Result<Vec<u64>> {
         let [capacity, ..] = self.array::<8>(values)?;
-        self.words(values.wrapping_add(8), keys.min(usize::from(capacity)))
+        let first = values.wrapping_add(8);
+        let count = self.available(first, keys.min(usize::from(capacity)), 8);
+        self.words(first, count)
     }
 
     /// Whether the values in an instance count (`valid` of `struct _dictvalues`).
@@ -171,11 +174,13 @@ impl Reader<'_> {
         let mut found = Vec::new();
         let mut first = 0;
         while first < keys.count && found.len() < most {
-            let count = PIECE.min(keys.count - first);
-            let bytes = self.bytes(
-                keys.entries.wrapping_add((first * keys.words * 8) as u64),
-                count * keys.words * 8,
-            )?;
+            let size = keys.words * 8;
+            let at = keys.entries.wrapping_add((first * size) as u64);
+            let count = self.available(at, PIECE.min(keys.count - first), size);
+            if count == 0 {
+                break;
+            }
+            let bytes = self.bytes(at, count * size)?;
             for (i, entry) in words_of(&bytes).chunks_exact(keys.words).enumerate() {
                 let value = match values {
                     Some(values) => values.get(first + i).copied().unwrap_or(0),

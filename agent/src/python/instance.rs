@@ -1,6 +1,8 @@
 //! Attributes of instances: those of their `__dict__`, wherever their version keeps it, and those
 //! of their classes' `__slots__`.
 
+use std::rc::Rc;
+
 use super::dict::{Entry, MAX_SCANNED};
 use super::layout::{DictLayout, OB_SIZE};
 use super::object::{Kind, MAX_BASES, Type};
@@ -30,6 +32,13 @@ const MAX_SLOT_OFFSET: i64 = 1 << 16;
 /// Most slots of an object.
 const MAX_SLOTS: usize = 1024;
 
+/// A slot of the instances of a class: its name, and where in them it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    name: String,
+    offset: i64,
+}
+
 /// An attribute: its name, and where its value is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute {
@@ -52,8 +61,9 @@ impl Reader<'_> {
             if all.len() >= most {
                 break;
             }
-            let is_text = self.type_of(key).is_ok_and(|t| t.kind == Kind::Text);
-            if let (true, Ok(name)) = (is_text, self.short_text(key)) {
+            let reader = self.of_name(key);
+            let is_text = reader.type_of(key).is_ok_and(|t| t.kind == Kind::Text);
+            if let (true, Ok(name)) = (is_text, reader.short_text(key)) {
                 all.push(Attribute { name, value });
             }
         }
@@ -155,21 +165,43 @@ impl Reader<'_> {
 
     /// Values that belong to the keys that a class caches.
     fn beside_keys(&self, found: &Type, values: u64, most: usize) -> Result<Vec<Entry>> {
+        let lasting = self.lasting();
         let cached = found.address.wrapping_add(self.layout.type_cached_keys);
-        let keys = self.word(cached)?;
+        let keys = lasting.word(cached)?;
         if keys == 0 || values == 0 {
             return Ok(Vec::new());
         }
-        let keys = self.keys(keys)?;
+        let keys = lasting.keys(keys)?;
         let values = match self.layout.dict {
             DictLayout::InlineValues => self.inline_values(values, keys.count)?,
             _ => self.plain_values(values, keys.count)?,
         };
-        self.entries(&keys, Some(&values), most)
+        lasting.entries(&keys, Some(&values), most)
     }
 
     /// The values of the slots of the object's class and its bases.
     fn slots(&self, object: u64, found: &Type, most: usize) -> Result<Vec<Attribute>> {
+        let slots = match found.slots.get() {
+            Some(slots) => Rc::clone(slots),
+            None => {
+                let slots = self.lasting().slots_of(found)?;
+                Rc::clone(found.slots.get_or_init(|| slots.into()))
+            }
+        };
+        let mut all = Vec::new();
+        for slot in slots.iter().take(most) {
+            // What is beyond what was copied of it says nothing.
+            let value = self.word(object.wrapping_add_signed(slot.offset));
+            if let Some(value) = value.ok().filter(|value| *value != 0) {
+                let name = slot.name.clone();
+                all.push(Attribute { name, value });
+            }
+        }
+        Ok(all)
+    }
+
+    /// The slots of a class and its bases.
+    fn slots_of(&self, found: &Type) -> Result<Vec<Slot>> {
         let mut all = Vec::new();
         let mut class = found.clone();
         for _ in 0..MAX_BASES {
@@ -177,11 +209,11 @@ impl Reader<'_> {
                 break;
             }
             for (_, member) in self.dict_entries(class.dict, MAX_SCANNED)? {
-                if all.len() >= most.min(MAX_SLOTS) {
+                if all.len() >= MAX_SLOTS {
                     return Ok(all);
                 }
                 let is_member = self.type_of(member).is_ok_and(|t| t.kind == Kind::Member);
-                if let (true, Ok(Some(slot))) = (is_member, self.slot(object, member)) {
+                if let (true, Ok(Some(slot))) = (is_member, self.slot(member)) {
                     all.push(slot);
                 }
             }
@@ -193,8 +225,8 @@ impl Reader<'_> {
         Ok(all)
     }
 
-    /// The value that a member descriptor leads to; `None` where it is unset or no object.
-    fn slot(&self, object: u64, member: u64) -> Result<Option<Attribute>> {
+    /// The slot that a member descriptor leads to; `None` where it is no object.
+    fn slot(&self, member: u64) -> Result<Option<Slot>> {
         let definition = self.word(member.wrapping_add(MEMBER_DEFINITION))?;
         let kind = self.int(definition.wrapping_add(DEFINITION_TYPE))?;
         let offset = self.size(definition.wrapping_add(DEFINITION_OFFSET))?;
@@ -203,12 +235,8 @@ impl Reader<'_> {
         {
             return Ok(None);
         }
-        let value = self.word(object.wrapping_add_signed(offset))?;
-        if value == 0 {
-            return Ok(None);
-        }
         let name = self.word(member.wrapping_add(MEMBER_NAME))?;
         let name = self.short_text(name)?;
-        Ok(Some(Attribute { name, value }))
+        Ok(Some(Slot { name, offset }))
     }
 }

@@ -22,6 +22,17 @@ pub trait Memory {
     ///
     /// When any of it cannot be read.
     fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Unreadable>;
+
+    /// Whether the object at `address` is in it at all: of a whole process each is, as far as one
+    /// knows before reading it; of what was copied from one ([`super::copied::Copied`]) some are.
+    fn holds(&self, _address: u64) -> bool {
+        true
+    }
+
+    /// How many of so many bytes at `address` are in it, where what is longer was copied in part.
+    fn available(&self, _address: u64, wanted: usize) -> usize {
+        wanted
+    }
 }
 
 /// A memory made by hand: pieces at addresses. What tests and the fuzzer read from.

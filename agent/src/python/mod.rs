@@ -8,6 +8,7 @@
 
 pub mod check;
 pub mod code;
+pub mod copied;
 pub mod dict;
 pub mod find;
 #[cfg(any(test, fuzzing))]

@@ -1,7 +1,9 @@
 //! Objects and their types: what something is, told by its type's flags and name.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
+use super::instance::Slot;
 use super::layout::{OB_SIZE, OB_TYPE};
 use super::reader::{Reader, Result, malformed, words_of};
 use super::text;
@@ -99,6 +101,10 @@ pub struct Type {
     pub(super) item_size: i64,
     /// `tp_dictoffset`.
     pub(super) dict_offset: i64,
+    /// Its name as tracebacks have it, once it was asked for.
+    full_name: OnceCell<String>,
+    /// The slots of its instances, likewise.
+    pub(super) slots: OnceCell<Rc<[Slot]>>,
 }
 
 impl Type {
@@ -136,18 +142,36 @@ impl Reader<'_> {
     ///
     /// As [`Self::type_of`].
     pub fn type_at(&self, address: u64) -> Result<Rc<Type>> {
+        let lasting = self.lasting();
+        if !std::ptr::eq(lasting, self) {
+            return lasting.type_at(address);
+        }
         if let Some(found) = self.known_type(address) {
             return Ok(found);
         }
         if !address.is_multiple_of(8) {
             return malformed("type", address);
         }
-        let head = self.array::<{ at::HEAD }>(address)?;
-        let head = words_of(&head);
+        let head = match self.array::<{ at::HEAD }>(address) {
+            Ok(head) => words_of(&head),
+            Err(error) => return self.last_type(address).ok_or(error),
+        };
         let word = |at: usize| head.get(at / 8).copied().unwrap_or(0);
         let flags = word(at::FLAGS);
         if flags & flag::READY == 0 {
             return malformed("type", address);
+        }
+        let stamp = [
+            word(at::NAME),
+            word(at::BASIC_SIZE),
+            word(at::ITEM_SIZE),
+            word(at::BASE),
+            word(at::DICT),
+            word(at::DICT_OFFSET),
+        ];
+        if let Some(found) = self.learned_type(address, stamp) {
+            self.remember_type(Rc::clone(&found));
+            return Ok(found);
         }
         let full = text::c_string(self, word(at::NAME), MAX_NAME)?;
         let (prefix, name) = match full.rsplit_once('.') {
@@ -167,9 +191,12 @@ impl Reader<'_> {
             basic_size: word(at::BASIC_SIZE).cast_signed(),
             item_size: word(at::ITEM_SIZE).cast_signed(),
             dict_offset: word(at::DICT_OFFSET).cast_signed(),
+            full_name: OnceCell::new(),
+            slots: OnceCell::new(),
         };
         found.kind = self.kind_of(&found);
         let found = Rc::new(found);
+        self.learn_type(&found, stamp);
         self.remember_type(Rc::clone(&found));
         Ok(found)
     }
@@ -231,6 +258,8 @@ impl Reader<'_> {
             basic_size: 0,
             item_size: 0,
             dict_offset: 0,
+            full_name: OnceCell::new(),
+            slots: OnceCell::new(),
         })
     }
 
@@ -248,6 +277,11 @@ impl Reader<'_> {
     /// can be read.
     #[must_use]
     pub fn full_type_name(&self, found: &Type) -> String {
+        let name = || self.lasting().read_full_name(found);
+        found.full_name.get_or_init(name).clone()
+    }
+
+    fn read_full_name(&self, found: &Type) -> String {
         if !found.is_heap() {
             return match &found.prefix {
                 Some(prefix) => format!("{prefix}.{}", found.name),

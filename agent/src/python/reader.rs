@@ -60,7 +60,18 @@ pub struct Reader<'a> {
     pub layout: &'a Layout,
     left: Cell<u64>,
     types: RefCell<HashMap<u64, Rc<Type>>>,
+    /// Where types and the names of attributes are read, when the memory is a copy of some objects.
+    lasting: Option<&'a Reader<'a>>,
+    /// What other readers of the process have learned of its types.
+    learned: Option<&'a Types>,
 }
+
+/// Types of a process that several readers have met: each is looked at again before it is believed.
+#[derive(Clone, Debug, Default)]
+pub struct Types(RefCell<HashMap<u64, (TypeStamp, Rc<Type>)>>);
+
+/// What tells that a type is still the one that it was: words of its head.
+pub(super) type TypeStamp = [u64; 6];
 
 impl<'a> Reader<'a> {
     /// A reader that may spend so much: a byte each, and [`READ_COST`] for every read.
@@ -71,7 +82,50 @@ impl<'a> Reader<'a> {
             layout,
             left: Cell::new(budget),
             types: RefCell::default(),
+            lasting: None,
+            learned: None,
         }
+    }
+
+    /// The same, which keeps in `learned` what it finds out of types, and believes what is there.
+    #[must_use]
+    pub const fn learning(mut self, learned: &'a Types) -> Self {
+        self.learned = Some(learned);
+        self
+    }
+
+    /// The same of a copy of some objects, which reads from `lasting`, the process itself, what lives
+    /// longer than they: types, functions, modules, and the names that the instances of a class share.
+    #[must_use]
+    pub const fn of_copies(mut self, lasting: &'a Reader<'a>) -> Self {
+        self.lasting = Some(lasting);
+        self
+    }
+
+    /// Who reads what lives long.
+    pub(super) fn lasting(&self) -> &Reader<'a> {
+        self.lasting.unwrap_or(self)
+    }
+
+    /// Who reads the name of an attribute: of a copied one this, of one that instances share who
+    /// reads what lives long.
+    pub(super) fn of_name(&self, address: u64) -> &Reader<'a> {
+        if self.memory.holds(address) {
+            self
+        } else {
+            self.lasting()
+        }
+    }
+
+    /// Whether the object at this address can be looked at.
+    pub(super) fn holds(&self, address: u64) -> bool {
+        self.memory.holds(address)
+    }
+
+    /// How many of so many things, each of so many bytes, can be read from `address` on.
+    pub(super) fn available(&self, address: u64, count: usize, size: usize) -> usize {
+        let wanted = count.saturating_mul(size);
+        self.memory.available(address, wanted) / size.max(1)
     }
 
     /// What is left of the budget.
@@ -178,6 +232,31 @@ impl<'a> Reader<'a> {
     /// The type at this address, if this reader has met it.
     pub(super) fn known_type(&self, address: u64) -> Option<Rc<Type>> {
         self.types.borrow().get(&address).cloned()
+    }
+
+    /// What was learned of the type at this address, if it is still that.
+    pub(super) fn learned_type(&self, address: u64, stamp: TypeStamp) -> Option<Rc<Type>> {
+        let learned = self.learned?.0.borrow();
+        let (same, found) = learned.get(&address)?;
+        (*same == stamp).then(|| Rc::clone(found))
+    }
+
+    /// What was learned of the type at this address, which cannot be read any more: the process is
+    /// gone, so nothing else is there.
+    pub(super) fn last_type(&self, address: u64) -> Option<Rc<Type>> {
+        let learned = self.learned?.0.borrow();
+        learned.get(&address).map(|(_, found)| Rc::clone(found))
+    }
+
+    /// Keeps what was learned of a type.
+    pub(super) fn learn_type(&self, found: &Rc<Type>, stamp: TypeStamp) {
+        if let Some(learned) = self.learned {
+            let mut learned = learned.0.borrow_mut();
+            if learned.len() >= MAX_TYPES {
+                learned.clear();
+            }
+            learned.insert(found.address, (stamp, Rc::clone(found)));
+        }
     }
 
     /// Remembers a type.

@@ -20,6 +20,16 @@ mod mark {
 /// It is as large as the value: what bounds it are the limits that it was read with.
 #[must_use]
 pub fn json(value: &Value) -> Json {
+    render(value, None)
+}
+
+/// The same, in which every instance has its class as its first member, of this name.
+#[must_use]
+pub fn classed(value: &Value, name: &str) -> Json {
+    render(value, Some(name))
+}
+
+fn render(value: &Value, classes: Option<&str>) -> Json {
     match value {
         Value::None => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
@@ -35,7 +45,7 @@ pub fn json(value: &Value) -> Json {
             Json::String(format!("<{} bytes>", bytes.len() + missing))
         }
         Value::Items { items, missing, .. } => {
-            let mut all: Vec<_> = items.iter().map(json).collect();
+            let mut all: Vec<_> = items.iter().map(|item| render(item, classes)).collect();
             if *missing > 0 {
                 all.push(Json::String(format!("<{missing} more>")));
             }
@@ -44,7 +54,7 @@ pub fn json(value: &Value) -> Json {
         Value::Dict { entries, missing } => {
             let mut all = Map::new();
             for (key, value) in entries {
-                all.insert(key_text(key), json(value));
+                all.insert(key_text(key), render(value, classes));
             }
             if *missing > 0 {
                 all.insert("<more>".into(), Json::from(*missing));
@@ -54,11 +64,15 @@ pub fn json(value: &Value) -> Json {
         Value::Uuid(value) => Json::String(uuid(*value)),
         Value::Instance { class, attributes } => {
             let shown = attributes.iter().filter(|(name, _)| !is_special(name));
-            let shown: Map<_, _> = shown.map(|(n, v)| (n.clone(), json(v))).collect();
-            if shown.is_empty() {
+            let mut all = Map::new();
+            if let Some(name) = classes {
+                all.insert(name.to_owned(), Json::from(class.as_str()));
+            }
+            all.extend(shown.map(|(n, v)| (n.clone(), render(v, classes))));
+            if all.is_empty() {
                 return Json::String(format!("<{class}>"));
             }
-            Json::Object(shown)
+            Json::Object(all)
         }
         Value::Exception { class, args } => {
             let texts: Vec<_> = args.iter().map(key_text).collect();

@@ -70,6 +70,7 @@ impl Reader<'_> {
     pub(super) fn text_unchecked(&self, address: u64, most: usize) -> Result<Text> {
         let found = self.characters(address)?;
         let take = found.length.min(most / found.width.max(1));
+        let take = self.available(found.address, take, found.width);
         if take == 0 {
             return Ok(Text {
                 text: String::new(),
@@ -160,7 +161,8 @@ impl Reader<'_> {
             return malformed("bytes", address);
         }
         let length = self.object_size(address, MAX_LENGTH, "bytes")?;
-        let data = self.bytes(address.wrapping_add(BYTES_DATA), length.min(most))?;
+        let from = address.wrapping_add(BYTES_DATA);
+        let data = self.bytes(from, self.available(from, length.min(most), 1))?;
         Ok((data, length))
     }
 }

@@ -142,7 +142,8 @@ impl Reader<'_> {
             Kind::List => self.word(address.wrapping_add(LIST_ITEMS))?,
             _ => return super::reader::malformed("tuple or list", address),
         };
-        Ok((self.words(items, length.min(most))?, length))
+        let count = self.available(items, length.min(most), 8);
+        Ok((self.words(items, count)?, length))
     }
 
     /// Addresses of the items of a set, at most so many, and how many there are.
@@ -152,7 +153,7 @@ impl Reader<'_> {
         let table = self.word(address.wrapping_add(SET_TABLE))?;
         let slots = (mask + 1).min(MAX_SET_TABLE);
         // The key of a removed item is a dummy whose hash is -1; no item has that hash.
-        let words = self.words(table, slots * 2)?;
+        let words = self.words(table, self.available(table, slots, 16) * 2)?;
         let items = words
             .chunks_exact(2)
             .filter(|entry| entry[0] != 0 && entry[1] != u64::MAX)
@@ -167,6 +168,9 @@ impl Walk<'_, '_> {
             return Value::Omitted;
         };
         self.left = left;
+        if !self.reader.holds(address) {
+            return Value::Omitted;
+        }
         self.any(address).unwrap_or_else(|error| match error {
             ReadError::Budget => Value::Omitted,
             ReadError::Unreadable(_) | ReadError::Malformed { .. } => Value::Unreadable,
@@ -177,7 +181,10 @@ impl Walk<'_, '_> {
         let reader = self.reader;
         let found = reader.type_of(address)?;
         let name_of = |kind| -> Result<Value> {
-            let name = reader.name_of(address, kind)?;
+            // Those of functions are copied with them; what else has one lives long.
+            let is_copied = matches!(kind, Kind::Function | Kind::Method);
+            let of = if is_copied { reader } else { reader.lasting() };
+            let name = of.name_of(address, kind)?;
             Ok(Value::Named { kind, name })
         };
         Ok(match found.kind {

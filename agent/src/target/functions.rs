@@ -7,12 +7,13 @@ use genspan_common::function::{
     ArgumentSlot, IN_CELL, KnownObjects, MAX_ARGUMENTS, Watch, WatchedProcess, exception,
 };
 use genspan_common::python::{BadLayout, NONE};
+use genspan_common::snapshot::dicts;
 use thiserror::Error;
 
 use super::python::{NoSymbol, Python};
 use crate::python::code::{Code, flag};
 use crate::python::find::NotFound;
-use crate::python::layout::IntLayout;
+use crate::python::layout::{DictLayout, IntLayout};
 use crate::python::reader::ReadError;
 use crate::python::version::Version;
 use crate::python::wanted::Wanted;
@@ -257,12 +258,21 @@ fn beginning(python: &Python, code: &Code) -> Result<Option<u64>, ReadError> {
     Ok(None)
 }
 
-/// What the kernel is told of a process, and whether generators or coroutines are watched in it.
+/// What is wanted of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Generators or coroutines are watched in it.
+    pub generators: bool,
+    /// What is inside of its objects may be copied.
+    pub contents: bool,
+}
+
+/// What the kernel is told of a process, and of what is wanted of it.
 ///
 /// # Errors
 ///
 /// When something of it cannot be told.
-pub fn process(python: &Python, pid: u32, generators: bool) -> Result<WatchedProcess, CannotWatch> {
+pub fn process(python: &Python, pid: u32, wants: Wants) -> Result<WatchedProcess, CannotWatch> {
     let layout = &python.fit.layout;
     let thread_state = python.fit.thread_state.ok_or(CannotWatch::NoThreadState)?;
     let kernel = layout.kernel(thread_state).checked();
@@ -304,7 +314,7 @@ pub fn process(python: &Python, pid: u32, generators: bool) -> Result<WatchedPro
         code_keywords: narrow(layout.code.kwonlyargcount),
         code_name: narrow(layout.code.name),
         function_name: narrow(layout.function.qualname),
-        generators: u32::from(generators),
+        generators: u32::from(wants.generators),
         frame_generator,
         generator_frame,
         generator_state,
@@ -321,6 +331,15 @@ pub fn process(python: &Python, pid: u32, generators: bool) -> Result<WatchedPro
             Version::V3_8 | Version::V3_9 => 72,
             _ => NONE,
         },
+        dicts: match layout.dict {
+            DictLayout::Sized => dicts::SIZED,
+            DictLayout::Values => dicts::VALUES,
+            DictLayout::TaggedValues => dicts::TAGGED_VALUES,
+            DictLayout::InlineValues => dicts::INLINE_VALUES,
+        },
+        type_cached_keys: narrow(layout.type_cached_keys),
+        tuple_items: narrow(layout.tuple_items),
+        contents: u32::from(wants.contents),
         objects: objects(python)?,
         python: kernel.map_err(CannotWatch::Layout)?,
     })
@@ -352,6 +371,8 @@ fn objects(python: &Python) -> Result<KnownObjects, CannotWatch> {
         stop_iteration: of("StopIteration")?,
         stop_async_iteration: of("StopAsyncIteration")?,
         generator_exit: of("GeneratorExit")?,
+        set: of("set")?,
+        frozenset: of("frozenset")?,
     })
 }
 

@@ -124,6 +124,23 @@ pub(super) fn of_call(
     }
 }
 
+/// Of a model that answers within the process: what was asked and how many tokens it took, as far as
+/// the framework tells.
+pub(super) fn of_model(set: &mut Set<'_>, asked: &CallRequest, answer: &CallResponse) {
+    set.may(attr::REQUEST_MODEL, asked.model.clone());
+    if asked.stream {
+        set.add(attr::REQUEST_STREAM, true);
+    }
+    sampling(set, asked);
+    set.may(attr::RESPONSE_ID, answer.id.clone());
+    set.may(attr::RESPONSE_MODEL, answer.model.clone());
+    if !answer.finish_reasons.is_empty() {
+        let reasons = answer.finish_reasons.clone();
+        set.add(attr::RESPONSE_FINISH_REASONS, reasons);
+    }
+    usage(set, Operation::Chat, &answer.usage);
+}
+
 /// Between whom an exchange went.
 pub(super) struct Ends<'a> {
     pub(super) role: Role,
@@ -165,19 +182,7 @@ fn request(set: &mut Set<'_>, call: &ModelCall, request: &CallRequest) {
         set.add(attr::REQUEST_STREAM, true);
     }
     set.may(attr::REQUEST_STREAM_CURSOR, request.stream_cursor.clone());
-    set.may(attr::REQUEST_TEMPERATURE, request.temperature);
-    set.may(attr::REQUEST_TOP_P, request.top_p);
-    set.may(attr::REQUEST_TOP_K, request.top_k);
-    set.may(attr::REQUEST_REPETITION_PENALTY, request.repetition_penalty);
-    set.may(attr::REQUEST_FREQUENCY_PENALTY, request.frequency_penalty);
-    set.may(attr::REQUEST_PRESENCE_PENALTY, request.presence_penalty);
-    set.may(attr::REQUEST_MAX_TOKENS, request.max_tokens);
-    set.may(attr::REQUEST_SEED, request.seed);
-    set.may(
-        attr::REQUEST_CHOICE_COUNT,
-        request.choice_count.filter(|n| *n != 1),
-    );
-    set.may(attr::REQUEST_STOP_SEQUENCES, request.stop_sequences.clone());
+    sampling(set, request);
     set.may(
         attr::REQUEST_ENCODING_FORMATS,
         request.encoding_formats.clone(),
@@ -204,6 +209,23 @@ fn request(set: &mut Set<'_>, call: &ModelCall, request: &CallRequest) {
     set.may(attr::AWS_BEDROCK_GUARDRAIL_ID, request.guardrail_id.clone());
     let tier = request.service_tier.clone().filter(|t| t != "auto");
     set.may(attr::OPENAI_REQUEST_SERVICE_TIER, tier);
+}
+
+/// How the model is to choose its words.
+fn sampling(set: &mut Set<'_>, request: &CallRequest) {
+    set.may(attr::REQUEST_TEMPERATURE, request.temperature);
+    set.may(attr::REQUEST_TOP_P, request.top_p);
+    set.may(attr::REQUEST_TOP_K, request.top_k);
+    set.may(attr::REQUEST_REPETITION_PENALTY, request.repetition_penalty);
+    set.may(attr::REQUEST_FREQUENCY_PENALTY, request.frequency_penalty);
+    set.may(attr::REQUEST_PRESENCE_PENALTY, request.presence_penalty);
+    set.may(attr::REQUEST_MAX_TOKENS, request.max_tokens);
+    set.may(attr::REQUEST_SEED, request.seed);
+    set.may(
+        attr::REQUEST_CHOICE_COUNT,
+        request.choice_count.filter(|n| *n != 1),
+    );
+    set.may(attr::REQUEST_STOP_SEQUENCES, request.stop_sequences.clone());
 }
 
 fn response(set: &mut Set<'_>, call: &ModelCall, response: &CallResponse, served_by: Option<&str>) {

@@ -6,8 +6,9 @@ use super::mcp;
 use crate::model::call::{Message, ModelCall, Operation, Part, ToolDefinition};
 use crate::model::process::ContentPolicy;
 use crate::vocabulary::attr;
+use crate::vocabulary::field::ORIGINAL_LENGTH;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Texts are not cut below this many characters to make an attribute fit: then messages go.
 const SHORTEST: usize = 16;
@@ -72,7 +73,7 @@ pub(super) fn signed(n: u64) -> i64 {
 }
 
 /// Characters of a value: of a text its own, of anything else those of its JSON.
-pub(super) fn json(value: &Value) -> u64 {
+pub(super) fn json_chars(value: &Value) -> u64 {
     match value {
         Value::Null => 0,
         Value::String(text) => text.chars().count() as u64,
@@ -84,16 +85,16 @@ pub(super) fn json(value: &Value) -> u64 {
 fn chars(part: &Part) -> u64 {
     match part {
         Part::Text(text) | Part::Reasoning(text) | Part::Blob { content: text, .. } => text.chars(),
-        Part::ToolCall { arguments, .. } => arguments.as_ref().map_or(0, json),
-        Part::ToolCallResponse { response, .. } => json(response),
+        Part::ToolCall { arguments, .. } => arguments.as_ref().map_or(0, json_chars),
+        Part::ToolCallResponse { response, .. } => json_chars(response),
         Part::File { .. } | Part::Uri { .. } => 0,
-        Part::Other(value) => json(value),
+        Part::Other(value) => json_chars(value),
     }
 }
 
 /// A list whose texts have at most `max` characters, made to fit the attribute's limit: texts
 /// are cut shorter, then what was said first goes.
-fn messages<T>(set: &mut Set<'_>, name: &'static str, items: &[T], max: usize)
+pub(super) fn messages<T>(set: &mut Set<'_>, name: &'static str, items: &[T], max: usize)
 where
     for<'a> Cut<'a, T>: Serialize,
 {
@@ -138,6 +139,20 @@ fn definitions(set: &mut Set<'_>, tools: &[ToolDefinition], described: bool) {
         }
     }
     set.add_fitting(attr::TOOL_DEFINITIONS, text);
+}
+
+/// A value as JSON. Of what has more than `max` characters the beginning of its JSON is told, as a
+/// text; what does not fit the attribute's limit even so is left out: half of it is no JSON.
+pub(super) fn document(set: &mut Set<'_>, name: &'static str, value: &Value, max: usize) {
+    let mut text = value.to_string();
+    let start = prefix(&text, max);
+    if start.len() < text.len() {
+        let chars = text.chars().count() as u64;
+        text = json!({"content": start, (ORIGINAL_LENGTH): chars}).to_string();
+    }
+    if fits(&text, set.limit.unwrap_or(usize::MAX)) {
+        set.add_fitting(name, text);
+    }
 }
 
 fn named(tool: &ToolDefinition) -> Value {

@@ -10,10 +10,12 @@ use crate::model::exchange::{ExchangeId, Role};
 use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::ContentPolicy;
 use crate::model::request::Begun;
+use crate::model::snapshot::without_classes;
 use crate::model::span::{Span, SpanKind, Value};
 use crate::model::time::BootTime;
 use crate::redact::Redactor;
 use crate::vocabulary::attr;
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
 /// Calls under way that are followed, of all threads.
@@ -37,6 +39,8 @@ enum Told {
     Value(Value),
     /// A text that is not redacted yet, and how many of its characters were not read.
     Text(String, u64),
+    /// What is inside of it, not redacted yet, and the bytes that it takes.
+    Inside(Json, usize),
 }
 
 impl Told {
@@ -45,6 +49,7 @@ impl Told {
             Self::Text(text, _) => text.len(),
             Self::Value(Value::Str(text)) => text.len(),
             Self::Value(_) => 0,
+            Self::Inside(_, bytes) => *bytes,
         };
         ARGUMENT_BYTES + text
     }
@@ -195,6 +200,21 @@ impl Functions {
 
     /// An argument of a call.
     pub(super) fn argument(&mut self, call: FunctionCall, index: u32, value: &Argument<'_>) {
+        self.told(call, index, || told(value));
+    }
+
+    /// What is inside of an argument of a call.
+    pub(super) fn value(&mut self, call: FunctionCall, index: u32, value: &Json) {
+        let inside = || {
+            let mut value = value.clone();
+            without_classes(&mut value);
+            let bytes = weight(&value);
+            Told::Inside(value, bytes)
+        };
+        self.told(call, index, inside);
+    }
+
+    fn told(&mut self, call: FunctionCall, index: u32, value: impl FnOnce() -> Told) {
         let open = match self.generators.get_mut(&call.name()) {
             None => {
                 let open = self.open.get_mut(&(call.pid, call.tid));
@@ -208,7 +228,7 @@ impl Functions {
             && let Some(facts) = self.known.get(&call.function)
             && (index as usize) < facts.arguments.len()
         {
-            let value = told(value);
+            let value = value();
             if self.bytes + value.bytes() > MAX_ARGUMENT_BYTES {
                 self.arguments_refused += 1;
                 return;
@@ -330,6 +350,47 @@ fn characters_of(bytes: &[u8], width: usize) -> String {
         .collect()
 }
 
+/// About how many bytes a value takes.
+fn weight(value: &Json) -> usize {
+    ARGUMENT_BYTES
+        + match value {
+            Json::String(text) => text.len(),
+            Json::Array(items) => items.iter().map(weight).sum(),
+            Json::Object(all) => all.iter().map(|(name, v)| name.len() + weight(v)).sum(),
+            Json::Number(_) | Json::Bool(_) | Json::Null => 0,
+        }
+}
+
+/// What is inside of an argument: redacted, its texts cut, as JSON; cut itself where that is not enough.
+fn inside(mut value: Json, policy: &ContentPolicy, redactor: &Redactor) -> Value {
+    redactor.value_document(&mut value);
+    redactor.json(&mut value, true);
+    let limit = policy.max_attribute_chars.unwrap_or(usize::MAX);
+    shorten(&mut value, policy.max_message_chars.min(limit));
+    let mut text = match value {
+        // A number that no attribute has, or what no JSON has a word for.
+        Json::String(text) => text,
+        other => other.to_string(),
+    };
+    if let Some((at, _)) = text.char_indices().nth(limit) {
+        text.truncate(at);
+    }
+    text.into()
+}
+
+fn shorten(value: &mut Json, limit: usize) {
+    match value {
+        Json::String(text) => {
+            if let Some((at, _)) = text.char_indices().nth(limit) {
+                text.truncate(at);
+            }
+        }
+        Json::Array(items) => items.iter_mut().for_each(|v| shorten(v, limit)),
+        Json::Object(all) => all.values_mut().for_each(|v| shorten(v, limit)),
+        Json::Number(_) | Json::Bool(_) | Json::Null => {}
+    }
+}
+
 /// The text of an argument: redacted, then cut.
 fn fitting(text: &str, missing: u64, policy: &ContentPolicy, redactor: &Redactor) -> String {
     let mut text = text.to_owned();
@@ -369,6 +430,7 @@ pub(super) fn of_function(
             let value = match value {
                 Told::Value(value) => value.clone(),
                 Told::Text(text, missing) => fitting(text, *missing, policy, redactor).into(),
+                Told::Inside(value, _) => inside(value.clone(), policy, redactor),
             };
             set.add_named(format!("{}{name}", attr::FUNCTION_ARGUMENT), value);
         }

@@ -126,6 +126,33 @@ fn what_is_lost_is_said() {
 }
 
 #[test]
+fn what_is_inside_of_arguments_is_content() {
+    let inside = serde_json::json!({
+        "<class>": "app.Ask", "question": "sk-test-abcdefghijklmnop1234567890abcdefghijklmnop is long", "n": [1, null],
+        "empty": {"<class>": "app.Empty"},
+    });
+    for content in [true, false] {
+        let mut spans = stage(content);
+        let one = call(1, 70, 10);
+        spans.function_began(ExchangeId(1), one, Some(0), (None, None));
+        spans.function_argument(one, 0, &Argument::Other(b"Ask"));
+        // One that is not of this call, and one that nobody asked for.
+        spans.function_values(call(1, 70, 9), &[Some(inside.clone())]);
+        let values = [Some(inside.clone()), None, Some(inside.clone())];
+        spans.function_values(one, &values);
+        spans.function_ended(one, &Returned, BootTime(30 * MS));
+        let all = drained(&mut spans);
+        let told = all[0].attribute("genspan.function.argument.text").cloned();
+        // Each text is cut, not what has them all; nothing of a secret is left.
+        let wanted = r#"{"question":"[redacte","n":[1,null],"empty":"<app.Emp"}"#;
+        assert_eq!(told, content.then(|| wanted.into()));
+        let names = all[0].attributes.iter().map(|(name, _)| name);
+        let arguments = names.filter(|n| n.starts_with(attr::FUNCTION_ARGUMENT));
+        assert_eq!(arguments.count(), usize::from(content));
+    }
+}
+
+#[test]
 fn arguments_are_content() {
     for content in [true, false] {
         let mut spans = stage(content);

@@ -1,13 +1,11 @@
 //! Spans of what is asked of MCP servers (semconv 7).
 
 use super::attributes::Set;
-use super::content::{json as chars, signed};
-use super::json::prefix;
+use super::content::{document, json_chars as chars, signed};
 use crate::model::call::{ModelCall, Operation};
 use crate::model::mcp::McpRequest;
-use crate::vocabulary::field::ORIGINAL_LENGTH;
 use crate::vocabulary::{attr, operation};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The span's name: the method and the tool or prompt that it is about.
 pub(super) fn name(asked: &McpRequest) -> String {
@@ -67,17 +65,8 @@ fn given_and_got(call: &ModelCall) -> [(Option<&Value>, &'static str, &'static s
 /// text; what does not fit the attribute's limit even so is left out: half of it is no JSON.
 pub(super) fn content(set: &mut Set<'_>, call: &ModelCall, max: usize) {
     for (value, name, _) in given_and_got(call) {
-        let Some(mut text) = value.map(Value::to_string) else {
-            continue;
-        };
-        let start = prefix(&text, max);
-        if start.len() < text.len() {
-            let chars = text.chars().count() as u64;
-            text = json!({"content": start, (ORIGINAL_LENGTH): chars}).to_string();
-        }
-        let limit = set.limit.unwrap_or(usize::MAX);
-        if prefix(&text, limit).len() == text.len() {
-            set.add_fitting(name, text);
+        if let Some(value) = value {
+            document(set, name, value, max);
         }
     }
 }

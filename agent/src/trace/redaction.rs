@@ -70,7 +70,7 @@ pub(super) fn content(redactor: &Redactor, call: &mut ModelCall) {
     }
 }
 
-fn messages(redactor: &Redactor, messages: &mut [Message], cut: bool) {
+pub(super) fn messages(redactor: &Redactor, messages: &mut [Message], cut: bool) {
     for message in messages {
         redactor.redact(&mut message.role, false);
         if let Some(name) = &mut message.name {

@@ -1,19 +1,22 @@
 //! Spans of what agent frameworks do: chains, agents, models that answer within the process, tools,
 //! retrievers (semconv 2).
 
-use super::attributes::Set;
-use super::dialect;
+use super::attributes::{self, Set};
+use super::json::prefix;
 use super::span::At;
 use super::stage::Known;
+use super::{by_path, content, dialect, redaction};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::Role;
-use crate::model::framework::{Framework, RunFacts, RunKind};
+use crate::model::framework::{Framework, RunContents, RunFacts, RunKind};
+use crate::model::process::ContentPolicy;
 use crate::model::request::Begun;
 use crate::model::span::{Span, SpanKind};
 use crate::model::time::BootTime;
 use crate::redact::Redactor;
 use crate::vocabulary::{attr, operation};
+use serde_json::Value as Json;
 
 /// What the name of a step within a workflow has before it.
 const STEP: &str = "chain";
@@ -26,13 +29,15 @@ pub(super) struct RunOver {
     /// Class of the exception that ended it.
     pub(super) error: Option<String>,
     pub(super) defects: Defects,
+    pub(super) contents: Option<Box<RunContents>>,
 }
 
 impl RunOver {
     /// The memory that it holds, roughly.
     pub(super) fn bytes(&self) -> usize {
         let name = self.facts.name.as_ref().map_or(0, String::len);
-        size_of::<Self>() + size_of::<RunFacts>() + name
+        let contents = self.contents.as_ref().map_or(0, |c| c.bytes);
+        size_of::<Self>() + size_of::<RunFacts>() + name + contents
     }
 }
 
@@ -55,7 +60,7 @@ pub(super) fn begun(facts: &RunFacts) -> Begun {
 }
 
 /// What is told of a run, also where a call stands for it.
-pub(super) fn attributes(set: &mut Set<'_>, facts: &RunFacts) {
+pub(super) fn told_of(set: &mut Set<'_>, facts: &RunFacts) {
     let framework = match facts.framework {
         Framework::LangChain => "langchain",
     };
@@ -78,7 +83,7 @@ fn uuid(number: u128) -> String {
 }
 
 /// The span of a run.
-pub(super) fn of_run(at: At, known: &Known, over: &RunOver, redactor: &Redactor) -> Span {
+pub(super) fn of_run(at: At, known: &Known, over: RunOver, redactor: &Redactor) -> Span {
     let facts = &over.facts;
     let mut set = Set::new(known.content.max_attribute_chars, redactor);
     let name = facts.name.clone();
@@ -104,18 +109,32 @@ pub(super) fn of_run(at: At, known: &Known, over: &RunOver, redactor: &Redactor)
     if let Some(attribute) = named {
         set.may(attribute, name.clone());
     }
-    attributes(&mut set, facts);
+    told_of(&mut set, facts);
     dialect::of_run(&mut set, facts, at.names);
+    let contents = over.contents.unwrap_or_default();
+    let model = contents.request.model.clone();
+    if facts.kind.is_model() {
+        attributes::of_model(&mut set, &contents.request, &contents.response);
+    }
     set.may(attr::ERROR_TYPE, over.error.clone());
     if !over.defects.is_none() {
         let names: Vec<String> = over.defects.names().map(str::to_owned).collect();
         set.add(attr::DEFECTS, names);
     }
     at.source(&mut set);
+    if known.content.on_spans {
+        content(&mut set, facts.kind, *contents, &known.content, redactor);
+    }
     let start = at.offset.wall(facts.start);
     let shown = operation.unwrap_or(STEP);
     let is_shown = named.is_some() || operation.is_none();
-    let title = match name.filter(|_| is_shown) {
+    let is_model = facts.kind.is_model();
+    let shown_name = if is_model {
+        model
+    } else {
+        name.filter(|_| is_shown)
+    };
+    let title = match shown_name {
         Some(name) => format!("{shown} {name}"),
         None => shown.to_owned(),
     };
@@ -135,6 +154,50 @@ pub(super) fn of_run(at: At, known: &Known, over: &RunOver, redactor: &Redactor)
         chunk_gaps: None,
         pid: facts.pid,
         resource: known.resource.clone(),
+    }
+}
+
+/// What a run was given and gave: redacted, then cut.
+fn content(
+    set: &mut Set<'_>,
+    kind: RunKind,
+    mut contents: RunContents,
+    policy: &ContentPolicy,
+    redactor: &Redactor,
+) {
+    let max = policy.max_message_chars;
+    if kind.is_model() {
+        if redactor.has_paths() {
+            by_path::messages(redactor, &mut contents.request.messages);
+            by_path::messages(redactor, &mut contents.response.messages);
+        }
+        // What is longer than the kernel copies was cut there.
+        redaction::messages(redactor, &mut contents.request.messages, true);
+        redaction::messages(redactor, &mut contents.response.messages, true);
+        let (asked, said) = (&contents.request.messages, &contents.response.messages);
+        content::messages(set, attr::INPUT_MESSAGES, asked, max);
+        content::messages(set, attr::OUTPUT_MESSAGES, said, max);
+        return;
+    }
+    let (given, got) = match kind {
+        RunKind::Tool => (attr::TOOL_CALL_ARGUMENTS, attr::TOOL_CALL_RESULT),
+        RunKind::Retriever => (attr::RETRIEVAL_QUERY_TEXT, attr::RETRIEVAL_DOCUMENTS),
+        _ => (attr::INPUT_VALUE, attr::OUTPUT_VALUE),
+    };
+    set.may(attr::TOOL_CALL_ID, contents.call_id);
+    set.may(attr::TOOL_DESCRIPTION, contents.description);
+    for (name, value) in [(given, contents.given), (got, contents.got)] {
+        let Some(mut value) = value else { continue };
+        redactor.value_document(&mut value);
+        redactor.json(&mut value, true);
+        match value {
+            // A question is a text, as it was asked.
+            Json::String(text) if name == attr::RETRIEVAL_QUERY_TEXT => {
+                let limit = max.min(set.limit.unwrap_or(max));
+                set.add_fitting(name, prefix(&text, limit).to_owned());
+            }
+            value => content::document(set, name, &value, max),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 use super::*;
-use crate::model::call::{CallEvent, ModelCall, Operation};
+use crate::model::call::{CallEvent, Message, ModelCall, Operation, Part};
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{Inside, RunEvent};
 use crate::model::process::ProcessFacts;
 use crate::model::span::Value;
 use crate::trace::Spans;
 use crate::trace::tests::call;
+use serde_json::json;
 
 /// Process and thread of everything.
 const PID: u32 = 9;
@@ -201,4 +202,80 @@ fn a_chain_is_around_a_call_that_no_model_run_makes() {
         "invoke_workflow run 1 (run 1) in \"\"",
     ];
     assert_eq!(tree(&mut spans), wanted);
+}
+
+/// Contents of a model's run, and of a chain's.
+fn contents() -> RunContents {
+    let message = |text: &str| Message {
+        role: "user".to_owned(),
+        parts: vec![Part::Text(text.into())],
+        ..Message::default()
+    };
+    let mut contents = RunContents {
+        given: Some(json!({"x": "a long text", "n": 1})),
+        got: Some(json!(["b"])),
+        ..RunContents::default()
+    };
+    contents.request.model = Some("m".to_owned());
+    contents.request.messages = vec![message("asked here")];
+    contents.response.messages = vec![message("said")];
+    contents.response.model = Some("m-2".to_owned());
+    contents.response.usage.input = Some(3);
+    contents
+}
+
+#[test]
+fn contents_are_told_where_they_are_wanted() {
+    for wanted in [true, false] {
+        let mut spans = Spans::new(5);
+        let mut facts = ProcessFacts {
+            pid: PID,
+            ..ProcessFacts::default()
+        };
+        facts.content.on_spans = wanted;
+        facts.content.max_message_chars = 5;
+        spans.process(&facts);
+        let kinds = [
+            RunKind::Chain,
+            RunKind::Chat,
+            RunKind::Tool,
+            RunKind::Retriever,
+        ];
+        for (n, kind) in (1..).zip(kinds) {
+            began(&mut spans, n, None, kind);
+            spans.run(RunEvent::Contents {
+                exchange: ExchangeId(n),
+                contents: Box::new(contents()),
+            });
+            ended(&mut spans, n, n + 1, None);
+        }
+        // Of another run: nobody's.
+        began(&mut spans, 9, None, RunKind::Chain);
+        spans.run(RunEvent::Contents {
+            exchange: ExchangeId(8),
+            contents: Box::new(contents()),
+        });
+        ended(&mut spans, 9, 10, None);
+        let all: Vec<Span> = spans.drain().collect();
+        let text = |n: usize, name: &str| match all[n].attribute(name) {
+            Some(Value::Str(text)) => Some(text.to_string()),
+            _ => None,
+        };
+        let some = |text: &str| wanted.then(|| text.to_owned());
+        let cut = r#"{"content":"{\"x\":","genspan.original_length":25}"#;
+        assert_eq!(text(0, attr::INPUT_VALUE), some(cut));
+        assert_eq!(text(0, attr::OUTPUT_VALUE), some(r#"["b"]"#));
+        let asked = r#"[{"role":"user","parts":[{"type":"text","content":"asked","genspan.original_length":10}]}]"#;
+        assert_eq!(text(1, attr::INPUT_MESSAGES), some(asked));
+        assert!(text(1, attr::OUTPUT_MESSAGES).is_some() == wanted);
+        assert_eq!(text(2, attr::TOOL_CALL_RESULT), some(r#"["b"]"#));
+        assert_eq!(text(3, attr::RETRIEVAL_DOCUMENTS), some(r#"["b"]"#));
+        assert_eq!(text(4, attr::INPUT_VALUE), None);
+        // A model's name and tokens are no content.
+        assert_eq!(all[1].name, "chat m");
+        assert_eq!(text(1, attr::RESPONSE_MODEL).as_deref(), Some("m-2"));
+        let tokens = all[1].attribute(attr::USAGE_INPUT_TOKENS);
+        assert_eq!(tokens, Some(&Value::Int(3)));
+        assert_eq!(text(0, attr::REQUEST_MODEL), None);
+    }
 }

@@ -99,7 +99,7 @@ pub(super) fn of_call(
     attributes::of_call(&mut set, &call, known.model_server.as_deref(), resends);
     dialect::of_call(&mut set, &call, at.names);
     if let Some(run) = run {
-        run::attributes(&mut set, run);
+        run::told_of(&mut set, run);
     }
     at.source(&mut set);
     at.path(&mut set);

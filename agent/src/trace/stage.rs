@@ -11,7 +11,7 @@ use super::{http, redaction, resource, span};
 use crate::model::call::{CallEvent, Operation};
 use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::ExchangeId;
-use crate::model::framework::{RunEvent, RunFacts};
+use crate::model::framework::{RunContents, RunEvent, RunFacts};
 use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Resource, Span};
@@ -19,6 +19,7 @@ use crate::model::stack::CallPath;
 use crate::model::time::{BootTime, ClockOffset};
 use crate::redact::{Redacted, Redactor};
 use crate::vocabulary::Names;
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -111,6 +112,8 @@ pub struct Spans {
     functions: Functions,
     /// Runs of frameworks that were not told yet; with each, whether a call was told in its place.
     runs: BTreeMap<ExchangeId, (Box<RunFacts>, bool)>,
+    /// What the run was given and gave whose end is told next.
+    run_contents: Option<(ExchangeId, Box<RunContents>)>,
     paths: Paths,
     /// Spans say how their parent was found.
     tell_source: bool,
@@ -136,6 +139,7 @@ impl Spans {
             parents: Parents::new(seed),
             functions: Functions::default(),
             runs: BTreeMap::new(),
+            run_contents: None,
             paths: Paths::default(),
             tell_source: true,
             shed_content: false,
@@ -354,6 +358,18 @@ impl Spans {
         }
     }
 
+    /// What is inside of its arguments; likewise.
+    pub fn function_values(&mut self, call: FunctionCall, values: &[Option<Json>]) {
+        let known = self.processes.get(&call.pid);
+        if known.is_some_and(|known| known.content.on_spans) {
+            for (index, value) in (0..).zip(values) {
+                if let Some(value) = value {
+                    self.functions.value(call, index, value);
+                }
+            }
+        }
+    }
+
     /// A function is over.
     pub fn function_ended(&mut self, call: FunctionCall, how: &FunctionEnd<'_>, time: BootTime) {
         for over in self.functions.ended(call, how, time) {
@@ -386,6 +402,9 @@ impl Spans {
                 self.runs.insert(facts.exchange, (facts, false));
             }
             RunEvent::Left(run) => self.parents.leaves(run),
+            RunEvent::Contents { exchange, contents } => {
+                self.run_contents = Some((exchange, contents));
+            }
             RunEvent::Ended {
                 exchange,
                 end,
@@ -393,12 +412,15 @@ impl Spans {
                 defects,
             } => {
                 self.parents.leaves(exchange);
+                let contents = self.run_contents.take();
+                let contents = contents.filter(|(of, _)| *of == exchange);
                 if let Some((facts, _)) = self.runs.get(&exchange) {
                     self.tell(Told::Run(Box::new(RunOver {
                         facts: facts.clone(),
                         end,
                         error,
                         defects,
+                        contents: contents.map(|(_, contents)| contents),
                     })));
                 }
             }
@@ -575,7 +597,7 @@ impl Spans {
         let redactor = &self.redactor;
         self.spans.push(match told {
             Told::Call(attempted) => span::of_call(at, known, *attempted, run, redactor),
-            Told::Run(over) => run::of_run(at, known, &over, redactor),
+            Told::Run(over) => run::of_run(at, known, *over, redactor),
             Told::Request(request) => http::of_request(at, known, &request, redactor),
         });
         self.counters.spans += 1;

@@ -6,6 +6,7 @@ A step with `bare ` before it is taken without any handler, and prints how many 
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import threading
@@ -14,12 +15,49 @@ import time
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.language_models.fake import FakeListLLM
-from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import BaseTool, tool
+
+
+ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
+
+
+def shown(value):
+    """What is inside of a value, as JSON."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, dict):
+        return {key: shown(inside) for key, inside in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [shown(inside) for inside in value]
+    return {key: shown(inside) for key, inside in vars(value).items()}
+
+
+def message(given):
+    """A message in the form of the conventions."""
+    parts = [{"type": "text", "content": given.content}] if given.content else []
+    return {"role": ROLES[given.type], "parts": parts}
+
+
+def answered(result):
+    """What a model answered, and how many tokens it took."""
+    all_of, told = [], {}
+    for choice in result.generations[0]:
+        said = getattr(choice, "message", None)
+        made = message(said) if said is not None else None
+        made = made or {"role": "assistant", "parts": [{"type": "text", "content": choice.text}]}
+        metadata = getattr(said, "response_metadata", {})
+        if metadata.get("finish_reason"):
+            made["finish_reason"] = metadata["finish_reason"]
+        all_of.append(made)
+        usage = getattr(said, "usage_metadata", None) or {}
+        told = {"tokens": [usage.get("input_tokens"), usage.get("output_tokens")], "answers": metadata.get("model_name")}
+    return {"got": all_of, **told}
 
 
 class Record(BaseCallbackHandler):
@@ -32,7 +70,7 @@ class Record(BaseCallbackHandler):
         self.runs = {}
         self.lock = threading.Lock()
 
-    def begins(self, kind, serialized, more):
+    def begins(self, kind, serialized, more, given):
         now = time.time_ns()
         name = more.get("name") or (serialized or {}).get("name")
         if not name and (serialized or {}).get("id"):
@@ -45,34 +83,46 @@ class Record(BaseCallbackHandler):
                 "kind": kind,
                 "name": name,
                 "start": now,
+                "given": given,
+                "model": more.get("invocation_params", {}).get("model"),
             }
 
-    def ends(self, run_id, error=None):
+    def ends(self, run_id, error=None, **more):
         now = time.time_ns()
         with self.lock:
             run = self.runs[run_id]
             run["end"] = now
             run["error"] = type(error).__name__ if error is not None else None
+            run.update(more)
 
     def on_chain_start(self, serialized, inputs, **more):
-        self.begins("chain", serialized, more)
+        self.begins("chain", serialized, more, shown(inputs))
 
     def on_llm_start(self, serialized, prompts, **more):
-        self.begins("text_completion", serialized, more)
+        asked = [{"role": "user", "parts": [{"type": "text", "content": text}]} for text in prompts]
+        self.begins("text_completion", serialized, more, asked)
 
     def on_chat_model_start(self, serialized, messages, **more):
-        self.begins("chat", serialized, more)
+        [own] = messages
+        self.begins("chat", serialized, more, [message(one) for one in own])
 
     def on_tool_start(self, serialized, text, **more):
-        self.begins("execute_tool", serialized, more)
+        self.begins("execute_tool", serialized, more, shown(more.get("inputs") or text))
 
     def on_retriever_start(self, serialized, query, **more):
-        self.begins("retrieval", serialized, more)
+        self.begins("retrieval", serialized, more, query)
 
     def on_chain_end(self, outputs, *, run_id, **_):
-        self.ends(run_id)
+        self.ends(run_id, got=shown(outputs))
 
-    on_llm_end = on_tool_end = on_retriever_end = on_chain_end
+    def on_llm_end(self, response, *, run_id, **_):
+        self.ends(run_id, **answered(response))
+
+    def on_tool_end(self, output, *, run_id, **_):
+        self.ends(run_id, got=shown(output))
+
+    def on_retriever_end(self, documents, *, run_id, **_):
+        self.ends(run_id, got=[{"content": one.page_content} for one in documents])
 
     def on_chain_error(self, error, *, run_id, **_):
         self.ends(run_id, error)
@@ -147,9 +197,26 @@ class Keeps(BaseTool):
 KEPT = []
 
 
+class Counting(GenericFakeChatModel):
+    """Says what it is and how many tokens it took."""
+
+    @property
+    def _identifying_params(self):
+        return {"model": "fake-1", "temperature": 0.5}
+
+
+def counted():
+    return AIMessage(
+        content="viele",
+        usage_metadata={"input_tokens": 11, "output_tokens": 7, "total_tokens": 18},
+        response_metadata={"model_name": "fake-1-b", "finish_reason": "stop"},
+    )
+
+
 ANSWERS = ["eins", "zwei", "drei"] * 100
 llm = FakeListLLM(responses=ANSWERS)
 chat = FakeListChatModel(responses=ANSWERS)
+counting = Counting(messages=itertools.cycle([counted()]))
 chain = PromptTemplate.from_template("Say {x}.") | llm | StrOutputParser()
 talk = ChatPromptTemplate.from_messages([("human", "Say {x}.")]) | chat | StrOutputParser()
 named = RunnableLambda(lambda x: x["x"]).with_config(run_name="Grüße 你好 🦀")
@@ -213,10 +280,12 @@ def plain(config):
     named.invoke(ASKED, config)
     llm.invoke("alone", config)
     chat.invoke("alone", config)
+    counting.invoke("how many", config)
 
 
 def batch(config):
-    chain.batch([ASKED] * 4, config)
+    chain.batch([{"x": f"number {n}"} for n in range(4)], config)
+    llm.batch(["first", "second", "third"], config)
     both.invoke(ASKED, config)
 
 
@@ -246,6 +315,7 @@ def errors(config):
 async def later(config):
     await chain.ainvoke(ASKED, config)
     await talk.ainvoke(ASKED, config)
+    await counting.ainvoke("how many", config)
     await both.ainvoke(ASKED, config)
     await chain.abatch([ASKED] * 3, config)
     await tooled.ainvoke(ASKED, config)

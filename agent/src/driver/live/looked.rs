@@ -1,0 +1,41 @@
+//! What only a look into the process tells: what addresses stand for, and what is inside of objects.
+
+use super::{Core, LiveError};
+use crate::driver::snapshots::Snapshots;
+use crate::driver::stacks::Stacks;
+use crate::model::event::Event;
+
+/// Tells what such an event stands for, instead of it; false of any other one. `is_told` says of which
+/// processes call paths are.
+pub(super) fn tell(
+    event: &Event<'_>,
+    (stacks, snapshots): (&mut Stacks, &mut Snapshots),
+    core: &mut Core,
+    is_told: impl Fn(u32) -> bool,
+) -> Result<bool, LiveError> {
+    match event {
+        Event::Stack {
+            connection,
+            frames,
+            time,
+        } => {
+            if is_told(connection.pid)
+                && let Some(path) = stacks.resolve(connection.pid, frames)
+            {
+                core.event(&Event::CallPath {
+                    connection: *connection,
+                    path: Box::new(path),
+                    time: *time,
+                })?;
+            }
+            Ok(true)
+        }
+        Event::RawSnapshot(raw) => {
+            if let Some(found) = snapshots.decode(raw) {
+                core.event(&Event::Snapshot(Box::new(found)))?;
+            }
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}

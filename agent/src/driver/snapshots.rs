@@ -1,0 +1,182 @@
+//! The objects that the kernel copied, as values: decoded while the process goes on, in whose memory
+//! their types are.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use crate::model::snapshot::{CLASS, RawSnapshot, Snapshot};
+use crate::python::copied;
+use crate::python::reader::Types;
+use crate::python::render;
+use crate::python::value::Value;
+use crate::target::command::names_secret;
+use crate::target::python::Python;
+
+/// How often the interpreter of a process is looked for, and how long apart.
+const MOST_LOOKS: u32 = 8;
+const APART: Duration = Duration::from_secs(1);
+
+/// One process.
+#[derive(Debug)]
+struct Process {
+    python: Option<Python>,
+    types: Types,
+    looks: u32,
+    looked: Instant,
+}
+
+/// The processes whose objects are told.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    processes: HashMap<u32, Process>,
+    /// Objects that could not be told, because their types could not be read.
+    unread: u64,
+    /// Snapshots of which something was left out.
+    cut: u64,
+}
+
+impl Snapshots {
+    /// The values of what was copied. Secrets, by the names that they have, are left out.
+    pub fn decode(&mut self, raw: &RawSnapshot<'_>) -> Option<Snapshot> {
+        self.cut += u64::from(raw.cut);
+        let wanted = raw.roots.iter().filter(|root| **root != 0).count() as u64;
+        let Some(process) = self.process(raw) else {
+            self.unread += wanted;
+            return None;
+        };
+        let python = process.python.as_ref()?;
+        let how = (&python.fit.layout, &process.types);
+        let found = copied::values(raw.segments, &raw.roots, &python.memory, how);
+        let mut values: Vec<_> = found.iter().map(|value| told(value.as_ref())).collect();
+        while values.last().is_some_and(Option::is_none) {
+            values.pop();
+        }
+        let told = values.iter().flatten().count() as u64;
+        self.unread += wanted.saturating_sub(told);
+        (told > 0).then_some(Snapshot {
+            pid: raw.pid,
+            tid: raw.tid,
+            time: raw.time,
+            subject: raw.subject,
+            context: raw.context,
+            values,
+        })
+    }
+
+    /// Objects that could not be told, because their types could not be read: their process ended.
+    #[must_use]
+    pub const fn unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Snapshots of which something was left out.
+    #[must_use]
+    pub const fn cut(&self) -> u64 {
+        self.cut
+    }
+
+    /// A process is gone, or runs another program.
+    pub fn forget(&mut self, pid: u32) {
+        self.processes.remove(&pid);
+    }
+
+    fn process(&mut self, raw: &RawSnapshot<'_>) -> Option<&Process> {
+        let pid = raw.pid;
+        if self.processes.get(&pid).is_none_or(|p| p.python.is_none()) {
+            // A forked child is laid out as what it was forked from.
+            let parent = self.processes.get(&raw.root);
+            let parent = parent.filter(|_| raw.root != pid);
+            let forked = parent.and_then(|parent| {
+                let python = parent.python.as_ref()?.of_fork(pid).ok()?;
+                Some((python, parent.types.clone()))
+            });
+            let process = self.processes.entry(pid).or_insert_with(|| Process {
+                python: None,
+                types: Types::default(),
+                looks: 0,
+                looked: Instant::now(),
+            });
+            match forked {
+                Some((python, types)) => {
+                    process.python = Some(python);
+                    process.types = types;
+                }
+                None => process.open(pid),
+            }
+        }
+        self.processes.get(&pid).filter(|p| p.python.is_some())
+    }
+}
+
+impl Process {
+    fn open(&mut self, pid: u32) {
+        let may_look = self.looks == 0 || self.looks < MOST_LOOKS && self.looked.elapsed() >= APART;
+        if self.python.is_none() && may_look {
+            self.looks += 1;
+            self.looked = Instant::now();
+            match Python::open(pid) {
+                Ok(python) => self.python = Some(python),
+                Err(error) => tracing::debug!(pid, "its objects are not told: {error}"),
+            }
+        }
+    }
+}
+
+/// What is told of a value: nothing of one that could not be read.
+fn told(value: Option<&Value>) -> Option<Json> {
+    let value = value.filter(|v| !matches!(v, Value::Unreadable | Value::Omitted))?;
+    let mut told = render::classed(value, CLASS);
+    without_secrets(&mut told);
+    Some(told)
+}
+
+/// Leaves out what is a secret by the name that it has. Counts and the like are none, whatever their
+/// names.
+fn without_secrets(value: &mut Json) {
+    match value {
+        Json::Object(all) => {
+            all.retain(|name, value| !(names_secret(name) && has_text(value)));
+            all.values_mut().for_each(without_secrets);
+        }
+        Json::Array(items) => items.iter_mut().for_each(without_secrets),
+        Json::String(_) | Json::Number(_) | Json::Bool(_) | Json::Null => {}
+    }
+}
+
+fn has_text(value: &Json) -> bool {
+    match value {
+        Json::String(_) => true,
+        Json::Array(items) => items.iter().any(has_text),
+        Json::Object(all) => all
+            .iter()
+            .any(|(name, value)| name != CLASS && has_text(value)),
+        Json::Number(_) | Json::Bool(_) | Json::Null => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_secrets;
+    use serde_json::json;
+
+    #[test]
+    fn secrets_are_left_out_by_their_names() {
+        let mut value = json!({
+            "api_key": "sk-1", "max_tokens": 5, "text": "t",
+            "headers": [{"Authorization": "Bearer x", "accept": "*"}],
+            "token_usage": {"total_tokens": 3},
+            "credentials": {"user": "u"},
+            "auth": {"<class>": "a.Auth", "tries": 2},
+        });
+        without_secrets(&mut value);
+        let wanted = json!({
+            "max_tokens": 5, "text": "t",
+            "headers": [{"accept": "*"}],
+            "token_usage": {"total_tokens": 3},
+            "auth": {"<class>": "a.Auth", "tries": 2},
+        });
+        assert_eq!(value, wanted);
+    }
+}
