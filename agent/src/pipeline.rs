@@ -7,7 +7,7 @@ mod early;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::framework::Runs;
+use crate::framework::{Runs, llama_index};
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::framework::RunEvent;
@@ -71,6 +71,7 @@ pub struct Pipeline {
     ids: ExchangeIds,
     calls: Calls,
     runs: Runs,
+    dispatched: llama_index::Spans,
     spans: Spans,
     modes: VecDeque<(ConnectionId, CopyMode)>,
     /// Processes that made requests since they were asked for.
@@ -108,6 +109,7 @@ impl Pipeline {
             ids: ExchangeIds::default(),
             calls,
             runs: Runs::default(),
+            dispatched: llama_index::Spans::default(),
             spans,
             modes: VecDeque::new(),
             callers: BTreeSet::new(),
@@ -245,6 +247,14 @@ impl Pipeline {
                 let ids = &mut self.ids;
                 let mut out = Vec::new();
                 self.runs.hit(hit, || ids.next(), &mut out);
+                self.dispatched.raised(hit, &mut out);
+                self.tell_runs(out);
+            }
+            Event::Span(hit) => {
+                self.now = self.now.max(hit.time);
+                let ids = &mut self.ids;
+                let mut out = Vec::new();
+                self.dispatched.hit(hit, || ids.next(), &mut out);
                 self.tell_runs(out);
             }
             Event::Clock { offset, .. } => self.spans.clock(*offset),
@@ -256,6 +266,11 @@ impl Pipeline {
                 if !self.runs.is_empty() {
                     let mut out = Vec::new();
                     self.runs.tick(*time, &mut out);
+                    self.tell_runs(out);
+                }
+                if !self.dispatched.is_settled() {
+                    let mut out = Vec::new();
+                    self.dispatched.tick(*time, &mut out);
                     self.tell_runs(out);
                 }
                 self.spans.tick(*time);
@@ -285,6 +300,7 @@ impl Pipeline {
     fn stop_runs(&mut self, pid: Option<u32>, time: BootTime) {
         let mut out = Vec::new();
         self.runs.stop(pid, time, &mut out);
+        self.dispatched.stop(pid, time, &mut out);
         self.tell_runs(out);
     }
 
@@ -326,7 +342,7 @@ impl Pipeline {
     #[must_use]
     pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
         let mut sums = self.counters;
-        sums.runs_refused = self.runs.refused;
+        sums.runs_refused = self.runs.refused + self.dispatched.refused;
         for c in self.connections.values() {
             counters::add(&mut sums, c);
         }

@@ -42,6 +42,10 @@ pub enum EventKind {
     /// The watched generator or coroutine in which the next bytes are written
     /// ([`crate::function::WriteWithin`]).
     WriteWithin = 20,
+    /// A span of LlamaIndex begins ([`crate::dispatch::SpanEntered`]).
+    SpanEntered = 24,
+    /// Something is told of one ([`crate::dispatch::SpanTold`]).
+    SpanTold = 25,
 }
 
 impl EventKind {
@@ -65,6 +69,8 @@ impl EventKind {
             18 => Self::FunctionEnded,
             19 => Self::Run,
             20 => Self::WriteWithin,
+            24 => Self::SpanEntered,
+            25 => Self::SpanTold,
             _ => return None,
         })
     }

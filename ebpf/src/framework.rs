@@ -76,7 +76,7 @@ const MAX_AROUND: u32 = 64;
 
 /// Frames in which runs began, with their code objects. The agent sets its size when it loads it.
 #[map]
-static RUN_OWNERS: LruHashMap<OwnerKey, u64> = LruHashMap::with_max_entries(1, 0);
+pub static RUN_OWNERS: LruHashMap<OwnerKey, u64> = LruHashMap::with_max_entries(1, 0);
 
 /// What was copied of a process at once, and is looked at in pieces: a copy takes as long for a word
 /// as for many.

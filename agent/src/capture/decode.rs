@@ -227,6 +227,7 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             | EventKind::WriteWithin),
         ) => super::function::event(kind, head, record),
         Some(EventKind::Run) => super::framework::event(head, record),
+        Some(EventKind::SpanEntered | EventKind::SpanTold) => super::dispatch::event(head, record),
         _ => Err(DecodeError::Kind(head.kind)),
     }
 }

@@ -107,7 +107,7 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "MODULE:NAME", value_parser = function)]
     pub(super) function: Vec<Wanted>,
 
-    /// Do not look for agent frameworks (LangChain): their chains, tools and retrievers have spans
+    /// Do not look for agent frameworks (LangChain, LlamaIndex): their chains, tools and retrievers have spans
     /// where one is loaded, which costs its process some watchpoints
     #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
     pub(super) frameworks: bool,
@@ -274,7 +274,7 @@ pub(super) struct AgentArgs {
     #[arg(long)]
     pub(super) stacks: bool,
 
-    /// Do not look for agent frameworks (LangChain): their chains, tools and retrievers have spans
+    /// Do not look for agent frameworks (LangChain, LlamaIndex): their chains, tools and retrievers have spans
     /// where one is loaded, which costs its process some watchpoints
     #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
     pub(super) frameworks: bool,

@@ -183,11 +183,6 @@ impl Watching {
         }
     }
 
-    /// Whether this was told of it.
-    pub(super) fn is_told(&self, said: &str) -> bool {
-        self.told.contains(said)
-    }
-
     /// Nothing of it is ever watched.
     pub(super) fn give_up(&mut self, pid: u32, why: &str) {
         self.pending.clear();
@@ -254,16 +249,20 @@ impl Watching {
     }
 
     /// Watches a function of a framework in all threads of a process: its beginning alone.
+    /// `instead_of` is as in [`Self::arm`].
     pub(super) fn arm_hook(
         &mut self,
         (kernel, entries): (&mut Kernel, &mut Entries),
         pid: u32,
         (index, hook): (usize, &framework::Hook),
         function: &Watchable,
+        instead_of: &mut Vec<usize>,
     ) -> Result<(), String> {
-        kernel.load_frameworks().map_err(|e| e.to_string())?;
+        let loaded = kernel.load_frameworks(hook.what);
+        loaded.map_err(|e| e.to_string())?;
         self.tell_layout(kernel, pid)?;
         if self.raised_runs.is_none()
+            && hook.needs_exceptions(function.arguments.len())
             && let Some(python) = &self.python
         {
             match functions::raise_hook(python, pid) {
@@ -273,13 +272,12 @@ impl Watching {
         }
         let mut keys = Vec::new();
         let places = [(function.code.entry, hook.what)];
-        let mut instead_of = Vec::new();
         let points = self.place(
             (kernel, entries),
             pid,
             (index, 0),
             (function, &places),
-            (&mut keys, &mut instead_of),
+            (&mut keys, instead_of),
         );
         match points {
             Ok(points) => {

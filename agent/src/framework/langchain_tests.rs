@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::framework::RunHit;
+use crate::model::framework::{RunHit, RunName};
 
 const PID: u32 = 7;
 const MAIN: u32 = 7;
@@ -30,6 +30,7 @@ impl Scene {
                     )
                 }
                 RunEvent::Left(id) => format!("{} left", id.0),
+                RunEvent::Streams(id) => format!("{} streams", id.0),
                 RunEvent::Ended {
                     exchange,
                     end,

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use super::dispatch::SpanHit;
 use super::framework::RunHit;
 use super::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use super::process::ProcessFacts;
@@ -205,6 +206,8 @@ pub enum Event<'a> {
     },
     /// A framework does something with a run.
     Run(RunHit<'a>),
+    /// LlamaIndex's dispatcher is told something.
+    Span(SpanHit<'a>),
     /// The offset of wall time to boot time from here on.
     Clock {
         /// The offset.

@@ -8,7 +8,7 @@ use super::stage::Known;
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::Role;
-use crate::model::framework::{Framework, RunFacts, RunKind};
+use crate::model::framework::{Framework, RunFacts, RunKind, RunLabel};
 use crate::model::request::Begun;
 use crate::model::span::{Span, SpanKind};
 use crate::model::time::BootTime;
@@ -32,7 +32,12 @@ impl RunOver {
     /// The memory that it holds, roughly.
     pub(super) fn bytes(&self) -> usize {
         let name = self.facts.name.as_ref().map_or(0, String::len);
-        size_of::<Self>() + size_of::<RunFacts>() + name
+        let subject = self.facts.subject.as_ref().map_or(0, String::len);
+        let label = match &self.facts.label {
+            RunLabel::Prefixed(text) | RunLabel::Text(text) => text.len(),
+            RunLabel::Uuid | RunLabel::None => 0,
+        };
+        size_of::<Self>() + size_of::<RunFacts>() + name + subject + label
     }
 }
 
@@ -58,10 +63,21 @@ pub(super) fn begun(facts: &RunFacts) -> Begun {
 pub(super) fn attributes(set: &mut Set<'_>, facts: &RunFacts) {
     let framework = match facts.framework {
         Framework::LangChain => "langchain",
+        Framework::LlamaIndex => "llama_index",
     };
     set.add(attr::FRAMEWORK, framework);
-    set.add(attr::RUN_ID, uuid(facts.run));
+    set.may(attr::RUN_ID, id(facts));
     set.may(attr::RUN_NAME, facts.name.clone());
+}
+
+/// The id of a run, as its framework writes it.
+fn id(facts: &RunFacts) -> Option<String> {
+    Some(match &facts.label {
+        RunLabel::Uuid => uuid(facts.run),
+        RunLabel::Prefixed(prefix) => format!("{prefix}-{}", uuid(facts.run)),
+        RunLabel::Text(text) => text.clone(),
+        RunLabel::None => return None,
+    })
 }
 
 /// A UUID as it is written.
@@ -82,6 +98,7 @@ pub(super) fn of_run(at: At, known: &Known, over: &RunOver, redactor: &Redactor)
     let facts = &over.facts;
     let mut set = Set::new(known.content.max_attribute_chars, redactor);
     let name = facts.name.clone();
+    let subject = facts.subject.clone().or_else(|| name.clone());
     // The whole of what was asked for, or a step of it.
     let is_root = facts.parent.is_none();
     let (operation, kind) = match facts.kind {
@@ -92,6 +109,8 @@ pub(super) fn of_run(at: At, known: &Known, over: &RunOver, redactor: &Redactor)
         RunKind::Chat => (Some(operation::CHAT), SpanKind::Internal),
         RunKind::Tool => (Some(operation::EXECUTE_TOOL), SpanKind::Internal),
         RunKind::Retriever => (Some(operation::RETRIEVAL), SpanKind::Client),
+        RunKind::Embedding => (Some(operation::EMBEDDINGS), SpanKind::Internal),
+        RunKind::Reranker => (Some(operation::RERANK_DOCUMENTS), SpanKind::Internal),
     };
     set.may(attr::OPERATION_NAME, operation);
     let named = match facts.kind {
@@ -102,7 +121,7 @@ pub(super) fn of_run(at: At, known: &Known, over: &RunOver, redactor: &Redactor)
         _ => None,
     };
     if let Some(attribute) = named {
-        set.may(attribute, name.clone());
+        set.may(attribute, subject.clone());
     }
     attributes(&mut set, facts);
     dialect::of_run(&mut set, facts, at.names);
@@ -115,7 +134,9 @@ pub(super) fn of_run(at: At, known: &Known, over: &RunOver, redactor: &Redactor)
     let start = at.offset.wall(facts.start);
     let shown = operation.unwrap_or(STEP);
     let is_shown = named.is_some() || operation.is_none();
-    let title = match name.filter(|_| is_shown) {
+    // A step is called what it is named, what has a name of its own what that is.
+    let called = if named.is_some() { subject } else { name };
+    let title = match called.filter(|_| is_shown) {
         Some(name) => format!("{shown} {name}"),
         None => shown.to_owned(),
     };

@@ -36,6 +36,8 @@ fn began(spans: &mut Spans, n: u64, parent: Option<u64>, kind: RunKind) {
         name: Some(format!("run {n}")),
         inside: Inside::Thread,
         is_generator: false,
+        label: RunLabel::Uuid,
+        subject: None,
     })));
 }
 

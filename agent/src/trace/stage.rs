@@ -11,7 +11,7 @@ use super::{http, redaction, resource, span};
 use crate::model::call::{CallEvent, Operation};
 use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::ExchangeId;
-use crate::model::framework::{RunEvent, RunFacts};
+use crate::model::framework::{RunEvent, RunFacts, RunKind};
 use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Resource, Span};
@@ -363,6 +363,7 @@ impl Spans {
                 self.parents.ran(begun, facts.parent, run, facts.context);
                 self.runs.insert(facts.exchange, (facts, false));
             }
+            RunEvent::Streams(run) => self.parents.streams(run),
             RunEvent::Left(run) => self.parents.leaves(run),
             RunEvent::Ended {
                 exchange,
@@ -506,8 +507,8 @@ impl Spans {
             Told::Call(attempted) => {
                 let begun = span::begun(&attempted.call);
                 merged = self.parents.merged(exchange).filter(|run| {
-                    let is_inference = is_inference(attempted.call.operation);
-                    is_inference && self.runs.contains_key(run)
+                    let run = self.runs.get(run);
+                    run.is_some_and(|(run, _)| does(run.kind, attempted.call.operation))
                 });
                 match merged {
                     Some(run) => {
@@ -558,10 +559,15 @@ impl Spans {
     }
 }
 
-/// Whether it is what a model run of a framework does.
-const fn is_inference(operation: Operation) -> bool {
-    matches!(
-        operation,
-        Operation::Chat | Operation::TextCompletion | Operation::GenerateContent
-    )
+/// Whether this is what a run of this kind asks a model for.
+const fn does(kind: RunKind, operation: Operation) -> bool {
+    match kind {
+        RunKind::Chat | RunKind::Completion => matches!(
+            operation,
+            Operation::Chat | Operation::TextCompletion | Operation::GenerateContent
+        ),
+        RunKind::Embedding => matches!(operation, Operation::Embeddings),
+        RunKind::Reranker => matches!(operation, Operation::Rerank),
+        RunKind::Chain | RunKind::Agent | RunKind::Tool | RunKind::Retriever => false,
+    }
 }

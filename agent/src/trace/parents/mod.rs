@@ -52,6 +52,9 @@ pub const MAX_FOLLOWED: usize = 65_536;
 /// Served requests whose span was told that are remembered, for what is made for them later.
 pub const MAX_PAST: usize = 32_768;
 
+/// Runs of frameworks whose span was told that are remembered, for what they left running.
+pub const MAX_ENDED: usize = 8192;
+
 /// How long a chain of links is followed to see whether one of them is not known yet.
 const MAX_CHAIN: usize = 16;
 
@@ -161,6 +164,15 @@ impl Node {
     }
 }
 
+/// What it is of which is asked in what it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// A request.
+    Request,
+    /// A run, or a function's call: none of these is part of a stream that is read.
+    Other,
+}
+
 /// To which served request one that is made belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Enclosing {
@@ -182,6 +194,8 @@ pub struct Parents {
     waiting: BTreeSet<(u32, ExchangeId)>,
     /// Served requests that were told, of processes whose contexts are known.
     past: BTreeMap<ExchangeId, (u32, Place)>,
+    /// Runs that were told.
+    ended: BTreeMap<ExchangeId, (u32, Place)>,
     threads: Threads,
     calls: Calls,
     ends: Ends,
@@ -199,6 +213,7 @@ impl Parents {
             lineage: Lineage::default(),
             waiting: BTreeSet::new(),
             past: BTreeMap::new(),
+            ended: BTreeMap::new(),
             threads: Threads::default(),
             calls: Calls::default(),
             ends: Ends::default(),
@@ -222,12 +237,12 @@ impl Parents {
         match begun.role {
             Role::Client => {
                 self.lineage.calls(id, begun.connection, begun.tid);
-                match self.enclosing(&begun) {
+                match self.enclosing(&begun, Asked::Request) {
                     Enclosing::Request(served, source) => within = Some((served, source)),
                     Enclosing::Later => {
                         let pid = begun.connection.pid;
                         self.waiting.insert((pid, id));
-                        within = self.inside(&begun);
+                        within = self.inside(&begun, Asked::Request);
                     }
                     Enclosing::Nobody => {}
                 }
@@ -267,7 +282,7 @@ impl Parents {
     ///
     /// By the context of the program, which knows; where there is none by its thread, unless that
     /// serves several requests at a time.
-    fn enclosing(&self, begun: &Begun) -> Enclosing {
+    fn enclosing(&self, begun: &Begun, asked: Asked) -> Enclosing {
         let pid = begun.connection.pid;
         if let Some(carried) = &begun.propagated {
             let same = |id: &ExchangeId| {
@@ -280,7 +295,7 @@ impl Parents {
                 _ => Enclosing::Nobody,
             };
         }
-        let inside = self.inside(begun);
+        let inside = self.inside(begun, asked);
         match self.lineage.of_call(begun.exchange) {
             Found::Request(served) => match inside {
                 Some((id, source)) if !self.is_later(served, id) => Enclosing::Request(id, source),
@@ -296,7 +311,7 @@ impl Parents {
                 Some((id, source)) => Enclosing::Request(id, source),
                 None => Enclosing::Nobody,
             },
-            Found::Unknown => match self.around(begun) {
+            Found::Unknown => match self.around(begun, asked) {
                 Some((id, source)) => Enclosing::Request(id, source),
                 None => Enclosing::Nobody,
             },
@@ -357,9 +372,9 @@ impl Parents {
     /// What a thread was doing when something began on it. A function that it is in is certain,
     /// whatever else the thread serves; but a request that it began to handle within that function
     /// is nearer.
-    fn around(&self, begun: &Begun) -> Option<(ExchangeId, Source)> {
+    fn around(&self, begun: &Begun, asked: Asked) -> Option<(ExchangeId, Source)> {
         let (pid, tid) = (begun.connection.pid, begun.tid);
-        let inside = self.inside(begun);
+        let inside = self.inside(begun, asked);
         let served = self.threads.handles(pid, tid);
         let served = served.filter(|id| inside.is_none_or(|(f, _)| self.is_later(*id, f)));
         served.map(|id| (id, Source::Thread)).or(inside)
@@ -367,9 +382,13 @@ impl Parents {
 
     /// The innermost function or run in which something began: the coroutine that it is made in, else
     /// that which its thread is in, or that of its context, whichever began last.
-    fn inside(&self, begun: &Begun) -> Option<(ExchangeId, Source)> {
-        let thread = self.calls.around(begun);
-        let context = self.lineage.run_of(begun.exchange);
+    fn inside(&self, begun: &Begun, asked: Asked) -> Option<(ExchangeId, Source)> {
+        let counts = |id: ExchangeId| {
+            let run = self.nodes.get(&id).and_then(|node| node.run);
+            asked == Asked::Request || run.is_none_or(|run| !run.streams)
+        };
+        let thread = self.calls.around(begun, counts);
+        let context = self.lineage.run_of(begun.exchange, counts);
         let context = context.filter(|id| thread.is_none_or(|t| self.is_later(*id, t)));
         let id = context.or(thread)?;
         let is_run = self.nodes.get(&id).is_some_and(|node| node.run.is_some());
@@ -405,7 +424,7 @@ impl Parents {
                 let function = self.calls.innermost(begun.connection.pid, begun.tid);
                 function.map(|id| (id, Source::Function))
             }
-            None => self.around(&begun),
+            None => self.around(&begun, Asked::Other),
         };
         match generator {
             Some(name) => self.calls.generator(name, id),
@@ -563,6 +582,9 @@ impl Parents {
         if !self.past.is_empty() {
             self.past.retain(|_, (of, _)| *of != pid);
         }
+        if !self.ended.is_empty() {
+            self.ended.retain(|_, (of, _)| *of != pid);
+        }
     }
 
     /// Whether something may yet become known of where a request's span stands.
@@ -647,6 +669,12 @@ impl Parents {
                     self.lineage.left(exchange);
                     self.lineage.told(exchange);
                     self.waiting.remove(&(connection.pid, exchange));
+                    if let Some(place) = node.place.filter(|_| node.run.is_some()) {
+                        if self.ended.len() >= MAX_ENDED {
+                            self.ended.pop_first();
+                        }
+                        self.ended.insert(exchange, (connection.pid, place));
+                    }
                 }
                 Role::Server => {
                     if let Some(place) = node.place.filter(|_| !node.untold)
@@ -695,7 +723,11 @@ impl Parents {
     /// Where a request's span stands, from now on for good.
     fn settle(&mut self, exchange: ExchangeId) -> Option<Place> {
         let Some(node) = self.nodes.get_mut(&exchange) else {
-            return self.past.get(&exchange).map(|(_, place)| place.clone());
+            let past = self
+                .past
+                .get(&exchange)
+                .or_else(|| self.ended.get(&exchange));
+            return past.map(|(_, place)| place.clone());
         };
         if let Some(place) = &node.place {
             return Some(place.clone());

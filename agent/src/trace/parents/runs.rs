@@ -2,7 +2,7 @@
 //! calls a model in a framework and the request that goes over the wire are one call.
 
 use super::lineage::Found;
-use super::{Enclosing, MAX_FOLLOWED, Parents, Place, Source};
+use super::{Asked, Enclosing, MAX_FOLLOWED, Parents, Place, Source};
 use crate::model::exchange::{ExchangeId, Role};
 use crate::model::framework::Inside;
 use crate::model::request::Begun;
@@ -16,6 +16,9 @@ pub struct Run {
     pub inside: Inside,
     /// Only the first request is known to be done in it.
     pub once: bool,
+    /// Its function returned: what is done by others, on its thread or in its context, is not done
+    /// in it, but for its request.
+    pub(super) streams: bool,
     /// The request that is taken for its call.
     pub(super) request: Option<ExchangeId>,
 }
@@ -28,6 +31,7 @@ impl Run {
             is_model,
             inside,
             once,
+            streams: false,
             request: None,
         }
     }
@@ -50,13 +54,14 @@ impl Parents {
         let thread = (begun.connection.pid, begun.tid);
         let around = run.inside == Inside::Context;
         self.lineage.ran(id, thread, context, around);
-        let within = match parent.filter(|parent| self.nodes.contains_key(parent)) {
+        let known = |id: &ExchangeId| self.nodes.contains_key(id) || self.ended.contains_key(id);
+        let within = match parent.filter(known) {
             Some(parent) => Some((parent, Source::Run)),
-            None => match self.enclosing(&begun) {
+            None => match self.enclosing(&begun, Asked::Other) {
                 Enclosing::Request(id, source) => Some((id, source)),
                 Enclosing::Later => {
                     self.waiting.insert((begun.connection.pid, id));
-                    self.inside(&begun)
+                    self.inside(&begun, Asked::Other)
                 }
                 Enclosing::Nobody => None,
             },
@@ -83,6 +88,18 @@ impl Parents {
         self.lineage.left(run);
         if let Some(node) = self.nodes.get(&run) {
             self.calls.over(&node.begun);
+        }
+    }
+
+    /// A run's function returned a stream, which is read later.
+    pub fn streams(&mut self, run: ExchangeId) {
+        let Some(known) = self.nodes.get_mut(&run).and_then(|node| node.run.as_mut()) else {
+            return;
+        };
+        known.once = true;
+        known.streams = true;
+        if known.request.is_some() {
+            self.leaves(run);
         }
     }
 
