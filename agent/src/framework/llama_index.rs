@@ -44,7 +44,7 @@ pub const HOOKS: [Hook; 4] = [
         before: Some("llama_index.core.instrumentation.dispatcher:Dispatcher.span_drop"),
         arguments: &["id_", "err"],
         what: hook::DROPS,
-        without: "spans that an exception ends are told late, and without it",
+        without: "spans that an exception ends are told late or as unfinished, and without it",
     },
     Hook {
         function: "llama_index_instrumentation.dispatcher:Dispatcher.event",

@@ -358,7 +358,8 @@ impl Spans {
         match event {
             RunEvent::Began(facts) => {
                 let inside = facts.inside;
-                let run = parents::Run::new(facts.kind.is_model(), inside, facts.is_generator);
+                let mut run = parents::Run::new(facts.kind.is_model(), inside, facts.is_generator);
+                run.many = matches!(facts.kind, RunKind::Embedding | RunKind::Reranker);
                 let begun = run::begun(&facts);
                 self.parents.ran(begun, facts.parent, run, facts.context);
                 self.runs.insert(facts.exchange, (facts, false));
@@ -373,12 +374,15 @@ impl Spans {
             } => {
                 self.parents.leaves(exchange);
                 if let Some((facts, _)) = self.runs.get(&exchange) {
+                    let many = matches!(facts.kind, RunKind::Embedding | RunKind::Reranker);
                     self.tell(Told::Run(Box::new(RunOver {
                         facts: facts.clone(),
                         end,
                         error,
                         defects,
                     })));
+                    // What may have been one of several requests is the only one.
+                    self.release_known(many);
                 }
             }
         }

@@ -603,7 +603,7 @@ impl Parents {
     /// Whether an answer may yet tell: to what it belongs, or that which it belongs to.
     #[must_use]
     pub fn awaits_answer(&self, exchange: ExchangeId) -> bool {
-        if self.awaits_request(exchange) {
+        if self.awaits_request(exchange) || self.awaits_others(exchange) {
             return true;
         }
         if self.waiting.is_empty() {

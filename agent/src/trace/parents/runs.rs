@@ -19,6 +19,13 @@ pub struct Run {
     /// Its function returned: what is done by others, on its thread or in its context, is not done
     /// in it, but for its request.
     pub(super) streams: bool,
+    /// It may make several requests for what is one thing (embeddings of many texts): these are parts
+    /// of it then, and one that is the only one is its call.
+    pub many: bool,
+    /// It made several.
+    pub(super) several: bool,
+    /// Nothing more is done in it.
+    pub(super) is_over: bool,
     /// The request that is taken for its call.
     pub(super) request: Option<ExchangeId>,
 }
@@ -32,6 +39,9 @@ impl Run {
             inside,
             once,
             streams: false,
+            many: false,
+            several: false,
+            is_over: false,
             request: None,
         }
     }
@@ -86,7 +96,10 @@ impl Parents {
     /// Nothing more is done in a run.
     pub fn leaves(&mut self, run: ExchangeId) {
         self.lineage.left(run);
-        if let Some(node) = self.nodes.get(&run) {
+        if let Some(node) = self.nodes.get_mut(&run) {
+            if let Some(run) = &mut node.run {
+                run.is_over = true;
+            }
             self.calls.over(&node.begun);
         }
     }
@@ -112,7 +125,11 @@ impl Parents {
             return;
         };
         let once = known.once;
-        if known.is_model && known.request.is_none() {
+        let first = known.request.filter(|_| known.many);
+        if let Some(first) = first {
+            known.several = true;
+            self.part(first);
+        } else if known.is_model && known.request.is_none() && !known.several {
             known.request = Some(request);
             if let Some(node) = self.nodes.get_mut(&request) {
                 node.merged = Some(run);
@@ -167,6 +184,13 @@ impl Parents {
             },
             None => own,
         }
+    }
+
+    /// Whether a request is to wait: its run may make others, and is not over.
+    pub(super) fn awaits_others(&self, request: ExchangeId) -> bool {
+        let merged = self.nodes.get(&request).and_then(|node| node.merged);
+        let run = merged.and_then(|run| self.nodes.get(&run)?.run);
+        run.is_some_and(|run| run.many && !run.is_over)
     }
 
     /// Whether a run is to wait for a request that may be its call.
