@@ -8,7 +8,7 @@ mod early;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::framework::Runs;
+use crate::framework::{Runs, llama_index};
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::framework::RunEvent;
@@ -73,6 +73,7 @@ pub struct Pipeline {
     ids: ExchangeIds,
     calls: Calls,
     runs: Runs,
+    dispatched: llama_index::Spans,
     spans: Spans,
     modes: VecDeque<(ConnectionId, CopyMode)>,
     /// Processes that made requests since they were asked for.
@@ -110,6 +111,7 @@ impl Pipeline {
             ids: ExchangeIds::default(),
             calls,
             runs: Runs::default(),
+            dispatched: llama_index::Spans::default(),
             spans,
             modes: VecDeque::new(),
             callers: BTreeSet::new(),
@@ -263,6 +265,14 @@ impl Pipeline {
                 let ids = &mut self.ids;
                 let mut out = Vec::new();
                 self.runs.hit(hit, || ids.next(), &mut out);
+                self.dispatched.raised(hit, &mut out);
+                self.tell_runs(out);
+            }
+            Event::Span(hit) => {
+                self.now = self.now.max(hit.time);
+                let ids = &mut self.ids;
+                let mut out = Vec::new();
+                self.dispatched.hit(hit, || ids.next(), &mut out);
                 self.tell_runs(out);
             }
             Event::Clock { offset, .. } => self.spans.clock(*offset),
@@ -274,6 +284,11 @@ impl Pipeline {
                 if !self.runs.is_empty() {
                     let mut out = Vec::new();
                     self.runs.tick(*time, &mut out);
+                    self.tell_runs(out);
+                }
+                if !self.dispatched.is_settled() {
+                    let mut out = Vec::new();
+                    self.dispatched.tick(*time, &mut out);
                     self.tell_runs(out);
                 }
                 self.spans.tick(*time);
@@ -303,6 +318,7 @@ impl Pipeline {
     fn stop_runs(&mut self, pid: Option<u32>, time: BootTime) {
         let mut out = Vec::new();
         self.runs.stop(pid, time, &mut out);
+        self.dispatched.stop(pid, time, &mut out);
         self.tell_runs(out);
     }
 
@@ -344,7 +360,7 @@ impl Pipeline {
     #[must_use]
     pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
         let mut sums = self.counters;
-        sums.runs_refused = self.runs.refused;
+        sums.runs_refused = self.runs.refused + self.dispatched.refused;
         sums.run_contents_refused = self.runs.contents_refused();
         for c in self.connections.values() {
             counters::add(&mut sums, c);

@@ -44,6 +44,10 @@ pub enum EventKind {
     WriteWithin = 20,
     /// Objects of a Python process ([`crate::snapshot::SnapshotHead`]).
     Snapshot = 21,
+    /// A span of LlamaIndex begins ([`crate::dispatch::SpanEntered`]).
+    SpanEntered = 24,
+    /// Something is told of one ([`crate::dispatch::SpanTold`]).
+    SpanTold = 25,
 }
 
 impl EventKind {
@@ -68,6 +72,8 @@ impl EventKind {
             19 => Self::Run,
             20 => Self::WriteWithin,
             21 => Self::Snapshot,
+            24 => Self::SpanEntered,
+            25 => Self::SpanTold,
             _ => return None,
         })
     }

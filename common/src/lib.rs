@@ -5,6 +5,7 @@
 //! holds) field by field. A change of layout raises [`ABI_VERSION`].
 #![no_std]
 
+pub mod dispatch;
 pub mod event;
 pub mod framework;
 pub mod function;

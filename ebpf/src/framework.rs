@@ -349,7 +349,11 @@ pub extern "C" fn genspan_run(entry: u64, frame: u64, state: u64) -> u64 {
 /// An argument of a function that is entered.
 #[inline(always)]
 fn argument(python: &PythonLayout, watch: &Watch, frame: u64, index: usize) -> u64 {
-    local(python, frame, u64::from(watch.slots[index & 7].slot & 0xffff))
+    local(
+        python,
+        frame,
+        u64::from(watch.slots[index & 7].slot & 0xffff),
+    )
 }
 
 #[inline(always)]

@@ -23,8 +23,8 @@ use aya_ebpf::{
 use genspan_common::{
     event::{EventHeader, EventKind},
     function::{
-        FunctionBegan, FunctionEnded, MAX_NESTED, TYPE_NAME_BYTES, Watch, WatchKey,
-        WatchedProcess, exception, how, what,
+        FunctionBegan, FunctionEnded, MAX_NESTED, TYPE_NAME_BYTES, Watch, WatchKey, WatchedProcess,
+        exception, how, what,
     },
     loss::Loss,
     python::{NONE, PythonLayout, frames},

@@ -11,8 +11,8 @@ use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
 use genspan_common::{
     event::{EventHeader, EventKind},
     function::{
-        FunctionBegan, FunctionEnded, GeneratorKey, OpenGenerator, TYPE_NAME_BYTES,
-        WatchedProcess, WriteWithin, how,
+        FunctionBegan, FunctionEnded, GeneratorKey, OpenGenerator, TYPE_NAME_BYTES, WatchedProcess,
+        WriteWithin, how,
     },
     loss::Loss,
     python::NONE,

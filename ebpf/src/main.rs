@@ -16,6 +16,7 @@
 //! | `function_raised` | uprobes on CPython's `PyTraceBack_Here`, to 3.11, and `PyErr_ExceptionMatches`; both where generators or coroutines are watched | `function.rs`, `generator.rs` |
 //! | `frame_run`; `frame_enter`, `frame_return` | both ends of CPython's `_PyEval_EvalFrameDefault`, to 3.10, only where there is no watchpoint or it is asked for | `interpreter.rs` |
 //! | `framework_watched` | hardware watchpoints on functions of a framework, only where one is found | `framework.rs` |
+//! | `dispatch_watched` | hardware watchpoints on LlamaIndex's dispatcher, likewise | `dispatch.rs` |
 //! | `framework_raised` | uprobe on `PyTraceBack_Here`, likewise | `framework.rs` |
 //! | `function_fork`, `function_exec`, `function_exit` | raw tracepoints of the scheduler, only where functions or frameworks are watched | `function.rs` |
 //! | `process_fork`, `process_exec`, `process_exit` | raw tracepoints of the scheduler | `process.rs` |
@@ -28,6 +29,7 @@
 
 mod argument;
 mod connection;
+mod dispatch;
 mod emit;
 mod framework;
 mod function;

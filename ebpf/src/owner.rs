@@ -12,7 +12,11 @@
 
 use core::ptr;
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::map,
+    maps::{HashMap, LruHashMap},
+};
 use genspan_common::{
     event::EventKind,
     framework::{OwnerKey, RunHit, RunManager, RunOwner, hook},
@@ -45,6 +49,12 @@ static RUN_OWNERS: HashMap<OwnerKey, RunOwner> = HashMap::with_max_entries(1, 0)
 #[map]
 static RUN_MANAGERS: HashMap<OwnerKey, RunManager> = HashMap::with_max_entries(1, 0);
 
+/// Frames in which steps began of which nothing says when they are over (models of LlamaIndex 0.10,
+/// which tell events alone), with their code objects. The oldest go, and with them the error of a step
+/// that still runs.
+#[map]
+static STEP_OWNERS: LruHashMap<OwnerKey, u64> = LruHashMap::with_max_entries(1024, 0);
+
 #[inline(always)]
 const fn key(tgid: u32, address: u64) -> OwnerKey {
     OwnerKey {
@@ -57,7 +67,15 @@ const fn key(tgid: u32, address: u64) -> OwnerKey {
 /// Whether a run began in this frame of the process.
 #[inline(always)]
 pub fn is_known(tgid: u32, frame: u64) -> bool {
-    RUN_OWNERS.get_ptr(key(tgid, frame)).is_some()
+    let at = key(tgid, frame);
+    RUN_OWNERS.get_ptr(at).is_some() || STEP_OWNERS.get_ptr(at).is_some()
+}
+
+/// A step began in this frame of the process.
+#[inline(always)]
+pub fn stepped(tgid: u32, frame: u64, code: u64) {
+    // The oldest make room: it cannot fail for want of that.
+    let _ = STEP_OWNERS.insert(key(tgid, frame), code, 0);
 }
 
 /// What speaks for a run was told its end.
@@ -224,12 +242,18 @@ pub extern "C" fn genspan_run_around(frame: u64) -> u64 {
         if at == 0 {
             return 0;
         }
-        if let Some(owner) = RUN_OWNERS.get_ptr(key(tgid, at)) {
-            // The frame may be another function's by now.
-            // SAFETY: from a lookup just now; a word.
-            if unsafe { (*owner).code } == code_of(python, at) {
-                return at;
+        let here = key(tgid, at);
+        // SAFETY: from lookups just now; a word each.
+        let code = unsafe {
+            match (RUN_OWNERS.get_ptr(here), STEP_OWNERS.get_ptr(here)) {
+                (Some(owner), _) => (*owner).code,
+                (None, Some(code)) => *code,
+                (None, None) => continue,
             }
+        };
+        // The frame may be another function's by now.
+        if code == code_of(python, at) {
+            return at;
         }
     }
     0

@@ -234,8 +234,7 @@ pub extern "C" fn genspan_snapshot_take(which: u64, subject: u64, context: u64) 
     }
     let from = ptr::from_mut(work).cast::<u8>();
     // SAFETY: the record lies behind the head, and is as long.
-    let all =
-        unsafe { slice::from_raw_parts(from, size_of::<SnapshotHead>() + bytes as usize) };
+    let all = unsafe { slice::from_raw_parts(from, size_of::<SnapshotHead>() + bytes as usize) };
     if DATA.output::<[u8]>(all, emit::wake_flags()).is_err() {
         lose(Loss::SnapshotsLost, 1);
     }
@@ -341,7 +340,11 @@ pub extern "C" fn genspan_snapshot_copy(address: u64, bytes: u64, least: u64) ->
         let to = work.record.as_mut_ptr().cast::<u8>().add(at as usize);
         to.cast::<u64>().write(address);
         to.add(8).cast::<u64>().write(len);
-        read_user(to.add(HEAD as usize).cast(), len as u32, address as *const _)
+        read_user(
+            to.add(HEAD as usize).cast(),
+            len as u32,
+            address as *const _,
+        )
     };
     if read != 0 {
         work.miss(cut::UNREADABLE);
@@ -512,7 +515,11 @@ pub extern "C" fn genspan_snapshot_dict(address: u64) -> u64 {
     }
     genspan_snapshot_push_all(at + first, count, apart, 1);
     // From 3.13 on they have a head of one word.
-    let skip = if process.dicts == dicts::INLINE_VALUES { 1 } else { 0 };
+    let skip = if process.dicts == dicts::INLINE_VALUES {
+        1
+    } else {
+        0
+    };
     let at = genspan_snapshot_copy(values, 8 * (skip + count), 8);
     if at != 0 {
         genspan_snapshot_push_all(at + skip, count, 1, 1);
@@ -726,7 +733,11 @@ pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> 
     if process.contents == 0 {
         return 0;
     }
-    let first = if watch.what == hook::BEGINS { COPIED_FROM } else { 1 };
+    let first = if watch.what == hook::BEGINS {
+        COPIED_FROM
+    } else {
+        1
+    };
     genspan_snapshot_begin();
     if watch.what == hook::SHIELDED {
         // The arguments of another function, as a tuple: what it tells is the second one.

@@ -42,7 +42,7 @@ const WEB_PACKAGES: [&str; 10] = [
 ];
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 28] = [
+pub(crate) const TESTS: [Environment; 30] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -202,6 +202,17 @@ pub(crate) const TESTS: [Environment; 28] = [
             "opentelemetry-instrumentation-langchain==0.62.4",
             "openinference-instrumentation-langchain==0.1.80",
         ],
+    ),
+    // LlamaIndex: the newest, and the oldest that is supported.
+    environment(
+        "llamaindex313",
+        Python::Version((3, 13)),
+        &["llama-index-core"],
+    ),
+    environment(
+        "llamaindex311",
+        Python::Version((3, 11)),
+        &["llama-index-core==0.10.28"],
     ),
     // The system's: on Debian an executable without symbols.
     environment("system", Python::System, &["openai"]),

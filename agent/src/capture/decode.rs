@@ -240,6 +240,7 @@ pub fn data(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         ) => super::function::event(kind, head, record),
         Some(EventKind::Run) => super::framework::event(head, record),
         Some(EventKind::Snapshot) => super::snapshot::event(head, record),
+        Some(EventKind::SpanEntered | EventKind::SpanTold) => super::dispatch::event(head, record),
         _ => Err(DecodeError::Kind(head.kind)),
     }
 }

@@ -292,7 +292,8 @@ impl<W: Write> Recorder<W> {
             | Event::WriteWithin { .. }
             | Event::FunctionArgument { .. }
             | Event::FunctionEnded { .. }
-            | Event::Run(_) => Ok(()),
+            | Event::Run(_)
+            | Event::Span(_) => Ok(()),
         }
     }
 

@@ -113,7 +113,7 @@ pub(super) struct TraceArgs {
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     pub(super) function_probe: FunctionProbes,
 
-    /// Do not look for agent frameworks (LangChain): their chains, tools and retrievers have spans
+    /// Do not look for agent frameworks (LangChain, LlamaIndex): their chains, tools and retrievers have spans
     /// where one is loaded, which costs its process some watchpoints
     #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
     pub(super) frameworks: bool,
@@ -313,7 +313,7 @@ pub(super) struct AgentArgs {
     #[arg(long)]
     pub(super) stacks: bool,
 
-    /// Do not look for agent frameworks (LangChain): their chains, tools and retrievers have spans
+    /// Do not look for agent frameworks (LangChain, LlamaIndex): their chains, tools and retrievers have spans
     /// where one is loaded, which costs its process some watchpoints
     #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
     pub(super) frameworks: bool,

@@ -3,17 +3,17 @@
 
 use super::functions::Sought;
 use super::watching::{Entries, Watching};
-use crate::framework::{Hook, langchain};
+use crate::framework::{Hook, langchain, llama_index};
 use crate::probe::kernel::Kernel;
 use crate::python::find::NotFound;
+use crate::python::version::Version;
 use crate::python::wanted::Wanted;
 use crate::target::functions::{self, CannotWatch, Watchable};
 use crate::target::process;
 
-use genspan_common::framework::hook::GONE;
+use genspan_common::dispatch;
+use genspan_common::framework::hook;
 use genspan_common::function::{ABSENT, ArgumentSlot, CONTENT, IN_CALLER};
-
-pub(super) use genspan_common::framework::hook::BEGINS;
 
 /// What every framework that is known has loaded: a library, so that one sees it without a look
 /// into the interpreter.
@@ -21,6 +21,9 @@ const LIBRARY: &str = "pydantic";
 
 /// After so many looks what is not in a module that is loaded will not come.
 const SURE: u32 = 8;
+
+/// So many hooks further on is the next one of the same framework.
+const TURNS: usize = 2;
 
 /// What came of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,16 +38,42 @@ pub(super) enum Looked {
     Never,
 }
 
-/// What is looked for.
+/// What is looked for, by turns: where several frameworks are loaded each gets watchpoints, the
+/// most important of each first.
 pub(super) fn sought() -> impl Iterator<Item = Sought> {
-    langchain::HOOKS.iter().filter_map(|hook| {
-        let mut wanted: Wanted = hook.function.parse().ok()?;
-        wanted.arguments = hook.arguments.iter().map(|&name| name.to_owned()).collect();
-        Some(Sought {
-            wanted,
-            hook: Some(hook),
+    let all = langchain::HOOKS.iter().zip(&llama_index::HOOKS);
+    all.flat_map(|(one, other)| [one, other])
+        .filter_map(|hook| {
+            let wanted = |name: &str| {
+                let mut wanted: Wanted = name.parse().ok()?;
+                wanted.arguments = hook.arguments.iter().map(|&name| name.to_owned()).collect();
+                Some(wanted)
+            };
+            Some(Sought {
+                wanted: wanted(hook.function)?,
+                before: hook.before.and_then(wanted),
+                hook: Some(hook),
+            })
         })
-    })
+}
+
+/// The framework that a function belongs to.
+pub(super) const fn framework(hook: &Hook) -> &'static str {
+    if dispatch::hook::is_one(hook.what) {
+        "LlamaIndex"
+    } else {
+        "LangChain"
+    }
+}
+
+/// Whether nothing of a framework is seen without this function.
+pub(super) const fn is_first(hook: &Hook) -> bool {
+    matches!(hook.what, hook::BEGINS | dispatch::hook::ENTERS)
+}
+
+/// What a function being watched no more is told as.
+pub(super) fn misses(hook: &Hook, why: &str) -> String {
+    format!("{}: {}: {why}", framework(hook), hook.without)
 }
 
 /// Whether it is worth while to look into the interpreter of a process.
@@ -52,30 +81,50 @@ pub(super) fn may_be_loaded(pid: u32) -> bool {
     process::maps_name(pid, LIBRARY)
 }
 
-/// Looks for a function of a framework, and watches it.
+/// Looks for a function of a framework, and watches it; `instead_of` gets those that are not watched
+/// any more for it.
 pub(super) fn look(
     to: (&mut Kernel, &mut Entries),
     pid: u32,
     watching: &mut Watching,
     (index, sought, hook): (usize, &Sought, &'static Hook),
     looks: u32,
+    instead_of: &mut Vec<usize>,
 ) -> Looked {
     let Some(python) = &watching.python else {
         return Looked::Never;
     };
-    let is_first = hook.what == BEGINS;
     // Of a run that is seen to begin more is kept in the kernel, until its end is seen.
-    if is_first && !index.checked_sub(1).is_some_and(|i| watching.has(i)) {
-        let waits = watching.pending.iter().any(|(i, _)| i + 1 == index);
+    if hook.what == hook::BEGINS && !index.checked_sub(TURNS).is_some_and(|i| watching.has(i)) {
+        let waits = watching.pending.iter().any(|(i, _)| i + TURNS == index);
         return if waits { Looked::Again } else { Looked::Never };
     }
-    let found = if hook.what == GONE {
+    let is_llama_index = dispatch::hook::is_one(hook.what);
+    if is_llama_index && python.fit.layout.version < Version::V3_11 {
+        let said = format!("{} is seen in CPython 3.11 and newer", framework(hook));
+        watching.tell(pid, said);
+        return Looked::Never;
+    }
+    let mut arguments = 0;
+    let found = if hook.what == hook::GONE {
         functions::find_freed(python, &sought.wanted, hook.what)
     } else {
-        let found = functions::find_any(python, &sought.wanted);
+        let mut found = functions::find_any(python, &sought.wanted);
+        if let (Err(CannotWatch::NotFound(NotFound::NotLoaded(_))), Some(before)) =
+            (&found, &sought.before)
+        {
+            found = functions::find_any(python, before);
+        }
         found.map(|function| {
+            arguments = function.arguments.len();
+            // Where a version has fewer arguments, LlamaIndex's are told by how many there are.
+            let arguments = if is_llama_index {
+                function.arguments.clone()
+            } else {
+                places(hook, &function)
+            };
             let function = Watchable {
-                arguments: places(hook, &function),
+                arguments,
                 ..function
             };
             (function.code.entry, function.watch(hook.number, hook.what))
@@ -86,21 +135,15 @@ pub(super) fn look(
         Err(CannotWatch::NotFound(NotFound::NotLoaded(_))) => return Looked::NotLoaded,
         Err(error) if error.may_come() && looks < SURE => return Looked::Again,
         Err(error) => {
-            let said = format!("LangChain: {}: {error}", hook.without);
-            watching.tell(pid, said);
+            watching.tell(pid, misses(hook, &error.to_string()));
             return Looked::Never;
         }
     };
-    match watching.arm_hook(to, pid, index, (address, watch)) {
-        Ok(()) => {
-            if is_first {
-                tracing::info!("watching LangChain (pid {pid})");
-            }
-            Looked::Found
-        }
+    let raises = hook.needs_exceptions(arguments);
+    match watching.arm_hook(to, pid, index, (address, watch), (raises, instead_of)) {
+        Ok(()) => Looked::Found,
         Err(why) => {
-            let said = format!("LangChain: {}: {why}", hook.without);
-            watching.tell(pid, said);
+            watching.tell(pid, misses(hook, &why));
             Looked::Never
         }
     }
@@ -134,16 +177,18 @@ fn places(hook: &Hook, function: &Watchable) -> Vec<(String, ArgumentSlot)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{langchain, sought};
+    use super::{langchain, llama_index, sought};
 
     #[test]
     fn every_hook_can_be_looked_for() {
         let all: Vec<_> = sought().collect();
-        assert_eq!(all.len(), langchain::HOOKS.len());
+        assert_eq!(all.len(), langchain::HOOKS.len() + llama_index::HOOKS.len());
         for one in all {
             let hook = one.hook.expect("a hook");
             assert_eq!(one.wanted.name.to_string(), hook.function);
             assert_eq!(one.wanted.arguments, hook.arguments);
+            let before = one.before.map(|wanted| wanted.name.to_string());
+            assert_eq!(before.as_deref(), hook.before);
         }
     }
 }

@@ -35,6 +35,8 @@ const MOST_REMEMBERED: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Sought {
     pub(super) wanted: Wanted,
+    /// The same by the name that it had in older versions.
+    pub(super) before: Option<Wanted>,
     /// That of a framework, if it is one.
     pub(super) hook: Option<&'static Hook>,
 }
@@ -80,9 +82,11 @@ impl Functions {
                 !secret
             });
         }
-        let asked = wanted
-            .into_iter()
-            .map(|wanted| Sought { wanted, hook: None });
+        let asked = wanted.into_iter().map(|wanted| Sought {
+            wanted,
+            before: None,
+            hook: None,
+        });
         let mut wanted: Vec<_> = asked.collect();
         if frameworks {
             wanted.extend(frameworks::sought());
@@ -251,6 +255,7 @@ impl Functions {
             }
         }
         let mut found = Vec::new();
+        let mut watched = Vec::new();
         for (index, looks) in std::mem::take(&mut watching.pending) {
             let (Some(python), Some(sought)) = (&watching.python, self.wanted.get(index)) else {
                 continue;
@@ -258,13 +263,24 @@ impl Functions {
             if let Some(hook) = sought.hook {
                 let to = (&mut *kernel, &mut self.entries);
                 let which = (index, sought, hook);
-                match frameworks::look(to, pid, watching, which, looks) {
+                let mut instead_of = Vec::new();
+                match frameworks::look(to, pid, watching, which, looks, &mut instead_of) {
                     Looked::Again => watching.pending.push((index, looks.saturating_add(1))),
                     // What cannot be read of an interpreter that ends, after many looks at one
                     // without the framework, is nothing to complain of.
                     Looked::NotLoaded => watching.pending.push((index, 0)),
-                    Looked::Found if hook.what == frameworks::BEGINS => self.followed.push(pid),
+                    Looked::Found if frameworks::is_first(hook) => {
+                        self.followed.push(pid);
+                        watched.push(frameworks::framework(hook));
+                    }
                     Looked::Found | Looked::Never => {}
+                }
+                for index in instead_of {
+                    if let Some(hook) = self.wanted.get(index).and_then(|other| other.hook) {
+                        let why = "the processor has four watchpoints for each thread, and \
+                                   others come before it";
+                        watching.tell(pid, frameworks::misses(hook, why));
+                    }
                 }
                 continue;
             }
@@ -336,6 +352,10 @@ impl Functions {
                 }
                 Err(error) => watching.tell(pid, error.to_string()),
             }
+        }
+        // With all that is to be had of it.
+        for framework in watched {
+            tracing::info!("watching {framework} (pid {pid})");
         }
         found
     }

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use crate::capture::decode::{self, ProcessChange, ProcessChangeKind};
 use crate::capture::record::{RecordError, Recorder};
-use crate::capture::{framework, function};
+use crate::capture::{dispatch, framework, function};
 use crate::driver::functions::Functions;
 use crate::driver::host::{Host, Left};
 use crate::driver::losses;
@@ -539,6 +539,7 @@ impl Live {
                 }
                 Event::FunctionBegan { call, .. } => Some(call.pid),
                 Event::Run(hit) => Some(hit.pid),
+                Event::Span(hit) => Some(hit.pid),
                 _ => None,
             };
             if let Some(pid) = pid {
@@ -763,6 +764,7 @@ fn root(event: &Event<'_>, record: &[u8]) -> Option<u32> {
     match event {
         Event::FunctionBegan { .. } => function::root(record).ok(),
         Event::Run(_) => framework::root(record).ok(),
+        Event::Span(_) => dispatch::root(record).ok(),
         _ => None,
     }
 }

@@ -360,16 +360,20 @@ impl Watching {
     }
 
     /// Watches what tells of a framework in all threads of a process: the address, and what it is for.
+    /// Exceptions are seen beside it where that is wanted; `instead_of` is as in [`Self::arm`].
     pub(super) fn arm_hook(
         &mut self,
         (kernel, entries): (&mut Kernel, &mut Entries),
         pid: u32,
         index: usize,
         place: (u64, Watch),
+        (raises, instead_of): (bool, &mut Vec<usize>),
     ) -> Result<(), String> {
-        kernel.load_frameworks().map_err(|e| e.to_string())?;
+        let loaded = kernel.load_frameworks(place.1.what);
+        loaded.map_err(|e| e.to_string())?;
         self.tell_layout(kernel, pid)?;
         if self.raised_runs.is_none()
+            && raises
             && let Some(python) = &self.python
         {
             match functions::raise_hook(python, pid) {
@@ -378,12 +382,11 @@ impl Watching {
             }
         }
         let mut keys = Vec::new();
-        let mut instead_of = Vec::new();
         let points = self.place(
             (kernel, entries),
             pid,
             (index, &[place]),
-            (&mut keys, &mut instead_of),
+            (&mut keys, instead_of),
         );
         match points {
             Ok(points) => {

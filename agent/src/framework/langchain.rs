@@ -12,11 +12,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Hook, langchain_contents as contents};
+use super::{Hook, class_of, langchain_contents as contents, text_of};
 use crate::model::defect::Defects;
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{
-    Framework, Inside, RunEvent, RunFacts, RunHit, RunKind, RunName, RunStart, RunStep,
+    Framework, Inside, RunEvent, RunFacts, RunHit, RunKind, RunLabel, RunStart, RunStep,
 };
 use crate::model::snapshot::{Snapshot, Subject};
 use crate::model::time::BootTime;
@@ -27,6 +27,7 @@ use genspan_common::framework::hook;
 pub const HOOKS: [Hook; 4] = [
     Hook {
         function: "langchain_core.callbacks.manager:BaseRunManager",
+        before: None,
         arguments: &[],
         callers: &[],
         contents: 0,
@@ -36,6 +37,7 @@ pub const HOOKS: [Hook; 4] = [
     },
     Hook {
         function: "langchain_core.callbacks.manager:BaseRunManager.__init__",
+        before: None,
         arguments: &["self", "run_id", "parent_run_id"],
         callers: &contents::GIVEN,
         contents: 3,
@@ -45,6 +47,7 @@ pub const HOOKS: [Hook; 4] = [
     },
     Hook {
         function: "langchain_core.callbacks.manager:CallbackManagerForChainRun.on_chain_end",
+        before: None,
         arguments: &["self", "outputs"],
         callers: &[],
         contents: 1,
@@ -54,6 +57,7 @@ pub const HOOKS: [Hook; 4] = [
     },
     Hook {
         function: "langchain_core.callbacks.manager:shielded.<locals>.wrapped",
+        before: None,
         arguments: &["args", "func"],
         callers: &[],
         contents: 2,
@@ -313,6 +317,8 @@ impl Runs {
             name: name_of(start),
             inside,
             is_generator,
+            label: RunLabel::Uuid,
+            subject: None,
         };
         out.push(RunEvent::Began(Box::new(facts.clone())));
         self.managers.insert(manager, id);
@@ -566,34 +572,6 @@ fn name_of(start: &RunStart<'_>) -> Option<String> {
         Some(name) => Some(text_of(&name)),
         None if start.owner_class.is_empty() => None,
         None => Some(class_of(start.owner_class)),
-    }
-}
-
-/// Characters of CPython's own widths; a lone surrogate is U+FFFD. One that was cut says so.
-fn text_of(name: &RunName<'_>) -> String {
-    let code = |chunk: &[u8]| {
-        let mut word = [0; 4];
-        for (to, from) in word.iter_mut().zip(chunk) {
-            *to = *from;
-        }
-        u32::from_le_bytes(word)
-    };
-    let codes = name.bytes.chunks_exact(name.width.max(1)).map(code);
-    let mut text: String = codes
-        .map(|code| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect();
-    if name.characters > text.chars().count() as u64 {
-        text.push('…');
-    }
-    text
-}
-
-/// The name of a class, without its module; `_OTHER` when it was not read.
-fn class_of(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name);
-    match name.rsplit('.').next() {
-        Some(class) if !class.is_empty() => class.to_owned(),
-        _ => "_OTHER".to_owned(),
     }
 }
 

@@ -113,7 +113,9 @@ fn given<'a>(contents: &mut RunContents, of: Of, value: impl Fn(usize) -> Option
     };
     let own = || value(at::GIVEN);
     match of.kind {
-        RunKind::Chain | RunKind::Agent => contents.given = own().map(plain),
+        RunKind::Chain | RunKind::Agent | RunKind::Embedding | RunKind::Reranker => {
+            contents.given = own().map(plain);
+        }
         RunKind::Completion => {
             asked(&mut contents.request, value(at::KEYWORDS));
             let prompt = own().and_then(|prompts| own_of(prompts, of));
@@ -154,7 +156,9 @@ fn own_of(all: &Json, of: Of) -> Option<&Json> {
 
 fn got(contents: &mut RunContents, kind: RunKind, got: &Json) {
     match kind {
-        RunKind::Chain | RunKind::Agent => contents.got = Some(plain(got)),
+        RunKind::Chain | RunKind::Agent | RunKind::Embedding | RunKind::Reranker => {
+            contents.got = Some(plain(got));
+        }
         RunKind::Completion | RunKind::Chat => contents.response = answered(got),
         RunKind::Tool => {
             let is_message = class(got).is_some_and(|class| class.ends_with("ToolMessage"));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::framework::RunHit;
+use crate::model::framework::{RunHit, RunName};
 
 const PID: u32 = 7;
 const MAIN: u32 = 7;
@@ -35,6 +35,7 @@ impl Scene {
                 RunEvent::Contents { exchange, contents } => {
                     format!("{} gave {:?}", exchange.0, contents.got)
                 }
+                RunEvent::Streams(id) => format!("{} streams", id.0),
                 RunEvent::Ended {
                     exchange,
                     end,

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use super::dispatch::SpanHit;
 use super::framework::RunHit;
 use super::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use super::process::ProcessFacts;
@@ -218,6 +219,8 @@ pub enum Event<'a> {
     RawSnapshot(RawSnapshot<'a>),
     /// The values of such objects.
     Snapshot(Box<Snapshot>),
+    /// LlamaIndex's dispatcher is told something.
+    Span(SpanHit<'a>),
     /// The offset of wall time to boot time from here on.
     Clock {
         /// The offset.

@@ -104,6 +104,8 @@ pub struct RunName<'a> {
 pub enum Framework {
     /// langchain-core, and what is built on it.
     LangChain,
+    /// llama-index-core, and what is built on it.
+    LlamaIndex,
 }
 
 /// What a run does.
@@ -121,13 +123,33 @@ pub enum RunKind {
     Tool,
     /// A retriever.
     Retriever,
+    /// A model that gives embeddings.
+    Embedding,
+    /// A model that puts documents in order.
+    Reranker,
+}
+
+/// How a framework writes the id of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunLabel {
+    /// As a UUID.
+    Uuid,
+    /// This, a hyphen, and a UUID.
+    Prefixed(String),
+    /// So, whatever its number is.
+    Text(String),
+    /// It has none.
+    None,
 }
 
 impl RunKind {
     /// Whether it calls a model.
     #[must_use]
     pub const fn is_model(self) -> bool {
-        matches!(self, Self::Completion | Self::Chat)
+        matches!(
+            self,
+            Self::Completion | Self::Chat | Self::Embedding | Self::Reranker
+        )
     }
 }
 
@@ -157,14 +179,18 @@ pub struct RunFacts {
     pub context: Option<u64>,
     /// Of which framework.
     pub framework: Framework,
-    /// The framework's id of it.
+    /// The number of the framework's id of it; zero when it has none.
     pub run: u128,
+    /// That id as the framework writes it.
+    pub label: RunLabel,
     /// The run that it belongs to.
     pub parent: Option<ExchangeId>,
     /// What it does.
     pub kind: RunKind,
     /// Its name.
     pub name: Option<String>,
+    /// What runs, where the name says more than that.
+    pub subject: Option<String>,
     /// What is done in it.
     pub inside: Inside,
     /// Only the first request is known to be done in it: it is a generator, which others may run
@@ -197,6 +223,9 @@ pub struct RunContents {
 pub enum RunEvent {
     /// A run began.
     Began(Box<RunFacts>),
+    /// Its function returned a stream that is to be read: of what is done from now on only the
+    /// first request is known to be its own.
+    Streams(ExchangeId),
     /// It may be over: nothing more is done in it unless it says so.
     Left(ExchangeId),
     /// What a run was given and gave: right before its end.

@@ -11,6 +11,7 @@ use aya::programs::perf_event::{
 };
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, Pod};
+use genspan_common::dispatch;
 use genspan_common::framework::{OwnerKey, RunManager, RunOwner};
 use genspan_common::function::{
     GeneratorKey, OpenGenerator, Watch, WatchKey, WatchedProcess, what,
@@ -32,6 +33,8 @@ const TRACEPOINTS: [(&str, &str); 3] = [
 
 /// The program behind those on frameworks.
 const FRAMEWORK_WATCHED: &str = "framework_watched";
+/// The program behind those on LlamaIndex's dispatcher.
+const DISPATCH_WATCHED: &str = "dispatch_watched";
 
 /// Loads the programs.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
@@ -53,6 +56,15 @@ fn follow_processes(ebpf: &mut Ebpf) -> Result<(), LoadError> {
         program.attach(tracepoint).map_err(|e| refused(name, e))?;
     }
     Ok(())
+}
+
+/// The program behind a watchpoint, by what is watched for.
+const fn behind(what: u32) -> &'static str {
+    match what {
+        what::COUNT | what::ENTRY => WATCHED,
+        number if dispatch::hook::is_one(number) => DISPATCH_WATCHED,
+        _ => FRAMEWORK_WATCHED,
+    }
 }
 
 /// A watchpoint of one thread and of those that it starts; removed when this is dropped.
@@ -159,21 +171,25 @@ impl Kernel {
             .ok_or_else(|| MapError::IoError(io::Error::other(name)))
     }
 
-    /// Loads the programs for frameworks, unless they are: where none is found nobody pays for them.
+    /// Loads the programs for a framework, unless they are: where none is found nobody pays for them.
+    /// `what` is what one of its functions is watched for.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub fn load_frameworks(&mut self) -> Result<(), LoadError> {
+    pub fn load_frameworks(&mut self, what: u32) -> Result<(), LoadError> {
+        let name = behind(what);
+        let program: &mut PerfEvent = self
+            .ebpf
+            .program_mut(name)
+            .and_then(|p| p.try_into().ok())
+            .ok_or(LoadError::Missing(name))?;
+        if program.fd().is_err() {
+            program.load().map_err(|e| refused(name, e))?;
+        }
         if self.frameworks_loaded {
             return Ok(());
         }
-        let program: &mut PerfEvent = self
-            .ebpf
-            .program_mut(FRAMEWORK_WATCHED)
-            .and_then(|p| p.try_into().ok())
-            .ok_or(LoadError::Missing(FRAMEWORK_WATCHED))?;
-        program.load().map_err(|e| refused(FRAMEWORK_WATCHED, e))?;
         if !self.follows_processes {
             follow_processes(&mut self.ebpf)?;
             self.follows_processes = true;
@@ -225,11 +241,7 @@ impl Kernel {
             // The processor has none for reads alone.
             (PerfBreakpointType::ReadWrite, PerfBreakpointLength::Len1)
         };
-        let name = if matches!(what, what::COUNT | what::ENTRY) {
-            WATCHED
-        } else {
-            FRAMEWORK_WATCHED
-        };
+        let name = behind(what);
         let program: &mut PerfEvent = self
             .ebpf
             .program_mut(name)

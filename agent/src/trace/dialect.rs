@@ -50,6 +50,8 @@ pub(super) fn of_run(set: &mut Set<'_>, facts: &RunFacts, names: Names) {
         RunKind::Completion | RunKind::Chat => span_kind::LLM,
         RunKind::Tool => span_kind::TOOL,
         RunKind::Retriever => span_kind::RETRIEVER,
+        RunKind::Embedding => span_kind::EMBEDDING,
+        RunKind::Reranker => span_kind::RERANKER,
     };
     set.add(attr::SPAN_KIND, kind);
 }

@@ -9,7 +9,7 @@ use super::{by_path, content, dialect, redaction};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::Role;
-use crate::model::framework::{Framework, RunContents, RunFacts, RunKind};
+use crate::model::framework::{Framework, RunContents, RunFacts, RunKind, RunLabel};
 use crate::model::process::ContentPolicy;
 use crate::model::request::Begun;
 use crate::model::span::{Span, SpanKind};
@@ -36,8 +36,13 @@ impl RunOver {
     /// The memory that it holds, roughly.
     pub(super) fn bytes(&self) -> usize {
         let name = self.facts.name.as_ref().map_or(0, String::len);
+        let subject = self.facts.subject.as_ref().map_or(0, String::len);
+        let label = match &self.facts.label {
+            RunLabel::Prefixed(text) | RunLabel::Text(text) => text.len(),
+            RunLabel::Uuid | RunLabel::None => 0,
+        };
         let contents = self.contents.as_ref().map_or(0, |c| c.bytes);
-        size_of::<Self>() + size_of::<RunFacts>() + name + contents
+        size_of::<Self>() + size_of::<RunFacts>() + name + subject + label + contents
     }
 }
 
@@ -63,10 +68,21 @@ pub(super) fn begun(facts: &RunFacts) -> Begun {
 pub(super) fn told_of(set: &mut Set<'_>, facts: &RunFacts) {
     let framework = match facts.framework {
         Framework::LangChain => "langchain",
+        Framework::LlamaIndex => "llama_index",
     };
     set.add(attr::FRAMEWORK, framework);
-    set.add(attr::RUN_ID, uuid(facts.run));
+    set.may(attr::RUN_ID, id(facts));
     set.may(attr::RUN_NAME, facts.name.clone());
+}
+
+/// The id of a run, as its framework writes it.
+fn id(facts: &RunFacts) -> Option<String> {
+    Some(match &facts.label {
+        RunLabel::Uuid => uuid(facts.run),
+        RunLabel::Prefixed(prefix) => format!("{prefix}-{}", uuid(facts.run)),
+        RunLabel::Text(text) => text.clone(),
+        RunLabel::None => return None,
+    })
 }
 
 /// A UUID as it is written.
@@ -87,6 +103,7 @@ pub(super) fn of_run(at: At, known: &Known, over: RunOver, redactor: &Redactor) 
     let facts = &over.facts;
     let mut set = Set::new(known.content.max_attribute_chars, redactor);
     let name = facts.name.clone();
+    let subject = facts.subject.clone().or_else(|| name.clone());
     // The whole of what was asked for, or a step of it.
     let is_root = facts.parent.is_none();
     let (operation, kind) = match facts.kind {
@@ -97,6 +114,8 @@ pub(super) fn of_run(at: At, known: &Known, over: RunOver, redactor: &Redactor) 
         RunKind::Chat => (Some(operation::CHAT), SpanKind::Internal),
         RunKind::Tool => (Some(operation::EXECUTE_TOOL), SpanKind::Internal),
         RunKind::Retriever => (Some(operation::RETRIEVAL), SpanKind::Client),
+        RunKind::Embedding => (Some(operation::EMBEDDINGS), SpanKind::Internal),
+        RunKind::Reranker => (Some(operation::RERANK_DOCUMENTS), SpanKind::Internal),
     };
     set.may(attr::OPERATION_NAME, operation);
     let named = match facts.kind {
@@ -107,7 +126,7 @@ pub(super) fn of_run(at: At, known: &Known, over: RunOver, redactor: &Redactor) 
         _ => None,
     };
     if let Some(attribute) = named {
-        set.may(attribute, name.clone());
+        set.may(attribute, subject.clone());
     }
     told_of(&mut set, facts);
     dialect::of_run(&mut set, facts, at.names);
@@ -129,10 +148,12 @@ pub(super) fn of_run(at: At, known: &Known, over: RunOver, redactor: &Redactor) 
     let shown = operation.unwrap_or(STEP);
     let is_shown = named.is_some() || operation.is_none();
     let is_model = facts.kind.is_model();
+    // A step is called what it is named, what has a name of its own what that is.
+    let called = if named.is_some() { subject } else { name };
     let shown_name = if is_model {
         model
     } else {
-        name.filter(|_| is_shown)
+        called.filter(|_| is_shown)
     };
     let title = match shown_name {
         Some(name) => format!("{shown} {name}"),

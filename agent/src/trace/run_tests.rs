@@ -37,6 +37,8 @@ fn began(spans: &mut Spans, n: u64, parent: Option<u64>, kind: RunKind) {
         name: Some(format!("run {n}")),
         inside: Inside::Thread,
         is_generator: false,
+        label: RunLabel::Uuid,
+        subject: None,
     })));
 }
 
@@ -278,4 +280,45 @@ fn contents_are_told_where_they_are_wanted() {
         assert_eq!(tokens, Some(&Value::Int(3)));
         assert_eq!(text(0, attr::REQUEST_MODEL), None);
     }
+}
+
+#[test]
+fn the_only_request_for_embeddings_is_their_run() {
+    let mut spans = stage();
+    began(&mut spans, 1, None, RunKind::Retriever);
+    began(&mut spans, 2, Some(1), RunKind::Embedding);
+    let mut call = asked(&mut spans, 3, 3);
+    call.operation = Operation::Embeddings;
+    answered(&mut spans, call);
+    // Others may come yet.
+    assert_eq!(tree(&mut spans), Vec::<String>::new());
+    ended(&mut spans, 2, 5, None);
+    ended(&mut spans, 1, 6, None);
+    let wanted = [
+        "embeddings m (run 2) in \"retrieval\"",
+        "retrieval (run 1) in \"\"",
+    ];
+    assert_eq!(tree(&mut spans), wanted);
+}
+
+#[test]
+fn several_requests_for_embeddings_are_parts_of_their_run() {
+    let mut spans = stage();
+    began(&mut spans, 1, None, RunKind::Embedding);
+    for n in 2..5 {
+        let mut call = asked(&mut spans, n, 2 * n);
+        call.operation = Operation::Embeddings;
+        answered(&mut spans, call);
+    }
+    ended(&mut spans, 1, 12, None);
+    spans.tick(BootTime(13 * SECOND));
+    let mut told = tree(&mut spans);
+    told.sort();
+    let wanted = [
+        "embeddings (run 1) in \"\"",
+        "embeddings m (-) in \"embeddings\"",
+        "embeddings m (-) in \"embeddings\"",
+        "embeddings m (-) in \"embeddings\"",
+    ];
+    assert_eq!(told, wanted);
 }

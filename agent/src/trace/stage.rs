@@ -11,7 +11,7 @@ use super::{http, redaction, resource, span};
 use crate::model::call::{CallEvent, Operation};
 use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::ExchangeId;
-use crate::model::framework::{RunContents, RunEvent, RunFacts};
+use crate::model::framework::{RunContents, RunEvent, RunFacts, RunKind};
 use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::{ContentPolicy, ProcessFacts};
 use crate::model::span::{Resource, Span};
@@ -396,11 +396,13 @@ impl Spans {
         match event {
             RunEvent::Began(facts) => {
                 let inside = facts.inside;
-                let run = parents::Run::new(facts.kind.is_model(), inside, facts.is_generator);
+                let mut run = parents::Run::new(facts.kind.is_model(), inside, facts.is_generator);
+                run.many = matches!(facts.kind, RunKind::Embedding | RunKind::Reranker);
                 let begun = run::begun(&facts);
                 self.parents.ran(begun, facts.parent, run, facts.context);
                 self.runs.insert(facts.exchange, (facts, false));
             }
+            RunEvent::Streams(run) => self.parents.streams(run),
             RunEvent::Left(run) => self.parents.leaves(run),
             RunEvent::Contents { exchange, contents } => {
                 self.run_contents = Some((exchange, contents));
@@ -415,6 +417,7 @@ impl Spans {
                 let contents = self.run_contents.take();
                 let contents = contents.filter(|(of, _)| *of == exchange);
                 if let Some((facts, _)) = self.runs.get(&exchange) {
+                    let many = matches!(facts.kind, RunKind::Embedding | RunKind::Reranker);
                     self.tell(Told::Run(Box::new(RunOver {
                         facts: facts.clone(),
                         end,
@@ -422,6 +425,8 @@ impl Spans {
                         defects,
                         contents: contents.map(|(_, contents)| contents),
                     })));
+                    // What may have been one of several requests is the only one.
+                    self.release_known(many);
                 }
             }
         }
@@ -554,8 +559,8 @@ impl Spans {
             Told::Call(attempted) => {
                 let begun = span::begun(&attempted.call);
                 merged = self.parents.merged(exchange).filter(|run| {
-                    let is_inference = is_inference(attempted.call.operation);
-                    is_inference && self.runs.contains_key(run)
+                    let run = self.runs.get(run);
+                    run.is_some_and(|(run, _)| does(run.kind, attempted.call.operation))
                 });
                 match merged {
                     Some(run) => {
@@ -606,10 +611,15 @@ impl Spans {
     }
 }
 
-/// Whether it is what a model run of a framework does.
-const fn is_inference(operation: Operation) -> bool {
-    matches!(
-        operation,
-        Operation::Chat | Operation::TextCompletion | Operation::GenerateContent
-    )
+/// Whether this is what a run of this kind asks a model for.
+const fn does(kind: RunKind, operation: Operation) -> bool {
+    match kind {
+        RunKind::Chat | RunKind::Completion => matches!(
+            operation,
+            Operation::Chat | Operation::TextCompletion | Operation::GenerateContent
+        ),
+        RunKind::Embedding => matches!(operation, Operation::Embeddings),
+        RunKind::Reranker => matches!(operation, Operation::Rerank),
+        RunKind::Chain | RunKind::Agent | RunKind::Tool | RunKind::Retriever => false,
+    }
 }

@@ -53,11 +53,17 @@ impl Calls {
 
     /// The generator or coroutine in which a request is made, else the innermost plain function
     /// of its thread.
-    pub(super) fn around(&self, begun: &Begun) -> Option<ExchangeId> {
+    /// Only those count that do so.
+    pub(super) fn around(
+        &self,
+        begun: &Begun,
+        counts: impl Fn(ExchangeId) -> bool,
+    ) -> Option<ExchangeId> {
         let within = self.within.get(&begun.exchange);
-        within
-            .and_then(|name| self.named(*name))
-            .or_else(|| self.innermost(begun.connection.pid, begun.tid))
+        within.and_then(|name| self.named(*name)).or_else(|| {
+            let all = self.all.get(&(begun.connection.pid, begun.tid))?;
+            all.iter().rev().copied().find(|id| counts(*id))
+        })
     }
 
     /// Whether a call is under way.

@@ -430,14 +430,19 @@ impl Lineage {
     }
 
     /// The run of a framework in which a call is made: the latest of the nearest context that has
-    /// one.
+    /// one, of those that count.
     #[must_use]
-    pub fn run_of(&self, call: ExchangeId) -> Option<ExchangeId> {
+    pub fn run_of(
+        &self,
+        call: ExchangeId,
+        counts: impl Fn(ExchangeId) -> bool,
+    ) -> Option<ExchangeId> {
         let call = self.calls.get(&call)?;
         let (mut at, mut next) = (call.at, call.context);
         for _ in 0..MAX_DEPTH {
             let context = self.get(next?)?;
-            let run = context.runs.iter().rev().find(|(from, _)| *from < at);
+            let mut runs = context.runs.iter().rev();
+            let run = runs.find(|(from, run)| *from < at && counts(*run));
             if let Some((_, run)) = run {
                 return Some(*run);
             }

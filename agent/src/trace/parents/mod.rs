@@ -54,6 +54,9 @@ pub const MAX_FOLLOWED: usize = 65_536;
 /// Served requests whose span was told that are remembered, for what is made for them later.
 pub const MAX_PAST: usize = 32_768;
 
+/// Runs of frameworks whose span was told that are remembered, for what they left running.
+pub const MAX_ENDED: usize = 8192;
+
 /// How long a chain of links is followed to see whether one of them is not known yet.
 const MAX_CHAIN: usize = 16;
 
@@ -166,6 +169,15 @@ impl Node {
     }
 }
 
+/// What it is of which is asked in what it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// A request.
+    Request,
+    /// A run, or a function's call: none of these is part of a stream that is read.
+    Other,
+}
+
 /// To which served request one that is made belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Enclosing {
@@ -187,6 +199,8 @@ pub struct Parents {
     waiting: BTreeSet<(u32, ExchangeId)>,
     /// Served requests that were told, of processes whose contexts are known.
     past: BTreeMap<ExchangeId, (u32, Place)>,
+    /// Runs that were told.
+    ended: BTreeMap<ExchangeId, (u32, Place)>,
     threads: Threads,
     calls: Calls,
     ends: Ends,
@@ -204,6 +218,7 @@ impl Parents {
             lineage: Lineage::default(),
             waiting: BTreeSet::new(),
             past: BTreeMap::new(),
+            ended: BTreeMap::new(),
             threads: Threads::default(),
             calls: Calls::default(),
             ends: Ends::default(),
@@ -227,12 +242,12 @@ impl Parents {
         match begun.role {
             Role::Client => {
                 self.lineage.calls(id, begun.connection, begun.tid);
-                match self.enclosing(&begun) {
+                match self.enclosing(&begun, Asked::Request) {
                     Enclosing::Request(served, source) => within = Some((served, source)),
                     Enclosing::Later => {
                         let pid = begun.connection.pid;
                         self.waiting.insert((pid, id));
-                        within = self.inside(&begun);
+                        within = self.inside(&begun, Asked::Request);
                     }
                     Enclosing::Nobody => {}
                 }
@@ -272,7 +287,7 @@ impl Parents {
     ///
     /// By the context of the program, which knows; where there is none by its thread, unless that
     /// serves several requests at a time.
-    fn enclosing(&self, begun: &Begun) -> Enclosing {
+    fn enclosing(&self, begun: &Begun, asked: Asked) -> Enclosing {
         let pid = begun.connection.pid;
         if let Some(carried) = &begun.propagated {
             let same = |id: &ExchangeId| {
@@ -285,7 +300,7 @@ impl Parents {
                 _ => Enclosing::Nobody,
             };
         }
-        let inside = self.inside(begun);
+        let inside = self.inside(begun, asked);
         match self.lineage.of_call(begun.exchange) {
             Found::Request(served) => match inside {
                 Some((id, source)) if !self.is_later(served, id) => Enclosing::Request(id, source),
@@ -301,7 +316,7 @@ impl Parents {
                 Some((id, source)) => Enclosing::Request(id, source),
                 None => Enclosing::Nobody,
             },
-            Found::Unknown => match self.around(begun) {
+            Found::Unknown => match self.around(begun, asked) {
                 Some((id, source)) => Enclosing::Request(id, source),
                 None => Enclosing::Nobody,
             },
@@ -362,9 +377,9 @@ impl Parents {
     /// What a thread was doing when something began on it. A function that it is in is certain,
     /// whatever else the thread serves; but a request that it began to handle within that function
     /// is nearer.
-    fn around(&self, begun: &Begun) -> Option<(ExchangeId, Source)> {
+    fn around(&self, begun: &Begun, asked: Asked) -> Option<(ExchangeId, Source)> {
         let (pid, tid) = (begun.connection.pid, begun.tid);
-        let inside = self.inside(begun);
+        let inside = self.inside(begun, asked);
         let served = self.threads.handles(pid, tid);
         let served = served.filter(|id| inside.is_none_or(|(f, _)| self.is_later(*id, f)));
         served.map(|id| (id, Source::Thread)).or(inside)
@@ -373,9 +388,13 @@ impl Parents {
     /// The innermost function or run in which something began: the coroutine that it is made in, else
     /// that which its thread is in, or that of its context, or that in which its context was made,
     /// whichever began last.
-    fn inside(&self, begun: &Begun) -> Option<(ExchangeId, Source)> {
-        let thread = self.calls.around(begun);
-        let context = self.lineage.run_of(begun.exchange);
+    fn inside(&self, begun: &Begun, asked: Asked) -> Option<(ExchangeId, Source)> {
+        let counts = |id: ExchangeId| {
+            let run = self.nodes.get(&id).and_then(|node| node.run);
+            asked == Asked::Request || run.is_none_or(|run| !run.streams)
+        };
+        let thread = self.calls.around(begun, counts);
+        let context = self.lineage.run_of(begun.exchange, counts);
         // A coroutine that is among the frames is nearer than what its task was made in.
         let maker = self.maker(begun.exchange);
         let maker = maker.filter(|_| !self.calls.is_in_generator(begun));
@@ -420,8 +439,10 @@ impl Parents {
             Some(around) => Some((around, Source::Function)),
             // Of an event loop its thread says nothing: a plain function at least is not
             // interrupted by another task.
-            None if generator.is_some() && self.lineage.is_loop(&begun) => self.inside(&begun),
-            None => self.around(&begun),
+            None if generator.is_some() && self.lineage.is_loop(&begun) => {
+                self.inside(&begun, Asked::Other)
+            }
+            None => self.around(&begun, Asked::Other),
         };
         match generator {
             Some(name) => self.calls.generator(name, id),
@@ -579,6 +600,9 @@ impl Parents {
         if !self.past.is_empty() {
             self.past.retain(|_, (of, _)| *of != pid);
         }
+        if !self.ended.is_empty() {
+            self.ended.retain(|_, (of, _)| *of != pid);
+        }
     }
 
     /// Whether something may yet become known of where a request's span stands.
@@ -597,7 +621,7 @@ impl Parents {
     /// Whether an answer may yet tell: to what it belongs, or that which it belongs to.
     #[must_use]
     pub fn awaits_answer(&self, exchange: ExchangeId) -> bool {
-        if self.awaits_request(exchange) {
+        if self.awaits_request(exchange) || self.awaits_others(exchange) {
             return true;
         }
         if self.waiting.is_empty() {
@@ -663,6 +687,12 @@ impl Parents {
                     self.lineage.left(exchange);
                     self.lineage.told(exchange);
                     self.waiting.remove(&(connection.pid, exchange));
+                    if let Some(place) = node.place.filter(|_| node.run.is_some()) {
+                        if self.ended.len() >= MAX_ENDED {
+                            self.ended.pop_first();
+                        }
+                        self.ended.insert(exchange, (connection.pid, place));
+                    }
                 }
                 Role::Server => {
                     if let Some(place) = node.place.filter(|_| !node.untold)
@@ -711,7 +741,11 @@ impl Parents {
     /// Where a request's span stands, from now on for good.
     fn settle(&mut self, exchange: ExchangeId) -> Option<Place> {
         let Some(node) = self.nodes.get_mut(&exchange) else {
-            return self.past.get(&exchange).map(|(_, place)| place.clone());
+            let past = self
+                .past
+                .get(&exchange)
+                .or_else(|| self.ended.get(&exchange));
+            return past.map(|(_, place)| place.clone());
         };
         if let Some(place) = &node.place {
             return Some(place.clone());

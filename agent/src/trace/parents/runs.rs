@@ -2,7 +2,7 @@
 //! calls a model in a framework and the request that goes over the wire are one call.
 
 use super::lineage::Found;
-use super::{Enclosing, MAX_FOLLOWED, Parents, Place, Source};
+use super::{Asked, Enclosing, MAX_FOLLOWED, Parents, Place, Source};
 use crate::model::exchange::{ExchangeId, Role};
 use crate::model::framework::Inside;
 use crate::model::request::Begun;
@@ -16,6 +16,16 @@ pub struct Run {
     pub inside: Inside,
     /// Only the first request is known to be done in it.
     pub once: bool,
+    /// Its function returned: what is done by others, on its thread or in its context, is not done
+    /// in it, but for its request.
+    pub(super) streams: bool,
+    /// It may make several requests for what is one thing (embeddings of many texts): these are parts
+    /// of it then, and one that is the only one is its call.
+    pub many: bool,
+    /// It made several.
+    pub(super) several: bool,
+    /// Nothing more is done in it.
+    pub(super) is_over: bool,
     /// The request that is taken for its call.
     pub(super) request: Option<ExchangeId>,
 }
@@ -28,6 +38,10 @@ impl Run {
             is_model,
             inside,
             once,
+            streams: false,
+            many: false,
+            several: false,
+            is_over: false,
             request: None,
         }
     }
@@ -50,13 +64,14 @@ impl Parents {
         let thread = (begun.connection.pid, begun.tid);
         let around = run.inside == Inside::Context;
         self.lineage.ran(id, thread, context, around);
-        let within = match parent.filter(|parent| self.nodes.contains_key(parent)) {
+        let known = |id: &ExchangeId| self.nodes.contains_key(id) || self.ended.contains_key(id);
+        let within = match parent.filter(known) {
             Some(parent) => Some((parent, Source::Run)),
-            None => match self.enclosing(&begun) {
+            None => match self.enclosing(&begun, Asked::Other) {
                 Enclosing::Request(id, source) => Some((id, source)),
                 Enclosing::Later => {
                     self.waiting.insert((begun.connection.pid, id));
-                    self.inside(&begun)
+                    self.inside(&begun, Asked::Other)
                 }
                 Enclosing::Nobody => None,
             },
@@ -81,8 +96,23 @@ impl Parents {
     /// Nothing more is done in a run.
     pub fn leaves(&mut self, run: ExchangeId) {
         self.lineage.left(run);
-        if let Some(node) = self.nodes.get(&run) {
+        if let Some(node) = self.nodes.get_mut(&run) {
+            if let Some(run) = &mut node.run {
+                run.is_over = true;
+            }
             self.calls.over(&node.begun);
+        }
+    }
+
+    /// A run's function returned a stream, which is read later.
+    pub fn streams(&mut self, run: ExchangeId) {
+        let Some(known) = self.nodes.get_mut(&run).and_then(|node| node.run.as_mut()) else {
+            return;
+        };
+        known.once = true;
+        known.streams = true;
+        if known.request.is_some() {
+            self.leaves(run);
         }
     }
 
@@ -95,7 +125,11 @@ impl Parents {
             return;
         };
         let once = known.once;
-        if known.is_model && known.request.is_none() {
+        let first = known.request.filter(|_| known.many);
+        if let Some(first) = first {
+            known.several = true;
+            self.part(first);
+        } else if known.is_model && known.request.is_none() && !known.several {
             known.request = Some(request);
             if let Some(node) = self.nodes.get_mut(&request) {
                 node.merged = Some(run);
@@ -150,6 +184,13 @@ impl Parents {
             },
             None => own,
         }
+    }
+
+    /// Whether a request is to wait: its run may make others, and is not over.
+    pub(super) fn awaits_others(&self, request: ExchangeId) -> bool {
+        let merged = self.nodes.get(&request).and_then(|node| node.merged);
+        let run = merged.and_then(|run| self.nodes.get(&run)?.run);
+        run.is_some_and(|run| run.many && !run.is_over)
     }
 
     /// Whether a run is to wait for a request that may be its call.

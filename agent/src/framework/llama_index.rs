@@ -1,0 +1,675 @@
+//! LlamaIndex: what llama-index-core, and what is built on it, tells its dispatcher.
+//!
+//! Every span of it comes by three methods, whether anybody listens or not: it begins, its function
+//! returned, an exception left its function. Ids name what belongs to what. What an object does by
+//! calling itself (`retrieve` and `_retrieve`, `predict` and `complete`) is part of the same span.
+//!
+//! A streamed model is over for the dispatcher when its generator is made. Its real end is an event.
+//! To 0.10.40 models have no spans but events alone, and these name the span that the thread began
+//! last, which may be over: there the frames of the functions that tell events say what is what.
+
+mod kinds;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use super::Hook;
+use crate::model::defect::Defects;
+use crate::model::dispatch::{SpanHit, SpanStart, SpanStep};
+use crate::model::exchange::ExchangeId;
+use crate::model::framework::{
+    Framework, Inside, RunEvent, RunFacts, RunHit, RunKind, RunLabel, RunStep,
+};
+use crate::model::time::BootTime;
+use genspan_common::dispatch::hook;
+use kinds::Told;
+
+/// The functions that are watched, the most important first.
+pub const HOOKS: [Hook; 4] = [
+    Hook {
+        function: "llama_index_instrumentation.dispatcher:Dispatcher.span_enter",
+        before: Some("llama_index.core.instrumentation.dispatcher:Dispatcher.span_enter"),
+        arguments: &["id_", "instance", "parent_id"],
+        callers: &[],
+        contents: 3,
+        what: hook::ENTERS,
+        number: 0,
+        without: "no span is seen",
+    },
+    Hook {
+        function: "llama_index_instrumentation.dispatcher:Dispatcher.span_exit",
+        before: Some("llama_index.core.instrumentation.dispatcher:Dispatcher.span_exit"),
+        arguments: &["id_", "result"],
+        callers: &[],
+        contents: 2,
+        what: hook::EXITS,
+        number: 0,
+        without: "spans are told as over with what they belong to, or not at all",
+    },
+    Hook {
+        function: "llama_index_instrumentation.dispatcher:Dispatcher.span_drop",
+        before: Some("llama_index.core.instrumentation.dispatcher:Dispatcher.span_drop"),
+        arguments: &["id_", "err"],
+        callers: &[],
+        contents: 2,
+        what: hook::DROPS,
+        number: 0,
+        without: "spans that an exception ends are told late or as unfinished, and without it",
+    },
+    Hook {
+        function: "llama_index_instrumentation.dispatcher:Dispatcher.event",
+        before: Some("llama_index.core.instrumentation.dispatcher:Dispatcher.event"),
+        arguments: &["event", "span_id"],
+        callers: &[],
+        contents: 2,
+        what: hook::EVENT,
+        number: 0,
+        without: "streamed models are told as over when their stream begins, and to 0.10.40 no \
+                  model is seen that no span is around",
+    },
+];
+
+/// Spans under way that are followed; of more, the oldest are given up.
+pub const MAX_RUNS: usize = 16_384;
+
+/// Spans that are over and whose ids are remembered: what they left running may name them.
+pub const MAX_PAST: usize = 8192;
+
+/// How long after what may have been the end of a stream it is taken for that, in nanoseconds.
+pub const SETTLED: u64 = 1_000_000_000;
+
+/// Parts of one span that are known by their ids; of more nothing is known.
+const MAX_PARTS: usize = 1024;
+
+/// Bits of `co_flags`: a generator, a coroutine, an asynchronous generator.
+const GENERATOR: u32 = 0x20;
+const COROUTINE: u32 = 0x80;
+const ASYNC_GENERATOR: u32 = 0x200;
+
+/// A span of LlamaIndex, by its own id: one of ours, or a part of one.
+#[derive(Clone, Debug)]
+struct Link {
+    run: ExchangeId,
+    /// It is a part of that and has none of its own.
+    is_part: bool,
+    /// Whose method it is.
+    object: Option<u64>,
+    kind: RunKind,
+    method: String,
+    /// It is over, as far as the dispatcher was told.
+    is_over: bool,
+}
+
+/// A stream that is read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stream {
+    /// A piece of it was told as such.
+    progressed: bool,
+    /// What may have been its end.
+    last: Option<BootTime>,
+}
+
+/// A span under way.
+#[derive(Debug)]
+struct Open {
+    facts: RunFacts,
+    /// The ids by which it is known, its own first.
+    ids: Vec<u128>,
+    /// Of those, what tells its end by an event that is to come, of a model of this kind.
+    tells: BTreeMap<u128, RunKind>,
+    stream: Option<Stream>,
+    /// To 0.10.40: the frame of the generator that gives its stream.
+    generator: Option<u64>,
+    /// Those that belong to it and are under way.
+    children: BTreeSet<ExchangeId>,
+    /// Of a model that has events alone: what is known of it.
+    bare: Option<Bare>,
+}
+
+/// A model of which events are told, and no span.
+#[derive(Clone, Debug, Default)]
+struct Bare {
+    /// The frames by which it is known: those of the functions that began it, the outermost first.
+    frames: Vec<u64>,
+    /// The id that its events have: that of some span.
+    named: Option<u128>,
+}
+
+/// The spans of all processes.
+#[derive(Debug, Default)]
+pub struct Spans {
+    open: BTreeMap<ExchangeId, Open>,
+    ids: HashMap<(u32, u128), Link>,
+    /// Ids of what is over, in the order in which it was.
+    past: VecDeque<(u32, u128)>,
+    /// Models that have events alone, by process and frame.
+    frames: HashMap<(u32, u64), ExchangeId>,
+    /// Those whose stream may be over.
+    settling: BTreeSet<ExchangeId>,
+    /// Spans given up because there were too many.
+    pub refused: u64,
+}
+
+impl Spans {
+    /// Whether nothing is waited for.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settling.is_empty()
+    }
+
+    /// The dispatcher is told something. `next` names a span, if one begins.
+    pub fn hit(
+        &mut self,
+        hit: &SpanHit<'_>,
+        next: impl FnOnce() -> ExchangeId,
+        out: &mut Vec<RunEvent>,
+    ) {
+        match &hit.what {
+            SpanStep::Enters(start) => self.enters(hit, start, next, out),
+            SpanStep::Exits { result } => self.exits(hit, result, out),
+            SpanStep::Drops { class } => self.drops(hit, class, out),
+            SpanStep::Event {
+                class,
+                exception,
+                old,
+            } => {
+                let class = super::class_of(class);
+                let Some(event) = kinds::event(&class) else {
+                    return;
+                };
+                let is_piece = old.is_some() && from_generator(hit) && event != Told::Fails;
+                if !is_piece && self.of_a_span(hit, event, exception, out) {
+                    return;
+                }
+                match (old, event) {
+                    (Some(around), Told::Starts(kind)) => {
+                        self.of_frames(hit, kind, around.frame, next, out);
+                    }
+                    (Some(_), Told::Progresses(kind)) if is_piece => {
+                        self.piece(hit, kind, false, out);
+                    }
+                    (Some(_), Told::Ends(kind)) if is_piece => self.piece(hit, kind, true, out),
+                    (Some(_), Told::Ends(_)) => self.answered(hit, out),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// An exception passes a frame that told something.
+    pub fn raised(&mut self, hit: &RunHit<'_>, out: &mut Vec<RunEvent>) {
+        let RunStep::Raised { owner, class, .. } = &hit.what else {
+            return;
+        };
+        let Some(id) = self.frames.get(&(hit.pid, *owner)).copied() else {
+            return;
+        };
+        let Some(open) = self.open.get(&id) else {
+            return;
+        };
+        let first = open.bare.as_ref().and_then(|bare| bare.frames.first());
+        if first == Some(owner) || open.generator == Some(*owner) {
+            let error = error_of(class);
+            self.ended(id, hit.time, error, Defects::NONE, out);
+        }
+    }
+
+    /// Nothing happened until now.
+    pub fn tick(&mut self, now: BootTime, out: &mut Vec<RunEvent>) {
+        let due: Vec<_> = self
+            .settling
+            .iter()
+            .filter_map(|id| {
+                let last = self.open.get(id)?.stream?.last?;
+                (now.since(last) > SETTLED).then_some((*id, last))
+            })
+            .collect();
+        for (id, last) in due {
+            self.ended(id, last, None, Defects::NONE, out);
+        }
+    }
+
+    /// A process is gone, or (none) nothing more will come: its spans do not end any more.
+    pub fn stop(&mut self, pid: Option<u32>, now: BootTime, out: &mut Vec<RunEvent>) {
+        let all = self.open.iter().rev();
+        let ids: Vec<_> = all
+            .filter(|(_, open)| pid.is_none_or(|pid| open.facts.pid == pid))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.give_up(id, now, out);
+        }
+        match pid {
+            Some(pid) => {
+                self.ids.retain(|(of, _), _| *of != pid);
+                self.past.retain(|(of, _)| *of != pid);
+            }
+            None => {
+                self.ids.clear();
+                self.past.clear();
+            }
+        }
+    }
+
+    fn enters(
+        &mut self,
+        hit: &SpanHit<'_>,
+        start: &SpanStart<'_>,
+        next: impl FnOnce() -> ExchangeId,
+        out: &mut Vec<RunEvent>,
+    ) {
+        let Some(id) = hit.id else {
+            return;
+        };
+        if self.ids.contains_key(&(hit.pid, id)) {
+            // The same bytecode once more: it is specialised, or was interrupted.
+            return;
+        }
+        let what = kinds::Called::of(id, start);
+        let parent = start.parent.and_then(|id| self.ids.get(&(hit.pid, id)));
+        if let Some(above) = parent
+            && above.object.is_some()
+            && above.object == start.object
+            && !above.is_over
+            && what.is_part_of(above.kind, &above.method)
+            && let Some(open) = self.open.get_mut(&above.run)
+            && open.ids.len() < MAX_PARTS
+        {
+            let link = Link {
+                run: above.run,
+                is_part: true,
+                object: start.object,
+                kind: what.kind,
+                method: what.method,
+                is_over: false,
+            };
+            open.ids.push(id);
+            self.ids.insert((hit.pid, id), link);
+            return;
+        }
+        let parent = parent.map(|above| above.run);
+        let is_async = hit.caller.flags & COROUTINE != 0;
+        let run = next();
+        let facts = RunFacts {
+            exchange: run,
+            pid: hit.pid,
+            tid: hit.tid,
+            start: hit.time,
+            context: hit.context,
+            framework: Framework::LlamaIndex,
+            run: id,
+            parent,
+            kind: what.kind,
+            name: what.name,
+            inside: if is_async || what.is_future {
+                Inside::Context
+            } else {
+                Inside::Thread
+            },
+            is_generator: false,
+            label: what.label,
+            subject: what.subject,
+        };
+        let link = Link {
+            run,
+            is_part: false,
+            object: start.object,
+            kind: what.kind,
+            method: what.method,
+            is_over: false,
+        };
+        self.begins(facts, Some((id, link)), None, out);
+    }
+
+    fn begins(
+        &mut self,
+        facts: RunFacts,
+        link: Option<(u128, Link)>,
+        bare: Option<Bare>,
+        out: &mut Vec<RunEvent>,
+    ) {
+        if self.open.len() >= MAX_RUNS
+            && let Some(oldest) = self.open.keys().next().copied()
+        {
+            self.refused += 1;
+            self.give_up(oldest, facts.start, out);
+        }
+        let (run, pid) = (facts.exchange, facts.pid);
+        out.push(RunEvent::Began(Box::new(facts.clone())));
+        if let Some(parent) = facts.parent.and_then(|parent| self.open.get_mut(&parent)) {
+            parent.children.insert(run);
+        }
+        if let Some(frame) = bare.as_ref().and_then(|bare| bare.frames.first()) {
+            self.frames.insert((pid, *frame), run);
+        }
+        let open = Open {
+            facts,
+            ids: link.iter().map(|(id, _)| *id).collect(),
+            tells: BTreeMap::new(),
+            stream: None,
+            generator: None,
+            children: BTreeSet::new(),
+            bare,
+        };
+        self.open.insert(run, open);
+        if let Some((id, link)) = link {
+            self.ids.insert((pid, id), link);
+        }
+    }
+
+    fn exits(&mut self, hit: &SpanHit<'_>, result: &[u8], out: &mut Vec<RunEvent>) {
+        let Some(link) = self.over(hit) else {
+            return;
+        };
+        if link.is_part {
+            return;
+        }
+        let Some(open) = self.open.get_mut(&link.run) else {
+            return;
+        };
+        let is_stream = link.kind.is_model() && kinds::is_generator(result);
+        if !is_stream || open.tells.is_empty() {
+            self.ended(link.run, hit.time, None, Defects::NONE, out);
+            return;
+        }
+        open.stream = Some(Stream::default());
+        out.push(RunEvent::Streams(link.run));
+    }
+
+    fn drops(&mut self, hit: &SpanHit<'_>, class: &[u8], out: &mut Vec<RunEvent>) {
+        if let Some(link) = self.over(hit)
+            && !link.is_part
+        {
+            let error = Some(super::class_of(class));
+            self.ended(link.run, hit.time, error, Defects::NONE, out);
+        }
+    }
+
+    /// A span is over, as the dispatcher is told.
+    fn over(&mut self, hit: &SpanHit<'_>) -> Option<Link> {
+        let id = hit.id?;
+        let link = self.ids.get_mut(&(hit.pid, id))?;
+        // Told twice.
+        if std::mem::replace(&mut link.is_over, true) {
+            return None;
+        }
+        Some(link.clone())
+    }
+
+    /// An event that names a span that it is about. Gives whether it is.
+    fn of_a_span(
+        &mut self,
+        hit: &SpanHit<'_>,
+        event: Told,
+        exception: &[u8],
+        out: &mut Vec<RunEvent>,
+    ) -> bool {
+        let Some((id, link)) = hit
+            .id
+            .and_then(|id| Some((id, self.ids.get(&(hit.pid, id))?)))
+        else {
+            return false;
+        };
+        let run = link.run;
+        let Some(open) = self.open.get_mut(&run).filter(|o| o.facts.kind.is_model()) else {
+            return false;
+        };
+        match event {
+            Told::Starts(kind) => {
+                // After its function returned, it is another one's that names what was last.
+                if open.stream.is_some() {
+                    return false;
+                }
+                open.tells.insert(id, kind);
+            }
+            Told::Progresses(_) => {
+                let Some(stream) = &mut open.stream else {
+                    return true;
+                };
+                stream.progressed = true;
+                stream.last = None;
+                self.settling.remove(&run);
+            }
+            Told::Ends(kind) => {
+                let Some(stream) = &mut open.stream else {
+                    open.tells.remove(&id);
+                    return true;
+                };
+                if !from_generator(hit) {
+                    return false;
+                }
+                if kind == RunKind::Completion && !stream.progressed && open.tells.contains_key(&id)
+                {
+                    // To 0.10.40 each piece of a completion is told as if it were the last.
+                    stream.last = Some(hit.time);
+                    self.settling.insert(run);
+                    return true;
+                }
+                open.tells.remove(&id);
+                if open.tells.is_empty() {
+                    self.ended(run, hit.time, None, Defects::NONE, out);
+                }
+            }
+            Told::Fails => {
+                if open.stream.is_some() {
+                    let error = error_of(exception);
+                    self.ended(run, hit.time, error, Defects::NONE, out);
+                }
+            }
+        }
+        true
+    }
+
+    /// A model is asked that has no span: the frames around the function that asks it say whether it is
+    /// a part of another one.
+    fn of_frames(
+        &mut self,
+        hit: &SpanHit<'_>,
+        kind: RunKind,
+        around: Option<u64>,
+        next: impl FnOnce() -> ExchangeId,
+        out: &mut Vec<RunEvent>,
+    ) {
+        let (pid, frame) = (hit.pid, hit.caller.frame);
+        // What was in this frame is no more.
+        if let Some(before) = self.frames.remove(&(pid, frame)) {
+            self.left(before, frame, hit.time, out);
+        }
+        let outer = around.and_then(|around| self.frames.get(&(pid, around)).copied());
+        if let Some(outer) = outer
+            && let Some(bare) = self.open.get_mut(&outer).and_then(|o| o.bare.as_mut())
+            && bare.frames.len() < MAX_PARTS
+        {
+            bare.frames.push(frame);
+            self.frames.insert((pid, frame), outer);
+            return;
+        }
+        let is_async = hit.caller.flags & COROUTINE != 0;
+        let facts = RunFacts {
+            exchange: next(),
+            pid,
+            tid: hit.tid,
+            start: hit.time,
+            context: hit.context,
+            framework: Framework::LlamaIndex,
+            run: 0,
+            // That of its thread, or of its context.
+            parent: None,
+            kind,
+            name: None,
+            inside: if is_async {
+                Inside::Context
+            } else {
+                Inside::Thread
+            },
+            is_generator: true,
+            label: RunLabel::None,
+            subject: None,
+        };
+        let bare = Bare {
+            frames: vec![frame],
+            named: hit.id,
+        };
+        let run = facts.exchange;
+        self.begins(facts, None, Some(bare), out);
+        // When the function returns what is to be read, that is not told.
+        out.push(RunEvent::Streams(run));
+    }
+
+    /// A model that has no span answered the function in this frame.
+    fn answered(&mut self, hit: &SpanHit<'_>, out: &mut Vec<RunEvent>) {
+        let frame = hit.caller.frame;
+        let Some(run) = self.frames.get(&(hit.pid, frame)).copied() else {
+            return;
+        };
+        let bare = self.open.get(&run).and_then(|open| open.bare.as_ref());
+        // The outermost one is the span.
+        if bare.is_some_and(|bare| bare.frames.first() == Some(&frame)) {
+            self.ended(run, hit.time, None, Defects::NONE, out);
+        }
+    }
+
+    /// To 0.10.40: a piece of a stream, or its end, of the generator in this frame.
+    fn piece(&mut self, hit: &SpanHit<'_>, kind: RunKind, is_end: bool, out: &mut Vec<RunEvent>) {
+        let key = (hit.pid, hit.caller.frame);
+        let new = self.stream_of(hit, kind);
+        let mut run = self.frames.get(&key).copied();
+        if let Some(before) = run
+            && let Some(last) = self.open.get(&before).and_then(|open| open.stream?.last)
+            && let Some(new) = new.and_then(|new| self.open.get(&new))
+            && new.facts.start > last
+        {
+            // That stream was over, and its frame is another generator's.
+            self.ended(before, last, None, Defects::NONE, out);
+            run = None;
+        }
+        let Some(run) = run.or(new) else {
+            return;
+        };
+        let Some(open) = self.open.get_mut(&run) else {
+            return;
+        };
+        open.generator = Some(key.1);
+        self.frames.insert(key, run);
+        let stream = open.stream.get_or_insert_default();
+        if !is_end {
+            stream.progressed = true;
+        } else if kind == RunKind::Completion && !stream.progressed {
+            // Each piece of a completion is told as if it were the last.
+            stream.last = Some(hit.time);
+            self.settling.insert(run);
+        } else {
+            self.ended(run, hit.time, None, Defects::NONE, out);
+        }
+    }
+
+    /// The oldest model whose stream this generator may give: one that has the id that this one has,
+    /// and of whose generator nothing is known yet.
+    fn stream_of(&self, hit: &SpanHit<'_>, kind: RunKind) -> Option<ExchangeId> {
+        let mut all = self.open.iter().filter(|(_, open)| {
+            let is_same = match &open.bare {
+                Some(bare) => bare.named == hit.id && open.facts.kind == kind,
+                None => {
+                    let told = hit.id.and_then(|id| open.tells.get(&id));
+                    open.stream.is_some() && told == Some(&kind)
+                }
+            };
+            is_same && open.facts.pid == hit.pid && open.generator.is_none()
+        });
+        all.next().map(|(id, _)| *id)
+    }
+
+    /// A frame is another function's by now. A stream that a generator in it gave is over.
+    fn left(&mut self, run: ExchangeId, frame: u64, now: BootTime, out: &mut Vec<RunEvent>) {
+        let Some(open) = self.open.get_mut(&run) else {
+            return;
+        };
+        if open.generator == Some(frame) {
+            let last = open.stream.and_then(|stream| stream.last);
+            self.ended(run, last.unwrap_or(now), None, Defects::NONE, out);
+        } else if let Some(bare) = open.bare.as_mut() {
+            bare.frames.retain(|known| *known != frame);
+        }
+    }
+
+    /// A span ends without telling.
+    fn give_up(&mut self, id: ExchangeId, now: BootTime, out: &mut Vec<RunEvent>) {
+        let last = self.open.get(&id).and_then(|open| open.stream?.last);
+        match last {
+            Some(last) => self.ended(id, last, None, Defects::NONE, out),
+            None => self.ended(id, now, None, Defects::UNFINISHED, out),
+        }
+    }
+
+    /// A span is over, and what belongs to it and did not tell its end.
+    fn ended(
+        &mut self,
+        id: ExchangeId,
+        end: BootTime,
+        error: Option<String>,
+        defects: Defects,
+        out: &mut Vec<RunEvent>,
+    ) {
+        let Some(open) = self.open.remove(&id) else {
+            return;
+        };
+        let facts = &open.facts;
+        let pid = facts.pid;
+        self.settling.remove(&id);
+        for run in &open.ids {
+            if let Some(link) = self.ids.get_mut(&(pid, *run)) {
+                link.is_over = true;
+                self.past.push_back((pid, *run));
+            }
+        }
+        while self.past.len() > MAX_PAST
+            && let Some(past) = self.past.pop_front()
+        {
+            self.ids.remove(&past);
+        }
+        let frames = open.bare.iter().flat_map(|bare| &bare.frames);
+        for frame in frames.chain(&open.generator) {
+            if self.frames.get(&(pid, *frame)) == Some(&id) {
+                self.frames.remove(&(pid, *frame));
+            }
+        }
+        if let Some(parent) = facts.parent.and_then(|parent| self.open.get_mut(&parent)) {
+            parent.children.remove(&id);
+        }
+        // What its own function called was over before it: that was not seen.
+        for child in open.children.iter().rev() {
+            let same = |child: &&Open| {
+                let is_within = match (facts.inside, child.facts.inside) {
+                    (Inside::Thread, Inside::Thread) => child.facts.tid == facts.tid,
+                    (Inside::Context, Inside::Context) => {
+                        facts.context.is_some() && child.facts.context == facts.context
+                    }
+                    _ => false,
+                };
+                is_within && child.stream.is_none() && defects.is_none()
+            };
+            if self.open.get(child).filter(same).is_some() {
+                self.ended(*child, end, None, Defects::END_LATE, out);
+            }
+        }
+        out.push(RunEvent::Ended {
+            exchange: id,
+            end,
+            error,
+            defects,
+        });
+    }
+}
+
+/// Whether the function that tells it gives a stream.
+const fn from_generator(hit: &SpanHit<'_>) -> bool {
+    hit.caller.flags & (GENERATOR | ASYNC_GENERATOR) != 0
+}
+
+/// What an exception says of the end of a stream: who no longer wants it closes it.
+fn error_of(class: &[u8]) -> Option<String> {
+    Some(super::class_of(class)).filter(|class| class != "GeneratorExit")
+}
+
+#[cfg(test)]
+#[path = "llama_index_tests.rs"]
+mod tests;

@@ -1,0 +1,545 @@
+use super::*;
+use crate::model::dispatch::{Around, Caller};
+use crate::model::framework::RunName;
+
+const PID: u32 = 7;
+const MAIN: u32 = 7;
+
+/// Bases of a model, and of other things.
+const MODEL: &[&[u8]] = &[b"FunctionCallingLLM", b"LLM", b"BaseLLM"];
+const ENGINE: &[&[u8]] = &[b"BaseQueryEngine"];
+
+/// Feeds what the dispatcher is told, and keeps what comes of it.
+#[derive(Default)]
+struct Scene {
+    spans: Spans,
+    next: u64,
+    now: u64,
+    tid: u32,
+    caller: Caller,
+    context: Option<u64>,
+    told: Vec<String>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            tid: MAIN,
+            ..Self::default()
+        }
+    }
+
+    fn take(&mut self, out: Vec<RunEvent>) {
+        for event in out {
+            self.told.push(match event {
+                RunEvent::Began(facts) => {
+                    let parent = facts.parent.map_or("-".to_owned(), |p| p.0.to_string());
+                    let name = facts.name.as_deref().unwrap_or("?");
+                    let (id, kind, inside) = (facts.exchange.0, facts.kind, facts.inside);
+                    format!("{id} in {parent}: {kind:?} {name} {inside:?}")
+                }
+                RunEvent::Left(id) => format!("{} left", id.0),
+                RunEvent::Streams(id) => format!("{} streams", id.0),
+                RunEvent::Contents { exchange, .. } => format!("{} has contents", exchange.0),
+                RunEvent::Ended {
+                    exchange,
+                    end,
+                    error,
+                    defects,
+                } => {
+                    let names: Vec<_> = defects.names().collect();
+                    let error = error.map_or(String::new(), |e| format!(" {e}"));
+                    let (id, end) = (exchange.0, end.0);
+                    format!("{id} over at {end}{error}{}", names.join(","))
+                }
+            });
+        }
+    }
+
+    fn hit(&mut self, id: Option<u128>, what: SpanStep<'_>) -> &mut Self {
+        self.now += 1;
+        let hit = SpanHit {
+            pid: PID,
+            tid: self.tid,
+            time: BootTime(self.now),
+            context: self.context,
+            caller: self.caller,
+            id,
+            what,
+        };
+        let mut out = Vec::new();
+        let next = &mut self.next;
+        let name = || {
+            *next += 1;
+            ExchangeId(*next)
+        };
+        self.spans.hit(&hit, name, &mut out);
+        self.take(out);
+        self
+    }
+
+    /// A method of an object of `Thing` begins.
+    fn enters(
+        &mut self,
+        (id, parent): (u128, Option<u128>),
+        method: &str,
+        object: Option<u64>,
+        bases: &[&[u8]],
+    ) -> &mut Self {
+        let text = format!("{method}-{}", uuid(id));
+        let start = SpanStart {
+            label: Some(RunName {
+                bytes: text.as_bytes(),
+                width: 1,
+                characters: text.len() as u64,
+            }),
+            parent,
+            object,
+            class: if object.is_some() { b"Thing" } else { b"" },
+            bases: bases.to_vec(),
+        };
+        self.hit(Some(id), SpanStep::Enters(Box::new(start)))
+    }
+
+    fn exits(&mut self, id: u128, result: &str) -> &mut Self {
+        let result = result.as_bytes();
+        self.hit(Some(id), SpanStep::Exits { result })
+    }
+
+    fn drops(&mut self, id: u128, class: &str) -> &mut Self {
+        let class = class.as_bytes();
+        self.hit(Some(id), SpanStep::Drops { class })
+    }
+
+    fn event(&mut self, id: Option<u128>, class: &str, exception: &str) -> &mut Self {
+        let (class, exception) = (class.as_bytes(), exception.as_bytes());
+        let old = None;
+        self.hit(
+            id,
+            SpanStep::Event {
+                class,
+                exception,
+                old,
+            },
+        )
+    }
+
+    /// An event of a version in which models have no spans, told in this frame.
+    fn old(&mut self, id: u128, class: &str, frame: u64, around: u64, flags: u32) -> &mut Self {
+        let before = self.caller;
+        self.caller = Caller {
+            frame,
+            code: 1,
+            flags,
+        };
+        let class = class.as_bytes();
+        let old = Some(Around {
+            frame: Some(around).filter(|around| *around != 0),
+        });
+        let exception = b"".as_slice();
+        self.hit(
+            Some(id),
+            SpanStep::Event {
+                class,
+                exception,
+                old,
+            },
+        );
+        self.caller = before;
+        self
+    }
+
+    fn raised(&mut self, frame: u64, class: &str) -> &mut Self {
+        self.now += 1;
+        let mut out = Vec::new();
+        let hit = RunHit {
+            pid: PID,
+            tid: self.tid,
+            time: BootTime(self.now),
+            what: RunStep::Raised {
+                owner: frame,
+                owner_code: 1,
+                class: class.as_bytes(),
+            },
+        };
+        self.spans.raised(&hit, &mut out);
+        self.take(out);
+        self
+    }
+
+    fn tick(&mut self, now: u64) -> &mut Self {
+        let mut out = Vec::new();
+        self.spans.tick(BootTime(now), &mut out);
+        self.take(out);
+        self
+    }
+
+    #[track_caller]
+    fn gives(&mut self, wanted: &[&str]) -> &mut Self {
+        assert_eq!(self.told, wanted);
+        self.told.clear();
+        self
+    }
+
+    /// Nothing is under way, and all that is remembered is what is over.
+    #[track_caller]
+    fn is_over(&self) {
+        assert!(self.spans.open.is_empty() && self.spans.settling.is_empty());
+        assert!(self.spans.frames.is_empty());
+        assert_eq!(self.spans.ids.len(), self.spans.past.len());
+    }
+}
+
+fn uuid(id: u128) -> String {
+    let text = format!("{id:032x}");
+    format!(
+        "{}-{}-{}-{}-{}",
+        &text[..8],
+        &text[8..12],
+        &text[12..16],
+        &text[16..20],
+        &text[20..]
+    )
+}
+
+#[test]
+fn what_an_object_does_by_itself_is_one_span() {
+    let mut scene = Scene::new();
+    scene
+        .enters((1, None), "BaseQueryEngine.query", Some(50), ENGINE)
+        .enters((2, Some(1)), "Thing._query", Some(50), ENGINE)
+        .enters((2, Some(1)), "Thing._query", Some(50), ENGINE)
+        .enters((3, Some(2)), "Thing.predict", Some(60), MODEL)
+        .enters((4, Some(3)), "Thing.complete", Some(60), MODEL)
+        .exits(4, "CompletionResponse")
+        .exits(3, "str")
+        .exits(2, "Response")
+        .exits(1, "Response")
+        .exits(1, "Response")
+        .gives(&[
+            "1 in -: Chain Thing.query Thread",
+            "2 in 1: Chat Thing.predict Thread",
+            "2 over at 7",
+            "1 over at 9",
+        ])
+        .is_over();
+}
+
+#[test]
+fn what_another_object_does_is_another_span() {
+    let mut scene = Scene::new();
+    scene
+        .enters((1, None), "Thing.query", Some(50), ENGINE)
+        .enters((2, Some(1)), "Thing.query", Some(51), ENGINE)
+        // Its own, but another thing.
+        .enters((3, Some(1)), "Thing.report", Some(50), ENGINE)
+        // A function, and a step.
+        .enters((4, Some(1)), "run_jobs", None, &[])
+        .enters((5, Some(1)), "Flow.first", None, &[])
+        .gives(&[
+            "1 in -: Chain Thing.query Thread",
+            "2 in 1: Chain Thing.query Thread",
+            "3 in 1: Chain Thing.report Thread",
+            "4 in 1: Chain run_jobs Thread",
+            "5 in 1: Chain Flow.first Thread",
+        ]);
+}
+
+#[test]
+fn each_class_has_its_kinds() {
+    let kinds: [(&str, &[&[u8]], RunKind); 18] = [
+        ("achat", MODEL, RunKind::Chat),
+        ("astream", MODEL, RunKind::Chat),
+        ("stream_complete", MODEL, RunKind::Completion),
+        ("predict_and_call", MODEL, RunKind::Chain),
+        ("structured_predict", MODEL, RunKind::Chain),
+        ("chat", &[b"BaseChatEngine"], RunKind::Chain),
+        ("chat", &[b"AgentRunner", b"BaseChatEngine"], RunKind::Agent),
+        ("_chat", &[b"AgentRunner"], RunKind::Agent),
+        ("_run_step", &[b"AgentRunner"], RunKind::Chain),
+        ("run", &[b"BaseWorkflowAgent", b"Workflow"], RunKind::Agent),
+        ("run", &[b"Workflow"], RunKind::Chain),
+        (
+            "get_query_embedding",
+            &[b"BaseEmbedding"],
+            RunKind::Embedding,
+        ),
+        ("_aretrieve", &[b"BaseRetriever"], RunKind::Retriever),
+        ("__call__", &[b"AsyncBaseTool", b"BaseTool"], RunKind::Tool),
+        ("acall", &[b"BaseTool"], RunKind::Tool),
+        (
+            "postprocess_nodes",
+            &[b"BaseNodePostprocessor"],
+            RunKind::Chain,
+        ),
+        ("get_response", &[b"BaseSynthesizer"], RunKind::Chain),
+        ("anything", &[b"object"], RunKind::Chain),
+    ];
+    for (method, bases, wanted) in kinds {
+        let text = format!("Thing.{method}-{}", uuid(9));
+        let mut start = SpanStart {
+            label: Some(RunName {
+                bytes: text.as_bytes(),
+                width: 1,
+                characters: text.len() as u64,
+            }),
+            parent: None,
+            object: Some(1),
+            class: b"Thing",
+            bases: bases.to_vec(),
+        };
+        let called = kinds::Called::of(9, &start);
+        assert_eq!(called.kind, wanted, "{method} {bases:?}");
+        assert_eq!(called.name, Some(format!("Thing.{method}")));
+        assert_eq!(called.label, RunLabel::Prefixed(format!("Thing.{method}")));
+        start.class = b"LLMRerank";
+        if method == "postprocess_nodes" {
+            assert_eq!(kinds::Called::of(9, &start).kind, RunKind::Reranker);
+        }
+    }
+}
+
+#[test]
+fn ids_that_are_cut_or_are_no_uuids() {
+    let called = |text: &str, told: usize, id: u128| {
+        kinds::Called::of(
+            id,
+            &SpanStart {
+                label: Some(RunName {
+                    bytes: &text.as_bytes()[..told],
+                    width: 1,
+                    characters: text.len() as u64,
+                }),
+                parent: None,
+                object: None,
+                class: b"",
+                bases: Vec::new(),
+            },
+        )
+    };
+    let long = format!("{}.method-{}", "a".repeat(100), uuid(1));
+    let cut = called(&long, 124, 1);
+    assert_eq!(cut.label, RunLabel::Uuid);
+    assert_eq!(cut.name, Some(format!("{}.method", "a".repeat(100))));
+    let own = called("my own id", 9, 1);
+    assert_eq!(own.label, RunLabel::Text("my own id".to_owned()));
+    assert_eq!(own.name.as_deref(), Some("my own id"));
+    let nothing = called("", 0, 1);
+    assert_eq!((nothing.name, nothing.subject), (None, None));
+}
+
+#[test]
+fn a_streamed_model_ends_when_its_stream_does() {
+    let mut scene = Scene::new();
+    scene
+        .enters((1, None), "Thing.stream_chat", Some(60), MODEL)
+        .event(Some(1), "LLMChatStartEvent", "")
+        .enters((2, Some(1)), "Thing.stream_complete", Some(60), MODEL)
+        .event(Some(2), "LLMCompletionStartEvent", "")
+        .exits(2, "generator")
+        .exits(1, "generator")
+        .gives(&["1 in -: Chat Thing.stream_chat Thread", "1 streams"]);
+    scene.caller.flags = GENERATOR;
+    for _ in 0..2 {
+        scene
+            .event(Some(2), "LLMCompletionInProgressEvent", "")
+            .event(Some(1), "LLMChatInProgressEvent", "");
+    }
+    scene
+        .event(Some(2), "LLMCompletionEndEvent", "")
+        .gives(&[])
+        .event(Some(1), "LLMChatEndEvent", "")
+        .gives(&["1 over at 12"])
+        .is_over();
+}
+
+#[test]
+fn a_stream_that_fails_or_is_left() {
+    for (class, wanted) in [
+        ("pkg.Odd", "1 over at 4 Odd"),
+        ("GeneratorExit", "1 over at 4"),
+    ] {
+        let mut scene = Scene::new();
+        scene
+            .enters((1, None), "Thing.stream_chat", Some(60), MODEL)
+            .event(Some(1), "LLMChatStartEvent", "")
+            .exits(1, "async_generator")
+            .event(Some(1), "ExceptionEvent", class)
+            .gives(&["1 in -: Chat Thing.stream_chat Thread", "1 streams", wanted])
+            .is_over();
+    }
+    // Without events nobody knows better.
+    let mut scene = Scene::new();
+    scene
+        .enters((1, None), "Thing.stream_chat", Some(60), MODEL)
+        .exits(1, "generator")
+        .gives(&["1 in -: Chat Thing.stream_chat Thread", "1 over at 2"])
+        .is_over();
+}
+
+#[test]
+fn errors_and_what_was_not_told() {
+    let mut scene = Scene::new();
+    scene
+        .enters((1, None), "Thing.query", Some(50), ENGINE)
+        .enters(
+            (2, Some(1)),
+            "Thing.retrieve",
+            Some(51),
+            &[b"BaseRetriever"],
+        )
+        .drops(2, "builtins.KeyError")
+        .drops(1, "KeyError")
+        .gives(&[
+            "1 in -: Chain Thing.query Thread",
+            "2 in 1: Retriever Thing.retrieve Thread",
+            "2 over at 3 KeyError",
+            "1 over at 4 KeyError",
+        ]);
+    // The end of one was not seen: it was over before that around it.
+    scene
+        .enters((3, None), "Thing.query", Some(50), ENGINE)
+        .enters(
+            (4, Some(3)),
+            "Thing.retrieve",
+            Some(51),
+            &[b"BaseRetriever"],
+        )
+        .exits(3, "Response")
+        .gives(&[
+            "3 in -: Chain Thing.query Thread",
+            "4 in 3: Retriever Thing.retrieve Thread",
+            "4 over at 7end_late",
+            "3 over at 7",
+        ]);
+    // What goes on elsewhere goes on.
+    scene.enters((5, None), "Thing.chat", Some(50), ENGINE);
+    scene.tid = 8;
+    scene.enters((6, Some(5)), "Reply.write", Some(52), &[]);
+    scene.tid = MAIN;
+    scene
+        .exits(5, "Reply")
+        .exits(6, "NoneType")
+        // And may come later.
+        .enters((7, Some(5)), "Reply.write", Some(52), &[])
+        .exits(7, "NoneType")
+        .gives(&[
+            "5 in -: Chain Thing.chat Thread",
+            "6 in 5: Chain Thing.write Thread",
+            "5 over at 10",
+            "6 over at 11",
+            "7 in 5: Chain Thing.write Thread",
+            "7 over at 13",
+        ])
+        .is_over();
+}
+
+#[test]
+fn coroutines_and_workflows_are_in_their_contexts() {
+    let mut scene = Scene::new();
+    scene.context = Some(5);
+    scene.enters((1, None), "Flow.run", Some(50), &[b"Workflow"]);
+    scene.caller.flags = COROUTINE;
+    scene
+        .enters((2, Some(1)), "Thing.aquery", Some(51), ENGINE)
+        .gives(&[
+            "1 in -: Chain Thing.run Context",
+            "2 in 1: Chain Thing.aquery Context",
+        ]);
+    let mut out = Vec::new();
+    scene.spans.stop(Some(PID + 1), BootTime(20), &mut out);
+    assert!(out.is_empty());
+    scene.spans.stop(Some(PID), BootTime(20), &mut out);
+    scene.take(out);
+    scene
+        .gives(&["2 over at 20unfinished", "1 over at 20unfinished"])
+        .is_over();
+}
+
+#[test]
+fn models_with_events_alone_are_known_by_their_frames() {
+    let mut scene = Scene::new();
+    scene
+        .old(9, "LLMChatStartEvent", 100, 0, 0)
+        .old(9, "LLMCompletionStartEvent", 200, 100, 0)
+        .old(9, "LLMCompletionEndEvent", 200, 100, 0)
+        .old(9, "LLMChatEndEvent", 100, 0, 0)
+        .gives(&["1 in -: Chat ? Thread", "1 streams", "1 over at 4"])
+        .is_over();
+    // Two at a time, which name the same span; one fails.
+    scene
+        .old(9, "LLMChatStartEvent", 100, 0, COROUTINE)
+        .old(9, "LLMChatStartEvent", 300, 0, COROUTINE)
+        .old(9, "LLMChatEndEvent", 300, 0, COROUTINE)
+        .raised(200, "Other")
+        .raised(100, "pkg.Odd")
+        .gives(&[
+            "2 in -: Chat ? Context",
+            "2 streams",
+            "3 in -: Chat ? Context",
+            "3 streams",
+            "3 over at 7",
+            "2 over at 9 Odd",
+        ])
+        .is_over();
+}
+
+#[test]
+fn streams_of_models_with_events_alone() {
+    let mut scene = Scene::new();
+    scene
+        .old(9, "LLMChatStartEvent", 100, 0, 0)
+        .old(9, "LLMChatInProgressEvent", 500, 0, GENERATOR)
+        .old(9, "LLMChatEndEvent", 500, 0, GENERATOR)
+        .gives(&["1 in -: Chat ? Thread", "1 streams", "1 over at 3"])
+        .is_over();
+    // Each piece of a completion is told as an end.
+    scene
+        .old(9, "LLMCompletionStartEvent", 100, 0, 0)
+        .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
+        .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
+        .tick(SETTLED)
+        .gives(&["2 in -: Completion ? Thread", "2 streams"])
+        .tick(SETTLED + 7)
+        .gives(&["2 over at 6"])
+        .is_over();
+    // A span whose stream is followed by another one, in the same frame.
+    scene
+        .enters((9, None), "Thing.stream", Some(60), MODEL)
+        .old(9, "LLMCompletionStartEvent", 100, 0, 0)
+        .exits(9, "generator")
+        .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
+        .old(9, "LLMCompletionStartEvent", 100, 0, 0)
+        .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
+        .tick(3 * SETTLED)
+        .gives(&[
+            "3 in -: Chat Thing.stream Thread",
+            "3 streams",
+            "4 in -: Completion ? Thread",
+            "4 streams",
+            "3 over at 10",
+            "4 over at 12",
+        ])
+        .is_over();
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut scene = Scene::new();
+    for n in 0..MAX_RUNS as u128 + 10 {
+        scene.enters((n + 1, None), "Thing.query", Some(50), ENGINE);
+    }
+    assert_eq!(scene.spans.open.len(), MAX_RUNS);
+    assert_eq!(scene.spans.refused, 10);
+    let mut out = Vec::new();
+    scene.spans.stop(None, BootTime(1), &mut out);
+    assert_eq!(out.len(), MAX_RUNS);
+    for n in 0..MAX_PAST as u128 + 10 {
+        let id = 1 << 100 | n;
+        scene
+            .enters((id, None), "Thing.query", Some(50), ENGINE)
+            .exits(id, "Response");
+    }
+    assert_eq!(scene.spans.past.len(), MAX_PAST);
+    assert_eq!(scene.spans.ids.len(), MAX_PAST);
+}

@@ -1,0 +1,442 @@
+//! Spans of LlamaIndex, from hardware watchpoints on its dispatcher (`llama_index_instrumentation/
+//! dispatcher.py`, before 0.12.44 `llama_index/core/instrumentation/dispatcher.py`).
+//!
+//! All that happens is told to four methods of it, whether anybody listens or not. Their arguments are
+//! in the frame that is entered: ids are texts, of which the end is a UUID, and of objects the name of
+//! the class is copied, for the object itself may be gone a moment later.
+
+use core::ptr;
+
+use aya_ebpf::{
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_probe_read_user_str_bytes,
+        generated::bpf_probe_read_user as read_user,
+    },
+    macros::perf_event,
+    programs::PerfEventContext,
+};
+use genspan_common::{
+    dispatch::{
+        BASE_BYTES, HEAD_BYTES, MAX_BASES, SpanEntered, SpanTold, TAIL_CHARACTERS, Tail, hook,
+    },
+    event::EventKind,
+    function::{Watch, WatchedProcess},
+    loss::Loss,
+    python::{NONE, PythonLayout},
+};
+
+use crate::{
+    emit,
+    function::{TYPE, in_registers, is_entered, name_of, watch, watched},
+    maps::{DATA, lose},
+    owner::{self, genspan_run_around},
+    python::{context, current_frame, thread_state, user, word},
+};
+
+/// In a `str` and a `tuple`: the size.
+const SIZE: u64 = 16;
+/// In a `str`: its state.
+const TEXT_STATE: u64 = 32;
+/// In a `tuple`: its items.
+const ITEMS: u64 = 24;
+/// In a type: `tp_name`, `tp_dictoffset`, `tp_mro` (`Include/cpython/object.h`, 3.8 to 3.14).
+const TYPE_NAME: u64 = 24;
+const TYPE_DICT_OFFSET: u64 = 288;
+const TYPE_MRO: u64 = 344;
+/// From 3.11 on, before an object without `tp_dictoffset`: its dict
+/// (`MANAGED_DICT_OFFSET`, `Include/internal/pycore_object.h`).
+const MANAGED_DICT: u64 = 24;
+/// In a `dict`: `ma_keys`.
+const DICT_KEYS: u64 = 32;
+/// In its keys, from 3.11 on: a word with `dk_log2_index_bytes` and `dk_kind`; `dk_nentries`; the
+/// indices, behind which the entries are (`Include/internal/pycore_dict.h`).
+const KEYS_HEAD: u64 = 8;
+const KEYS_ENTRIES: u64 = 24;
+const KEYS_INDICES: u64 = 32;
+/// Fields of an event that are looked through for one.
+const MAX_FIELDS: u64 = 16;
+/// Frames that belong to no function, above each other.
+const MAX_SKIPPED: usize = 4;
+/// The beginnings of the classes of events that are told: `LLMChat…Event` and `LLMCompletion…Event`,
+/// `ExceptionEvent`.
+const OF_MODELS: u32 = u32::from_le_bytes(*b"LLMC");
+const OF_EXCEPTIONS: u32 = u32::from_le_bytes(*b"Exce");
+
+/// Names of fields of events, the first eight bytes of each, and their lengths.
+const SPAN_ID: (u64, u64) = (u64::from_le_bytes(*b"span_id\0"), 7);
+const EXCEPTION: (u64, u64) = (u64::from_le_bytes(*b"exceptio"), 9);
+
+/// A watchpoint of the dispatcher was hit.
+#[perf_event]
+pub fn dispatch_watched(ctx: PerfEventContext) -> u32 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    // SAFETY: the context is the kernel's.
+    let address = unsafe { (*ctx.ctx).addr };
+    let Some(watch) = watch(process, address) else {
+        return 0;
+    };
+    let Some(state) = thread_state(&process.python) else {
+        return 0;
+    };
+    let Some(current) = current_frame(&process.python, state) else {
+        return 0;
+    };
+    if is_entered(&process.python, watch, current, address) {
+        genspan_dispatch(address, current, state);
+        return 0;
+    }
+    in_registers!(ctx, frame {
+        if is_entered(&process.python, watch, frame, address) {
+            genspan_dispatch(address, frame, state);
+            return 0;
+        }
+    });
+    0
+}
+
+/// Tells what the dispatcher is told, whose method is entered in this frame.
+///
+/// Verifier: a global function, so it is verified once and by itself, not for each register in which
+/// the frame may be. Such a one takes numbers, so what the caller looked up is looked up again.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_dispatch(entry: u64, frame: u64, state: u64) -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    let Some(watch) = watch(process, entry) else {
+        return 0;
+    };
+    match watch.what {
+        hook::ENTERS => enters(process, watch, frame, state),
+        hook::EVENT => event(process, watch, frame, state, tgid),
+        _ => leaves(process, watch, frame, state),
+    }
+    0
+}
+
+/// A span begins.
+#[inline(always)]
+fn enters(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
+    let Some(mut record) = DATA.reserve::<SpanEntered>(0) else {
+        lose(Loss::RunsLost, 1);
+        return;
+    };
+    let at = record.as_mut_ptr();
+    clear::<{ size_of::<SpanEntered>() / 8 }>(at.cast());
+    let id = argument(process, watch, frame, 0);
+    let object = argument(process, watch, frame, 1);
+    let parent = argument(process, watch, frame, 2);
+    // SAFETY: the record is of this type's size and alignment, and was cleared.
+    unsafe {
+        let told = ptr::addr_of_mut!((*at).told);
+        common(process, watch, frame, state, told);
+        ptr::addr_of_mut!((*told).header).write(emit::header(EventKind::SpanEntered));
+        tail(process, id, ptr::addr_of_mut!((*told).id));
+        tail(process, parent, ptr::addr_of_mut!((*at).parent));
+        head(process, id, at);
+        if object != process.objects.none {
+            ptr::addr_of_mut!((*told).object).write(object);
+            let class = word(object.wrapping_add(TYPE));
+            name_of(class, &mut (*told).class);
+            bases(class, at);
+        }
+    }
+    record.submit(emit::wake_flags());
+}
+
+/// A span's function is over.
+#[inline(always)]
+fn leaves(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
+    let Some(mut record) = DATA.reserve::<SpanTold>(0) else {
+        lose(Loss::RunsLost, 1);
+        return;
+    };
+    let at = record.as_mut_ptr();
+    clear::<{ size_of::<SpanTold>() / 8 }>(at.cast());
+    let id = argument(process, watch, frame, 0);
+    let value = argument(process, watch, frame, 1);
+    // SAFETY: as above.
+    unsafe {
+        common(process, watch, frame, state, at);
+        tail(process, id, ptr::addr_of_mut!((*at).id));
+        name_of(word(value.wrapping_add(TYPE)), &mut (*at).class);
+    }
+    record.submit(emit::wake_flags());
+}
+
+/// Something is told of a span: of models, and of exceptions, it is passed on.
+#[inline(always)]
+fn event(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64, tgid: u32) {
+    let object = argument(process, watch, frame, 0);
+    let class = word(object.wrapping_add(TYPE));
+    let name = word(class.wrapping_add(TYPE_NAME));
+    let start = word(name) as u32;
+    if start != OF_MODELS && start != OF_EXCEPTIONS {
+        return;
+    }
+    let Some(mut record) = DATA.reserve::<SpanTold>(0) else {
+        lose(Loss::RunsLost, 1);
+        return;
+    };
+    let at = record.as_mut_ptr();
+    clear::<{ size_of::<SpanTold>() / 8 }>(at.cast());
+    let is_given = watch.arguments > 1;
+    let dict = dict_of(object, class);
+    let mut id = argument(process, watch, frame, 1);
+    if id == 0 || id == process.objects.none {
+        id = genspan_event_field(dict, SPAN_ID.0, SPAN_ID.1);
+    }
+    // SAFETY: as above.
+    unsafe {
+        common(process, watch, frame, state, at);
+        tail(process, id, ptr::addr_of_mut!((*at).id));
+        name_of(class, &mut (*at).class);
+        if start == OF_EXCEPTIONS {
+            let exception = genspan_event_field(dict, EXCEPTION.0, EXCEPTION.1);
+            name_of(word(exception.wrapping_add(TYPE)), &mut (*at).exception);
+        }
+        if is_given {
+            // What such a version says of spans is not enough: frames say what is within what.
+            ptr::addr_of_mut!((*at).given).write(1);
+            let (caller, code) = ((*at).caller, (*at).caller_code);
+            ptr::addr_of_mut!((*at).around).write(genspan_run_around(caller));
+            if caller != 0 {
+                owner::stepped(tgid, caller, code);
+            }
+        }
+    }
+    record.submit(emit::wake_flags());
+}
+
+/// What is told of anything: where it is told.
+#[inline(always)]
+// SAFETY: for callers whose pointer is into a record that they reserved.
+unsafe fn common(
+    process: &WatchedProcess,
+    watch: &Watch,
+    frame: u64,
+    state: u64,
+    at: *mut SpanTold,
+) {
+    let python = &process.python;
+    let caller = genspan_span_caller(frame);
+    let code = word(caller.wrapping_add(u64::from(python.frame_code))) & !u64::from(python.tag);
+    let flags = user::<u32>(code.wrapping_add(u64::from(python.code_flags))).unwrap_or(0);
+    // SAFETY: the caller's record.
+    unsafe {
+        ptr::addr_of_mut!((*at).header).write(emit::header(EventKind::SpanTold));
+        ptr::addr_of_mut!((*at).hook).write(watch.what);
+        ptr::addr_of_mut!((*at).root).write(process.root);
+        ptr::addr_of_mut!((*at).context).write(context(python, state).unwrap_or(0));
+        ptr::addr_of_mut!((*at).caller).write(caller);
+        ptr::addr_of_mut!((*at).caller_code).write(code);
+        ptr::addr_of_mut!((*at).caller_flags).write(flags);
+    }
+}
+
+/// The frame of the function that called that of this frame, which is none of no function's.
+///
+/// Verifier: a global function, so it is verified once and by itself.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_span_caller(frame: u64) -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    let python: &PythonLayout = &process.python;
+    let mut at = frame;
+    for _ in 0..MAX_SKIPPED {
+        at = word(at.wrapping_add(u64::from(python.frame_previous)));
+        if at == 0 || python.shim_owner == NONE {
+            return at;
+        }
+        // A byte of the word that it is in, which is whole within the frame.
+        let owner = word(at.wrapping_add(u64::from(python.frame_owner & !7)));
+        let owner = owner >> (8 * (python.frame_owner & 7)) & 0xff;
+        if owner < u64::from(python.shim_owner) {
+            return at;
+        }
+    }
+    0
+}
+
+/// All bytes of a record, which was used before.
+///
+/// Verifier: volatile, else LLVM makes it a call of a function that there is not.
+#[inline(always)]
+fn clear<const WORDS: usize>(at: *mut u64) {
+    for index in 0..WORDS {
+        // SAFETY: for callers whose record has so many words, and is aligned.
+        unsafe { at.add(index).write_volatile(0) };
+    }
+}
+
+/// An argument of a function that is entered; zero when it has no such.
+#[inline(always)]
+fn argument(process: &WatchedProcess, watch: &Watch, frame: u64, index: usize) -> u64 {
+    if index as u32 >= watch.arguments {
+        return 0;
+    }
+    let python = &process.python;
+    let slot = u64::from(watch.slots[index & 7].slot);
+    let locals = frame.wrapping_add(u64::from(python.frame_locals));
+    word(locals.wrapping_add(slot.wrapping_mul(8))) & !u64::from(python.tag)
+}
+
+/// A text that is read: its characters, how many, and the bytes of each. None when it is no text, or
+/// kept in another way.
+#[inline(always)]
+fn text(process: &WatchedProcess, object: u64) -> Option<(u64, u64, u32)> {
+    if object == 0 || word(object.wrapping_add(TYPE)) != process.objects.text {
+        return None;
+    }
+    let length = word(object.wrapping_add(SIZE));
+    let state = word(object.wrapping_add(TEXT_STATE)) as u32;
+    // interned:2, kind:3, compact:1, ascii:1 (`Include/cpython/unicodeobject.h`).
+    let (kind, is_compact, is_ascii) = (state >> 2 & 7, state & 0x20 != 0, state & 0x40 != 0);
+    if !is_compact || kind == 0 || kind > 2 {
+        return None;
+    }
+    let data = if is_ascii {
+        process.python.string_data
+    } else {
+        process.text_compact
+    };
+    Some((object.wrapping_add(u64::from(data)), length, kind))
+}
+
+/// The last characters of an id.
+///
+/// Verifier: lengths are constants, or masked to less than there is room for.
+#[inline(always)]
+// SAFETY: for callers whose pointer is into a record that they reserved.
+unsafe fn tail(process: &WatchedProcess, object: u64, at: *mut Tail) {
+    const ALL: u64 = TAIL_CHARACTERS as u64;
+    if object == 0 || object == process.objects.none {
+        return;
+    }
+    let Some((from, length, kind)) = text(process, object) else {
+        return;
+    };
+    // SAFETY: the helper checks the address, and writes no more than there is room for.
+    unsafe {
+        let to = ptr::addr_of_mut!((*at).bytes);
+        let read = if length < ALL {
+            if kind != 1 {
+                return;
+            }
+            read_user(to.cast(), length as u32 & 63, from as *const _)
+        } else if kind == 1 {
+            let from = from.wrapping_add(length.wrapping_sub(ALL));
+            read_user(to.cast(), ALL as u32, from as *const _)
+        } else {
+            let from = from.wrapping_add(length.wrapping_sub(ALL).wrapping_mul(2));
+            read_user(to.cast(), 2 * ALL as u32, from as *const _)
+        };
+        if read == 0 {
+            let characters = if length < ALL { length } else { ALL };
+            ptr::addr_of_mut!((*at).width).write(kind);
+            ptr::addr_of_mut!((*at).characters).write(characters as u32);
+        }
+    }
+}
+
+/// An id from its beginning.
+#[inline(always)]
+// SAFETY: for callers whose pointer is into a record that they reserved.
+unsafe fn head(process: &WatchedProcess, object: u64, at: *mut SpanEntered) {
+    let Some((from, length, kind)) = text(process, object) else {
+        return;
+    };
+    let most = HEAD_BYTES as u64 - 4;
+    let bytes = if length > most { most } else { length } * u64::from(kind);
+    let bytes = if bytes > most { most } else { bytes };
+    // SAFETY: the helper checks the address, and writes less than there is room for.
+    unsafe {
+        let to = ptr::addr_of_mut!((*at).head);
+        let bytes = bytes as u32 & (HEAD_BYTES as u32 - 1);
+        if read_user(to.cast(), bytes, from as *const _) == 0 {
+            ptr::addr_of_mut!((*at).head_width).write(kind);
+            ptr::addr_of_mut!((*at).characters).write(length);
+        }
+    }
+}
+
+/// The names of the classes that one is derived from, in the order in which methods are looked for.
+#[inline(always)]
+// SAFETY: for callers whose pointer is into a record that they reserved.
+unsafe fn bases(class: u64, at: *mut SpanEntered) {
+    let all = word(class.wrapping_add(TYPE_MRO));
+    let count = word(all.wrapping_add(SIZE));
+    for index in 0..MAX_BASES {
+        // The first is the class itself.
+        let number = index as u64 + 1;
+        if number >= count {
+            break;
+        }
+        let base = word(all.wrapping_add(ITEMS + 8 * number));
+        let name = word(base.wrapping_add(TYPE_NAME));
+        // SAFETY: the caller's record.
+        unsafe {
+            let to: &mut [u8; BASE_BYTES] = &mut (*at).bases[index];
+            let _ = bpf_probe_read_user_str_bytes(name as *const u8, to);
+        }
+    }
+}
+
+/// The dict that has an object's attributes; zero when there is none.
+#[inline(always)]
+fn dict_of(object: u64, class: u64) -> u64 {
+    let offset = word(class.wrapping_add(TYPE_DICT_OFFSET)) as i64;
+    let at = if offset > 0 && offset < 4096 {
+        object.wrapping_add(offset as u64)
+    } else {
+        object.wrapping_sub(MANAGED_DICT)
+    };
+    let dict = word(at);
+    // In 3.12 a lowest bit says that it is no dict but values.
+    if dict & 1 != 0 { 0 } else { dict }
+}
+
+/// What a dict has under this name: the first eight bytes of it, and its length. Zero when there is
+/// nothing.
+///
+/// Verifier: a global function, so it is verified once and by itself.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_event_field(dict: u64, name: u64, length: u64) -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    if dict == 0 {
+        return 0;
+    }
+    let data = u64::from(process.python.string_data);
+    let keys = word(dict.wrapping_add(DICT_KEYS));
+    let head = word(keys.wrapping_add(KEYS_HEAD));
+    let (shift, kind) = (head >> 8 & 0xff, head >> 16 & 0xff);
+    if keys == 0 || shift > 12 {
+        return 0;
+    }
+    // Of keys that are all texts no hashes are kept.
+    let (size, skip) = if kind == 0 { (24, 8) } else { (16, 0) };
+    let count = word(keys.wrapping_add(KEYS_ENTRIES));
+    let mut at = keys
+        .wrapping_add(KEYS_INDICES + skip)
+        .wrapping_add(1 << shift);
+    for index in 0..MAX_FIELDS {
+        if index >= count {
+            break;
+        }
+        let key = word(at);
+        if word(key.wrapping_add(SIZE)) == length && word(key.wrapping_add(data)) == name {
+            return word(at.wrapping_add(8));
+        }
+        at = at.wrapping_add(size);
+    }
+    0
+}

@@ -1,0 +1,370 @@
+//! Spans of LlamaIndex, seen from outside: every one, with its parent, its beginning and its end, is
+//! what LlamaIndex's own dispatcher told handlers of it.
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use genspan::vocabulary::attr;
+use genspan_tests::{Agent, Finished, Process, Scene, Span, Temp, agent, need, programs};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+
+const STEPS: [&str; 9] = [
+    "query", "models", "stream", "later", "crowd", "errors", "threads", "agent", "workflow",
+];
+
+/// How far wall time may be off boot time between two measurements of it, in nanoseconds.
+const CLOCK: u64 = 2_000_000;
+
+/// How much later than what it is told of a handler may look at the clock, in nanoseconds.
+const AFTER: u64 = 1_000_000;
+
+/// In so many of a hundred spans it may be later than that: something else ran in between.
+const SLOW: usize = 3;
+
+fn program(environment: &str, temp: &Temp) -> Result<Option<Process>> {
+    let (Some(()), Some(python)) = (need::root()?, need::environment(environment)?) else {
+        return Ok(None);
+    };
+    let mut command = Command::new(python);
+    command.arg(programs().join("live/llama_index_runs.py"));
+    let mut process = Process::start(&mut command, &temp.file("program.err"))?;
+    ensure!(process.line()? == "ready", "{}", process.complaints());
+    Ok(Some(process))
+}
+
+/// What the handlers were told of the spans of a step.
+fn record(process: &mut Process) -> Result<Vec<Value>> {
+    let line = process.line()?;
+    let all = serde_json::from_str(&line);
+    all.with_context(|| format!("{line} {}", process.complaints()))
+}
+
+/// What kind of run a span is of.
+fn kind(span: &Span) -> &str {
+    match span.text(attr::OPERATION_NAME) {
+        "" | "invoke_workflow" => "chain",
+        kind => kind,
+    }
+}
+
+/// What the handlers were told, and what we tell.
+struct Compared<'a> {
+    /// What was told of each id.
+    told: BTreeMap<&'a str, &'a Value>,
+    /// Spans by the ids of LlamaIndex.
+    spans: BTreeMap<&'a str, &'a Span>,
+    /// Those that end later than they should.
+    slow: usize,
+    wrong: Vec<String>,
+}
+
+impl Compared<'_> {
+    /// The id of the span that something belongs to: parts are none.
+    fn above(&self, told: &Value) -> Value {
+        let mut next = told["parent"].as_str();
+        while let Some(id) = next {
+            let Some(above) = self.told.get(id) else {
+                return Value::Null;
+            };
+            if above["part"] != true {
+                let span = self.spans.get(id);
+                return span.map_or(Value::from("none"), |s| s.0["span_id"].clone());
+            }
+            next = above["parent"].as_str();
+        }
+        Value::Null
+    }
+
+    fn check(&mut self, told: &Value, span: &Span) {
+        let mut wrong = Vec::new();
+        let mut check = |right: bool, what: &str| {
+            if !right {
+                wrong.push(what.to_owned());
+            }
+        };
+        check(kind(span) == told["kind"], "kind");
+        let name = span.attribute(attr::RUN_NAME);
+        check(*name == told["name"], "name");
+        check(span.0["parent_span_id"] == self.above(told), "parent");
+        check(span.defects().is_empty(), "defects");
+        let error = told["error"].as_str().unwrap_or_default();
+        check(span.error() == error, "error");
+        let failed = span.0["status"]["code"] == "ERROR";
+        check(failed == told["error"].is_string(), "status");
+        check(span.text(attr::FRAMEWORK) == "llama_index", "framework");
+        let (start, end) = (span.start(), span.start() + span.duration());
+        match (told["start"].as_u64(), told["end"].as_u64()) {
+            (Some(from), Some(to)) => {
+                check(start <= from + CLOCK, "start");
+                check(end <= to + CLOCK, "end");
+                let is_late = start + AFTER + CLOCK < from || end + AFTER + CLOCK < to;
+                self.slow += usize::from(is_late);
+            }
+            _ => check(false, "the handler was not told of its end"),
+        }
+        if !wrong.is_empty() {
+            let of = format!("{wrong:?}: {told}\nwas told as {}", span.0);
+            self.wrong.push(of);
+        }
+    }
+}
+
+/// All steps in one environment; the recording gives the same spans.
+fn every_span(environment: &str) -> Result<()> {
+    let temp = Temp::new()?;
+    let Some(mut program) = program(environment, &temp)? else {
+        return Ok(());
+    };
+    let recording = temp.file("recording").to_string_lossy().into_owned();
+    let pid = program.pid().to_string();
+    let mut agent = Agent::start(&temp, &["--record", &recording], &["--pid", &pid])?;
+    agent.wait_for_log(&format!("watching LlamaIndex (pid {pid})"))?;
+    let mut truth = Vec::new();
+    for step in STEPS {
+        program.tell(step)?;
+        truth.extend(record(&mut program)?);
+        // Without handlers all is told the same.
+        program.tell(&format!("bare {step}"))?;
+        record(&mut program)?;
+    }
+    let is_own = |told: &&Value| told["part"] != true;
+    let count = truth.iter().filter(is_own).count();
+    assert!(count > 100, "{count}");
+    agent.wait_for_spans(2 * count)?;
+    // Those of streams without a sign of their end.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let Finished {
+        spans, log, lines, ..
+    } = agent.stop()?;
+    assert!(!log.contains("lost:"), "{log}");
+    let mut compared = Compared {
+        told: truth
+            .iter()
+            .filter_map(|told| Some((told["id"].as_str()?, told)))
+            .collect(),
+        spans: BTreeMap::new(),
+        slow: 0,
+        wrong: Vec::new(),
+    };
+    for span in spans.iter().filter(|s| !s.text(attr::RUN_ID).is_empty()) {
+        let before = compared.spans.insert(span.text(attr::RUN_ID), span);
+        assert!(before.is_none(), "twice: {}", span.0);
+    }
+    for told in truth.iter().filter(is_own).filter(|t| t["id"].is_string()) {
+        match compared.spans.get(told["id"].as_str().unwrap_or_default()) {
+            Some(span) => compared.check(told, span),
+            None => compared.wrong.push(format!("no span of {told}")),
+        }
+    }
+    // Models that have events alone have no ids: the one that begins last before the handler was told.
+    let bare: Vec<_> = spans
+        .iter()
+        .filter(|s| s.text(attr::RUN_ID).is_empty())
+        .collect();
+    for told in truth.iter().filter(|t| t["id"].is_null()) {
+        let from = told["start"].as_u64().unwrap_or_default() + CLOCK / 2;
+        let same = bare.iter().filter(|s| {
+            s.start() <= from
+                && kind(s) == told["kind"]
+                && s.0["parent_span_id"] == compared.above(told)
+        });
+        match same.max_by_key(|s| s.start()) {
+            Some(span) => compared.check(told, span),
+            None => compared.wrong.push(format!("no span of {told}")),
+        }
+    }
+    let wrong = &compared.wrong;
+    let some: Vec<_> = wrong.iter().take(8).cloned().collect();
+    assert!(
+        wrong.is_empty(),
+        "{environment}: {} of {count} wrong: {}\n{log}",
+        wrong.len(),
+        some.join("\n")
+    );
+    assert!(
+        compared.slow * 100 <= count * SLOW,
+        "{environment}: {} of {count} not as the handler was told",
+        compared.slow
+    );
+    // Those without handlers are as many, and as many of each kind and name.
+    let mut all: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+    for span in &spans {
+        let name = span.text(attr::RUN_NAME).to_owned();
+        let key = (kind(span).to_owned(), name, span.error().to_owned());
+        *all.entry(key).or_default() += 1;
+    }
+    let mut wanted: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+    for told in truth.iter().filter(is_own) {
+        let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
+        *wanted
+            .entry((text("kind"), text("name"), text("error")))
+            .or_default() += 2;
+    }
+    assert_eq!(all, wanted, "{environment}");
+    let again = temp.file("replayed").to_string_lossy().into_owned();
+    let replay = ["replay", &recording, "--format", "json", "--output", &again];
+    let replayed = agent::run(&temp, &replay)?;
+    assert_eq!(replayed.code, 0, "{}", replayed.log);
+    assert_eq!(std::fs::read_to_string(&again)?, lines);
+    Ok(())
+}
+
+#[test]
+fn the_newest_on_313() -> Result<()> {
+    every_span("llamaindex313")
+}
+
+#[test]
+fn the_oldest_on_311() -> Result<()> {
+    every_span("llamaindex311")
+}
+
+/// Clients at one time, and requests of each.
+const CLIENTS: u32 = 10;
+const REQUESTS: u32 = 6;
+
+/// A path of the application, and of each call of a model its name and what is above it up to the
+/// request, the steps of the framework's own left out.
+type Route = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// What a query is told as.
+const QUERY: &str = "invoke_workflow RetrieverQueryEngine";
+const ASKED: (&str, &str) = ("chat web", QUERY);
+const LOOKED_FOR: (&str, &str) = ("embeddings web", "retrieval");
+
+const ROUTES: [Route; 6] = [
+    ("sync", &[ASKED, LOOKED_FOR]),
+    ("async", &[ASKED, LOOKED_FOR]),
+    ("gather", &[ASKED, ASKED, LOOKED_FOR, LOOKED_FOR]),
+    ("streamed", &[("chat web", "GET or query"), LOOKED_FOR]),
+    ("direct", &[("chat web", "GET")]),
+    ("retrieve", &[LOOKED_FOR]),
+];
+
+/// Asks one path after the other; each answer closes its connection.
+fn client(port: u16, asks: &[(u32, &str)]) -> Result<()> {
+    for (id, path) in asks {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        write!(
+            stream,
+            "GET /{path}?id={id} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.0 200"), "/{path}: {answer}");
+    }
+    Ok(())
+}
+
+/// The id that a request's query or a call's prompt has in it.
+fn id_in(text: &str, before: &str) -> Option<u32> {
+    let (_, rest) = text.split_once(before)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit());
+    rest.get(..end.unwrap_or(rest.len()))?.parse().ok()
+}
+
+/// What is wrong with the spans of the application.
+fn wrong_in(spans: &[Span], asked: &BTreeMap<u32, Route>) -> Vec<String> {
+    let id = |span: &Span, name: &str| span.0[name].as_str().unwrap_or_default().to_owned();
+    let by_id: BTreeMap<String, &Span> = spans.iter().map(|s| (id(s, "span_id"), s)).collect();
+    let above = |span: &Span| by_id.get(&id(span, "parent_span_id")).copied();
+    let mut wrong = Vec::new();
+    let mut calls: BTreeMap<u32, Vec<(String, String)>> = BTreeMap::new();
+    for span in spans {
+        let mut all = vec![span];
+        while let Some(next) = all.last().copied().and_then(above) {
+            all.push(next);
+        }
+        let root = all[all.len() - 1];
+        let Some(request) = id_in(root.text(attr::URL_QUERY), "id=") else {
+            wrong.push(format!("under no request: {}", span.0));
+            continue;
+        };
+        if span.kind() != "CLIENT" || span.name() == "retrieval" {
+            // A model's run that is not told with its call.
+            if matches!(kind(span), "chat" | "text_completion" | "embeddings") {
+                wrong.push(format!("apart from its call: {}", span.0));
+            }
+            continue;
+        }
+        let known = id_in(span.text(attr::INPUT_MESSAGES), "request ");
+        let is_run = span.text(attr::FRAMEWORK) == "llama_index";
+        if known.is_some_and(|id| id != request) || !is_run || !span.error().is_empty() {
+            wrong.push(format!("{known:?} under {request}: {}", span.0));
+        }
+        let around = all[1..].iter().map(|s| s.name());
+        let around = around.filter(|name| !name.starts_with("chain "));
+        let nearest = around.map(str::to_owned).next().unwrap_or_default();
+        let named = (span.name().to_owned(), nearest);
+        calls.entry(request).or_default().push(named);
+    }
+    for (id, (path, expected)) in asked {
+        let mut found = calls.remove(id).unwrap_or_default();
+        found.sort();
+        let same = |(found, wanted): (&(String, String), &(&str, &str))| {
+            let is_either = wanted.1 == "GET or query" && (found.1 == "GET" || found.1 == QUERY);
+            found.0 == wanted.0 && (is_either || found.1 == wanted.1)
+        };
+        if found.len() != expected.len() || !found.iter().zip(*expected).all(same) {
+            wrong.push(format!("/{path} {id}: {found:?}"));
+        }
+    }
+    wrong
+}
+
+/// A request, what LlamaIndex does for it, and the calls of models that it makes.
+fn one_tree(environment: &str) -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::plain()?, need::environment(environment)?) else {
+        return Ok(());
+    };
+    let mut server = Process::start(
+        &mut scene.live(&python, "llama_index_app.py"),
+        &scene.next_log(),
+    )?;
+    let port: u16 = server.line()?.trim().parse()?;
+    client(port, &ROUTES.map(|(path, _)| (0, path))).with_context(|| server.complaints())?;
+    let mut agent = Agent::attach(&scene.temp, &[server.pid()], &[])?;
+    agent.wait_for_log(&format!("watching LlamaIndex (pid {})", server.pid()))?;
+    let mut asked = BTreeMap::new();
+    let mut threads = Vec::new();
+    for number in 0..CLIENTS {
+        let mut asks = Vec::new();
+        for n in 0..REQUESTS {
+            let route = ROUTES[(n + number) as usize % ROUTES.len()];
+            let id = 1 + number * REQUESTS + n;
+            asked.insert(id, route);
+            asks.push((id, route.0));
+        }
+        threads.push(std::thread::spawn(move || client(port, &asks)));
+    }
+    for thread in threads {
+        let done = thread.join().map_err(|_| anyhow!("a client panicked"))?;
+        done.with_context(|| server.complaints())?;
+    }
+    let calls: usize = asked.values().map(|(_, calls)| calls.len()).sum();
+    agent.wait_for_spans(asked.len() + calls)?;
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let Finished { spans, log, .. } = agent.stop()?;
+    let wrong = wrong_in(&spans, &asked);
+    let some: Vec<_> = wrong.iter().take(8).cloned().collect();
+    ensure!(
+        wrong.is_empty(),
+        "{} wrong of {} spans: {}\n{log}",
+        wrong.len(),
+        spans.len(),
+        some.join("\n")
+    );
+    Ok(())
+}
+
+#[test]
+fn one_tree_from_the_request_to_the_models_of_the_newest() -> Result<()> {
+    one_tree("llamaindex313")
+}
+
+#[test]
+fn one_tree_from_the_request_to_the_models_of_the_oldest() -> Result<()> {
+    one_tree("llamaindex311")
+}
