@@ -40,6 +40,8 @@ pub struct Held {
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Programs that were to be started.
+    pub wanted: f64,
     /// Programs that were started.
     pub started: u64,
     /// Those that were answered.
@@ -68,6 +70,12 @@ pub struct Outcome {
     pub log: String,
 }
 
+/// Those that read the sockets of all processes stay once there were so many that these were taken for it.
+const HOST_PROBES: u64 = 6;
+/// How often it is told how far it is.
+const TELL: Duration = Duration::from_secs(30);
+/// This part of the programs that were asked for must have been started: with fewer the machine was too slow.
+const ENOUGH: f64 = 0.95;
 /// How often the agent is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// With fewer looks than this it is not told whether memory grows.
@@ -118,15 +126,21 @@ impl Swarm {
     ///
     /// When one of them does not work.
     pub fn run(&self, temp: &Temp, python: &Path) -> Result<Outcome> {
-        self.run_with(temp, python, &[])
+        self.run_with(temp, python, &[], |_| {})
     }
 
-    /// The same under an agent with these options more.
+    /// The same under an agent with these options more; `tell` is told now and then how far it is.
     ///
     /// # Errors
     ///
     /// When one of them does not work.
-    pub fn run_with(&self, temp: &Temp, python: &Path, options: &[String]) -> Result<Outcome> {
+    pub fn run_with(
+        &self,
+        temp: &Temp,
+        python: &Path,
+        options: &[String],
+        tell: fn(&str),
+    ) -> Result<Outcome> {
         let program = programs().join("live/swarm.py");
         let mut command = Command::new(python);
         command
@@ -155,6 +169,7 @@ impl Swarm {
             let full = self.life * 1.5..self.seconds;
             std::thread::spawn(move || {
                 let begun = Instant::now();
+                let mut told = begun;
                 let mut peak = Held::default();
                 while !done.load(Ordering::Relaxed) {
                     let now = held(pid).unwrap_or_default();
@@ -165,13 +180,27 @@ impl Swarm {
                     if full.contains(&begun.elapsed().as_secs_f64()) {
                         watched.look().ok();
                     }
+                    if told.elapsed() >= TELL {
+                        told = Instant::now();
+                        let Held {
+                            resident,
+                            files,
+                            threads,
+                            ..
+                        } = now;
+                        let at = begun.elapsed().as_secs();
+                        tell(&format!(
+                            "{at} s: {resident} KiB, {files} descriptors, {threads} threads"
+                        ));
+                    }
                     std::thread::sleep(LOOK);
                 }
                 (peak, watched.into_samples())
             })
         };
         swarm.tell("go")?;
-        let most = Duration::from_secs_f64(self.seconds + self.life) + crate::PATIENCE;
+        // On a machine that has too much to do, what was started last takes its time.
+        let most = Duration::from_secs_f64(self.seconds + self.life) + crate::PATIENCE * 6;
         let line = swarm.line_within(most)?;
         let said: Value = serde_json::from_str(&line).context("what the swarm said")?;
         let begun = Instant::now();
@@ -196,6 +225,7 @@ impl Swarm {
         }
         let number = |name: &str| said[name].as_u64().with_context(|| line.clone());
         Ok(Outcome {
+            wanted: self.rate * self.seconds,
             started: number("started")?,
             answered: number("answered")?,
             most: number("most")?,
@@ -230,6 +260,15 @@ impl Outcome {
                 faults.push(what);
             }
         };
+        #[expect(clippy::cast_precision_loss, reason = "far fewer")]
+        let enough = self.started as f64 >= self.wanted * ENOUGH;
+        let (started, wanted) = (self.started, self.wanted);
+        check(
+            !enough,
+            format!(
+                "{started} of {wanted:.0} programs were started: this machine is too slow for the rate"
+            ),
+        );
         let Self {
             started,
             answered,
@@ -262,7 +301,7 @@ impl Outcome {
             ),
         );
         check(
-            after.probes > before.probes,
+            after.probes > before.probes + HOST_PROBES,
             format!(
                 "probes {} → {} when all were gone",
                 before.probes, after.probes

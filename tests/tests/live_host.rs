@@ -548,6 +548,9 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
 
     let finished = genspan.stop()?;
     assert_eq!(finished.code, 0, "{}", finished.log);
+    // What is inside the model server was there before the agent, and was not touched for a moment.
+    let touched = |pid: &u32| finished.log.contains(&format!("(pid {pid},"));
+    assert!(!parts.iter().any(touched), "{}", finished.log);
     assert!(!finished.log.contains("lost:"), "{}", finished.log);
     let service = |span: &Span| {
         span.resource("service.name")

@@ -12,9 +12,9 @@
 //! wait at the same time wait for the same one. So several threads remove them, each one at a time, as
 //! long as there are too many.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::kernel::Link;
@@ -33,6 +33,10 @@ const AT_ONCE: usize = 16;
 /// If more than so many wait, they are not removed as fast as they come.
 const TOO_MANY: usize = 2048;
 
+/// The same where this many processes have probes at the same places: each then takes much longer.
+const TOO_MANY_OF_A_CROWD: usize = 512;
+const CROWD: usize = 128;
+
 /// Stack of a thread that removes one.
 const STACK: usize = 64 << 10;
 
@@ -41,6 +45,29 @@ static PLACED: AtomicU64 = AtomicU64::new(0);
 
 /// Probes that wait.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Threads that help to remove them.
+static HELPING: AtomicUsize = AtomicUsize::new(0);
+
+/// C libraries of processes that have probes.
+static PROBED: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a C library that has probes, as long as it has them.
+#[derive(Debug)]
+pub(super) struct Counted(());
+
+impl Counted {
+    pub(super) fn new() -> Self {
+        PROBED.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        PROBED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 fn begun() -> Instant {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
@@ -56,55 +83,102 @@ pub(super) fn not_now() {
     PLACED.store(now(), Ordering::Relaxed);
 }
 
+/// What waits to be removed.
+#[derive(Default)]
+struct Queue {
+    links: Mutex<VecDeque<Link>>,
+    more: Condvar,
+}
+
+impl Queue {
+    fn links(&self) -> MutexGuard<'_, VecDeque<Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next one; waits for it.
+    fn wait(&self) -> Link {
+        let mut links = self.links();
+        loop {
+            match links.pop_front() {
+                Some(link) => return link,
+                None => {
+                    let waited = self.more.wait(links);
+                    links = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+}
+
 /// Removes these when it is quiet.
 pub(super) fn later(links: impl Iterator<Item = Link>) {
-    static QUEUE: OnceLock<Option<Sender<Link>>> = OnceLock::new();
+    static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
     for link in links {
         let Some(queue) = QUEUE.get_or_init(start) else {
             continue;
         };
         WAITING.fetch_add(1, Ordering::Relaxed);
-        // When the thread is gone the link comes back, and is dropped here.
-        if queue.send(link).is_err() {
-            WAITING.fetch_sub(1, Ordering::Relaxed);
-        }
+        queue.links().push_back(link);
+        queue.more.notify_one();
     }
 }
 
 /// Whether probes come faster than they are removed. The kernel looks through the processes that have a
 /// file mapped, and for each through those that have a probe at the same place (`register_for_each_vma`,
 /// `filter_chain`, `kernel/events/uprobes.c`): with 250 of them a process's probes on the C library take
-/// 9 ms to remove, with twice as many four times as long.
+/// 9 ms to remove, with twice as many four times as long. So it is soon too late where there are many.
 pub(super) fn is_behind() -> bool {
-    WAITING.load(Ordering::Relaxed) > TOO_MANY
+    let most = if PROBED.load(Ordering::Relaxed) > CROWD {
+        TOO_MANY_OF_A_CROWD
+    } else {
+        TOO_MANY
+    };
+    WAITING.load(Ordering::Relaxed) > most
 }
 
 /// The thread; none when the system gives no more, and then probes go at once.
-fn start() -> Option<Sender<Link>> {
-    let (send, queue) = channel();
+fn start() -> Option<Arc<Queue>> {
+    let queue = Arc::<Queue>::default();
+    let ours = Arc::clone(&queue);
     let thread = std::thread::Builder::new().name("probe-removal".to_owned());
-    thread.spawn(move || remove(queue)).ok().map(|_| send)
+    thread.spawn(move || remove(&ours)).ok().map(|_| queue)
 }
 
-fn remove(queue: Receiver<Link>) {
-    let queue = Mutex::new(queue);
-    // While it waits here, nobody else takes of them.
-    while let Some(first) = taken(&queue, Receiver::recv) {
+fn remove(queue: &Arc<Queue>) {
+    loop {
+        let link = queue.wait();
         while !may_go() {
             std::thread::sleep(QUIET / 10);
         }
+        // Seen with each link anew: what waits grows while these few are removed.
         let others = WAITING.load(Ordering::Relaxed).saturating_sub(1);
-        std::thread::scope(|scope| {
-            for _ in 0..others.min(AT_ONCE - 1) {
-                let thread = std::thread::Builder::new().stack_size(STACK);
-                // Without it there are fewer that remove them.
-                if thread.spawn_scoped(scope, || help(&queue)).is_err() {
-                    break;
-                }
+        while HELPING.load(Ordering::Relaxed) < others.min(AT_ONCE - 1) {
+            let helper = Helper::new(Arc::clone(queue));
+            let thread = std::thread::Builder::new()
+                .name("probe-removal".to_owned())
+                .stack_size(STACK);
+            // Without it there are fewer that remove them.
+            if thread.spawn(move || help(&helper.0)).is_err() {
+                break;
             }
-            take_away(first);
-            help(&queue);
-        });
+        }
+        take_away(link);
+    }
+}
+
+/// What waits, as one of the threads that help has it; counts these.
+struct Helper(Arc<Queue>);
+
+impl Helper {
+    fn new(queue: Arc<Queue>) -> Self {
+        HELPING.fetch_add(1, Ordering::Relaxed);
+        Self(queue)
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        HELPING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -116,20 +190,13 @@ fn may_go() -> bool {
 }
 
 /// Removes what waits, as long as it may go.
-fn help(queue: &Mutex<Receiver<Link>>) {
+fn help(queue: &Queue) {
     while may_go() {
-        let Some(link) = taken(queue, Receiver::try_recv) else {
+        let Some(link) = queue.links().pop_front() else {
             return;
         };
         take_away(link);
     }
-}
-
-fn taken<E>(
-    queue: &Mutex<Receiver<Link>>,
-    how: impl Fn(&Receiver<Link>) -> Result<Link, E>,
-) -> Option<Link> {
-    how(&queue.lock().unwrap_or_else(PoisonError::into_inner)).ok()
 }
 
 /// Removes one. Those of perf go one by one, since each holds the lock.

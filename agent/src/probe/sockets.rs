@@ -11,6 +11,7 @@ use genspan_common::socket::{NO_CALL, SocketLayout, call};
 use super::btf::{BtfError, Offsets};
 use super::host_sockets::{self, HostSockets};
 use super::kernel::{AttachError, Kernel, LoadError, Probes, refused, uprobe};
+use super::removal::Counted;
 use crate::target::process::{self, MappedFile, Target};
 use crate::target::sockets::LibcFinder;
 
@@ -345,6 +346,7 @@ struct Library {
     reach: PathBuf,
     places: SocketPlacements,
     _probes: Probes,
+    _counted: Counted,
 }
 
 impl Sockets {
@@ -376,6 +378,7 @@ impl Sockets {
                     reach,
                     places: library.places.clone(),
                     _probes: probes,
+                    _counted: Counted::new(),
                 });
             }
         }
@@ -425,6 +428,7 @@ impl Sockets {
                         reach: file.reach.clone(),
                         places,
                         _probes: probes,
+                        _counted: Counted::new(),
                     });
                 }
                 Err(gone @ AttachError::Gone(_)) => return Err(gone),

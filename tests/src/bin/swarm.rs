@@ -5,7 +5,11 @@ use anyhow::{Context as _, Result, ensure};
 use genspan_tests::swarm::Swarm;
 use genspan_tests::{Temp, need};
 
-#[expect(clippy::print_stdout, reason = "the row is the program's output")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks to its user"
+)]
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let numbers: Vec<f64> = arguments
@@ -28,7 +32,7 @@ fn main() -> Result<()> {
         seconds,
         life,
     };
-    let outcome = swarm.run_with(&temp, &python, &options)?;
+    let outcome = swarm.run_with(&temp, &python, &options, |line| eprintln!("{line}"))?;
     println!("{}", outcome.line());
     if std::env::var_os("GENSPAN_SWARM_LOG").is_some() {
         println!("{}", outcome.log);

@@ -1,11 +1,13 @@
 //! Taking up what the scout found, and letting go of what is not to be traced any more.
 
+use std::collections::HashSet;
 use std::os::fd::BorrowedFd;
 
 use super::{Live, LiveError};
 use crate::driver::scout::{Place, Report};
 use crate::driver::wait;
 use crate::target::process;
+use crate::target::rules::NotTraced;
 
 impl Live {
     /// What the scout rings, and those who ask for the state.
@@ -56,9 +58,29 @@ impl Live {
         Ok(any)
     }
 
+    /// The inner parts of a model server below a process are not traced with it, not even until the scout has
+    /// looked at them: their titles say what they are.
+    fn leave_inner_parts(&mut self, pid: u32) {
+        let mut next = process::children(pid);
+        let mut seen = HashSet::new();
+        while let Some(child) = next.pop() {
+            if !seen.insert(child) {
+                continue;
+            }
+            if let Some(part) = process::inner_part(child) {
+                let why = NotTraced::InnerPart(part);
+                self.left.note(&Report::Leave { pid: child, why });
+            }
+            next.extend(process::children(child));
+        }
+    }
+
     /// Traces a process that was found, unless it is already, as a child.
     fn take_up(&mut self, pid: u32, place: Place, why: &str) -> Result<(), LiveError> {
         let new = self.attachments.get(pid).is_none();
+        if new {
+            self.leave_inner_parts(pid);
+        }
         if new && let Err(error) = self.add(pid) {
             if error.is_gone() {
                 tracing::debug!("{error}");
