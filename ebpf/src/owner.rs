@@ -243,14 +243,22 @@ pub extern "C" fn genspan_run_around(frame: u64) -> u64 {
             return 0;
         }
         let here = key(tgid, at);
-        // SAFETY: from lookups just now; a word each.
-        let code = unsafe {
-            match (RUN_OWNERS.get_ptr(here), STEP_OWNERS.get_ptr(here)) {
-                (Some(owner), _) => (*owner).code,
-                (None, Some(code)) => *code,
-                (None, None) => continue,
-            }
-        };
+        let mut code = 0;
+        // Verifier: one after the other, or LLVM chooses between their addresses before it looks whether
+        // there are any.
+        if let Some(owner) = RUN_OWNERS.get_ptr(here) {
+            // SAFETY: from a lookup just now; a word.
+            code = unsafe { ptr::read_volatile(&raw const (*owner).code) };
+        }
+        if code == 0
+            && let Some(step) = STEP_OWNERS.get_ptr(here)
+        {
+            // SAFETY: as above.
+            code = unsafe { ptr::read_volatile(step) };
+        }
+        if code == 0 {
+            continue;
+        }
         // The frame may be another function's by now.
         if code == code_of(python, at) {
             return at;

@@ -24,6 +24,7 @@ use std::sync::{Arc, OnceLock};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData};
+use aya_obj::btf::BtfFeatures;
 use aya_obj::generated::bpf_insn;
 use aya_obj::{EbpfSectionKind, Object};
 use thiserror::Error;
@@ -39,6 +40,8 @@ const FIRST_KERNEL: (u32, u32) = (6, 13);
 const MAP_UPDATE: libc::c_long = 2;
 /// `BPF_PROG_LOAD` (`include/uapi/linux/bpf.h`).
 const PROG_LOAD: libc::c_long = 5;
+/// `BPF_BTF_LOAD`.
+const BTF_LOAD: libc::c_long = 18;
 /// `BPF_LINK_CREATE`.
 const LINK_CREATE: libc::c_long = 28;
 /// `BPF_PROG_TYPE_KPROBE`, which uprobes are of as well.
@@ -126,6 +129,16 @@ pub(super) enum MultiError {
     },
 }
 
+/// What tells the kernel which functions of a program are verified each by itself.
+#[derive(Debug)]
+struct Functions {
+    types: Option<Arc<OwnedFd>>,
+    /// Bytes of what is told of each, and of how many.
+    size: u32,
+    count: u32,
+    told: Vec<u8>,
+}
+
 /// A program, loaded or to be loaded when it is first used.
 #[derive(Debug)]
 struct Program {
@@ -135,6 +148,7 @@ struct Program {
     license: CString,
     /// For the maps of the object, which stay open as long as this.
     instructions: Vec<bpf_insn>,
+    functions: Functions,
 }
 
 impl Program {
@@ -145,7 +159,7 @@ impl Program {
                 self.name,
                 self.attach_type,
                 &self.license,
-                &self.instructions,
+                (&self.instructions, &self.functions),
             )?;
             // Another thread may have been faster: then this one's goes.
             let _ = self.fd.set(fd);
@@ -257,6 +271,7 @@ impl MultiProbes {
             .keys()
             .map(|(section, _)| *section)
             .collect();
+        let types = type_information(&mut object);
         object.relocate_maps(joined, &text)?;
         object.relocate_calls(&text)?;
         let mut programs = HashMap::new();
@@ -281,6 +296,12 @@ impl MultiProbes {
                 attach_type,
                 license: program.license.clone(),
                 instructions: function.instructions.clone(),
+                functions: Functions {
+                    types: types.clone(),
+                    size: u32::try_from(function.func_info_rec_size).unwrap_or(0),
+                    count: u32::try_from(function.func_info.len()).unwrap_or(0),
+                    told: function.func_info.func_info_bytes(),
+                },
             };
             programs.insert(name, program);
         }
@@ -387,6 +408,22 @@ struct ProgLoad {
     name: [u8; 16],
     interface: u32,
     expected_attach_type: u32,
+    types: u32,
+    function_size: u32,
+    functions: u64,
+    function_count: u32,
+    line_size: u32,
+}
+
+/// `bpf_attr` for `BPF_BTF_LOAD`.
+#[repr(C)]
+struct BtfLoad {
+    types: u64,
+    log: u64,
+    size: u32,
+    log_size: u32,
+    log_level: u32,
+    flags: u32,
 }
 
 /// `bpf_attr` for `BPF_LINK_CREATE` with `uprobe_multi`.
@@ -475,17 +512,49 @@ unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
     }
 }
 
+/// The object's own types, as the kernel has them. None when it refuses: then the functions of a program
+/// are verified where they are called, which some of them are too long for.
+fn type_information(object: &mut Object) -> Option<Arc<OwnedFd>> {
+    // All kinds that there are: the kernels that have these links know them.
+    let features = BtfFeatures::new(true, true, true, true, true, true, true, true);
+    let types = match object.fixup_and_sanitize_btf(&features) {
+        Ok(types) => types?.to_bytes(),
+        Err(error) => {
+            tracing::debug!("the eBPF object's types cannot be used: {error}");
+            return None;
+        }
+    };
+    let attributes = BtfLoad {
+        types: types.as_ptr() as u64,
+        log: 0,
+        size: u32::try_from(types.len()).ok()?,
+        log_size: 0,
+        log_level: 0,
+        flags: 0,
+    };
+    // SAFETY: the structure is the kernel's for this command, and what it points to lives until
+    // the call is over.
+    match unsafe { bpf(BTF_LOAD, &attributes) } {
+        Ok(fd) => Some(Arc::new(fd)),
+        Err(error) => {
+            tracing::debug!("the kernel refused the eBPF object's types: {error}");
+            None
+        }
+    }
+}
+
 fn load(
     name: &str,
     attach_type: u32,
     license: &CStr,
-    instructions: &[bpf_insn],
+    (instructions, functions): (&[bpf_insn], &Functions),
 ) -> io::Result<OwnedFd> {
     let mut kernels_name = [0; 16];
     // One byte stays zero, as its end.
     for (to, from) in kernels_name.iter_mut().take(15).zip(name.bytes()) {
         *to = from;
     }
+    let types = functions.types.as_ref().filter(|_| functions.count > 0);
     let attributes = ProgLoad {
         kind: KPROBE,
         instruction_count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
@@ -499,6 +568,11 @@ fn load(
         name: kernels_name,
         interface: 0,
         expected_attach_type: attach_type,
+        types: types.map_or(0, |fd| fd.as_raw_fd().cast_unsigned()),
+        function_size: types.map_or(0, |_| functions.size),
+        functions: types.map_or(0, |_| functions.told.as_ptr() as u64),
+        function_count: types.map_or(0, |_| functions.count),
+        line_size: 0,
     };
     // SAFETY: the structure is the kernel's for this command, and what it points to lives until
     // the call is over.
