@@ -7,7 +7,7 @@ mod early;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::framework::Runs;
+use crate::framework::{Engines, Runs};
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::framework::RunEvent;
@@ -72,6 +72,7 @@ pub struct Pipeline {
     ids: ExchangeIds,
     calls: Calls,
     runs: Runs,
+    engines: Engines,
     spans: Spans,
     modes: VecDeque<(ConnectionId, CopyMode)>,
     /// Processes that made requests since they were asked for.
@@ -109,6 +110,7 @@ impl Pipeline {
             ids: ExchangeIds::default(),
             calls,
             runs: Runs::default(),
+            engines: Engines::default(),
             spans,
             modes: VecDeque::new(),
             callers: BTreeSet::new(),
@@ -240,8 +242,19 @@ impl Pipeline {
             // Its memory is a process's, and who can look there tells what it is.
             Event::RawSnapshot(_) => {}
             Event::Snapshot(found) => {
-                if let Subject::Call(call) = found.subject {
-                    self.spans.function_values(call, &found.values);
+                self.now = self.now.max(found.time);
+                match found.subject {
+                    Subject::Call(call) => self.spans.function_values(call, &found.values),
+                    Subject::Hook { hook, .. } => {
+                        let ids = &mut self.ids;
+                        let mut out = Vec::new();
+                        let hit = (hook, &**found);
+                        for request in self.engines.told(hit, || ids.next(), &mut out) {
+                            self.spans.engine(found.pid, found.time, request);
+                        }
+                        self.tell_runs(out);
+                    }
+                    Subject::Run { .. } => {}
                 }
             }
             Event::FunctionEnded { call, how, time } => {
@@ -293,6 +306,7 @@ impl Pipeline {
     fn stop_runs(&mut self, pid: Option<u32>, time: BootTime) {
         let mut out = Vec::new();
         self.runs.stop(pid, time, &mut out);
+        self.engines.stop(pid, time, &mut out);
         self.tell_runs(out);
     }
 
@@ -334,7 +348,7 @@ impl Pipeline {
     #[must_use]
     pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
         let mut sums = self.counters;
-        sums.runs_refused = self.runs.refused;
+        sums.runs_refused = self.runs.refused + self.engines.refused;
         for c in self.connections.values() {
             counters::add(&mut sums, c);
         }

@@ -3,14 +3,14 @@
 
 use super::functions::Sought;
 use super::watching::{Entries, Watching};
-use crate::framework::{Hook, langchain};
+use crate::framework::{Hook, langchain, sglang, vllm};
 use crate::probe::kernel::Kernel;
 use crate::python::version::Version;
 use crate::python::wanted::Wanted;
 use crate::target::functions::{self, CannotWatch};
 use crate::target::process;
 
-pub(super) use genspan_common::framework::hook::BEGINS;
+use genspan_common::framework::hook;
 
 /// What every framework that is known has loaded: a library, so that one sees it without a look
 /// into the interpreter.
@@ -34,7 +34,8 @@ pub(super) enum Looked {
 
 /// What is looked for.
 pub(super) fn sought() -> impl Iterator<Item = Sought> {
-    langchain::HOOKS.iter().filter_map(|hook| {
+    let all = langchain::HOOKS.iter().chain(&vllm::HOOKS);
+    all.chain(&sglang::HOOKS).filter_map(|hook| {
         let mut wanted: Wanted = hook.function.parse().ok()?;
         wanted.arguments = hook.arguments.iter().map(|&name| name.to_owned()).collect();
         Some(Sought {
@@ -42,6 +43,33 @@ pub(super) fn sought() -> impl Iterator<Item = Sought> {
             hook: Some(hook),
         })
     })
+}
+
+/// The framework that a function belongs to.
+pub(super) const fn framework(hook: &Hook) -> &'static str {
+    match (hook.what, hook.number) {
+        (hook::SNAPSHOT, sglang::BATCH) => "SGLang",
+        (hook::SNAPSHOT, _) => "vLLM",
+        _ => "LangChain",
+    }
+}
+
+/// Whether nothing of a framework is seen without this function.
+pub(super) const fn is_first(hook: &Hook) -> bool {
+    match hook.what {
+        hook::SNAPSHOT => matches!(hook.number, vllm::FINISHED | sglang::BATCH),
+        what => what == hook::BEGINS,
+    }
+}
+
+/// Whether what is done in it must be told from what others do in the same thread.
+pub(super) const fn needs_contexts(hook: &Hook) -> bool {
+    hook.what == hook::BEGINS
+}
+
+/// What a function being watched no more is told as.
+fn misses(hook: &Hook, why: &str) -> String {
+    format!("{}: {}: {why}", framework(hook), hook.without)
 }
 
 /// Whether it is worth while to look into the interpreter of a process.
@@ -67,28 +95,26 @@ pub(super) fn look(
         }
         Err(error) if error.may_come() && looks < SURE => return Looked::Again,
         Err(error) => {
-            let said = format!("LangChain: {}: {error}", hook.without);
-            watching.tell(pid, said);
+            watching.tell(pid, misses(hook, &error.to_string()));
             return Looked::Never;
         }
     };
     if python.fit.layout.version < Version::V3_11 {
-        let said = "LangChain is seen in CPython 3.11 and newer";
-        if !watching.is_told(said) {
-            watching.tell(pid, said.to_owned());
+        let said = format!("{} is seen in CPython 3.11 and newer", framework(hook));
+        if !watching.is_told(&said) {
+            watching.tell(pid, said);
         }
         return Looked::Never;
     }
     match watching.arm_hook(to, pid, (index, hook), &function) {
         Ok(()) => {
-            if hook.what == BEGINS {
-                tracing::info!("watching LangChain (pid {pid})");
+            if is_first(hook) {
+                tracing::info!("watching {} (pid {pid})", framework(hook));
             }
             Looked::Found
         }
         Err(why) => {
-            let said = format!("LangChain: {}: {why}", hook.without);
-            watching.tell(pid, said);
+            watching.tell(pid, misses(hook, &why));
             Looked::Never
         }
     }
@@ -96,12 +122,13 @@ pub(super) fn look(
 
 #[cfg(test)]
 mod tests {
-    use super::{langchain, sought};
+    use super::{langchain, sglang, sought, vllm};
 
     #[test]
     fn every_hook_can_be_looked_for() {
         let all: Vec<_> = sought().collect();
-        assert_eq!(all.len(), langchain::HOOKS.len());
+        let known = langchain::HOOKS.len() + vllm::HOOKS.len() + sglang::HOOKS.len();
+        assert_eq!(all.len(), known);
         for one in all {
             let hook = one.hook.expect("a hook");
             assert_eq!(one.wanted.name.to_string(), hook.function);

@@ -207,7 +207,7 @@ impl Functions {
                     // What cannot be read of an interpreter that ends, after many looks at one
                     // without the framework, is nothing to complain of.
                     Looked::NotLoaded => watching.pending.push((index, 0)),
-                    Looked::Found if hook.what == frameworks::BEGINS => self.found.push(pid),
+                    Looked::Found if frameworks::needs_contexts(hook) => self.found.push(pid),
                     Looked::Found | Looked::Never => {}
                 }
                 continue;

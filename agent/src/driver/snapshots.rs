@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-use crate::model::snapshot::{RawSnapshot, Snapshot};
+use crate::framework::engine;
+use crate::model::snapshot::{RawSnapshot, Snapshot, Subject};
 use crate::python::copied;
 use crate::python::reader::Types;
 use crate::python::render;
@@ -49,20 +50,22 @@ impl Snapshots {
         let python = process.python.as_ref()?;
         let how = (&python.fit.layout, &process.types);
         let found = copied::values(raw.segments, &raw.roots, &python.memory, how);
+        if let Subject::Hook { hook, .. } = raw.subject {
+            let all = found.iter().map(|value| readable(value.as_ref()));
+            let all: Vec<_> = all.collect();
+            self.unread += wanted.saturating_sub(all.iter().flatten().count() as u64);
+            // What is not wanted is left out before anybody gets to know it.
+            let mut values = engine::kept(hook, &all);
+            values.iter_mut().flatten().for_each(without_secrets);
+            return (!values.is_empty()).then(|| raw.with(values));
+        }
         let mut values: Vec<_> = found.iter().map(|value| told(value.as_ref())).collect();
         while values.last().is_some_and(Option::is_none) {
             values.pop();
         }
         let told = values.iter().flatten().count() as u64;
         self.unread += wanted.saturating_sub(told);
-        (told > 0).then_some(Snapshot {
-            pid: raw.pid,
-            tid: raw.tid,
-            time: raw.time,
-            subject: raw.subject,
-            context: raw.context,
-            values,
-        })
+        (told > 0).then(|| raw.with(values))
     }
 
     /// Objects that could not be told, because their types could not be read: their process ended.
@@ -126,10 +129,15 @@ impl Process {
 
 /// What is told of a value: nothing of one that could not be read.
 fn told(value: Option<&Value>) -> Option<Json> {
-    let value = value.filter(|v| !matches!(v, Value::Unreadable | Value::Omitted))?;
-    let mut told = render::classed(value);
+    let mut told = readable(value)?;
     without_secrets(&mut told);
     Some(told)
+}
+
+/// A value as JSON, if it could be read.
+fn readable(value: Option<&Value>) -> Option<Json> {
+    let value = value.filter(|v| !matches!(v, Value::Unreadable | Value::Omitted))?;
+    Some(render::classed(value))
 }
 
 /// Leaves out what is a secret by the name that it has. Counts and the like are none, whatever their
@@ -158,8 +166,13 @@ fn has_text(value: &Json) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::without_secrets;
+    use super::{engine, render, without_secrets};
     use serde_json::json;
+
+    #[test]
+    fn classes_are_where_frameworks_look_for_them() {
+        assert_eq!(render::CLASS, engine::CLASS);
+    }
 
     #[test]
     fn secrets_are_left_out_by_their_names() {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aya::maps::MapError;
+use genspan_common::framework::hook::SNAPSHOT;
 use genspan_common::function::{
     ABSENT, ArgumentSlot, CONTENT, IN_CALLER, MAX_ARGUMENTS, Watch, WatchKey, what,
 };
@@ -268,7 +269,9 @@ impl Watching {
     ) -> Result<(), String> {
         kernel.load_frameworks().map_err(|e| e.to_string())?;
         self.tell_layout(kernel, pid)?;
+        // Of a function whose arguments are all that is wanted no exception is.
         if self.raised_runs.is_none()
+            && hook.what != SNAPSHOT
             && let Some(python) = &self.python
         {
             match functions::raise_hook(python, pid) {

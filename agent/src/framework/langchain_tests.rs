@@ -30,6 +30,7 @@ impl Scene {
                     )
                 }
                 RunEvent::Left(id) => format!("{} left", id.0),
+                RunEvent::Worked { exchange, .. } => format!("{} worked", exchange.0),
                 RunEvent::Ended {
                     exchange,
                     end,

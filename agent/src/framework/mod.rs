@@ -2,9 +2,13 @@
 //! theirs to runs, with their beginning, their end and what they belong to. One file for each
 //! framework. Pure.
 
+pub mod engine;
 pub mod langchain;
 mod langchain_contents;
+pub mod sglang;
+pub mod vllm;
 
+pub use engine::Engines;
 pub use langchain::Runs;
 
 /// A function of a framework that is watched.

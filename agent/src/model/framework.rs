@@ -1,6 +1,7 @@
 //! Runs of agent frameworks: what the kernel tells at their functions, and what that comes to.
 
 use super::defect::Defects;
+use super::engine::{EngineAsked, EngineWork};
 use super::exchange::ExchangeId;
 use super::time::BootTime;
 
@@ -90,6 +91,8 @@ pub struct RunName<'a> {
 pub enum Framework {
     /// langchain-core, and what is built on it.
     LangChain,
+    /// vLLM, asked in its own process.
+    Vllm,
 }
 
 /// What a run does.
@@ -159,12 +162,21 @@ pub struct RunFacts {
 }
 
 /// What a framework was found to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RunEvent {
     /// A run began.
     Began(Box<RunFacts>),
     /// It may be over: nothing more is done in it unless it says so.
     Left(ExchangeId),
+    /// What an engine did in it; its end follows.
+    Worked {
+        /// Which.
+        exchange: ExchangeId,
+        /// What it was asked for.
+        asked: Box<EngineAsked>,
+        /// What came of it.
+        work: Box<EngineWork>,
+    },
     /// It is over.
     Ended {
         /// Which.

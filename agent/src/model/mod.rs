@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod defect;
+pub mod engine;
 pub mod event;
 pub mod exchange;
 pub mod framework;

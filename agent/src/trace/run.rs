@@ -2,9 +2,9 @@
 //! retrievers (semconv 2).
 
 use super::attributes::Set;
-use super::dialect;
 use super::span::At;
 use super::stage::Known;
+use super::{dialect, engine};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::Role;
@@ -58,8 +58,13 @@ pub(super) fn begun(facts: &RunFacts) -> Begun {
 pub(super) fn attributes(set: &mut Set<'_>, facts: &RunFacts) {
     let framework = match facts.framework {
         Framework::LangChain => "langchain",
+        Framework::Vllm => "vllm",
     };
     set.add(attr::FRAMEWORK, framework);
+    if facts.framework == Framework::Vllm {
+        // It has ids of another kind, and says what it did.
+        return;
+    }
     set.add(attr::RUN_ID, uuid(facts.run));
     set.may(attr::RUN_NAME, facts.name.clone());
 }
@@ -105,6 +110,9 @@ pub(super) fn of_run(at: At, known: &Known, over: &RunOver, redactor: &Redactor)
         set.may(attribute, name.clone());
     }
     attributes(&mut set, facts);
+    if let Some((Some(asked), work)) = &at.engine {
+        engine::of_run(&mut set, asked, work);
+    }
     dialect::of_run(&mut set, facts, at.names);
     set.may(attr::ERROR_TYPE, over.error.clone());
     if !over.defects.is_none() {
