@@ -195,18 +195,28 @@ impl Functions {
             }
         }
         let mut found = Vec::new();
+        // A large program has thousands of modules: each is looked for once.
+        let mut missing: Vec<&str> = Vec::new();
         for (index, looks) in std::mem::take(&mut watching.pending) {
             let (Some(python), Some(sought)) = (&watching.python, self.wanted.get(index)) else {
                 continue;
             };
             if let Some(hook) = sought.hook {
+                let module = sought.wanted.name.module.as_str();
+                if missing.contains(&module) {
+                    watching.pending.push((index, 0));
+                    continue;
+                }
                 let to = (&mut *kernel, &mut self.entries);
                 let which = (index, sought, hook);
                 match frameworks::look(to, pid, watching, which, looks) {
                     Looked::Again => watching.pending.push((index, looks.saturating_add(1))),
                     // What cannot be read of an interpreter that ends, after many looks at one
                     // without the framework, is nothing to complain of.
-                    Looked::NotLoaded => watching.pending.push((index, 0)),
+                    Looked::NotLoaded => {
+                        missing.push(module);
+                        watching.pending.push((index, 0));
+                    }
                     Looked::Found if frameworks::needs_contexts(hook) => self.found.push(pid),
                     Looked::Found | Looked::Never => {}
                 }

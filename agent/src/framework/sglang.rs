@@ -13,6 +13,9 @@ use crate::model::engine::EngineRequest;
 /// Number of the hook.
 pub const BATCH: u32 = 3;
 
+/// What ids begin with by which the server asks its own engine whether it is well.
+const HEALTH: &str = "HEALTH_CHECK";
+
 /// The functions that are watched.
 pub const HOOKS: [Hook; 1] = [Hook {
     function: "sglang.srt.managers.tokenizer_manager:TokenizerManager._handle_batch_output",
@@ -39,7 +42,9 @@ pub fn finished(values: &[Option<Json>]) -> Vec<EngineRequest> {
     let over = all.filter_map(|(index, (id, reason))| {
         // A reason is a dict; what stands for what is missing is a text, and says nothing.
         let reason = reason.as_object()?;
-        let id = id.as_str().filter(|id| engine::is_id(id))?;
+        let id = id
+            .as_str()
+            .filter(|id| engine::is_id(id) && !id.starts_with(HEALTH))?;
         Some(EngineRequest {
             id: id.to_owned(),
             input: counts("prompt_tokens", index),
@@ -94,9 +99,12 @@ mod tests {
 
     #[test]
     fn a_batch_that_says_nothing() {
-        // Embeddings: no reason is kept for what goes on.
         let batch = json!({"rids": ["a"], "finished_reasons": [null]});
         assert!(finished(&[Some(batch)]).is_empty());
+        let health = json!({
+            "rids": ["HEALTH_CHECK_1.7"], "finished_reasons": [{"type": "length", "length": 1}],
+        });
+        assert!(finished(&[Some(health)]).is_empty());
         let unreadable = json!({"rids": ["<omitted>"], "finished_reasons": [{"type": "stop"}]});
         assert!(finished(&[Some(unreadable)]).is_empty());
         assert!(finished(&[Some(json!("<deeper>"))]).is_empty());
