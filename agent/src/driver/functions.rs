@@ -155,6 +155,12 @@ impl Functions {
         all
     }
 
+    /// The interpreter of a process in which functions are watched.
+    #[must_use]
+    pub fn python(&self, pid: u32) -> Option<&Python> {
+        self.processes.get(&pid)?.python.as_ref()
+    }
+
     /// Processes in which a framework was found since the last time.
     pub fn found_frameworks(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.found)

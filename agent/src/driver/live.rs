@@ -534,7 +534,7 @@ impl Live {
                 continue;
             }
             if let Event::RawSnapshot(raw) = &event {
-                if let Some(found) = self.snapshots.decode(raw) {
+                if let Some(found) = self.snapshots.decode(raw, self.functions.python(raw.pid)) {
                     self.core.event(&Event::Snapshot(Box::new(found)))?;
                 }
                 continue;

@@ -39,11 +39,12 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// The values of what was copied. Secrets, by the names that they have, are left out.
-    pub fn decode(&mut self, raw: &RawSnapshot<'_>) -> Option<Snapshot> {
+    /// The values of what was copied. Secrets, by the names that they have, are left out. To look for the
+    /// interpreter takes seconds in a large program: it need not be where it is `known`.
+    pub fn decode(&mut self, raw: &RawSnapshot<'_>, known: Option<&Python>) -> Option<Snapshot> {
         self.cut += u64::from(raw.cut);
         let wanted = raw.roots.iter().filter(|root| **root != 0).count() as u64;
-        let Some(process) = self.process(raw) else {
+        let Some(process) = self.process(raw, known) else {
             self.unread += wanted;
             return None;
         };
@@ -85,7 +86,7 @@ impl Snapshots {
         self.processes.remove(&pid);
     }
 
-    fn process(&mut self, raw: &RawSnapshot<'_>) -> Option<&Process> {
+    fn process(&mut self, raw: &RawSnapshot<'_>, known: Option<&Python>) -> Option<&Process> {
         let pid = raw.pid;
         if self.processes.get(&pid).is_none_or(|p| p.python.is_none()) {
             // A forked child is laid out as what it was forked from.
@@ -106,7 +107,10 @@ impl Snapshots {
                     process.python = Some(python);
                     process.types = types;
                 }
-                None => process.open(pid),
+                None => match known.and_then(|python| python.of_fork(pid).ok()) {
+                    Some(python) => process.python = Some(python),
+                    None => process.open(pid),
+                },
             }
         }
         self.processes.get(&pid).filter(|p| p.python.is_some())

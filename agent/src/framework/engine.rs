@@ -22,6 +22,9 @@ pub const MAX_OPEN: usize = 16_384;
 /// Most answers to one request that are followed.
 const MAX_CHOICES: u32 = 1024;
 
+/// How long after a request began the same hit may be told again, in nanoseconds.
+const AGAIN: u64 = 100_000_000;
+
 /// Times from this one on are none: some thirty years, in nanoseconds.
 const MOST: f64 = 1e18;
 
@@ -52,6 +55,8 @@ pub fn kept(number: u32, values: &[Option<Json>]) -> Vec<Option<Json>> {
 struct Open {
     run: ExchangeId,
     pid: u32,
+    tid: u32,
+    start: BootTime,
     asked: EngineAsked,
     over: Vec<EngineRequest>,
 }
@@ -117,6 +122,13 @@ impl Engines {
     ) {
         let key = (found.pid, asked.id.clone());
         if let Some(known) = self.ids.get(&key).copied() {
+            let again = self.open.get(&known).is_some_and(|open| {
+                let soon = found.time.since(open.start) < AGAIN;
+                soon && open.tid == found.tid && open.over.is_empty()
+            });
+            if again {
+                return;
+            }
             // Of an engine that is no more: its successor counts anew.
             self.end(known, found.time, Defects::UNFINISHED, out);
         }
@@ -143,6 +155,8 @@ impl Engines {
         let open = Open {
             run,
             pid: found.pid,
+            tid: found.tid,
+            start: found.time,
             asked,
             over: Vec::new(),
         };
@@ -157,6 +171,9 @@ impl Engines {
         let Some(open) = self.open.get_mut(&run) else {
             return;
         };
+        if open.over.iter().any(|known| known.own == request.own) {
+            return;
+        }
         let wanted = open.asked.choices.unwrap_or(1).clamp(1, MAX_CHOICES);
         open.over.push(request);
         if open.over.len() >= usize::try_from(wanted).unwrap_or(1) {
@@ -224,7 +241,7 @@ pub(super) fn length(list: &Json) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Engines, MAX_OPEN, kept};
+    use super::{AGAIN, Engines, MAX_OPEN, kept};
     use crate::framework::{sglang, vllm};
     use crate::model::defect::Defects;
     use crate::model::exchange::ExchangeId;
@@ -256,7 +273,7 @@ mod tests {
 
     fn finished(id: &str, queue: &Json, time: u64) -> Snapshot {
         let state = json!({
-            "external_req_id": id, "request_id": "x", "prompt": "said", "prompt_len": 3,
+            "external_req_id": id, "request_id": format!("{time}_{id}"), "prompt": "said", "prompt_len": 3,
             "queue": queue, "stats": {"num_generation_tokens": 5},
         });
         snapshot(vllm::FINISHED, time, &[state, json!(0)])
@@ -320,11 +337,13 @@ mod tests {
     fn it_is_over_with_the_last_of_its_answers() {
         let mut engines = Engines::default();
         tell(&mut engines, &asked("0", 2, 100), 1);
-        assert!(
-            tell(&mut engines, &finished("0", &Json::Null, 200), 2)
-                .0
-                .is_empty()
-        );
+        for _ in 0..3 {
+            assert!(
+                tell(&mut engines, &finished("0", &Json::Null, 200), 2)
+                    .0
+                    .is_empty()
+            );
+        }
         let (out, _) = tell(&mut engines, &finished("0", &Json::Null, 300), 2);
         assert!(
             matches!(
@@ -346,7 +365,9 @@ mod tests {
         let mut engines = Engines::default();
         tell(&mut engines, &asked("0", 1, 100), 1);
         // Another engine of the process, which counts from zero again.
-        let (out, _) = tell(&mut engines, &asked("0", 1, 200), 2);
+        // The same hit once more.
+        assert!(tell(&mut engines, &asked("0", 1, 101), 2).0.is_empty());
+        let (out, _) = tell(&mut engines, &asked("0", 1, 100 + AGAIN), 2);
         let [
             _,
             RunEvent::Ended {

@@ -47,6 +47,7 @@ pub fn finished(values: &[Option<Json>]) -> Vec<EngineRequest> {
             .filter(|id| engine::is_id(id) && !id.starts_with(HEALTH))?;
         Some(EngineRequest {
             id: id.to_owned(),
+            own: id.to_owned(),
             input: counts("prompt_tokens", index),
             cached: counts("cached_tokens", index),
             output: counts("completion_tokens", index),
@@ -76,6 +77,7 @@ mod tests {
         });
         let request = |id: &str, reason: &str| EngineRequest {
             id: id.to_owned(),
+            own: id.to_owned(),
             finish_reason: Some(reason.to_owned()),
             ..EngineRequest::default()
         };

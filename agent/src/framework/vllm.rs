@@ -69,6 +69,9 @@ pub fn finished(values: &[Option<Json>]) -> Option<EngineRequest> {
     let reason = reason.and_then(|n| FINISH_REASONS.get(usize::try_from(n).ok()?));
     Some(EngineRequest {
         id: id.to_owned(),
+        own: engine::text(state, "request_id")
+            .unwrap_or_default()
+            .to_owned(),
         in_process: state.get("queue").is_some_and(Json::is_null),
         choices,
         input,
@@ -144,6 +147,7 @@ mod tests {
         });
         let wanted = EngineRequest {
             id: "chatcmpl-1".to_owned(),
+            own: "chatcmpl-1-0a1b2c3d".to_owned(),
             in_process: false,
             choices: Some(1),
             input: Some(12),
@@ -208,6 +212,7 @@ mod tests {
         let found = finished(&[Some(state), None]).unwrap();
         let wanted = EngineRequest {
             id: "0".to_owned(),
+            own: "0".to_owned(),
             choices: Some(1),
             ..EngineRequest::default()
         };

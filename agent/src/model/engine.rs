@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct EngineRequest {
     /// The id by which who asked knows it. Several have the same when several answers were asked for.
     pub id: String,
+    /// The engine's own id of it, which no other has. A hit may be told more than once: CPython reads
+    /// the first bytecode of a function again when it makes it a special one.
+    pub own: String,
     /// It was asked for in the engine's own process, by no server.
     pub in_process: bool,
     /// It is one of several answers to the same, of so many if that is known.

@@ -36,6 +36,14 @@ pub(super) struct Served {
 impl Served {
     /// A request of an engine is over.
     pub(super) fn know(&mut self, pid: u32, time: BootTime, request: EngineRequest) {
+        let same = (pid, request.id.clone(), 0)..=(pid, request.id.clone(), u64::MAX);
+        if self
+            .all
+            .range(same)
+            .any(|(_, (_, known))| known.own == request.own)
+        {
+            return;
+        }
         self.next = self.next.wrapping_add(1);
         let key = (pid, request.id.clone(), self.next);
         self.order.push_back((time, key.clone()));
