@@ -134,6 +134,8 @@ def spans_of(server, agent, place):
         tracing = subprocess.Popen(command, stderr=errors)
     try:
         wait_for("the agent", lambda: "tracing" in open(log).read(), 30)
+        # Its functions are found a moment later.
+        wait_for("its functions", lambda: "watching " + NAME in open(log).read(), 60)
         before = metrics()
         with concurrent.futures.ThreadPoolExecutor(AT_ONE_TIME) as pool:
             list(pool.map(request, range(REQUESTS + REFUSED)))
