@@ -8,7 +8,7 @@ mod early;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::framework::{Runs, llama_index};
+use crate::framework::{Engines, Runs, llama_index};
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::framework::RunEvent;
@@ -74,6 +74,7 @@ pub struct Pipeline {
     calls: Calls,
     runs: Runs,
     dispatched: llama_index::Spans,
+    engines: Engines,
     spans: Spans,
     modes: VecDeque<(ConnectionId, CopyMode)>,
     /// Processes that made requests since they were asked for.
@@ -112,6 +113,7 @@ impl Pipeline {
             calls,
             runs: Runs::default(),
             dispatched: llama_index::Spans::default(),
+            engines: Engines::default(),
             spans,
             modes: VecDeque::new(),
             callers: BTreeSet::new(),
@@ -250,12 +252,22 @@ impl Pipeline {
             } => self.spans.function_argument(*call, *index, value),
             // Its memory is a process's, and who can look there tells what it is.
             Event::RawSnapshot(_) => {}
-            Event::Snapshot(found) => match found.subject {
-                Subject::Call(call) => self.spans.function_values(call, &found.values),
-                Subject::Run { .. } => self.runs.values(found),
-                // No framework that is known asks for any.
-                Subject::Hook { .. } => {}
-            },
+            Event::Snapshot(found) => {
+                self.now = self.now.max(found.time);
+                match found.subject {
+                    Subject::Call(call) => self.spans.function_values(call, &found.values),
+                    Subject::Hook { hook, .. } => {
+                        let ids = &mut self.ids;
+                        let mut out = Vec::new();
+                        let hit = (hook, &**found);
+                        for request in self.engines.told(hit, || ids.next(), &mut out) {
+                            self.spans.engine(found.pid, found.time, request);
+                        }
+                        self.tell_runs(out);
+                    }
+                    Subject::Run { .. } => self.runs.values(found),
+                }
+            }
             Event::FunctionEnded { call, how, time } => {
                 self.now = self.now.max(*time);
                 self.spans.function_ended(*call, how, *time);
@@ -319,6 +331,7 @@ impl Pipeline {
         let mut out = Vec::new();
         self.runs.stop(pid, time, &mut out);
         self.dispatched.stop(pid, time, &mut out);
+        self.engines.stop(pid, time, &mut out);
         self.tell_runs(out);
     }
 
@@ -360,7 +373,7 @@ impl Pipeline {
     #[must_use]
     pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
         let mut sums = self.counters;
-        sums.runs_refused = self.runs.refused + self.dispatched.refused;
+        sums.runs_refused = self.runs.refused + self.dispatched.refused + self.engines.refused;
         sums.run_contents_refused = self.runs.contents_refused();
         for c in self.connections.values() {
             counters::add(&mut sums, c);

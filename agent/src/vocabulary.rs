@@ -234,6 +234,21 @@ pub mod attr {
     /// The framework's name of a run; ours.
     pub const RUN_NAME: &str = "genspan.run.name";
 
+    /// Seconds that a request waited in an engine until it was first worked at; ours.
+    pub const ENGINE_QUEUE_TIME: &str = "genspan.engine.queue_time";
+    /// Seconds from then to its first token; ours.
+    pub const ENGINE_PREFILL_TIME: &str = "genspan.engine.prefill_time";
+    /// Seconds from its first token to its last; ours.
+    pub const ENGINE_DECODE_TIME: &str = "genspan.engine.decode_time";
+    /// Seconds to the first token, as the engine measured it; ours.
+    pub const ENGINE_TIME_TO_FIRST_TOKEN: &str = "genspan.engine.time_to_first_token";
+    /// Seconds for each token after the first; ours.
+    pub const ENGINE_TIME_PER_OUTPUT_TOKEN: &str = "genspan.engine.time_per_output_token";
+    /// Requests that an engine had for one that was served, when it is not one; ours.
+    pub const ENGINE_REQUESTS: &str = "genspan.engine.requests";
+    /// How often they gave way to others, and began anew; ours.
+    pub const ENGINE_PREEMPTIONS: &str = "genspan.engine.preemptions";
+
     /// How the span's parent was found; ours.
     pub const PARENT_SOURCE: &str = "genspan.parent.source";
     /// How often the client asked after the task that the call is; ours.

@@ -31,6 +31,16 @@ NAME, PORT, OPTIONS, PARTS = ENGINES[ENGINE]
 ADDRESS = ("127.0.0.1", PORT)
 REQUESTS = 200
 REFUSED = 8
+# Seconds that spans and vLLM say, each as the sum over all requests.
+TIMES = {
+    "time_to_first_token_seconds_sum": "genspan.engine.time_to_first_token",
+    "request_queue_time_seconds_sum": "genspan.engine.queue_time",
+    "request_prefill_time_seconds_sum": "genspan.engine.prefill_time",
+    "request_decode_time_seconds_sum": "genspan.engine.decode_time",
+}
+COUNTS = ("prompt_tokens_total", "generation_tokens_total", "num_requests_total")
+# Both add up what is measured in nanoseconds; of so many microseconds the sums may differ.
+CLOSE = 5
 AT_ONE_TIME = 8
 # Seconds that it may take to start, and the agent to attach.
 START = 900
@@ -58,7 +68,7 @@ def metrics():
             reason = re.search(r'finished_reason="(\w+)"', labels)
             if reason and name == "request_success_total":
                 found["finished: " + reason.group(1)] += float(value)
-            elif name in ("prompt_tokens_total", "generation_tokens_total", "num_requests_total"):
+            elif name in COUNTS + ("prompt_tokens_cached_total", *TIMES):
                 found[name] += float(value)
     return found
 
@@ -69,8 +79,10 @@ def request(number):
     body = {"model": "tiny", "max_tokens": 1 + number % 40}
     if number % 4 >= 2:
         body.update(stream=True, stream_options={"include_usage": True})
-        if number % 8 >= 6:
+        if number % 16 >= 14:
             body["stream_options"]["continuous_usage_stats"] = True
+        elif number % 16 >= 10:
+            del body["stream_options"]
     if number % 3:
         body["messages"] = [{"role": "user", "content": text}]
         path = "/v1/chat/completions"
@@ -89,6 +101,16 @@ def request(number):
         wanted = (400, 404, 422)
     status, answer = ask("POST", path, body)
     assert status in wanted, (status, answer)
+
+
+def several():
+    """Requests that are several to the engine: how many, and what is asked."""
+    chat = {"model": "tiny", "max_tokens": 9, "messages": [{"role": "user", "content": "why"}]}
+    prompts = {"model": "tiny", "max_tokens": 7, "prompt": ["a b", "c", "d e f"]}
+    stream = {"stream": True, "stream_options": {"include_usage": True}}
+    for extra in ({}, stream):
+        yield 2, "/v1/chat/completions", {**chat, "n": 2, **extra}
+        yield 3, "/v1/completions", {**prompts, **extra}
 
 
 def wait_for(what, check, seconds):
@@ -174,12 +196,19 @@ def spans_of(server, agent, place):
         tracing = subprocess.Popen(command, stderr=errors)
     try:
         wait_for("the agent", lambda: f"(pid {server.pid}" in open(log).read(), 60)
+        # Its functions are found a moment later.
+        wait_for("its functions", lambda: "watching " + NAME in open(log).read(), 60)
         before = metrics()
         with concurrent.futures.ThreadPoolExecutor(AT_ONE_TIME) as pool:
             list(pool.map(request, range(REQUESTS + REFUSED)))
         # It counts a request when it is over, and that is a moment after the answer's last byte.
         time.sleep(2)
-        counted = metrics() - before
+        after = metrics()
+        counted = after.copy()
+        counted.subtract(before)
+        for _, path, body in several() if ENGINE == "vllm" else ():
+            status, answer = ask("POST", path, body)
+            assert status == 200, answer
         wrong, service = misjudged(agent, socket, server)
     finally:
         tracing.send_signal(signal.SIGTERM)
@@ -203,12 +232,16 @@ def spans_of(server, agent, place):
 def compare(spans, counted):
     """Rows of what both say."""
     served = [s["attributes"] for s in spans if s["kind"] == "SERVER" and "gen_ai.operation.name" in s["attributes"]]
+    parts = collections.Counter(a.get("genspan.engine.requests") for a in served)
+    parts.pop(None, None)
+    served = [a for a in served if "genspan.engine.requests" not in a]
     failed = [a for a in served if "error.type" in a]
     answered = [a for a in served if "error.type" not in a]
     told = collections.Counter()
     for attributes in answered:
         told["prompt_tokens_total"] += attributes.get("gen_ai.usage.input_tokens", 0)
         told["generation_tokens_total"] += attributes.get("gen_ai.usage.output_tokens", 0)
+        told["prompt_tokens_cached_total"] += attributes.get("gen_ai.usage.cache_read.input_tokens", 0)
         for reason in attributes.get("gen_ai.response.finish_reasons", []):
             told["finished: " + reason] += 1
     total = sum(n for name, n in counted.items() if name.startswith("finished: "))
@@ -216,13 +249,113 @@ def compare(spans, counted):
         # It does not count how they ended.
         total = counted.pop("num_requests_total")
         told = {name: n for name, n in told.items() if not name.startswith("finished: ")}
-    rows = [(name, counted[name], told.get(name, 0)) for name in sorted(set(told) | set(counted))]
+        told.pop("prompt_tokens_cached_total", None)
+    rows = []
+    for name, attribute in TIMES.items() if ENGINE == "vllm" else ():
+        theirs, ours = counted.pop(name), sum(a.get(attribute, 0) for a in answered)
+        close = abs(theirs - ours) * 1e6 <= CLOSE
+        rows.append((name + ", µs", theirs * 1e6, theirs * 1e6 if close else ours * 1e6))
+        rows.append(("requests with " + attribute, len(answered), sum(attribute in a for a in answered)))
+    rows += [(name, counted[name], told.get(name, 0)) for name in sorted(set(told) | set(counted))]
+    if ENGINE == "vllm":
+        for number, times in collections.Counter(n for n, _, _ in several()).items():
+            rows.append((f"calls of {number} requests to the engine", times, parts[number]))
     rows.append(("requests", total, len(answered)))
     rows.append(("requests sent", REQUESTS, len(answered)))
     rows.append(("refused requests sent", REFUSED, len(failed)))
     timed = [a for a in answered if a.get("gen_ai.request.stream")]
     first = [a for a in timed if "gen_ai.response.time_to_first_chunk" in a]
     rows.append(("streamed, with the time to the first chunk", len(timed), len(first)))
+    return rows
+
+
+# Asks vLLM in its own process, and says what it made: id, tokens read and made, reasons.
+PROGRAM = """
+import json, sys
+from vllm import LLM, SamplingParams
+
+def main():
+    llm = LLM(sys.argv[1], load_format="dummy", max_model_len=1024, enforce_eager=True, dtype="bfloat16",
+              disable_log_stats=sys.argv[2] == "quiet")
+    print("ready", flush=True)
+    sys.stdin.readline()
+    def generate(prompts, n):
+        for made in llm.generate(prompts, SamplingParams(max_tokens=11, n=n), use_tqdm=False):
+            tokens = sum(len(answer.token_ids) for answer in made.outputs)
+            reasons = sorted(answer.finish_reason for answer in made.outputs)
+            told.append([made.request_id, len(made.prompt_token_ids), tokens, reasons])
+    told = []
+    generate(["the sky is blue", "why", "a b c d"], 1)
+    generate(["the sea"], 3)
+    print(json.dumps(told), flush=True)
+    sys.stdin.readline()
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def in_process(agent, lab):
+    """Rows of a program that uses vLLM without a server, with its statistics and without."""
+    home = os.environ.get("LAB_HOME") or os.path.expanduser("~/.cache/genspan-lab")
+    environment = {
+        **os.environ,
+        "HOME": os.path.join(home, "home"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    }
+    rows = []
+    for statistics in ("quiet", "counting"):
+        with tempfile.TemporaryDirectory() as place:
+            source = os.path.join(place, "program.py")
+            with open(source, "w") as file:
+                file.write(PROGRAM)
+            log = open(os.path.join(place, "program.log"), "w")
+            command = [sys.executable, source, os.path.join(home, "tiny-qwen2"), statistics]
+            pipe = subprocess.PIPE
+            program = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=environment)
+            while (line := program.stdout.readline()) and line != "ready\n":
+                pass
+            if not line:
+                raise SystemExit(open(log.name).read()[-4000:])
+            output, errors = os.path.join(place, "spans.jsonl"), os.path.join(place, "agent.log")
+            command = [agent, "trace", "--pid", str(program.pid), "--format", "json", "--output", output]
+            with open(errors, "w") as to:
+                tracing = subprocess.Popen(command, stderr=to)
+            try:
+                wait_for("vLLM's functions", lambda: "watching vLLM" in open(errors).read(), 30)
+                program.stdin.write("\n")
+                program.stdin.flush()
+                while (line := program.stdout.readline()) and not line.startswith("["):
+                    pass
+                time.sleep(1)
+            finally:
+                tracing.send_signal(signal.SIGINT)
+                tracing.wait(30)
+                program.stdin.close()
+                program.wait(60)
+            made = json.loads(line)
+            with open(output) as lines:
+                spans = [json.loads(line) for line in lines]
+            told = []
+            timed = 0
+            for span in spans:
+                attributes = span["attributes"]
+                if attributes.get("gen_ai.framework") == "vllm" and span["kind"] == "INTERNAL":
+                    reasons = sorted(attributes.get("gen_ai.response.finish_reasons", []))
+                    tokens = [attributes.get(f"gen_ai.usage.{way}_tokens") for way in ("input", "output")]
+                    told.append([attributes["gen_ai.request.id"], *tokens, reasons])
+                    timed += "genspan.engine.decode_time" in attributes
+            if sorted(told) != sorted(made):
+                print("made", made, "told", told)
+            right = sum(one in made for one in told)
+            rows.append((f"in its process ({statistics}): requests", len(made), len(told)))
+            rows.append((f"in its process ({statistics}): tokens and reasons equal", len(made), right))
+            wanted = len(made) if statistics == "counting" else 0
+            rows.append((f"in its process ({statistics}): with times", wanted, timed))
     return rows
 
 
@@ -249,6 +382,8 @@ def main():
                     os.killpg(server.pid, signal.SIGKILL)
                     server.wait(30)
     rows = compare(spans, counted)
+    if ENGINE == "vllm":
+        rows += in_process(agent, lab)
     print(f"| | {NAME} | spans |\n| --- | ---: | ---: |")
     for name, theirs, ours in rows:
         print("| %s | %d | %d |" % (name, theirs, ours))

@@ -3,7 +3,7 @@
 
 use super::functions::Sought;
 use super::watching::{Entries, Watching};
-use crate::framework::{Hook, langchain, llama_index};
+use crate::framework::{Hook, langchain, llama_index, sglang, vllm};
 use crate::probe::kernel::Kernel;
 use crate::python::find::NotFound;
 use crate::python::version::Version;
@@ -43,6 +43,8 @@ pub(super) enum Looked {
 pub(super) fn sought() -> impl Iterator<Item = Sought> {
     let all = langchain::HOOKS.iter().zip(&llama_index::HOOKS);
     all.flat_map(|(one, other)| [one, other])
+        .chain(&vllm::HOOKS)
+        .chain(&sglang::HOOKS)
         .filter_map(|hook| {
             let wanted = |name: &str| {
                 let mut wanted: Wanted = name.parse().ok()?;
@@ -59,15 +61,24 @@ pub(super) fn sought() -> impl Iterator<Item = Sought> {
 
 /// The framework that a function belongs to.
 pub(super) const fn framework(hook: &Hook) -> &'static str {
-    if dispatch::hook::is_one(hook.what) {
-        "LlamaIndex"
-    } else {
-        "LangChain"
+    match (hook.what, hook.number) {
+        (hook::SNAPSHOT, sglang::BATCH) => "SGLang",
+        (hook::SNAPSHOT, _) => "vLLM",
+        (number, _) if dispatch::hook::is_one(number) => "LlamaIndex",
+        _ => "LangChain",
     }
 }
 
 /// Whether nothing of a framework is seen without this function.
 pub(super) const fn is_first(hook: &Hook) -> bool {
+    match hook.what {
+        hook::SNAPSHOT => matches!(hook.number, vllm::FINISHED | sglang::BATCH),
+        _ => needs_contexts(hook),
+    }
+}
+
+/// Whether what is done in it must be told from what others do in the same thread.
+pub(super) const fn needs_contexts(hook: &Hook) -> bool {
     matches!(hook.what, hook::BEGINS | dispatch::hook::ENTERS)
 }
 
@@ -177,12 +188,14 @@ fn places(hook: &Hook, function: &Watchable) -> Vec<(String, ArgumentSlot)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{langchain, llama_index, sought};
+    use super::{langchain, llama_index, sglang, sought, vllm};
 
     #[test]
     fn every_hook_can_be_looked_for() {
         let all: Vec<_> = sought().collect();
-        assert_eq!(all.len(), langchain::HOOKS.len() + llama_index::HOOKS.len());
+        let frameworks = langchain::HOOKS.len() + llama_index::HOOKS.len();
+        let engines = vllm::HOOKS.len() + sglang::HOOKS.len();
+        assert_eq!(all.len(), frameworks + engines);
         for one in all {
             let hook = one.hook.expect("a hook");
             assert_eq!(one.wanted.name.to_string(), hook.function);

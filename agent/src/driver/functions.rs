@@ -214,6 +214,12 @@ impl Functions {
         all
     }
 
+    /// The interpreter of a process in which functions are watched.
+    #[must_use]
+    pub fn python(&self, pid: u32) -> Option<&Python> {
+        self.processes.get(&pid)?.python.as_ref()
+    }
+
     /// Processes in which a framework, or a coroutine that is watched, was found since the last time:
     /// their contexts are to be followed.
     pub fn to_follow(&mut self) -> Vec<u32> {
@@ -256,11 +262,18 @@ impl Functions {
         }
         let mut found = Vec::new();
         let mut watched = Vec::new();
+        // A large program has thousands of modules: each is looked for once.
+        let mut missing: Vec<&str> = Vec::new();
         for (index, looks) in std::mem::take(&mut watching.pending) {
             let (Some(python), Some(sought)) = (&watching.python, self.wanted.get(index)) else {
                 continue;
             };
             if let Some(hook) = sought.hook {
+                let module = sought.wanted.name.module.as_str();
+                if missing.contains(&module) {
+                    watching.pending.push((index, 0));
+                    continue;
+                }
                 let to = (&mut *kernel, &mut self.entries);
                 let which = (index, sought, hook);
                 let mut instead_of = Vec::new();
@@ -268,9 +281,14 @@ impl Functions {
                     Looked::Again => watching.pending.push((index, looks.saturating_add(1))),
                     // What cannot be read of an interpreter that ends, after many looks at one
                     // without the framework, is nothing to complain of.
-                    Looked::NotLoaded => watching.pending.push((index, 0)),
+                    Looked::NotLoaded => {
+                        missing.push(module);
+                        watching.pending.push((index, 0));
+                    }
                     Looked::Found if frameworks::is_first(hook) => {
-                        self.followed.push(pid);
+                        if frameworks::needs_contexts(hook) {
+                            self.followed.push(pid);
+                        }
                         watched.push(frameworks::framework(hook));
                     }
                     Looked::Found | Looked::Never => {}

@@ -527,7 +527,7 @@ impl Live {
                     continue;
                 }
             };
-            let to = (&mut self.stacks, &mut self.snapshots);
+            let to = (&mut self.stacks, &mut self.snapshots, &self.functions);
             let is_python = |pid| self.attachments.get(pid).is_some_and(|t| t.target.python);
             let is_told = |pid| tells_paths && is_python(pid);
             if looked::tell(&event, to, &mut self.core, is_told)? {

@@ -100,6 +100,10 @@ pub fn of_pipeline(pipeline: &Pipeline) -> Vec<Loss> {
         ("functions forgotten: too many", trace.functions_evicted),
         ("call paths forgotten: too many", trace.paths_evicted),
         (
+            "requests of engines that no answer named",
+            trace.engines_unclaimed,
+        ),
+        (
             "runs of frameworks given up: too many open",
             wiring.runs_refused,
         ),

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-use crate::model::snapshot::{CLASS, RawSnapshot, Snapshot};
+use crate::framework::engine;
+use crate::model::snapshot::{CLASS, RawSnapshot, Snapshot, Subject};
 use crate::python::copied;
 use crate::python::reader::Types;
 use crate::python::render;
@@ -38,31 +39,34 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// The values of what was copied. Secrets, by the names that they have, are left out.
-    pub fn decode(&mut self, raw: &RawSnapshot<'_>) -> Option<Snapshot> {
+    /// The values of what was copied. Secrets, by the names that they have, are left out. To look for the
+    /// interpreter takes seconds in a large program: it need not be where it is `known`.
+    pub fn decode(&mut self, raw: &RawSnapshot<'_>, known: Option<&Python>) -> Option<Snapshot> {
         self.cut += u64::from(raw.cut);
         let wanted = raw.roots.iter().filter(|root| **root != 0).count() as u64;
-        let Some(process) = self.process(raw) else {
+        let Some(process) = self.process(raw, known) else {
             self.unread += wanted;
             return None;
         };
         let python = process.python.as_ref()?;
         let how = (&python.fit.layout, &process.types);
         let found = copied::values(raw.segments, &raw.roots, &python.memory, how);
+        if let Subject::Hook { hook, .. } = raw.subject {
+            let all = found.iter().map(|value| readable(value.as_ref()));
+            let all: Vec<_> = all.collect();
+            self.unread += wanted.saturating_sub(all.iter().flatten().count() as u64);
+            // What is not wanted is left out before anybody gets to know it.
+            let mut values = engine::kept(hook, &all);
+            values.iter_mut().flatten().for_each(without_secrets);
+            return (!values.is_empty()).then(|| raw.with(values));
+        }
         let mut values: Vec<_> = found.iter().map(|value| told(value.as_ref())).collect();
         while values.last().is_some_and(Option::is_none) {
             values.pop();
         }
         let told = values.iter().flatten().count() as u64;
         self.unread += wanted.saturating_sub(told);
-        (told > 0).then_some(Snapshot {
-            pid: raw.pid,
-            tid: raw.tid,
-            time: raw.time,
-            subject: raw.subject,
-            context: raw.context,
-            values,
-        })
+        (told > 0).then(|| raw.with(values))
     }
 
     /// Objects that could not be told, because their types could not be read: their process ended.
@@ -82,7 +86,7 @@ impl Snapshots {
         self.processes.remove(&pid);
     }
 
-    fn process(&mut self, raw: &RawSnapshot<'_>) -> Option<&Process> {
+    fn process(&mut self, raw: &RawSnapshot<'_>, known: Option<&Python>) -> Option<&Process> {
         let pid = raw.pid;
         if self.processes.get(&pid).is_none_or(|p| p.python.is_none()) {
             // A forked child is laid out as what it was forked from.
@@ -103,7 +107,10 @@ impl Snapshots {
                     process.python = Some(python);
                     process.types = types;
                 }
-                None => process.open(pid),
+                None => match known.and_then(|python| python.of_fork(pid).ok()) {
+                    Some(python) => process.python = Some(python),
+                    None => process.open(pid),
+                },
             }
         }
         self.processes.get(&pid).filter(|p| p.python.is_some())
@@ -126,10 +133,15 @@ impl Process {
 
 /// What is told of a value: nothing of one that could not be read.
 fn told(value: Option<&Value>) -> Option<Json> {
-    let value = value.filter(|v| !matches!(v, Value::Unreadable | Value::Omitted))?;
-    let mut told = render::classed(value, CLASS);
+    let mut told = readable(value)?;
     without_secrets(&mut told);
     Some(told)
+}
+
+/// A value as JSON, if it could be read.
+fn readable(value: Option<&Value>) -> Option<Json> {
+    let value = value.filter(|v| !matches!(v, Value::Unreadable | Value::Omitted))?;
+    Some(render::classed(value, CLASS))
 }
 
 /// Leaves out what is a secret by the name that it has. Counts and the like are none, whatever their

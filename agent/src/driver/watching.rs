@@ -372,6 +372,7 @@ impl Watching {
         let loaded = kernel.load_frameworks(place.1.what);
         loaded.map_err(|e| e.to_string())?;
         self.tell_layout(kernel, pid)?;
+        // Of a function whose arguments are all that is wanted no exception is.
         if self.raised_runs.is_none()
             && raises
             && let Some(python) = &self.python

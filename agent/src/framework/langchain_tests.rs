@@ -36,6 +36,7 @@ impl Scene {
                     format!("{} gave {:?}", exchange.0, contents.got)
                 }
                 RunEvent::Streams(id) => format!("{} streams", id.0),
+                RunEvent::Worked { exchange, .. } => format!("{} worked", exchange.0),
                 RunEvent::Ended {
                     exchange,
                     end,

@@ -40,6 +40,7 @@ impl Scene {
                 }
                 RunEvent::Left(id) => format!("{} left", id.0),
                 RunEvent::Streams(id) => format!("{} streams", id.0),
+                RunEvent::Worked { exchange, .. } => format!("{} worked", exchange.0),
                 RunEvent::Contents { exchange, .. } => format!("{} has contents", exchange.0),
                 RunEvent::Ended {
                     exchange,

@@ -2,14 +2,19 @@
 //! theirs to runs, with their beginning, their end and what they belong to. One file for each
 //! framework. Pure.
 
+pub mod engine;
 pub mod langchain;
 mod langchain_contents;
 pub mod llama_index;
+pub mod sglang;
+pub mod vllm;
 
+pub use engine::Engines;
 pub use langchain::Runs;
 
 use crate::model::framework::RunName;
 use genspan_common::dispatch;
+use genspan_common::framework::hook::SNAPSHOT;
 
 /// A function of a framework that is watched, or a class whose objects' ends are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +59,7 @@ impl Hook {
         match self.what {
             // Only where models have no spans is the span given to it.
             dispatch::hook::EVENT => arguments == self.arguments.len(),
-            number => !dispatch::hook::is_one(number),
+            number => number != SNAPSHOT && !dispatch::hook::is_one(number),
         }
     }
 }

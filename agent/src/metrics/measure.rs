@@ -192,13 +192,16 @@ impl<'a, 's> Call<'a, 's> {
         if self.seen.error.is_some() {
             return;
         }
-        let Some(first) = self.seen.first_chunk else {
-            return;
-        };
-        self.plain(&i::FIRST_TOKEN_TIME, Measured::Value(first));
+        // What an engine measured itself counts, else what is seen of a stream: one of them.
+        let streamed = self.seen.first_chunk;
+        if let Some(first) = self.seen.engine_first.or(streamed) {
+            self.plain(&i::FIRST_TOKEN_TIME, Measured::Value(first));
+        }
         let after = self.seen.output.all.and_then(|n| n.checked_sub(1));
-        if let Some(after) = after.filter(|n| *n > 0) {
-            let each = (seconds - first).max(0.0) / after as f64;
+        let after = after.filter(|n| *n > 0);
+        let each = streamed.zip(after);
+        let each = each.map(|(first, after)| (seconds - first).max(0.0) / after as f64);
+        if let Some(each) = self.seen.engine_each.or(each) {
             self.plain(&i::PER_TOKEN_TIME, Measured::Value(each));
         }
     }

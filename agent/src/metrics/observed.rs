@@ -36,6 +36,10 @@ pub(super) struct Observed<'a> {
     /// Agent, tool or workflow.
     pub(super) run: Option<(&'static str, &'a Value)>,
     pub(super) first_chunk: Option<f64>,
+    /// The same of the first token, by the engine that made it.
+    pub(super) engine_first: Option<f64>,
+    /// Seconds for each token after that, likewise.
+    pub(super) engine_each: Option<f64>,
     pub(super) input: Tokens,
     pub(super) output: Tokens,
     pub(super) cache_read: Tokens,
@@ -69,11 +73,9 @@ impl<'a> Observed<'a> {
             metric::AGENT_NAME => self.run = Some((metric::AGENT_NAME, value)),
             metric::TOOL_NAME => self.run = Some((metric::TOOL_NAME, value)),
             metric::WORKFLOW_NAME => self.run = Some((metric::WORKFLOW_NAME, value)),
-            attr::RESPONSE_TIME_TO_FIRST_CHUNK => {
-                if let Value::Double(seconds) = value {
-                    self.first_chunk = Some(*seconds);
-                }
-            }
+            attr::RESPONSE_TIME_TO_FIRST_CHUNK => self.first_chunk = seconds(value),
+            attr::ENGINE_TIME_TO_FIRST_TOKEN => self.engine_first = seconds(value),
+            attr::ENGINE_TIME_PER_OUTPUT_TOKEN => self.engine_each = seconds(value),
             attr::USAGE_INPUT_TOKENS => self.input.all = count(value),
             attr::USAGE_OUTPUT_TOKENS => self.output.all = count(value),
             attr::USAGE_CACHE_READ => self.cache_read.all = count(value),
@@ -104,6 +106,14 @@ impl<'a> Observed<'a> {
     pub(super) fn labels(&self) -> impl Iterator<Item = (&'static str, &'a Value)> + '_ {
         let named = LABELS.into_iter().zip(self.labels);
         named.filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// A time.
+const fn seconds(value: &Value) -> Option<f64> {
+    match value {
+        Value::Double(seconds) => Some(*seconds),
+        _ => None,
     }
 }
 

@@ -265,6 +265,41 @@ fn served_requests() {
 }
 
 #[test]
+fn what_an_engine_measured_counts_once_and_first() {
+    let mut served = streamed();
+    served.kind = SpanKind::Server;
+    let measured = [
+        (attr::ENGINE_TIME_TO_FIRST_TOKEN, Value::from(0.125)),
+        (attr::ENGINE_TIME_PER_OUTPUT_TOKEN, Value::from(0.03)),
+    ];
+    let add = |one: &mut Span| {
+        let named = measured.clone().map(|(name, value)| (name.into(), value));
+        one.attributes.extend(named);
+    };
+    add(&mut served);
+    // Of one that is not streamed the wire tells no first token.
+    let mut whole = span(
+        7,
+        chat(&[
+            (attr::RESPONSE_MODEL, "gpt-4o-2024".into()),
+            (attr::USAGE_OUTPUT_TOKENS, 30.into()),
+        ]),
+        resource("shop", 1),
+    );
+    whole.kind = SpanKind::Server;
+    add(&mut whole);
+    check(
+        Generation::Legacy,
+        &[served, whole],
+        &[
+            ("gen_ai.server.request.duration", 2, 3.0),
+            ("gen_ai.server.time_to_first_token", 2, 0.25),
+            ("gen_ai.server.time_per_output_token", 2, 0.06),
+        ],
+    );
+}
+
+#[test]
 fn runs_inside_a_process_and_spans_without_an_operation() {
     let internal = |operation: &'static str, name, run: &'static str| {
         let list = [(attr::OPERATION_NAME, operation.into()), (name, run.into())];

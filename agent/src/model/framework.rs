@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::call::{CallRequest, CallResponse};
 use super::defect::Defects;
+use super::engine::{EngineAsked, EngineWork};
 use super::exchange::ExchangeId;
 use super::time::BootTime;
 
@@ -106,6 +107,8 @@ pub enum Framework {
     LangChain,
     /// llama-index-core, and what is built on it.
     LlamaIndex,
+    /// vLLM, asked in its own process.
+    Vllm,
 }
 
 /// What a run does.
@@ -234,6 +237,15 @@ pub enum RunEvent {
         exchange: ExchangeId,
         /// As far as it was copied.
         contents: Box<RunContents>,
+    },
+    /// What an engine did in it; its end follows.
+    Worked {
+        /// Which.
+        exchange: ExchangeId,
+        /// What it was asked for.
+        asked: Box<EngineAsked>,
+        /// What came of it.
+        work: Box<EngineWork>,
     },
     /// It is over.
     Ended {

@@ -3,6 +3,7 @@
 pub mod call;
 pub mod defect;
 pub mod dispatch;
+pub mod engine;
 pub mod event;
 pub mod exchange;
 pub mod framework;

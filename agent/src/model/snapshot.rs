@@ -116,6 +116,21 @@ pub struct SnapshotFacts {
     pub values: Vec<Option<Json>>,
 }
 
+impl RawSnapshot<'_> {
+    /// The same, decoded to these values.
+    #[must_use]
+    pub const fn with(&self, values: Vec<Option<Json>>) -> Snapshot {
+        Snapshot {
+            pid: self.pid,
+            tid: self.tid,
+            time: self.time,
+            subject: self.subject,
+            context: self.context,
+            values,
+        }
+    }
+}
+
 impl Subject {
     /// From the numbers by which it is told.
     #[must_use]

@@ -4,6 +4,7 @@ mod attributes;
 mod by_path;
 mod content;
 mod dialect;
+mod engine;
 mod function;
 pub mod held;
 mod http;

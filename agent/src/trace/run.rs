@@ -5,7 +5,7 @@ use super::attributes::{self, Set};
 use super::json::prefix;
 use super::span::At;
 use super::stage::Known;
-use super::{by_path, content, dialect, redaction};
+use super::{by_path, content, dialect, engine, redaction};
 use crate::model::defect::Defects;
 use crate::model::event::ConnectionId;
 use crate::model::exchange::Role;
@@ -69,6 +69,7 @@ pub(super) fn told_of(set: &mut Set<'_>, facts: &RunFacts) {
     let framework = match facts.framework {
         Framework::LangChain => "langchain",
         Framework::LlamaIndex => "llama_index",
+        Framework::Vllm => "vllm",
     };
     set.add(attr::FRAMEWORK, framework);
     set.may(attr::RUN_ID, id(facts));
@@ -129,6 +130,9 @@ pub(super) fn of_run(at: At, known: &Known, over: RunOver, redactor: &Redactor) 
         set.may(attribute, subject.clone());
     }
     told_of(&mut set, facts);
+    if let Some((Some(asked), work)) = &at.engine {
+        engine::of_run(&mut set, asked, work);
+    }
     dialect::of_run(&mut set, facts, at.names);
     let contents = over.contents.unwrap_or_default();
     let model = contents.request.model.clone();

@@ -3,6 +3,7 @@
 use super::attributes::{self, Set};
 use super::content;
 use super::dialect;
+use super::engine;
 use super::mcp;
 use super::parents::Place;
 use super::path;
@@ -11,6 +12,7 @@ use super::retry::Attempted;
 use super::run;
 use super::stage::Known;
 use crate::model::call::{ModelCall, Operation};
+use crate::model::engine::{EngineAsked, EngineWork};
 use crate::model::exchange::Role;
 use crate::model::framework::RunFacts;
 use crate::model::request::Begun;
@@ -45,6 +47,8 @@ pub(super) struct At {
     pub(super) names: Names,
     /// From where in its program it was sent.
     pub(super) path: Option<Box<CallPath>>,
+    /// What an engine did for it, and what that was asked for where no request says so.
+    pub(super) engine: Option<(Option<Box<EngineAsked>>, Box<EngineWork>)>,
 }
 
 impl At {
@@ -95,11 +99,17 @@ pub(super) fn of_call(
     let Attempted { mut call, resends } = attempted;
     let policy = &known.content;
     let offset = at.offset;
+    if let Some((_, work)) = &at.engine {
+        engine::fill(&mut call, work);
+    }
     let mut set = Set::new(policy.max_attribute_chars, redactor);
     attributes::of_call(&mut set, &call, known.model_server.as_deref(), resends);
     dialect::of_call(&mut set, &call, at.names);
     if let Some(run) = run {
         run::told_of(&mut set, run);
+    }
+    if let Some((_, work)) = &at.engine {
+        engine::attributes(&mut set, work);
     }
     at.source(&mut set);
     at.path(&mut set);

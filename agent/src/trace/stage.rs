@@ -1,5 +1,6 @@
 //! The stage: takes calls and what is known of processes, gives spans.
 
+use super::engine::Served;
 use super::function::{self, Functions, Over};
 use super::held::{Held, Told};
 use super::parents::lineage::Lineage;
@@ -9,8 +10,9 @@ use super::retry::{Attempted, Retries};
 use super::run::{self, RunOver};
 use super::{http, redaction, resource, span};
 use crate::model::call::{CallEvent, Operation};
+use crate::model::engine::{EngineAsked, EngineRequest, EngineWork};
 use crate::model::event::{ConnectionId, Socket};
-use crate::model::exchange::ExchangeId;
+use crate::model::exchange::{ExchangeId, Role};
 use crate::model::framework::{RunContents, RunEvent, RunFacts, RunKind};
 use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::{ContentPolicy, ProcessFacts};
@@ -100,6 +102,8 @@ pub struct Counters {
     pub paths_evicted: u64,
     /// Calls told without the content that they were to be told with, since that was to be left out.
     pub calls_shed: u64,
+    /// What engines said of requests that no served one named.
+    pub engines_unclaimed: u64,
 }
 
 /// The trace stage.
@@ -114,6 +118,9 @@ pub struct Spans {
     runs: BTreeMap<ExchangeId, (Box<RunFacts>, bool)>,
     /// What the run was given and gave whose end is told next.
     run_contents: Option<(ExchangeId, Box<RunContents>)>,
+    /// What engines did in those.
+    work: BTreeMap<ExchangeId, (Box<EngineAsked>, Box<EngineWork>)>,
+    served: Served,
     paths: Paths,
     /// Spans say how their parent was found.
     tell_source: bool,
@@ -140,6 +147,8 @@ impl Spans {
             functions: Functions::default(),
             runs: BTreeMap::new(),
             run_contents: None,
+            work: BTreeMap::new(),
+            served: Served::default(),
             paths: Paths::default(),
             tell_source: true,
             shed_content: false,
@@ -227,6 +236,7 @@ impl Spans {
             self.retries.tick(now, &mut self.over);
             self.emit();
         }
+        self.served.tick(now);
         let parents = &self.parents;
         for told in self.held.tick(now, |id| parents.awaits_answer(id)) {
             let given_up = self.parents.awaits_answer(told.exchange());
@@ -313,6 +323,7 @@ impl Spans {
         for told in self.held.release(|told| told.pid() == pid) {
             self.write(told);
         }
+        self.served.process_exit(pid);
         self.parents.process_exit(pid);
         self.processes.remove(&pid);
     }
@@ -391,6 +402,12 @@ impl Spans {
         }
     }
 
+    /// A request is over that an engine was asked for by what is served in its process. Call it before
+    /// its answer is handed over.
+    pub fn engine(&mut self, pid: u32, time: BootTime, request: EngineRequest) {
+        self.served.know(pid, time, request);
+    }
+
     /// What a framework was found to do.
     pub fn run(&mut self, event: RunEvent) {
         match event {
@@ -406,6 +423,15 @@ impl Spans {
             RunEvent::Left(run) => self.parents.leaves(run),
             RunEvent::Contents { exchange, contents } => {
                 self.run_contents = Some((exchange, contents));
+            }
+            RunEvent::Worked {
+                exchange,
+                asked,
+                work,
+            } => {
+                if self.runs.contains_key(&exchange) {
+                    self.work.insert(exchange, (asked, work));
+                }
             }
             RunEvent::Ended {
                 exchange,
@@ -440,6 +466,7 @@ impl Spans {
             tell_source: self.tell_source,
             names: self.names,
             path: None,
+            engine: None,
         };
         let pid = over.begun.connection.pid;
         let unknown;
@@ -492,6 +519,7 @@ impl Spans {
             arguments_refused: self.functions.arguments_refused,
             functions_evicted: self.functions.evicted,
             paths_evicted: self.paths.evicted,
+            engines_unclaimed: self.served.unclaimed,
             ..self.counters
         }
     }
@@ -555,8 +583,13 @@ impl Spans {
         let exchange = told.exchange();
         let mut merged = None;
         let mut in_run = false;
+        let mut engine = None;
         let place = match &told {
             Told::Call(attempted) => {
+                if attempted.call.role == Role::Server {
+                    let work = self.served.take(&attempted.call);
+                    engine = work.map(|work| (None, Box::new(work)));
+                }
                 let begun = span::begun(&attempted.call);
                 merged = self.parents.merged(exchange).filter(|run| {
                     let run = self.runs.get(run);
@@ -578,6 +611,8 @@ impl Spans {
                 self.parents.take(&request.begun)
             }
             Told::Run(over) => {
+                let work = self.work.remove(&exchange);
+                engine = work.map(|(asked, work)| (Some(asked), work));
                 let told = self.runs.remove(&exchange);
                 if told.is_none_or(|(_, told)| told) {
                     self.parents.forget(exchange);
@@ -598,6 +633,7 @@ impl Spans {
             tell_source: self.tell_source,
             names: self.names,
             path: self.paths.take(told.exchange()),
+            engine,
         };
         let redactor = &self.redactor;
         self.spans.push(match told {

@@ -1,6 +1,7 @@
 //! What only a look into the process tells: what addresses stand for, and what is inside of objects.
 
 use super::{Core, LiveError};
+use crate::driver::functions::Functions;
 use crate::driver::snapshots::Snapshots;
 use crate::driver::stacks::Stacks;
 use crate::model::event::Event;
@@ -9,7 +10,7 @@ use crate::model::event::Event;
 /// processes call paths are.
 pub(super) fn tell(
     event: &Event<'_>,
-    (stacks, snapshots): (&mut Stacks, &mut Snapshots),
+    (stacks, snapshots, functions): (&mut Stacks, &mut Snapshots, &Functions),
     core: &mut Core,
     is_told: impl Fn(u32) -> bool,
 ) -> Result<bool, LiveError> {
@@ -31,7 +32,7 @@ pub(super) fn tell(
             Ok(true)
         }
         Event::RawSnapshot(raw) => {
-            if let Some(found) = snapshots.decode(raw) {
+            if let Some(found) = snapshots.decode(raw, functions.python(raw.pid)) {
                 core.event(&Event::Snapshot(Box::new(found)))?;
             }
             Ok(true)

@@ -1,0 +1,116 @@
+//! SGLang: what its scheduler counts for each request, as it comes back to the process that serves.
+//!
+//! `TokenizerManager._handle_batch_output` is given what a step of the engine made for several requests:
+//! lists with a place for each (`BatchStrOut`, a dataclass, in 0.4; `BatchStrOutput`, a struct of msgspec,
+//! in 0.5). A request is over when the place of its reason is not empty.
+
+use genspan_common::framework::hook;
+use serde_json::Value as Json;
+
+use super::{Hook, engine};
+use crate::model::engine::EngineRequest;
+
+/// Number of the hook.
+pub const BATCH: u32 = 3;
+
+/// What ids begin with by which the server asks its own engine whether it is well.
+const HEALTH: &str = "HEALTH_CHECK";
+
+/// The functions that are watched.
+pub const HOOKS: [Hook; 1] = [Hook {
+    function: "sglang.srt.managers.tokenizer_manager:TokenizerManager._handle_batch_output",
+    before: None,
+    arguments: &["recv_obj"],
+    callers: &[],
+    contents: 1,
+    what: hook::SNAPSHOT,
+    number: BATCH,
+    without: "what the engine says of its requests is not known",
+}];
+
+/// The requests of a batch that are over.
+#[must_use]
+pub fn finished(values: &[Option<Json>]) -> Vec<EngineRequest> {
+    let Some(batch) = values.first().and_then(Option::as_ref) else {
+        return Vec::new();
+    };
+    let list = |name: &str| batch.get(name).and_then(Json::as_array);
+    let (Some(ids), Some(reasons)) = (list("rids"), list("finished_reasons")) else {
+        return Vec::new();
+    };
+    let counts = |name: &str, index: usize| list(name)?.get(index)?.as_i64().filter(|n| *n >= 0);
+    let all = ids.iter().zip(reasons).enumerate();
+    let over = all.filter_map(|(index, (id, reason))| {
+        // A reason is a dict; what stands for what is missing is a text, and says nothing.
+        let reason = reason.as_object()?;
+        let id = id
+            .as_str()
+            .filter(|id| engine::is_id(id) && !id.starts_with(HEALTH))?;
+        Some(EngineRequest {
+            id: id.to_owned(),
+            own: id.to_owned(),
+            input: counts("prompt_tokens", index),
+            cached: counts("cached_tokens", index),
+            output: counts("completion_tokens", index),
+            reasoning: counts("reasoning_tokens", index),
+            finish_reason: reason.get("type").and_then(Json::as_str).map(str::to_owned),
+            preemptions: counts("retraction_counts", index),
+            ..EngineRequest::default()
+        })
+    });
+    over.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::finished;
+    use crate::model::engine::EngineRequest;
+    use serde_json::json;
+
+    #[test]
+    fn the_requests_of_a_batch_that_are_over() {
+        let batch = json!({
+            "<class>": "sglang.srt.managers.io_struct.BatchStrOutput",
+            "rids": ["a", "b", "c", "<4 more>"],
+            "finished_reasons": [null, {"type": "length", "length": 5}, {"type": "stop"}, "<4 more>"],
+            "prompt_tokens": [9, 8, 7], "completion_tokens": [1, 5, 3],
+            "cached_tokens": [0, 6, "<omitted>"], "retraction_counts": [0, 2, 0],
+        });
+        let request = |id: &str, reason: &str| EngineRequest {
+            id: id.to_owned(),
+            own: id.to_owned(),
+            finish_reason: Some(reason.to_owned()),
+            ..EngineRequest::default()
+        };
+        let wanted = [
+            EngineRequest {
+                input: Some(8),
+                cached: Some(6),
+                output: Some(5),
+                preemptions: Some(2),
+                ..request("b", "length")
+            },
+            EngineRequest {
+                input: Some(7),
+                output: Some(3),
+                preemptions: Some(0),
+                ..request("c", "stop")
+            },
+        ];
+        assert_eq!(finished(&[Some(batch)]), wanted);
+    }
+
+    #[test]
+    fn a_batch_that_says_nothing() {
+        let batch = json!({"rids": ["a"], "finished_reasons": [null]});
+        assert!(finished(&[Some(batch)]).is_empty());
+        let health = json!({
+            "rids": ["HEALTH_CHECK_1.7"], "finished_reasons": [{"type": "length", "length": 1}],
+        });
+        assert!(finished(&[Some(health)]).is_empty());
+        let unreadable = json!({"rids": ["<omitted>"], "finished_reasons": [{"type": "stop"}]});
+        assert!(finished(&[Some(unreadable)]).is_empty());
+        assert!(finished(&[Some(json!("<deeper>"))]).is_empty());
+        assert!(finished(&[]).is_empty());
+    }
+}

@@ -1,0 +1,240 @@
+//! What inference engines (vLLM, SGLang) say of requests of theirs, as they keep count themselves.
+
+use serde::{Deserialize, Serialize};
+
+/// A request of an engine that is over. What the engine did not say is none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EngineRequest {
+    /// The id by which who asked knows it. Several have the same when several answers were asked for.
+    pub id: String,
+    /// The engine's own id of it, which no other has. A hit may be told more than once: CPython reads
+    /// the first bytecode of a function again when it makes it a special one.
+    pub own: String,
+    /// It was asked for in the engine's own process, by no server.
+    pub in_process: bool,
+    /// It is one of several answers to the same, of so many if that is known.
+    pub choices: Option<u32>,
+    /// Tokens read, cached ones included.
+    pub input: Option<i64>,
+    /// Of these, so many were in the engine's cache.
+    pub cached: Option<i64>,
+    /// Tokens made.
+    pub output: Option<i64>,
+    /// Of these, so many for reasoning.
+    pub reasoning: Option<i64>,
+    /// Why it ended, in the engine's words.
+    pub finish_reason: Option<String>,
+    /// How often it had to give way to others, and began anew.
+    pub preemptions: Option<i64>,
+    /// When it came to the engine, in nanoseconds of a clock that is the same for all of its requests.
+    pub queued: Option<u64>,
+    /// When it was first worked at.
+    pub scheduled: Option<u64>,
+    /// When the first token was made.
+    pub first_token: Option<u64>,
+    /// When the last one was.
+    pub last_token: Option<u64>,
+    /// Nanoseconds from when the server's side of the engine knew of it to when it had the first token.
+    pub time_to_first_token: Option<u64>,
+}
+
+/// A request that an engine is asked for in its own process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EngineAsked {
+    /// As [`EngineRequest::id`].
+    pub id: String,
+    /// How many answers it wants.
+    pub choices: Option<u32>,
+    /// What was asked for.
+    pub max_tokens: Option<i64>,
+    /// Likewise.
+    pub temperature: Option<f64>,
+    /// Likewise.
+    pub top_p: Option<f64>,
+}
+
+/// All that an engine did for one call: one request, or several of the same.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EngineWork {
+    /// How many requests it took.
+    pub requests: u32,
+    /// Why they ended, in their order.
+    pub finish_reasons: Vec<String>,
+    /// Tokens read, once for each different request; none when one did not say.
+    pub input: Option<i64>,
+    /// As [`EngineRequest::cached`], likewise.
+    pub cached: Option<i64>,
+    /// Tokens made by all; none when one did not say, or is missing.
+    pub output: Option<i64>,
+    /// As [`EngineRequest::reasoning`], likewise.
+    pub reasoning: Option<i64>,
+    /// Of all.
+    pub preemptions: i64,
+    /// Seconds until the first of them was worked at.
+    pub queue: Option<f64>,
+    /// From then to the first token of any.
+    pub prefill: Option<f64>,
+    /// From then to the last token of any.
+    pub decode: Option<f64>,
+    /// The shortest of theirs.
+    pub time_to_first_token: Option<f64>,
+    /// Seconds for each token after the first, of a single request.
+    pub time_per_output_token: Option<f64>,
+}
+
+impl EngineWork {
+    /// That of these requests.
+    #[must_use]
+    pub fn of(all: &[EngineRequest]) -> Self {
+        let earliest = |of: fn(&EngineRequest) -> Option<u64>| {
+            let known: Option<Vec<u64>> = all.iter().map(of).collect();
+            known?.into_iter().min()
+        };
+        let latest = |of: fn(&EngineRequest) -> Option<u64>| {
+            let known: Option<Vec<u64>> = all.iter().map(of).collect();
+            known?.into_iter().max()
+        };
+        let queued = earliest(|r| r.queued);
+        let scheduled = earliest(|r| r.scheduled);
+        let first = earliest(|r| r.first_token);
+        let last = latest(|r| r.last_token);
+        let output = complete(all).then(|| sum(all.iter().map(|r| r.output)));
+        let output = output.flatten();
+        let decode = between(first, last);
+        let single = decode.filter(|_| all.len() == 1);
+        let time_per_output_token = single.zip(output).and_then(|(seconds, tokens)| {
+            let after = tokens.checked_sub(1).filter(|n| *n > 0)?;
+            Some(seconds / after as f64)
+        });
+        Self {
+            requests: u32::try_from(all.len()).unwrap_or(u32::MAX),
+            finish_reasons: all.iter().filter_map(|r| r.finish_reason.clone()).collect(),
+            input: sum(distinct(all).map(|r| r.input)),
+            cached: sum(distinct(all).map(|r| r.cached)),
+            output,
+            reasoning: sum(all.iter().map(|r| r.reasoning)).filter(|_| complete(all)),
+            preemptions: all.iter().filter_map(|r| r.preemptions).sum(),
+            queue: between(queued, scheduled),
+            prefill: between(scheduled, first),
+            decode,
+            time_to_first_token: earliest(|r| r.time_to_first_token).map(seconds),
+            time_per_output_token,
+        }
+    }
+}
+
+/// Whether all answers are there, as far as is known how many there should be.
+fn complete(all: &[EngineRequest]) -> bool {
+    distinct(all).all(|one| {
+        let same = all.iter().filter(|r| r.id == one.id).count();
+        one.choices.is_none_or(|n| usize::try_from(n) == Ok(same))
+    })
+}
+
+/// The first of each id.
+fn distinct(all: &[EngineRequest]) -> impl Iterator<Item = &EngineRequest> {
+    let is_first = |(index, one): &(usize, &EngineRequest)| {
+        let before = all.get(..*index).unwrap_or_default();
+        before.iter().all(|r| r.id != one.id)
+    };
+    all.iter().enumerate().filter(is_first).map(|(_, one)| one)
+}
+
+/// None when one is not known.
+fn sum(counts: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    let mut all = None;
+    for count in counts {
+        all = Some(all.unwrap_or(0_i64).saturating_add(count?));
+    }
+    all
+}
+
+fn between(from: Option<u64>, to: Option<u64>) -> Option<f64> {
+    to?.checked_sub(from?).map(seconds)
+}
+
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EngineRequest, EngineWork};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn request(id: &str, from: u64, output: i64) -> EngineRequest {
+        let from = from * SECOND;
+        EngineRequest {
+            id: id.to_owned(),
+            choices: Some(1),
+            input: Some(10),
+            cached: Some(4),
+            output: Some(output),
+            finish_reason: Some("stop".to_owned()),
+            queued: Some(from),
+            scheduled: Some(from + SECOND / 2),
+            first_token: Some(from + 3 * SECOND / 2),
+            last_token: Some(from + 7 * SECOND / 2),
+            time_to_first_token: Some(7 * SECOND / 4),
+            ..EngineRequest::default()
+        }
+    }
+
+    #[test]
+    fn one_request_is_told_as_it_is() {
+        let work = EngineWork::of(&[request("a", 100, 5)]);
+        assert_eq!(
+            (work.requests, work.output, work.input),
+            (1, Some(5), Some(10))
+        );
+        assert_eq!((work.cached, work.queue), (Some(4), Some(0.5)));
+        assert_eq!((work.prefill, work.decode), (Some(1.0), Some(2.0)));
+        assert_eq!(work.time_to_first_token, Some(1.75));
+        assert_eq!(work.time_per_output_token, Some(0.5));
+        assert_eq!(work.finish_reasons, ["stop"]);
+        // Of one token nothing comes after the first.
+        let work = EngineWork::of(&[request("a", 100, 1)]);
+        assert_eq!(work.time_per_output_token, None);
+    }
+
+    #[test]
+    fn answers_to_the_same_read_it_once() {
+        let mut two = [request("a", 100, 5), request("a", 101, 7)];
+        for one in &mut two {
+            one.choices = Some(2);
+        }
+        let work = EngineWork::of(&two);
+        assert_eq!(
+            (work.requests, work.output, work.input),
+            (2, Some(12), Some(10))
+        );
+        assert_eq!(
+            (work.queue, work.prefill, work.decode),
+            (Some(0.5), Some(1.0), Some(3.0))
+        );
+        assert_eq!(work.time_per_output_token, None);
+        // One of them was not seen: how many tokens there were in all is not known.
+        assert_eq!(EngineWork::of(&two[..1]).output, None);
+        let work = EngineWork::of(&[request("a-0", 100, 5), request("a-1", 100, 7)]);
+        assert_eq!(
+            (work.output, work.input, work.cached),
+            (Some(12), Some(20), Some(8))
+        );
+    }
+
+    #[test]
+    fn what_one_does_not_say_is_not_known() {
+        let mut other = request("b", 100, 1);
+        (other.queued, other.input) = (None, None);
+        let work = EngineWork::of(&[request("a", 100, 5), other]);
+        assert_eq!((work.queue, work.input, work.output), (None, None, Some(6)));
+        // Clocks that contradict each other.
+        let mut wrong = request("a", 100, 5);
+        wrong.scheduled = Some(99 * SECOND);
+        assert_eq!(EngineWork::of(&[wrong]).queue, None);
+        assert_eq!(EngineWork::of(&[]), EngineWork::default());
+    }
+}
