@@ -72,6 +72,14 @@ pub const ABSENT: u32 = crate::python::NONE - 3;
 /// [`WatchedProcess::contents`] allows it.
 pub const CONTENT: u32 = 1 << 31;
 
+/// Bits of [`ArgumentSlot::slot`] that bound how much of an object is copied: so many references lead
+/// from it to the last, an object and its `__dict__` being one; zero for no bound of its own. With
+/// [`CONTENT`] it holds where content is not wanted, and the object is copied so far all the same.
+pub const DEPTH: u32 = 7 << DEPTH_SHIFT;
+
+/// Where [`DEPTH`] begins.
+pub const DEPTH_SHIFT: u32 = 28;
+
 /// What a watchpoint is for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

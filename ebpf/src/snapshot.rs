@@ -19,7 +19,9 @@ use aya_ebpf::{
 use genspan_common::{
     event::EventKind,
     framework::{COPIED_FROM, hook},
-    function::{ABSENT, CONTENT, IN_CALLER, MAX_ARGUMENTS, WatchedProcess},
+    function::{
+        ABSENT, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER, MAX_ARGUMENTS, WatchedProcess,
+    },
     loss::Loss,
     python::{NONE, PythonLayout},
     snapshot::{
@@ -93,7 +95,8 @@ struct Queued {
     address: u64,
     /// How many references lead to it.
     depth: u32,
-    zero: u32,
+    /// How many may, of what was wanted.
+    limit: u32,
 }
 
 /// A snapshot under way.
@@ -114,7 +117,8 @@ struct Work {
     queued: u32,
     depth: u32,
     used: u32,
-    zero: u32,
+    /// How many references may lead to an object, of what is at hand.
+    limit: u32,
 }
 
 /// That of this processor: programs behind watchpoints run with interrupts off.
@@ -147,6 +151,17 @@ impl Work {
         self.head.cut |= bits;
     }
 
+    /// Queues the `__dict__` of the object at hand. Where few references are wanted it is none.
+    #[inline(always)]
+    fn push_own(&mut self, dict: u64) {
+        let depth = self.depth;
+        if self.limit < MAX_DEPTH {
+            self.depth = depth.wrapping_sub(1);
+        }
+        genspan_snapshot_push(dict);
+        self.depth = depth;
+    }
+
     /// A word of the object at hand, of those that are looked at.
     #[inline(always)]
     fn of_object(&self, offset: u32) -> u64 {
@@ -173,6 +188,7 @@ pub extern "C" fn genspan_snapshot_begin() -> u64 {
         return 0;
     };
     work.queued = 0;
+    work.limit = MAX_DEPTH;
     work.used = 0;
     work.depth = 0;
     work.serial = work.serial.wrapping_add(1);
@@ -185,13 +201,14 @@ pub extern "C" fn genspan_snapshot_begin() -> u64 {
     0
 }
 
-/// Wants an object in the snapshot, as the one of this number.
+/// Wants an object in the snapshot, as the one of this number, and what so many references lead to.
 #[unsafe(no_mangle)]
-pub extern "C" fn genspan_snapshot_want(index: u64, address: u64) -> u64 {
+pub extern "C" fn genspan_snapshot_want(index: u64, address: u64, limit: u64) -> u64 {
     let Some(work) = Work::get() else {
         return 0;
     };
     work.depth = 0;
+    work.limit = limit as u32;
     // SAFETY: masked to the length of the array.
     unsafe {
         let roots = work.head.roots.as_mut_ptr();
@@ -250,9 +267,12 @@ pub extern "C" fn genspan_snapshot_push(address: u64) -> u64 {
     if address == 0 || address & 7 != 0 || address >> 47 != 0 {
         return 0;
     }
-    let depth = work.depth;
-    if depth > MAX_DEPTH {
-        work.miss(cut::OBJECTS);
+    let (depth, limit) = (work.depth, work.limit);
+    if depth > limit {
+        // Else it is not wanted.
+        if limit >= MAX_DEPTH {
+            work.miss(cut::OBJECTS);
+        }
         return 0;
     }
     let place = (address >> 4 ^ address >> 12) as usize & (SEEN - 1);
@@ -272,7 +292,7 @@ pub extern "C" fn genspan_snapshot_push(address: u64) -> u64 {
         let queued = Queued {
             address,
             depth,
-            zero: 0,
+            limit,
         };
         *work
             .queue
@@ -368,6 +388,7 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
     let queued = unsafe { *work.queue.as_ptr().add(index as usize & (MAX_OBJECTS - 1)) };
     let address = queued.address;
     work.depth = queued.depth + 1;
+    work.limit = queued.limit;
     let object = work.object.as_mut_ptr();
     // SAFETY: the helper checks the addresses, and writes no more than there is room for. A small
     // object may lie at the end of what there is: then what is not read is cleared.
@@ -557,7 +578,7 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
         let at = genspan_snapshot_copy(address, size, 16);
         if at != 0 {
             if dict >= 16 && dict < size {
-                genspan_snapshot_push(work.copied(at + dict / 8));
+                work.push_own(work.copied(at + dict / 8));
             }
             genspan_snapshot_push_all(at + 2, size / 8 - 2, 1, 1);
         }
@@ -577,16 +598,16 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
                 genspan_snapshot_values(values, (head & 0xff) + 1, 1);
             }
         } else {
-            genspan_snapshot_push(managed);
+            work.push_own(managed);
         }
     } else if process.dicts == dicts::TAGGED_VALUES {
         if managed & 1 != 0 {
             genspan_snapshot_values(managed.wrapping_add(1), genspan_snapshot_shared(class), 0);
         } else {
-            genspan_snapshot_push(managed);
+            work.push_own(managed);
         }
     } else if managed != 0 {
-        genspan_snapshot_push(managed);
+        work.push_own(managed);
     } else {
         let values = work.copied(at);
         if values != 0 {
@@ -640,15 +661,18 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
             continue;
         }
         let place = watch.slots[index];
-        let is_content = place.slot & CONTENT != 0;
-        if place.cell == ABSENT || (is_content && process.contents == 0) {
+        let is_unwanted = place.slot & CONTENT != 0 && process.contents == 0;
+        let bound = (place.slot & DEPTH) >> DEPTH_SHIFT;
+        if place.cell == ABSENT || (is_unwanted && bound == 0) {
             continue;
         }
+        let is_bound = bound != 0 && (is_unwanted || place.slot & CONTENT == 0);
+        let limit = if is_bound { bound } else { MAX_DEPTH };
         let mut from = frame;
         let slot = place.slot & 0xffff;
         if place.cell == IN_CALLER {
             from = caller;
-            if slot >= has || (place.slot & !CONTENT) >> 16 > has {
+            if slot >= has || (place.slot & !(CONTENT | DEPTH)) >> 16 > has {
                 continue;
             }
         }
@@ -659,7 +683,7 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
             value = word(cell.wrapping_add(CELL_VALUE));
         }
         if from != 0 && value != 0 {
-            genspan_snapshot_want(index as u64, value);
+            genspan_snapshot_want(index as u64, value, u64::from(limit));
         }
     }
     0
@@ -744,7 +768,7 @@ pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> 
         let given = local(&process.python, frame, u64::from(watch.slots[0].slot));
         if word(given.wrapping_add(16)) > 1 {
             let items = given.wrapping_add(u64::from(process.tuple_items));
-            genspan_snapshot_want(1, word(items.wrapping_add(8)));
+            genspan_snapshot_want(1, word(items.wrapping_add(8)), u64::from(MAX_DEPTH));
         }
     } else {
         genspan_snapshot_places(entry, frame, u64::from(first));
