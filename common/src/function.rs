@@ -73,7 +73,8 @@ pub const ABSENT: u32 = crate::python::NONE - 3;
 pub const CONTENT: u32 = 1 << 31;
 
 /// Bits of [`ArgumentSlot::slot`] that bound how much of an object is copied: so many references lead
-/// from it to the last, an object and its `__dict__` being one; zero for no bound of its own. With
+/// from it to the last, an object and its `__dict__` being one, and of the last only texts and numbers are
+/// copied, of others their type; zero for no bound of its own. With
 /// [`CONTENT`] it holds where content is not wanted, and the object is copied so far all the same.
 pub const DEPTH: u32 = 7 << DEPTH_SHIFT;
 

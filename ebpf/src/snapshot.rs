@@ -421,6 +421,12 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         };
         let bytes = 24 + 4 * at_most(digits, MAX_DIGITS);
         genspan_snapshot_copy(address, bytes, bytes);
+    } else if work.limit < MAX_DEPTH
+        && work.depth > work.limit
+        && flags & (flag::EXCEPTION | flag::TYPE) == 0
+    {
+        // Nothing that it refers to is wanted: what it is is enough.
+        genspan_snapshot_copy(address, 16, 16);
     } else if flags & flag::DICT != 0 {
         genspan_snapshot_dict(address);
     } else if flags & flag::TUPLE != 0 {
