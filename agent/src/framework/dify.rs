@@ -86,7 +86,7 @@ pub const HOOKS: [Hook; 4] = [
         depths: &[1, 1, 1, 2],
         what: hook::SNAPSHOT,
         number: NODE_ENDS,
-        without: "nodes are told as over when their run is, and without errors",
+        without: "nodes are told as unfinished, with the end of their run",
     },
     Hook {
         function: "graphon.engine.engine:Engine._notify_graph_end",

@@ -28,7 +28,7 @@ from graphon.runtime.runtime_state import RuntimeState
 from graphon.runtime.variable_pool import VariablePool
 
 # What nobody may be told.
-SECRET = "sk-nobody-may-see-this"
+SECRET = "sk-test-nobody-may-see-this"
 
 records = []
 lock = threading.Lock()
