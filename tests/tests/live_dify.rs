@@ -266,3 +266,54 @@ fn every_node_under_its_run_and_request() -> Result<()> {
     assert_eq!(std::fs::read_to_string(&again)?, lines);
     Ok(())
 }
+
+/// Where content is not wanted nothing is told of what nodes were given and gave; what failed is.
+#[test]
+fn without_content() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::plain()?, need::environment("dify")?) else {
+        return Ok(());
+    };
+    let mut server = Process::start(&mut scene.live(&python, "dify_app.py"), &scene.next_log())?;
+    let port: u16 = server.line()?.trim().parse()?;
+    get(port, "parallel?id=0").with_context(|| server.complaints())?;
+    let temp = &scene.temp;
+    let recording = temp.file("recording").to_string_lossy().into_owned();
+    let options = ["--no-content", "--record", &recording];
+    let mut agent = Agent::attach(temp, &[server.pid()], &options)?;
+    agent.wait_for_log(&format!("watching Dify (pid {})", server.pid()))?;
+    let mut expected = 0;
+    for (path, nodes, calls) in ROUTES {
+        get(port, &format!("{path}?id=77"))?;
+        expected += 2 + nodes + calls - calls / 3;
+    }
+    agent.wait_for_spans(expected)?;
+    let Finished { spans, log, .. } = agent.stop()?;
+    assert_eq!(spans.len(), expected, "{log}");
+    let content = [
+        attr::INPUT_MESSAGES,
+        attr::OUTPUT_MESSAGES,
+        attr::INPUT_VALUE,
+        attr::OUTPUT_VALUE,
+        attr::TOOL_CALL_ARGUMENTS,
+        attr::TOOL_CALL_RESULT,
+        attr::RETRIEVAL_QUERY_TEXT,
+    ];
+    for span in &spans {
+        let told = content.iter().find(|name| !span.attribute(name).is_null());
+        assert_eq!(told, None, "{}", span.0);
+    }
+    let failed = |title: &str| {
+        let found = spans.iter().find(|s| s.text(attr::RUN_NAME) == title);
+        found.map(|span| span.error().to_owned())
+    };
+    assert_eq!(failed("The raises").as_deref(), Some("WorkflowNodeError"));
+    assert_eq!(failed("The says").as_deref(), Some("KeyError"));
+    assert_eq!(failed("The code").as_deref(), Some(""));
+    let kept = std::fs::read(&recording)?;
+    for unwanted in ["question 77", "of 77", SECRET] {
+        let mut parts = kept.windows(unwanted.len());
+        let is_there = parts.any(|part| part == unwanted.as_bytes());
+        assert!(!is_there, "{unwanted} is in the recording");
+    }
+    Ok(())
+}
