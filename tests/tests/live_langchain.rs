@@ -96,7 +96,13 @@ fn differs(told: &Value, span: &Span, by_id: &BTreeMap<&str, &Span>) -> Vec<Stri
         check(false, "the handler was not told of its end");
         return wrong;
     };
-    check(start <= from + CLOCK && start + AHEAD >= from, "start");
+    // In an event loop others run between a handler and what speaks for the run.
+    let late = if told["step"] == "crowd" {
+        AHEAD
+    } else {
+        CLOCK
+    };
+    check(start <= from + late && start + AHEAD >= from, "start");
     check(end + AHEAD >= to && end <= to + AHEAD, "end");
     wrong
 }
@@ -143,6 +149,12 @@ fn contents_differ(told: &Value, span: &Span) -> Vec<String> {
     let of = |name: &str| match told.get(name) {
         // What it gives is told with its end, where that is seen.
         Some(_) if name == "got" && span.defects() == ["end_late"] => Value::Null,
+        // What the function gives that began it is something else than it told the handler.
+        Some(_) if name == "got" && told["name"] == "by_hand" => Value::Null,
+        // LangChain 0.1 tells handlers of asynchronous tools the text of what those give.
+        Some(Value::String(text)) if name == "got" && told["kind"] == "execute_tool" => {
+            serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()))
+        }
         value => value.cloned().unwrap_or_default(),
     };
     let all = [
