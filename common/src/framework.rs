@@ -76,7 +76,8 @@ pub struct RunManager {
     pub owner_code: u64,
     /// `co_flags` of that.
     pub owner_flags: u32,
-    /// Not zero when it was told the end of its run.
+    /// One when it was told the end of its run, two when it was told something that may be that: what
+    /// the run gives was copied then.
     pub ended: u32,
 }
 
