@@ -172,6 +172,12 @@ pub struct WatchedProcess {
     /// From 3.13 on: the opcodes, a byte each, at which a generator is suspended (`RESUME` and its
     /// variants); else zero. It may be closed there without running again.
     pub resume: u32,
+    /// From 3.11 on: the opcodes by which a function returns, a byte each: `RETURN_VALUE`, by which it
+    /// returns what is on its stack, and `RETURN_CONST` (3.12, 3.13). Else zero.
+    pub returns: u32,
+    /// In a code object: the names of its variables, a tuple (`co_varnames`; `co_localsplusnames` from
+    /// 3.11 on).
+    pub code_variables: u32,
     /// To 3.10: which argument of `_PyEval_EvalFrameDefault` is the frame, counted from one; the next
     /// one says whether an exception is thrown into it. Else zero.
     pub frame_argument: u32,
@@ -359,7 +365,7 @@ const _: () = {
     assert!(size_of::<WatchKey>() == 16);
     assert!(size_of::<GeneratorKey>() == 16 && size_of::<OpenGenerator>() == 32);
     assert!(size_of::<Watch>() == 24 + 8 * MAX_ARGUMENTS);
-    assert!(size_of::<WatchedProcess>() == 22 * 4 + 11 * 8 + size_of::<PythonLayout>());
+    assert!(size_of::<WatchedProcess>() == 24 * 4 + 11 * 8 + size_of::<PythonLayout>());
     assert!(size_of::<FunctionBegan>() == 64);
     assert!(size_of::<WriteWithin>() == 56);
     assert!(size_of::<FunctionEnded>() == 40 + TYPE_NAME_BYTES);

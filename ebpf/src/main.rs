@@ -39,6 +39,7 @@ mod libc;
 mod linker;
 mod maps;
 mod openssl;
+mod output;
 mod owner;
 mod pending;
 mod pool;

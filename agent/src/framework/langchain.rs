@@ -208,6 +208,10 @@ impl Runs {
             return;
         };
         if let Some(run) = self.open.get(id) {
+            if hook == hook::GONE && run.first != manager {
+                // What a function gives that has a copy is not what the run does.
+                return;
+            }
             let of = contents::Of {
                 kind: run.facts.kind,
                 is_async: run.is_async,
