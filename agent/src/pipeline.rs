@@ -266,6 +266,7 @@ impl Pipeline {
                         self.tell_runs(out);
                     }
                     Subject::Run { .. } => self.runs.values(found),
+                    Subject::Span { .. } => self.dispatched.values(found),
                 }
             }
             Event::FunctionEnded { call, how, time } => {
@@ -374,7 +375,8 @@ impl Pipeline {
     pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
         let mut sums = self.counters;
         sums.runs_refused = self.runs.refused + self.dispatched.refused + self.engines.refused;
-        sums.run_contents_refused = self.runs.contents_refused();
+        sums.run_contents_refused =
+            self.runs.contents_refused() + self.dispatched.contents_refused();
         for c in self.connections.values() {
             counters::add(&mut sums, c);
         }

@@ -93,7 +93,8 @@ struct Queued {
     address: u64,
     /// How many references lead to it.
     depth: u32,
-    zero: u32,
+    /// How many lead to the last that is copied of what it refers to.
+    limit: u32,
 }
 
 /// A snapshot under way.
@@ -114,7 +115,10 @@ struct Work {
     queued: u32,
     depth: u32,
     used: u32,
-    zero: u32,
+    /// As [`Queued::limit`], of what is queued now.
+    limit: u32,
+    /// An object that is not copied.
+    skipped: u64,
 }
 
 /// That of this processor: programs behind watchpoints run with interrupts off.
@@ -175,6 +179,8 @@ pub extern "C" fn genspan_snapshot_begin() -> u64 {
     work.queued = 0;
     work.used = 0;
     work.depth = 0;
+    work.limit = MAX_DEPTH;
+    work.skipped = 0;
     work.serial = work.serial.wrapping_add(1);
     work.head.cut = 0;
     work.head.objects = 0;
@@ -250,7 +256,10 @@ pub extern "C" fn genspan_snapshot_push(address: u64) -> u64 {
     if address == 0 || address & 7 != 0 || address >> 47 != 0 {
         return 0;
     }
-    let depth = work.depth;
+    let (depth, limit) = (work.depth, work.limit);
+    if depth > limit && limit < MAX_DEPTH || address == work.skipped {
+        return 0;
+    }
     if depth > MAX_DEPTH {
         work.miss(cut::OBJECTS);
         return 0;
@@ -272,7 +281,7 @@ pub extern "C" fn genspan_snapshot_push(address: u64) -> u64 {
         let queued = Queued {
             address,
             depth,
-            zero: 0,
+            limit,
         };
         *work
             .queue
@@ -368,6 +377,7 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
     let queued = unsafe { *work.queue.as_ptr().add(index as usize & (MAX_OBJECTS - 1)) };
     let address = queued.address;
     work.depth = queued.depth + 1;
+    work.limit = queued.limit;
     let object = work.object.as_mut_ptr();
     // SAFETY: the helper checks the addresses, and writes no more than there is room for. A small
     // object may lie at the end of what there is: then what is not read is cleared.
@@ -410,7 +420,10 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
             genspan_snapshot_push_all(at + items / 8, count, 1, 1);
         }
     } else if flags & flag::LIST != 0 {
-        let count = at_most(size, MAX_ITEMS as u64);
+        let mut count = at_most(size, MAX_ITEMS as u64);
+        if work.limit < MAX_DEPTH && is_vector(work.object[3]) {
+            count = 0;
+        }
         genspan_snapshot_copy(address, 40, 40);
         let at = genspan_snapshot_copy(work.object[3], 8 * count, 8);
         if at != 0 {
@@ -438,6 +451,14 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         genspan_snapshot_instance(address);
     }
     1
+}
+
+/// Whether what a list has is numbers, by its first item.
+#[inline(always)]
+fn is_vector(items: u64) -> bool {
+    let class = word(word(items).wrapping_add(TYPE));
+    let name = word(word(class.wrapping_add(TYPE_NAME)));
+    name << 16 == u64::from_le_bytes(*b"\0\0float\0")
 }
 
 /// Copies the text at hand.
@@ -751,4 +772,13 @@ pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> 
     }
     let which = u64::from(purpose::RUN) | u64::from(watch.what) << 32;
     genspan_snapshot_take(which, manager, 0)
+}
+
+/// What is wanted from now on is followed no further than so, and not to this object.
+#[inline(always)]
+pub fn limit(depth: u32, skipped: u64) {
+    if let Some(work) = Work::get() {
+        work.limit = depth;
+        work.skipped = skipped;
+    }
 }
