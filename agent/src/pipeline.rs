@@ -273,6 +273,7 @@ impl Pipeline {
                         self.tell_runs(out);
                     }
                     Subject::Run { .. } => self.runs.values(found),
+                    Subject::Span { .. } => self.dispatched.values(found),
                 }
             }
             Event::FunctionEnded { call, how, time } => {
@@ -385,7 +386,8 @@ impl Pipeline {
             + self.dispatched.refused
             + self.engines.refused
             + self.workflows.refused;
-        sums.run_contents_refused = self.runs.contents_refused();
+        sums.run_contents_refused =
+            self.runs.contents_refused() + self.dispatched.contents_refused();
         for c in self.connections.values() {
             counters::add(&mut sums, c);
         }

@@ -31,6 +31,8 @@ pub mod purpose {
     pub const RUN: u32 = 2;
     /// What the hook of a framework asks for; the subject is the first of the objects.
     pub const HOOK: u32 = 3;
+    /// What a span of LlamaIndex is given, or gives; the subject is a part of its id, as eight bytes.
+    pub const SPAN: u32 = 4;
 }
 
 /// Bits of [`SnapshotHead::cut`]: what is missing.

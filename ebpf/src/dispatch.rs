@@ -17,7 +17,8 @@ use aya_ebpf::{
 };
 use genspan_common::{
     dispatch::{
-        BASE_BYTES, HEAD_BYTES, MAX_BASES, SpanEntered, SpanTold, TAIL_CHARACTERS, Tail, hook,
+        BASE_BYTES, HEAD_BYTES, MAX_BASES, NUMBER_FROM_END, SpanEntered, SpanTold, TAIL_CHARACTERS,
+        Tail, hook,
     },
     event::EventKind,
     function::{Watch, WatchedProcess},
@@ -28,6 +29,7 @@ use genspan_common::{
 use crate::{
     emit,
     function::{TYPE, in_registers, is_entered, name_of, watch, watched},
+    given::{genspan_snapshot_given, genspan_snapshot_got},
     maps::{DATA, lose},
     owner::{self, genspan_run_around},
     python::{context, current_frame, thread_state, user, word},
@@ -61,6 +63,10 @@ const MAX_SKIPPED: usize = 4;
 /// `ExceptionEvent`.
 const OF_MODELS: u32 = u32::from_le_bytes(*b"LLMC");
 const OF_EXCEPTIONS: u32 = u32::from_le_bytes(*b"Exce");
+
+/// The beginnings of classes of objects: `BaseTool`, `BaseEmbedding`.
+const OF_TOOLS: u64 = u64::from_le_bytes(*b"BaseTool");
+const OF_EMBEDDINGS: u64 = u64::from_le_bytes(*b"BaseEmbe");
 
 /// Names of fields of events, the first eight bytes of each, and their lengths.
 const SPAN_ID: (u64, u64) = (u64::from_le_bytes(*b"span_id\0"), 7);
@@ -130,6 +136,7 @@ fn enters(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
     let id = argument(process, watch, frame, 0);
     let object = argument(process, watch, frame, 1);
     let parent = argument(process, watch, frame, 2);
+    let (mut is_tool, mut is_embedding) = (false, false);
     // SAFETY: the record is of this type's size and alignment, and was cleared.
     unsafe {
         let told = ptr::addr_of_mut!((*at).told);
@@ -143,14 +150,33 @@ fn enters(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
             let class = word(object.wrapping_add(TYPE));
             name_of(class, &mut (*told).class);
             bases(class, at);
+            for index in 0..MAX_BASES {
+                let start = ptr::addr_of!((*at).bases[index]).cast::<u64>().read();
+                let next = (*at).bases[index][8];
+                is_tool |= start == OF_TOOLS && next == 0;
+                is_embedding |= start == OF_EMBEDDINGS;
+            }
         }
     }
     record.submit(emit::wake_flags());
+    // Of embeddings nothing is told: it would be many texts.
+    let number = number(process, id);
+    if process.contents != 0 && number != 0 && !is_embedding {
+        let arguments = argument(process, watch, frame, 3);
+        genspan_snapshot_given(number, arguments, object, u64::from(is_tool));
+    }
 }
 
 /// A span's function is over.
 #[inline(always)]
 fn leaves(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
+    if watch.what == hook::EXITS && process.contents != 0 {
+        // What it gives is told before that it is over.
+        let number = number(process, argument(process, watch, frame, 0));
+        if number != 0 {
+            genspan_snapshot_got(number, argument(process, watch, frame, 1));
+        }
+    }
     let Some(mut record) = DATA.reserve::<SpanTold>(0) else {
         lose(Loss::RunsLost, 1);
         return;
@@ -307,6 +333,17 @@ fn text(process: &WatchedProcess, object: u64) -> Option<(u64, u64, u32)> {
         process.text_compact
     };
     Some((object.wrapping_add(u64::from(data)), length, kind))
+}
+
+/// A part of the UUID in an id, by which a snapshot says whose it is; zero when it has none.
+#[inline(always)]
+fn number(process: &WatchedProcess, id: u64) -> u64 {
+    match text(process, id) {
+        Some((from, length, 1)) if length >= NUMBER_FROM_END => {
+            word(from.wrapping_add(length - NUMBER_FROM_END))
+        }
+        _ => 0,
+    }
 }
 
 /// The last characters of an id.

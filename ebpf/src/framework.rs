@@ -336,7 +336,7 @@ pub extern "C" fn genspan_run(entry: u64, frame: u64, state: u64) -> u64 {
             if watch.what == hook::BEGINS {
                 let context = context(&process.python, state).unwrap_or(0);
                 ptr::addr_of_mut!((*at).context).write(context);
-                begins(process, watch, frame, tgid, at);
+                begins(process, watch, frame, at);
             }
         }
     }
@@ -403,7 +403,7 @@ unsafe fn shielded(
 /// A run manager is made.
 #[inline(always)]
 // SAFETY: for callers whose pointer is into a record that they reserved.
-unsafe fn begins(process: &WatchedProcess, watch: &Watch, frame: u64, tgid: u32, at: *mut RunHit) {
+unsafe fn begins(process: &WatchedProcess, watch: &Watch, frame: u64, at: *mut RunHit) {
     let python = &process.python;
     let Some(scratch) = Scratch::get() else {
         return;

@@ -34,6 +34,7 @@ mod emit;
 mod framework;
 mod function;
 mod generator;
+mod given;
 mod interpreter;
 mod libc;
 mod linker;

@@ -19,9 +19,7 @@ use aya_ebpf::{
 use genspan_common::{
     event::EventKind,
     framework::{COPIED_FROM, hook},
-    function::{
-        ABSENT, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER, MAX_ARGUMENTS, WatchedProcess,
-    },
+    function::{ABSENT, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER, MAX_ARGUMENTS, WatchedProcess},
     loss::Loss,
     python::{NONE, PythonLayout},
     snapshot::{
@@ -119,6 +117,8 @@ struct Work {
     used: u32,
     /// How many references may lead to an object, of what is at hand.
     limit: u32,
+    /// An object that is not copied.
+    skipped: u64,
 }
 
 /// That of this processor: programs behind watchpoints run with interrupts off.
@@ -188,9 +188,10 @@ pub extern "C" fn genspan_snapshot_begin() -> u64 {
         return 0;
     };
     work.queued = 0;
-    work.limit = MAX_DEPTH;
     work.used = 0;
     work.depth = 0;
+    work.limit = MAX_DEPTH;
+    work.skipped = 0;
     work.serial = work.serial.wrapping_add(1);
     work.head.cut = 0;
     work.head.objects = 0;
@@ -268,6 +269,9 @@ pub extern "C" fn genspan_snapshot_push(address: u64) -> u64 {
         return 0;
     }
     let (depth, limit) = (work.depth, work.limit);
+    if address == work.skipped {
+        return 0;
+    }
     if depth > limit {
         // Else it is not wanted.
         if limit >= MAX_DEPTH {
@@ -437,7 +441,10 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
             genspan_snapshot_push_all(at + items / 8, count, 1, 1);
         }
     } else if flags & flag::LIST != 0 {
-        let count = at_most(size, MAX_ITEMS as u64);
+        let mut count = at_most(size, MAX_ITEMS as u64);
+        if work.limit < MAX_DEPTH && is_vector(work.object[3]) {
+            count = 0;
+        }
         genspan_snapshot_copy(address, 40, 40);
         let at = genspan_snapshot_copy(work.object[3], 8 * count, 8);
         if at != 0 {
@@ -465,6 +472,14 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         genspan_snapshot_instance(address);
     }
     1
+}
+
+/// Whether what a list has is numbers, by its first item.
+#[inline(always)]
+fn is_vector(items: u64) -> bool {
+    let class = word(word(items).wrapping_add(TYPE));
+    let name = word(word(class.wrapping_add(TYPE_NAME)));
+    name << 16 == u64::from_le_bytes(*b"\0\0float\0")
 }
 
 /// Copies the text at hand.
@@ -781,4 +796,12 @@ pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> 
     }
     let which = u64::from(purpose::RUN) | u64::from(watch.what) << 32;
     genspan_snapshot_take(which, manager, 0)
+}
+
+/// An object is not copied in this snapshot, whatever refers to it.
+#[inline(always)]
+pub fn skip(object: u64) {
+    if let Some(work) = Work::get() {
+        work.skipped = object;
+    }
 }

@@ -10,6 +10,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 
+/// The environment with the newest.
+const NEWEST: &str = "llamaindex313";
+
 const STEPS: [&str; 9] = [
     "query", "models", "stream", "later", "crowd", "errors", "threads", "agent", "workflow",
 ];
@@ -47,6 +50,52 @@ fn kind(span: &Span) -> &str {
         "" | "invoke_workflow" => "chain",
         kind => kind,
     }
+}
+
+/// Most characters of a text that are compared: of long ones less is copied.
+const COMPARED: usize = 1000;
+
+/// A value with short texts.
+fn shortened(value: &Value) -> Value {
+    match value {
+        Value::String(text) => text.chars().take(COMPARED).collect::<String>().into(),
+        Value::Array(items) => items.iter().map(shortened).collect(),
+        other => other.clone(),
+    }
+}
+
+/// What a span was given and gave, as the program tells it; null where that is nothing.
+fn contents(span: &Span) -> (Value, Value) {
+    let parsed = |name: &str| match span.attribute(name) {
+        Value::String(text) => serde_json::from_str(text).unwrap_or(Value::from(text.as_str())),
+        _ => Value::Null,
+    };
+    let messages = |name: &str| match parsed(name) {
+        Value::Array(all) => all
+            .iter()
+            .map(|m| {
+                let text = m["parts"][0]["content"].as_str().unwrap_or_default();
+                Value::from(vec![m["role"].clone(), text.into()])
+            })
+            .collect(),
+        other => other,
+    };
+    let (given, got) = match kind(span) {
+        "chat" | "text_completion" => (
+            messages(attr::INPUT_MESSAGES),
+            messages(attr::OUTPUT_MESSAGES),
+        ),
+        "execute_tool" => (
+            parsed(attr::TOOL_CALL_ARGUMENTS),
+            parsed(attr::TOOL_CALL_RESULT),
+        ),
+        "retrieval" => (
+            parsed(attr::RETRIEVAL_QUERY_TEXT),
+            parsed(attr::RETRIEVAL_DOCUMENTS),
+        ),
+        _ => (parsed(attr::INPUT_VALUE), parsed(attr::OUTPUT_VALUE)),
+    };
+    (shortened(&given), shortened(&got))
 }
 
 /// What the handlers were told, and what we tell.
@@ -94,6 +143,24 @@ impl Compared<'_> {
         let failed = span.0["status"]["code"] == "ERROR";
         check(failed == told["error"].is_string(), "status");
         check(span.text(attr::FRAMEWORK) == "llama_index", "framework");
+        let (given, got) = contents(span);
+        for (name, is) in [("given", given), ("got", got)] {
+            let is_same = told.get(name).is_none_or(|told| shortened(told) == is);
+            check(is_same, &format!("{name} as {is}"));
+        }
+        if let Some(tool) = told["tool"].as_str() {
+            let is_named = span.name() == format!("execute_tool {tool}");
+            check(is_named && span.text(attr::TOOL_NAME) == tool, "tool");
+        }
+        if let Some(tokens) = told.get("tokens") {
+            let own = [attr::USAGE_INPUT_TOKENS, attr::USAGE_OUTPUT_TOKENS];
+            let own: Value = own
+                .iter()
+                .map(|name| span.attribute(name).clone())
+                .collect();
+            check(own == *tokens, "tokens");
+            check(span.text(attr::RESPONSE_MODEL) == "counted-1", "model");
+        }
         let (start, end) = (span.start(), span.start() + span.duration());
         match (told["start"].as_u64(), told["end"].as_u64()) {
             (Some(from), Some(to)) => {
@@ -132,6 +199,22 @@ fn every_span(environment: &str) -> Result<()> {
     let is_own = |told: &&Value| told["part"] != true;
     let count = truth.iter().filter(is_own).count();
     assert!(count > 100, "{count}");
+    // Of all kinds some are compared in what they were given and gave.
+    // The oldest tells no spans of tools.
+    for kind in ["chain", "retrieval", "execute_tool", "chat"] {
+        if kind == "execute_tool" && environment != NEWEST {
+            continue;
+        }
+        let has = |name: &str| {
+            let mut all = truth.iter().filter(is_own);
+            all.any(|told| told["kind"] == kind && told.get(name).is_some())
+        };
+        assert!(has("given") || kind == "chat", "{kind}");
+        assert!(has("got"), "{kind}");
+    }
+    // Where models have no spans, nothing says what they answered.
+    let counts = truth.iter().any(|told| told.get("tokens").is_some());
+    assert_eq!(counts, environment == NEWEST);
     agent.wait_for_spans(2 * count)?;
     // Those of streams without a sign of their end.
     std::thread::sleep(std::time::Duration::from_millis(1500));
@@ -218,12 +301,40 @@ fn every_span(environment: &str) -> Result<()> {
 
 #[test]
 fn the_newest_on_313() -> Result<()> {
-    every_span("llamaindex313")
+    every_span(NEWEST)
 }
 
 #[test]
 fn the_oldest_on_311() -> Result<()> {
     every_span("llamaindex311")
+}
+
+/// Where content is not wanted nothing of it is told, nor recorded.
+#[test]
+fn without_content() -> Result<()> {
+    let temp = Temp::new()?;
+    let Some(mut program) = program(NEWEST, &temp)? else {
+        return Ok(());
+    };
+    let recording = temp.file("recording").to_string_lossy().into_owned();
+    let pid = program.pid().to_string();
+    let options = ["--no-content", "--record", &recording];
+    let mut agent = Agent::start(&temp, &options, &["--pid", &pid])?;
+    agent.wait_for_log(&format!("watching LlamaIndex (pid {pid})"))?;
+    program.tell("query")?;
+    let told = record(&mut program)?;
+    let count = told.iter().filter(|told| told["part"] != true).count();
+    agent.wait_for_spans(count)?;
+    let Finished { spans, log, .. } = agent.stop()?;
+    assert_eq!(spans.len(), count, "{log}");
+    for span in &spans {
+        let contents = contents(span);
+        assert_eq!(contents, (Value::Null, Value::Null), "{}", span.0);
+    }
+    let kept = std::fs::read(&recording)?;
+    let text = b"what?";
+    assert!(!kept.windows(text.len()).any(|bytes| bytes == text));
+    Ok(())
 }
 
 /// Clients at one time, and requests of each.
@@ -366,7 +477,7 @@ fn one_tree(environment: &str) -> Result<()> {
 
 #[test]
 fn one_tree_from_the_request_to_the_models_of_the_newest() -> Result<()> {
-    one_tree("llamaindex313")
+    one_tree(NEWEST)
 }
 
 #[test]

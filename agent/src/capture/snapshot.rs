@@ -101,6 +101,7 @@ mod tests {
                     manager: 100,
                 },
             ),
+            (4, Subject::Span { hook: 3, id: 100 }),
             (
                 3,
                 Subject::Hook {

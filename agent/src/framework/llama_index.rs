@@ -8,6 +8,7 @@
 //! To 0.10.40 models have no spans but events alone, and these name the span that the thread began
 //! last, which may be over: there the frames of the functions that tell events say what is what.
 
+mod contents;
 mod kinds;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -19,6 +20,7 @@ use crate::model::exchange::ExchangeId;
 use crate::model::framework::{
     Framework, Inside, RunEvent, RunFacts, RunHit, RunKind, RunLabel, RunStep,
 };
+use crate::model::snapshot::{Snapshot, Subject};
 use crate::model::time::BootTime;
 use genspan_common::dispatch::hook;
 use kinds::Told;
@@ -28,9 +30,9 @@ pub const HOOKS: [Hook; 4] = [
     Hook {
         function: "llama_index_instrumentation.dispatcher:Dispatcher.span_enter",
         before: Some("llama_index.core.instrumentation.dispatcher:Dispatcher.span_enter"),
-        arguments: &["id_", "instance", "parent_id"],
+        arguments: &["id_", "instance", "parent_id", "bound_args"],
         callers: &[],
-        contents: 3,
+        contents: 4,
         depths: &[],
         what: hook::ENTERS,
         number: 0,
@@ -149,6 +151,7 @@ pub struct Spans {
     frames: HashMap<(u32, u64), ExchangeId>,
     /// Those whose stream may be over.
     settling: BTreeSet<ExchangeId>,
+    contents: contents::Contents,
     /// Spans given up because there were too many.
     pub refused: u64,
 }
@@ -217,6 +220,32 @@ impl Spans {
         }
     }
 
+    /// What a span is given, or gives.
+    pub fn values(&mut self, found: &Snapshot) {
+        let Subject::Span { hook, id } = found.subject else {
+            return;
+        };
+        let id = self.contents.id(found.pid, id);
+        let Some(link) = id.and_then(|id| self.ids.get(&(found.pid, id))) else {
+            return;
+        };
+        // The kind is that of the span, which is also told of its parts.
+        if let Some(open) = self.open.get(&link.run).filter(|_| !link.is_over) {
+            let of = contents::Of {
+                run: link.run,
+                kind: open.facts.kind,
+                is_part: link.is_part,
+            };
+            self.contents.add(of, hook == hook::ENTERS, &found.values);
+        }
+    }
+
+    /// Contents of spans that were not kept because there were too many.
+    #[must_use]
+    pub const fn contents_refused(&self) -> u64 {
+        self.contents.refused
+    }
+
     /// Nothing happened until now.
     pub fn tick(&mut self, now: BootTime, out: &mut Vec<RunEvent>) {
         let due: Vec<_> = self
@@ -242,6 +271,7 @@ impl Spans {
         for id in ids {
             self.give_up(id, now, out);
         }
+        self.contents.clear(pid);
         match pid {
             Some(pid) => {
                 self.ids.retain(|(of, _), _| *of != pid);
@@ -287,6 +317,7 @@ impl Spans {
                 is_over: false,
             };
             open.ids.push(id);
+            self.contents.known(hit.pid, id);
             self.ids.insert((hit.pid, id), link);
             return;
         }
@@ -356,6 +387,7 @@ impl Spans {
         };
         self.open.insert(run, open);
         if let Some((id, link)) = link {
+            self.contents.known(pid, id);
             self.ids.insert((pid, id), link);
         }
     }
@@ -628,6 +660,7 @@ impl Spans {
         while self.past.len() > MAX_PAST
             && let Some(past) = self.past.pop_front()
         {
+            self.contents.unknown(past.0, past.1);
             self.ids.remove(&past);
         }
         let frames = open.bare.iter().flat_map(|bare| &bare.frames);
@@ -654,6 +687,12 @@ impl Spans {
             if self.open.get(child).filter(same).is_some() {
                 self.ended(*child, end, None, Defects::END_LATE, out);
             }
+        }
+        if let Some(contents) = self.contents.take(id, error.is_some()) {
+            out.push(RunEvent::Contents {
+                exchange: id,
+                contents,
+            });
         }
         out.push(RunEvent::Ended {
             exchange: id,

@@ -217,6 +217,8 @@ pub struct RunContents {
     pub got: Option<Json>,
     /// Of a tool: the id of the call for which it is run.
     pub call_id: Option<String>,
+    /// Of a tool: its own name, where the framework calls it by its class.
+    pub name: Option<String>,
     /// Of a tool: what it is for.
     pub description: Option<String>,
     /// About how many bytes it takes.

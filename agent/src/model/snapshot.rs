@@ -42,6 +42,13 @@ pub enum Subject {
         /// See [`super::framework::RunStart::manager`].
         manager: u64,
     },
+    /// Of a span of LlamaIndex.
+    Span {
+        /// `genspan_common::dispatch::hook` number: it begins, or ends.
+        hook: u32,
+        /// Eight characters of its id.
+        id: u64,
+    },
     /// What a hook wants.
     Hook {
         /// Its number.
@@ -147,6 +154,10 @@ impl Subject {
                 hook: number,
                 manager: subject,
             },
+            numbers::SPAN => Self::Span {
+                hook: number,
+                id: subject,
+            },
             numbers::HOOK => Self::Hook {
                 hook: number,
                 first: subject,
@@ -162,6 +173,7 @@ impl Subject {
         match self {
             Self::Call(call) => (numbers::FUNCTION, call.function, call.began.0),
             Self::Run { hook, manager } => (numbers::RUN, hook, manager),
+            Self::Span { hook, id } => (numbers::SPAN, hook, id),
             Self::Hook { hook, first } => (numbers::HOOK, hook, first),
         }
     }

@@ -224,6 +224,10 @@ impl Reader<'_> {
             if !base.is_heap() && base.prefix.is_none() {
                 return builtin(&base.name);
             }
+            // A float too, laid out as one, but derived from it as its second base.
+            if base.name == "float64" && base.prefix.as_deref() == Some("numpy") {
+                return Kind::Float;
+            }
             match self.shallow(base.base) {
                 Some(next) => base = next,
                 None => break,

@@ -1,8 +1,9 @@
 """Spans of LlamaIndex in many ways, with a record of its own made by handlers of its dispatcher.
 
 Reads names of steps from its standard input; after each it prints what the handlers were told, as one
-line of JSON: a list of spans with id, parent, kind, name, times, the class of what was raised, and
-whether it is a part of the span that it belongs to. What a model does that has events and no span (to
+line of JSON: a list of spans with id, parent, kind, name, times, the class of what was raised, whether it
+is a part of the span that it belongs to, and what it was given and gave where that is a text, messages or
+documents. What a model does that has events and no span (to
 0.10.40) has no id. A step with `bare ` before it is taken without any handler.
 """
 
@@ -22,7 +23,7 @@ from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
-from llama_index.core.llms import ChatMessage, MockLLM
+from llama_index.core.llms import ChatMessage, CompletionResponse, MockLLM
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.response_synthesizers.base import BaseSynthesizer
@@ -75,6 +76,37 @@ def is_part(kind, method, instance, above):
     return kind != "chain" or same or isinstance(instance, (BaseSynthesizer, NodeParser))
 
 
+def given_of(kind, arguments):
+    """What a span is given, by the arguments of its method."""
+    own = {name: value for name, value in arguments.items() if name != "self"}
+    if kind in {"chat", "text_completion"}:
+        if "messages" in own:
+            return [[m.role.value, m.content or ""] for m in own["messages"]]
+        return [["user", own["prompt"]]] if isinstance(own.get("prompt"), str) else None
+    if kind == "execute_tool":
+        return next(iter(own.values())) if len(own) == 1 else own
+    value = next(iter(own.values())) if len(own) == 1 and kind != "embeddings" else None
+    value = getattr(value, "query_str", value)
+    return value if isinstance(value, str) else None
+
+
+def got_of(kind, result):
+    """What a span gives."""
+    if kind in {"chat", "text_completion"}:
+        if hasattr(result, "message"):
+            return [[result.message.role.value, result.message.content or ""]]
+        text = getattr(result, "text", result)
+        return [["assistant", text]] if isinstance(text, str) else None
+    if kind == "execute_tool":
+        return result.content
+    if kind == "retrieval":
+        return [
+            {"id": n.node.node_id, "score": n.score, "content": n.node.text} for n in result
+        ]
+    text = result if isinstance(result, str) else getattr(result, "response", None)
+    return text if isinstance(text, str) and "Streaming" not in type(result).__name__ else None
+
+
 class Record:
     """What LlamaIndex says of its spans."""
 
@@ -88,7 +120,13 @@ class Record:
         self.models = []
         self.asked = []
 
-    def begins(self, id_, instance, parent):
+    def whole(self, span):
+        """The one that a part is a part of."""
+        while span["part"]:
+            span = self.spans[span["parent"]]
+        return span
+
+    def begins(self, id_, instance, parent, arguments):
         now = time.time_ns()
         prefix = id_[:-37]
         method = prefix.rpartition(".")[2]
@@ -109,6 +147,16 @@ class Record:
                 "method": method,
                 "where": where(),
             }
+            span = self.spans[id_]
+            if kind == "execute_tool":
+                span["tool"] = instance.metadata.name
+            given = given_of(kind, arguments)
+            if given is None:
+                return
+            if not span["part"]:
+                span["given"] = given
+            elif kind in {"chat", "text_completion"}:
+                self.whole(span).setdefault("given", given)
 
     def ends(self, id_, result=None, error=None):
         now = time.time_ns()
@@ -119,6 +167,16 @@ class Record:
             span["end"] = now
             span["error"] = type(error).__name__ if error is not None else None
             model = span["kind"] in {"chat", "text_completion"}
+            whole = self.whole(span)
+            if error is not None:
+                whole.pop("got", None)
+            elif span is whole or model:
+                got = got_of(span["kind"], result)
+                if got is not None and not (isinstance(result, str) and "got" in whole):
+                    whole["got"] = got
+                usage = (getattr(result, "raw", None) or {}).get("usage")
+                if usage:
+                    whole["tokens"] = [usage["prompt_tokens"], usage["completion_tokens"]]
             if model and type(result).__name__ in {"generator", "async_generator"}:
                 span["stream"] = now
 
@@ -209,7 +267,7 @@ class Spans(BaseSpanHandler):
     prepare_to_exit_span = prepare_to_drop_span = new_span
 
     def span_enter(self, id_, bound_args, instance=None, parent_id=None, **_):
-        RECORD.begins(id_, instance, parent_id)
+        RECORD.begins(id_, instance, parent_id, bound_args.arguments)
 
     def span_exit(self, id_, bound_args, instance=None, result=None, **_):
         RECORD.ends(id_, result=result)
@@ -241,6 +299,15 @@ class Broken(MockLLM):
     @llm_completion_callback()
     def complete(self, prompt, formatted=False, **_):
         raise Odd
+
+
+class Counted(MockLLM):
+    """A model that says how many tokens it took."""
+
+    @llm_completion_callback()
+    def complete(self, prompt, formatted=False, **_):
+        raw = {"model": "counted-1", "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+        return CompletionResponse(text="counted", raw=raw)
 
 
 class Books(BaseRetriever):
@@ -300,6 +367,7 @@ def models():
     MODEL.chat(MESSAGES)
     MODEL.complete("hello")
     MODEL.chat(MESSAGES)
+    Counted().predict(PROMPT)
 
 
 def stream():

@@ -1,0 +1,60 @@
+//! What spans of LlamaIndex are given and give ([`crate::dispatch`]), as snapshots.
+
+use genspan_common::{
+    dispatch::{CONTENT_DEPTH, TOOL_DEPTH, hook},
+    snapshot::purpose,
+};
+
+use crate::{
+    function::TYPE,
+    python::word,
+    snapshot::{genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want, skip},
+};
+
+/// In an `inspect.BoundArguments`, its slots: `_signature`, `arguments`.
+const SLOTS: [u64; 2] = [16, 24];
+/// In a type: `tp_flags`, and of these that it is a dict's (`Include/object.h`).
+const TYPE_FLAGS: u64 = 168;
+const IS_DICT: u64 = 1 << 29;
+
+/// Tells what a span of LlamaIndex is given (`arguments`, an `inspect.BoundArguments`, and of a `tool` what
+/// it is), or what it gives (`arguments`, as it is). The `subject` tells which.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_snapshot_given(
+    subject: u64,
+    arguments: u64,
+    object: u64,
+    tool: u64,
+) -> u64 {
+    let mut dict = word(arguments.wrapping_add(SLOTS[1]));
+    if !is_dict(dict) {
+        dict = word(arguments.wrapping_add(SLOTS[0]));
+    }
+    genspan_snapshot_begin();
+    if is_dict(dict) {
+        genspan_snapshot_want(0, dict, CONTENT_DEPTH);
+    }
+    if tool != 0 {
+        genspan_snapshot_want(1, object, TOOL_DEPTH);
+    }
+    // Among the arguments of a function is also what it is a method of: an index, with all in it.
+    skip(object);
+    let which = u64::from(purpose::SPAN) | u64::from(hook::ENTERS) << 32;
+    genspan_snapshot_take(which, subject, 0)
+}
+
+/// Tells what a span of LlamaIndex gives. The `subject` tells which.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_snapshot_got(subject: u64, result: u64) -> u64 {
+    genspan_snapshot_begin();
+    genspan_snapshot_want(0, result, CONTENT_DEPTH);
+    let which = u64::from(purpose::SPAN) | u64::from(hook::EXITS) << 32;
+    genspan_snapshot_take(which, subject, 0)
+}
+
+#[inline(always)]
+fn is_dict(object: u64) -> bool {
+    let class = word(object.wrapping_add(TYPE));
+    let flags = word(class.wrapping_add(TYPE_FLAGS));
+    object != 0 && flags & IS_DICT != 0
+}
