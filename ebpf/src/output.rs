@@ -17,7 +17,7 @@ use genspan_common::{
     framework::hook,
     function::WatchedProcess,
     python::{NONE, frames},
-    snapshot::purpose,
+    snapshot::{MAX_DEPTH, purpose},
 };
 
 use crate::{
@@ -86,7 +86,7 @@ pub extern "C" fn genspan_run_output(manager: u64, owner: u64, code: u64, flags:
         return 0;
     }
     genspan_snapshot_begin();
-    genspan_snapshot_want(1, value);
+    genspan_snapshot_want(1, value, u64::from(MAX_DEPTH));
     let which = u64::from(purpose::RUN) | u64::from(hook::GONE) << 32;
     genspan_snapshot_take(which, manager, 0)
 }
