@@ -8,7 +8,7 @@ mod early;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::framework::{Engines, Runs, llama_index};
+use crate::framework::{Engines, Runs, Workflows, dify, llama_index};
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
 use crate::model::framework::RunEvent;
@@ -75,6 +75,7 @@ pub struct Pipeline {
     runs: Runs,
     dispatched: llama_index::Spans,
     engines: Engines,
+    workflows: Workflows,
     spans: Spans,
     modes: VecDeque<(ConnectionId, CopyMode)>,
     /// Processes that made requests since they were asked for.
@@ -114,6 +115,7 @@ impl Pipeline {
             runs: Runs::default(),
             dispatched: llama_index::Spans::default(),
             engines: Engines::default(),
+            workflows: Workflows::default(),
             spans,
             modes: VecDeque::new(),
             callers: BTreeSet::new(),
@@ -260,6 +262,11 @@ impl Pipeline {
                         let ids = &mut self.ids;
                         let mut out = Vec::new();
                         let hit = (hook, &**found);
+                        if dify::is_one(hook) {
+                            self.workflows.told(hit, || ids.next(), &mut out);
+                            self.tell_runs(out);
+                            return self.hand_on();
+                        }
                         for request in self.engines.told(hit, || ids.next(), &mut out) {
                             self.spans.engine(found.pid, found.time, request);
                         }
@@ -333,6 +340,7 @@ impl Pipeline {
         self.runs.stop(pid, time, &mut out);
         self.dispatched.stop(pid, time, &mut out);
         self.engines.stop(pid, time, &mut out);
+        self.workflows.stop(pid, time, &mut out);
         self.tell_runs(out);
     }
 
@@ -374,7 +382,10 @@ impl Pipeline {
     #[must_use]
     pub fn counters(&self) -> (Counters, provider::Counters, trace::Counters) {
         let mut sums = self.counters;
-        sums.runs_refused = self.runs.refused + self.dispatched.refused + self.engines.refused;
+        sums.runs_refused = self.runs.refused
+            + self.dispatched.refused
+            + self.engines.refused
+            + self.workflows.refused;
         sums.run_contents_refused =
             self.runs.contents_refused() + self.dispatched.contents_refused();
         for c in self.connections.values() {

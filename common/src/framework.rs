@@ -28,7 +28,8 @@ pub mod hook {
     pub const SHIELDED: u32 = 5;
     /// An exception passes the frame of the function that began a run.
     pub const RAISED: u32 = 6;
-    /// What speaks for a run is freed: nobody can tell its end any more.
+    /// What speaks for a run is freed: nobody can tell its end any more. What the function returns that
+    /// began the run is told before, as a snapshot of this number.
     pub const GONE: u32 = 7;
     /// A function is entered whose arguments are to be copied, and no more: the hook of any framework.
     pub const SNAPSHOT: u32 = 8;
@@ -76,7 +77,8 @@ pub struct RunManager {
     pub owner_code: u64,
     /// `co_flags` of that.
     pub owner_flags: u32,
-    /// Not zero when it was told the end of its run.
+    /// One when it was told the end of its run, two when it was told something that may be that: what
+    /// the run gives was copied then.
     pub ended: u32,
 }
 

@@ -72,6 +72,15 @@ pub const ABSENT: u32 = crate::python::NONE - 3;
 /// [`WatchedProcess::contents`] allows it.
 pub const CONTENT: u32 = 1 << 31;
 
+/// Bits of [`ArgumentSlot::slot`] that bound how much of an object is copied: so many references lead
+/// from it to the last, an object and its `__dict__` being one, and of the last only texts and numbers are
+/// copied, of others their type; zero for no bound of its own. With
+/// [`CONTENT`] it holds where content is not wanted, and the object is copied so far all the same.
+pub const DEPTH: u32 = 7 << DEPTH_SHIFT;
+
+/// Where [`DEPTH`] begins.
+pub const DEPTH_SHIFT: u32 = 28;
+
 /// What a watchpoint is for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +172,12 @@ pub struct WatchedProcess {
     /// From 3.13 on: the opcodes, a byte each, at which a generator is suspended (`RESUME` and its
     /// variants); else zero. It may be closed there without running again.
     pub resume: u32,
+    /// From 3.11 on: the opcodes by which a function returns, a byte each: `RETURN_VALUE`, by which it
+    /// returns what is on its stack, and `RETURN_CONST` (3.12, 3.13). Else zero.
+    pub returns: u32,
+    /// In a code object: the names of its variables, a tuple (`co_varnames`; `co_localsplusnames` from
+    /// 3.11 on).
+    pub code_variables: u32,
     /// To 3.10: which argument of `_PyEval_EvalFrameDefault` is the frame, counted from one; the next
     /// one says whether an exception is thrown into it. Else zero.
     pub frame_argument: u32,
@@ -350,7 +365,7 @@ const _: () = {
     assert!(size_of::<WatchKey>() == 16);
     assert!(size_of::<GeneratorKey>() == 16 && size_of::<OpenGenerator>() == 32);
     assert!(size_of::<Watch>() == 24 + 8 * MAX_ARGUMENTS);
-    assert!(size_of::<WatchedProcess>() == 22 * 4 + 11 * 8 + size_of::<PythonLayout>());
+    assert!(size_of::<WatchedProcess>() == 24 * 4 + 11 * 8 + size_of::<PythonLayout>());
     assert!(size_of::<FunctionBegan>() == 64);
     assert!(size_of::<WriteWithin>() == 56);
     assert!(size_of::<FunctionEnded>() == 40 + TYPE_NAME_BYTES);

@@ -11,7 +11,7 @@ use genspan_common::{
     },
     loss::Loss,
     python::{NONE, PythonLayout},
-    snapshot::purpose,
+    snapshot::{MAX_DEPTH, purpose},
 };
 
 use crate::{
@@ -100,7 +100,7 @@ fn tell(process: &WatchedProcess, watch: &Watch, frame: u64, began: u64, index: 
     plain(process, objects, class, value, &mut told);
     if told.tag == tag::OTHER && process.contents != 0 {
         // What is inside of it is copied once all arguments are known.
-        genspan_snapshot_want(index as u64, value);
+        genspan_snapshot_want(index as u64, value, u64::from(MAX_DEPTH));
     }
     short(&told, if told.tag == tag::OTHER { class } else { 0 });
 }

@@ -327,10 +327,11 @@ pub extern "C" fn genspan_run(entry: u64, frame: u64, state: u64) -> u64 {
         ptr::addr_of_mut!((*at).root).write(process.root);
         if watch.what == hook::SHIELDED {
             shielded(process, watch, frame, first, at);
+            owner::ended(tgid, (*at).manager, 2);
         } else {
             ptr::addr_of_mut!((*at).manager).write(first);
             if watch.what == hook::ENDS {
-                owner::ended(tgid, first);
+                owner::ended(tgid, first, 1);
             }
             if watch.what == hook::BEGINS {
                 let context = context(&process.python, state).unwrap_or(0);
@@ -357,7 +358,7 @@ fn argument(python: &PythonLayout, watch: &Watch, frame: u64, index: usize) -> u
 }
 
 #[inline(always)]
-fn local(python: &PythonLayout, frame: u64, slot: u64) -> u64 {
+pub fn local(python: &PythonLayout, frame: u64, slot: u64) -> u64 {
     let locals = frame.wrapping_add(u64::from(python.frame_locals));
     word(locals.wrapping_add(slot.wrapping_mul(8))) & !u64::from(python.tag)
 }

@@ -40,6 +40,7 @@ mod libc;
 mod linker;
 mod maps;
 mod openssl;
+mod output;
 mod owner;
 mod pending;
 mod pool;

@@ -30,6 +30,7 @@ use crate::{
     framework::{clear, code_of},
     function::watched,
     maps::{DATA, lose},
+    output::genspan_run_output,
     python::{user, word},
 };
 
@@ -78,12 +79,13 @@ pub fn stepped(tgid: u32, frame: u64, code: u64) {
     let _ = STEP_OWNERS.insert(key(tgid, frame), code, 0);
 }
 
-/// What speaks for a run was told its end.
+/// What speaks for a run was told its end, or (two) something that may be that: see
+/// [`RunManager::ended`].
 #[inline(always)]
-pub fn ended(tgid: u32, manager: u64) {
+pub fn ended(tgid: u32, manager: u64, how: u32) {
     if let Some(manager) = RUN_MANAGERS.get_ptr_mut(key(tgid, manager)) {
         // SAFETY: from a lookup just now; a word.
-        unsafe { (*manager).ended = 1 };
+        unsafe { (*manager).ended = how };
     }
 }
 
@@ -203,10 +205,14 @@ pub extern "C" fn genspan_run_gone(object: u64, current: u64) -> u64 {
     let Some(known) = forget(tgid, object) else {
         return 0;
     };
-    if known.ended != 0 {
+    if known.ended == 1 {
         return 1;
     }
     let returned = known.owner != 0 && is_returning(process, &known, current);
+    if returned && known.ended == 0 {
+        let (code, flags) = (known.owner_code, u64::from(known.owner_flags));
+        genspan_run_output(object, known.owner, code, flags);
+    }
     let Some(mut record) = DATA.reserve::<RunHit>(0) else {
         lose(Loss::RunsLost, 1);
         return 1;

@@ -19,7 +19,7 @@ use aya_ebpf::{
 use genspan_common::{
     event::EventKind,
     framework::{COPIED_FROM, hook},
-    function::{ABSENT, CONTENT, IN_CALLER, MAX_ARGUMENTS, WatchedProcess},
+    function::{ABSENT, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER, MAX_ARGUMENTS, WatchedProcess},
     loss::Loss,
     python::{NONE, PythonLayout},
     snapshot::{
@@ -31,6 +31,7 @@ use genspan_common::{
 use crate::{
     emit,
     function::{TYPE, watch, watched},
+    given::is_vector,
     maps::{DATA, lose},
     python::{context, word},
 };
@@ -93,7 +94,7 @@ struct Queued {
     address: u64,
     /// How many references lead to it.
     depth: u32,
-    /// How many lead to the last that is copied of what it refers to.
+    /// How many may, of what was wanted.
     limit: u32,
 }
 
@@ -115,9 +116,9 @@ struct Work {
     queued: u32,
     depth: u32,
     used: u32,
-    /// As [`Queued::limit`], of what is queued now.
+    /// How many references may lead to an object, of what is at hand.
     limit: u32,
-    /// An object that is not copied.
+    /// An object that is not copied; where there is any number, neither are lists of floats.
     skipped: u64,
 }
 
@@ -151,6 +152,17 @@ impl Work {
         self.head.cut |= bits;
     }
 
+    /// Queues the `__dict__` of the object at hand. Where few references are wanted it is none.
+    #[inline(always)]
+    fn push_own(&mut self, dict: u64) {
+        let depth = self.depth;
+        if self.limit < MAX_DEPTH {
+            self.depth = depth.wrapping_sub(1);
+        }
+        genspan_snapshot_push(dict);
+        self.depth = depth;
+    }
+
     /// A word of the object at hand, of those that are looked at.
     #[inline(always)]
     fn of_object(&self, offset: u32) -> u64 {
@@ -177,9 +189,9 @@ pub extern "C" fn genspan_snapshot_begin() -> u64 {
         return 0;
     };
     work.queued = 0;
+    work.limit = MAX_DEPTH;
     work.used = 0;
     work.depth = 0;
-    work.limit = MAX_DEPTH;
     work.skipped = 0;
     work.serial = work.serial.wrapping_add(1);
     work.head.cut = 0;
@@ -191,13 +203,14 @@ pub extern "C" fn genspan_snapshot_begin() -> u64 {
     0
 }
 
-/// Wants an object in the snapshot, as the one of this number.
+/// Wants an object in the snapshot, as the one of this number, and what so many references lead to.
 #[unsafe(no_mangle)]
-pub extern "C" fn genspan_snapshot_want(index: u64, address: u64) -> u64 {
+pub extern "C" fn genspan_snapshot_want(index: u64, address: u64, limit: u64) -> u64 {
     let Some(work) = Work::get() else {
         return 0;
     };
     work.depth = 0;
+    work.limit = limit as u32;
     // SAFETY: masked to the length of the array.
     unsafe {
         let roots = work.head.roots.as_mut_ptr();
@@ -257,11 +270,11 @@ pub extern "C" fn genspan_snapshot_push(address: u64) -> u64 {
         return 0;
     }
     let (depth, limit) = (work.depth, work.limit);
-    if depth > limit && limit < MAX_DEPTH || address == work.skipped {
-        return 0;
-    }
-    if depth > MAX_DEPTH {
-        work.miss(cut::OBJECTS);
+    if depth > limit || address == work.skipped {
+        // Else it is not wanted.
+        if depth > limit && limit >= MAX_DEPTH {
+            work.miss(cut::OBJECTS);
+        }
         return 0;
     }
     let place = (address >> 4 ^ address >> 12) as usize & (SEEN - 1);
@@ -410,6 +423,12 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         };
         let bytes = 24 + 4 * at_most(digits, MAX_DIGITS);
         genspan_snapshot_copy(address, bytes, bytes);
+    } else if work.limit < MAX_DEPTH
+        && work.depth > work.limit
+        && flags & (flag::EXCEPTION | flag::TYPE) == 0
+    {
+        // Nothing that it refers to is wanted: what it is is enough.
+        genspan_snapshot_copy(address, 16, 16);
     } else if flags & flag::DICT != 0 {
         genspan_snapshot_dict(address);
     } else if flags & flag::TUPLE != 0 {
@@ -421,7 +440,7 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         }
     } else if flags & flag::LIST != 0 {
         let mut count = at_most(size, MAX_ITEMS as u64);
-        if work.limit < MAX_DEPTH && is_vector(work.object[3]) {
+        if work.skipped != 0 && is_vector(work.object[3]) {
             count = 0;
         }
         genspan_snapshot_copy(address, 40, 40);
@@ -451,14 +470,6 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         genspan_snapshot_instance(address);
     }
     1
-}
-
-/// Whether what a list has is numbers, by its first item.
-#[inline(always)]
-fn is_vector(items: u64) -> bool {
-    let class = word(word(items).wrapping_add(TYPE));
-    let name = word(word(class.wrapping_add(TYPE_NAME)));
-    name << 16 == u64::from_le_bytes(*b"\0\0float\0")
 }
 
 /// Copies the text at hand.
@@ -578,7 +589,7 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
         let at = genspan_snapshot_copy(address, size, 16);
         if at != 0 {
             if dict >= 16 && dict < size {
-                genspan_snapshot_push(work.copied(at + dict / 8));
+                work.push_own(work.copied(at + dict / 8));
             }
             genspan_snapshot_push_all(at + 2, size / 8 - 2, 1, 1);
         }
@@ -598,16 +609,16 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
                 genspan_snapshot_values(values, (head & 0xff) + 1, 1);
             }
         } else {
-            genspan_snapshot_push(managed);
+            work.push_own(managed);
         }
     } else if process.dicts == dicts::TAGGED_VALUES {
         if managed & 1 != 0 {
             genspan_snapshot_values(managed.wrapping_add(1), genspan_snapshot_shared(class), 0);
         } else {
-            genspan_snapshot_push(managed);
+            work.push_own(managed);
         }
     } else if managed != 0 {
-        genspan_snapshot_push(managed);
+        work.push_own(managed);
     } else {
         let values = work.copied(at);
         if values != 0 {
@@ -661,15 +672,18 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
             continue;
         }
         let place = watch.slots[index];
-        let is_content = place.slot & CONTENT != 0;
-        if place.cell == ABSENT || (is_content && process.contents == 0) {
+        let is_unwanted = place.slot & CONTENT != 0 && process.contents == 0;
+        let bound = (place.slot & DEPTH) >> DEPTH_SHIFT;
+        if place.cell == ABSENT || (is_unwanted && bound == 0) {
             continue;
         }
+        let is_bound = bound != 0 && (is_unwanted || place.slot & CONTENT == 0);
+        let limit = if is_bound { bound } else { MAX_DEPTH };
         let mut from = frame;
         let slot = place.slot & 0xffff;
         if place.cell == IN_CALLER {
             from = caller;
-            if slot >= has || (place.slot & !CONTENT) >> 16 > has {
+            if slot >= has || (place.slot & !(CONTENT | DEPTH)) >> 16 > has {
                 continue;
             }
         }
@@ -680,7 +694,7 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
             value = word(cell.wrapping_add(CELL_VALUE));
         }
         if from != 0 && value != 0 {
-            genspan_snapshot_want(index as u64, value);
+            genspan_snapshot_want(index as u64, value, u64::from(limit));
         }
     }
     0
@@ -765,7 +779,7 @@ pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> 
         let given = local(&process.python, frame, u64::from(watch.slots[0].slot));
         if word(given.wrapping_add(16)) > 1 {
             let items = given.wrapping_add(u64::from(process.tuple_items));
-            genspan_snapshot_want(1, word(items.wrapping_add(8)));
+            genspan_snapshot_want(1, word(items.wrapping_add(8)), u64::from(MAX_DEPTH));
         }
     } else {
         genspan_snapshot_places(entry, frame, u64::from(first));
@@ -774,11 +788,10 @@ pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> 
     genspan_snapshot_take(which, manager, 0)
 }
 
-/// What is wanted from now on is followed no further than so, and not to this object.
+/// Does not copy this object, nor lists of floats.
 #[inline(always)]
-pub fn limit(depth: u32, skipped: u64) {
+pub fn skip(object: u64) {
     if let Some(work) = Work::get() {
-        work.limit = depth;
-        work.skipped = skipped;
+        work.skipped = object;
     }
 }

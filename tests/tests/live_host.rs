@@ -528,7 +528,10 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
     };
     let report = said(&["--others"])?;
     for one in &all {
-        assert_eq!(report.get(&one.pid), Some(&one.lines()));
+        // How its Python is looked into is told where it is by then.
+        let mut lines = report.get(&one.pid).cloned().unwrap_or_default();
+        lines.retain(|line| line != "Python by: contexts");
+        assert_eq!(lines, one.lines());
     }
     let json = agent::command(&["ps", "--json", "--socket", "none"])?.output()?;
     let json: Value = serde_json::from_slice(&json.stdout)?;

@@ -96,7 +96,7 @@ fn differs(told: &Value, span: &Span, by_id: &BTreeMap<&str, &Span>) -> Vec<Stri
         check(false, "the handler was not told of its end");
         return wrong;
     };
-    check(start <= from + CLOCK && start + AHEAD >= from, "start");
+    check(start <= from + AHEAD && start + AHEAD >= from, "start");
     check(end + AHEAD >= to && end <= to + AHEAD, "end");
     wrong
 }
@@ -110,15 +110,18 @@ fn is_sound(span: &Span) -> bool {
     span.defects() == late
 }
 
-/// Whether the end of a run is not within a millisecond of when the handler was told it.
+/// Whether the end of a run is not within a millisecond of when the handler was told it, or its
+/// beginning is later than that: what speaks for it is made when the handler was told.
 fn is_far(told: &Value, span: &Span) -> bool {
     let end = span.start() + span.duration();
-    let Some(to) = told["end"].as_u64() else {
+    let (Some(from), Some(to)) = (told["start"].as_u64(), told["end"].as_u64()) else {
         return true;
     };
-    // Of many in one event loop a handler is told when its turn comes.
-    let early = end + NEAR < to && told["step"] != "crowd";
-    span.defects().is_empty() && (early || end > to + NEAR)
+    // Of many in one event loop a handler is told when its turn comes, and others run behind it.
+    let is_crowd = told["step"] == "crowd";
+    let early = end + NEAR < to && !is_crowd;
+    let late = span.start() > from + CLOCK && !is_crowd;
+    span.defects().is_empty() && (late || early || end > to + NEAR)
 }
 
 /// What is wrong with what the run was given and gave.
@@ -143,6 +146,12 @@ fn contents_differ(told: &Value, span: &Span) -> Vec<String> {
     let of = |name: &str| match told.get(name) {
         // What it gives is told with its end, where that is seen.
         Some(_) if name == "got" && span.defects() == ["end_late"] => Value::Null,
+        // What the function gives that began it is something else than it told the handler.
+        Some(_) if name == "got" && told["name"] == "by_hand" => Value::Null,
+        // LangChain 0.1 tells handlers of asynchronous tools the text of what those give.
+        Some(Value::String(text)) if name == "got" && told["kind"] == "execute_tool" => {
+            serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()))
+        }
         value => value.cloned().unwrap_or_default(),
     };
     let all = [
@@ -224,7 +233,7 @@ fn every_run(environment: &str) -> Result<()> {
     });
     let far: Vec<_> = far.collect();
     if far.len() * ONE_IN > truth.len() {
-        wrong.push(format!("ends far from the handler's: {far:?}"));
+        wrong.push(format!("times far from the handler's: {far:?}"));
     }
     let some: Vec<_> = wrong.iter().take(8).cloned().collect();
     assert!(

@@ -241,20 +241,25 @@ fn every_span(environment: &str) -> Result<()> {
             None => compared.wrong.push(format!("no span of {told}")),
         }
     }
-    // Models that have events alone have no ids: the one that begins last before the handler was told.
-    let bare: Vec<_> = spans
+    // Models that have events alone have no ids: of those of a kind within the same span the one that
+    // begins nearest to when the handler was told.
+    let mut bare: Vec<_> = spans
         .iter()
         .filter(|s| s.text(attr::RUN_ID).is_empty())
         .collect();
     for told in truth.iter().filter(|t| t["id"].is_null()) {
-        let from = told["start"].as_u64().unwrap_or_default() + CLOCK / 2;
-        let same = bare.iter().filter(|s| {
-            s.start() <= from
+        let from = told["start"].as_u64().unwrap_or_default();
+        let above = compared.above(told);
+        let same = bare.iter().enumerate().filter(|(_, s)| {
+            s.start() <= from + CLOCK / 2
                 && kind(s) == told["kind"]
-                && s.0["parent_span_id"] == compared.above(told)
+                && s.0["parent_span_id"] == above
         });
-        match same.max_by_key(|s| s.start()) {
-            Some(span) => compared.check(told, span),
+        match same.min_by_key(|(_, s)| s.start().abs_diff(from)) {
+            Some((at, _)) => {
+                let span = bare.remove(at);
+                compared.check(told, span);
+            }
             None => compared.wrong.push(format!("no span of {told}")),
         }
     }

@@ -42,7 +42,7 @@ const WEB_PACKAGES: [&str; 10] = [
 ];
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 30] = [
+pub(crate) const TESTS: [Environment; 31] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -213,6 +213,32 @@ pub(crate) const TESTS: [Environment; 30] = [
         "llamaindex311",
         Python::Version((3, 11)),
         &["llama-index-core==0.10.28"],
+    ),
+    // Dify's engine: without what it takes documents apart with, which is half a gigabyte.
+    environment(
+        "dify",
+        Python::Version((3, 12)),
+        &[
+            "--no-deps",
+            "graphon==0.8.0",
+            "annotated-types==0.8.0",
+            "anyio==4.16.0",
+            "attrs==26.1.0",
+            "certifi",
+            "charset-normalizer==3.5.3",
+            "h11==0.16.0",
+            "httpcore==1.0.9",
+            "httpx==0.28.1",
+            "idna==3.20",
+            "jsonschema==4.26.0",
+            "jsonschema-specifications==2025.9.1",
+            "pydantic==2.14.4",
+            "pydantic-core==2.50.5",
+            "referencing==0.37.0",
+            "rpds-py==2026.9.1",
+            "typing-extensions==4.16.0",
+            "typing-inspection==0.4.5",
+        ],
     ),
     // The system's: on Debian an executable without symbols.
     environment("system", Python::System, &["openai"]),

@@ -3,7 +3,7 @@
 
 use super::functions::Sought;
 use super::watching::{Entries, Watching};
-use crate::framework::{Hook, langchain, llama_index, sglang, vllm};
+use crate::framework::{Hook, dify, langchain, llama_index, sglang, vllm};
 use crate::probe::kernel::Kernel;
 use crate::python::find::NotFound;
 use crate::python::version::Version;
@@ -13,7 +13,7 @@ use crate::target::process;
 
 use genspan_common::dispatch;
 use genspan_common::framework::hook;
-use genspan_common::function::{ABSENT, ArgumentSlot, CONTENT, IN_CALLER};
+use genspan_common::function::{ABSENT, ArgumentSlot, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER};
 
 /// What every framework that is known has loaded: a library, so that one sees it without a look
 /// into the interpreter.
@@ -23,7 +23,7 @@ const LIBRARY: &str = "pydantic";
 const SURE: u32 = 8;
 
 /// So many hooks further on is the next one of the same framework.
-const TURNS: usize = 2;
+const TURNS: usize = 3;
 
 /// What came of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,8 @@ pub(super) enum Looked {
 /// most important of each first.
 pub(super) fn sought() -> impl Iterator<Item = Sought> {
     let all = langchain::HOOKS.iter().zip(&llama_index::HOOKS);
-    all.flat_map(|(one, other)| [one, other])
+    all.zip(&dify::HOOKS)
+        .flat_map(|((one, other), third)| [one, other, third])
         .chain(&vllm::HOOKS)
         .chain(&sglang::HOOKS)
         .filter_map(|hook| {
@@ -63,6 +64,7 @@ pub(super) fn sought() -> impl Iterator<Item = Sought> {
 pub(super) const fn framework(hook: &Hook) -> &'static str {
     match (hook.what, hook.number) {
         (hook::SNAPSHOT, sglang::BATCH) => "SGLang",
+        (hook::SNAPSHOT, number) if dify::is_one(number) => "Dify",
         (hook::SNAPSHOT, _) => "vLLM",
         (number, _) if dispatch::hook::is_one(number) => "LlamaIndex",
         _ => "LangChain",
@@ -72,7 +74,10 @@ pub(super) const fn framework(hook: &Hook) -> &'static str {
 /// Whether nothing of a framework is seen without this function.
 pub(super) const fn is_first(hook: &Hook) -> bool {
     match hook.what {
-        hook::SNAPSHOT => matches!(hook.number, vllm::FINISHED | sglang::BATCH),
+        hook::SNAPSHOT => matches!(
+            hook.number,
+            vllm::FINISHED | sglang::BATCH | dify::RUN_BEGINS
+        ),
         _ => needs_contexts(hook),
     }
 }
@@ -80,6 +85,7 @@ pub(super) const fn is_first(hook: &Hook) -> bool {
 /// Whether what is done in it must be told from what others do in the same thread.
 pub(super) const fn needs_contexts(hook: &Hook) -> bool {
     matches!(hook.what, hook::BEGINS | dispatch::hook::ENTERS)
+        || hook.what == hook::SNAPSHOT && hook.number == dify::RUN_BEGINS
 }
 
 /// What a function being watched no more is told as.
@@ -183,17 +189,20 @@ fn places(hook: &Hook, function: &Watchable) -> Vec<(String, ArgumentSlot)> {
     for (_, slot) in all.iter_mut().skip(hook.contents) {
         slot.slot |= CONTENT;
     }
+    for ((_, slot), depth) in all.iter_mut().zip(hook.depths) {
+        slot.slot |= depth << DEPTH_SHIFT & DEPTH;
+    }
     all
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{langchain, llama_index, sglang, sought, vllm};
+    use super::{dify, langchain, llama_index, sglang, sought, vllm};
 
     #[test]
     fn every_hook_can_be_looked_for() {
         let all: Vec<_> = sought().collect();
-        let frameworks = langchain::HOOKS.len() + llama_index::HOOKS.len();
+        let frameworks = langchain::HOOKS.len() + llama_index::HOOKS.len() + dify::HOOKS.len();
         let engines = vllm::HOOKS.len() + sglang::HOOKS.len();
         assert_eq!(all.len(), frameworks + engines);
         for one in all {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-use crate::framework::engine;
+use crate::framework::{dify, engine};
 use crate::model::snapshot::{CLASS, RawSnapshot, Snapshot, Subject};
 use crate::python::copied;
 use crate::python::reader::Types;
@@ -54,9 +54,18 @@ impl Snapshots {
         if let Subject::Hook { hook, .. } = raw.subject {
             let all = found.iter().map(|value| readable(value.as_ref()));
             let all: Vec<_> = all.collect();
-            self.unread += wanted.saturating_sub(all.iter().flatten().count() as u64);
+            let unread = wanted.saturating_sub(all.iter().flatten().count() as u64);
             // What is not wanted is left out before anybody gets to know it.
-            let mut values = engine::kept(hook, &all);
+            let mut values = if dify::is_one(hook) {
+                let registry = raw.roots.first().and_then(|object| {
+                    let which = (*object, dify::REGISTRY);
+                    copied::attribute(raw.segments, which, &python.memory, how)
+                });
+                dify::kept(hook, &all, registry)
+            } else {
+                engine::kept(hook, &all)
+            };
+            self.unread += unread;
             values.iter_mut().flatten().for_each(without_secrets);
             return (!values.is_empty()).then(|| raw.with(values));
         }

@@ -31,6 +31,7 @@ pub const HOOKS: [Hook; 4] = [
         arguments: &[],
         callers: &[],
         contents: 0,
+        depths: &[],
         what: hook::GONE,
         number: 0,
         without: "no run is seen",
@@ -41,6 +42,7 @@ pub const HOOKS: [Hook; 4] = [
         arguments: &["self", "run_id", "parent_run_id"],
         callers: &contents::GIVEN,
         contents: 3,
+        depths: &[],
         what: hook::BEGINS,
         number: 0,
         without: "no run is seen",
@@ -51,6 +53,7 @@ pub const HOOKS: [Hook; 4] = [
         arguments: &["self", "outputs"],
         callers: &[],
         contents: 1,
+        depths: &[],
         what: hook::ENDS,
         number: 0,
         without: "a synchronous chain that handles an exception itself is told as failed",
@@ -61,6 +64,7 @@ pub const HOOKS: [Hook; 4] = [
         arguments: &["args", "func"],
         callers: &[],
         contents: 2,
+        depths: &[],
         what: hook::SHIELDED,
         number: 0,
         without: "an asynchronous run that handles an exception itself is told as failed",
@@ -204,6 +208,10 @@ impl Runs {
             return;
         };
         if let Some(run) = self.open.get(id) {
+            if hook == hook::GONE && run.first != manager {
+                // What a function gives that has a copy is not what the run does.
+                return;
+            }
             let of = contents::Of {
                 kind: run.facts.kind,
                 is_async: run.is_async,

@@ -74,11 +74,15 @@ impl Contents {
         self.bytes += bytes;
         let (contents, weight) = self.open.entry(run).or_default();
         *weight += bytes;
-        let value = |at: usize| values.get(at).and_then(Option::as_ref);
+        // `None` is as nothing: a recording does not tell them apart.
+        let value = |at: usize| {
+            let value = values.get(at).and_then(Option::as_ref);
+            value.filter(|value| !value.is_null())
+        };
         if is_begin {
             given(contents, of, value);
         } else if let Some(got) = value(at::GOT) {
-            self::got(contents, of.kind, got);
+            self::got(contents, of, got);
         }
     }
 
@@ -154,12 +158,12 @@ fn own_of(all: &Json, of: Of) -> Option<&Json> {
     }
 }
 
-fn got(contents: &mut RunContents, kind: RunKind, got: &Json) {
-    match kind {
+fn got(contents: &mut RunContents, of: Of, got: &Json) {
+    match of.kind {
         RunKind::Chain | RunKind::Agent | RunKind::Embedding | RunKind::Reranker => {
             contents.got = Some(plain(got));
         }
-        RunKind::Completion | RunKind::Chat => contents.response = answered(got),
+        RunKind::Completion | RunKind::Chat => contents.response = answered(got, of),
         RunKind::Tool => {
             let is_message = class(got).is_some_and(|class| class.ends_with("ToolMessage"));
             let content = got.get("content").filter(|_| is_message);
@@ -228,12 +232,25 @@ fn asked(request: &mut CallRequest, keywords: Option<&Json>) {
     request.stop_sequences = stop.map(Iterator::collect);
 }
 
-/// What a model answered (`LLMResult`): of the one prompt that a run has, each choice.
-fn answered(result: &Json) -> CallResponse {
-    let choices = result.get("generations").and_then(|all| all.get(0));
-    let choices = choices.and_then(Json::as_array).into_iter().flatten();
+/// What a model answered: of the one prompt that a run has, each choice. It is an `LLMResult`, which may
+/// be that of all prompts that were given together, or of one that was streamed the choice itself
+/// (`GenerationChunk`).
+fn answered(result: &Json, of: Of) -> CallResponse {
     let mut response = CallResponse::default();
-    let whole = result.get("llm_output").filter(|output| output.is_object());
+    let prompts = result.get("generations");
+    let own = match prompts {
+        Some(prompts) => own_of(prompts, of).and_then(Json::as_array),
+        None => None,
+    };
+    let alone = prompts.is_none().then_some(result);
+    let choices = own.into_iter().flatten().chain(alone);
+    // Of several prompts this tells what all of them took.
+    let is_only = prompts
+        .and_then(Json::as_array)
+        .is_some_and(|all| all.len() == 1);
+    let whole = result
+        .get("llm_output")
+        .filter(|output| is_only && output.is_object());
     for choice in choices {
         let said_by = choice.get("message");
         let metadata = said_by.and_then(|m| m.get("response_metadata"));

@@ -135,6 +135,46 @@ fn a_model_of_texts_has_its_own_prompt_of_many() {
 }
 
 #[test]
+fn what_a_function_gives_that_began_a_run_or_several() {
+    let choice = |text: &str| json!([{"text": text, "message": {"type": "ai", "content": text}}]);
+    let both = json!({"generations": [choice("a"), choice("b")],
+        "llm_output": {"model_name": "m", "token_usage": {"prompt_tokens": 3}}});
+    let chat = |position| of(RunKind::Chat, false, position);
+    let said = |of, got: &Json| {
+        let run = whole(of, &[json!([[], []])], Some(got.clone()));
+        let texts: Vec<_> = run.response.messages.into_iter().map(|m| m.parts).collect();
+        (texts, run.response.model, run.response.usage)
+    };
+    // What all of them took is told of none.
+    for (position, wanted) in [(0, "a"), (1, "b")] {
+        let wanted = vec![vec![Part::Text(wanted.into())]];
+        assert_eq!(
+            said(chat(Some(position)), &both),
+            (wanted, None, Usage::default())
+        );
+    }
+    for position in [None, Some(2)] {
+        assert_eq!(
+            said(chat(position), &both),
+            (Vec::new(), None, Usage::default())
+        );
+    }
+    let one = json!({"generations": [choice("a")],
+        "llm_output": {"model_name": "m", "token_usage": {"prompt_tokens": 3}}});
+    let (texts, model, usage) = said(chat(Some(0)), &one);
+    assert_eq!(texts, [[Part::Text("a".into())]]);
+    assert_eq!((model.as_deref(), usage.input), (Some("m"), Some(3)));
+    // Of one that was streamed, what it put together.
+    let (texts, ..) = said(chat(Some(0)), &choice("a")[0]);
+    assert_eq!(texts, [[Part::Text("a".into())]]);
+    let streamed = json!({"text": "a", "generation_info": null});
+    let (texts, ..) = said(of(RunKind::Completion, false, None), &streamed);
+    assert_eq!(texts, [[Part::Text("a".into())]]);
+    let (texts, ..) = said(chat(None), &json!(null));
+    assert!(texts.is_empty());
+}
+
+#[test]
 fn tools_and_retrievers() {
     let keywords = json!({"tool_call_id": "c9", "inputs": {"n": 2}, "color": "green"});
     let serialized = json!({"name": "double", "description": "Twice."});

@@ -513,3 +513,33 @@ fn names() {
     assert_eq!(class_of(b"langchain_core.x.Y"), "Y");
     assert_eq!(class_of(b""), "_OTHER");
 }
+
+#[test]
+fn what_a_function_gives_is_its_own_runs() {
+    let mut scene = Scene {
+        followed: true,
+        ..Scene::default()
+    };
+    scene.begins(MAIN, (1, None, 10, "CallbackManager.on_tool_start", 100, 0));
+    // A copy of what speaks for it, which another function had made.
+    scene.begins(MAIN, (1, None, 20, "AsyncRunManager.get_sync", 200, 0));
+    for (manager, gave) in [(10, "own"), (20, "other"), (30, "nobody's")] {
+        scene.runs.values(&Snapshot {
+            pid: PID,
+            tid: MAIN,
+            time: BootTime(5),
+            subject: Subject::Run {
+                hook: hook::GONE,
+                manager,
+            },
+            context: None,
+            values: vec![None, Some(gave.into())],
+        });
+    }
+    scene.gone(20, true).gone(10, true);
+    let told = scene
+        .told
+        .iter()
+        .any(|told| told == "1 gave Some(String(\"own\"))");
+    assert!(told, "{:?}", scene.told);
+}

@@ -2,6 +2,7 @@
 //! theirs to runs, with their beginning, their end and what they belong to. One file for each
 //! framework. Pure.
 
+pub mod dify;
 pub mod engine;
 pub mod langchain;
 mod langchain_contents;
@@ -9,6 +10,7 @@ pub mod llama_index;
 pub mod sglang;
 pub mod vllm;
 
+pub use dify::Workflows;
 pub use engine::Engines;
 pub use langchain::Runs;
 
@@ -31,6 +33,9 @@ pub struct Hook {
     /// The arguments from this one on are content, those of the caller included: they are copied where
     /// content is wanted.
     pub contents: usize,
+    /// How much of each of its own arguments is copied, as `genspan_common::function::DEPTH` says, in their
+    /// order; none is bounded behind the last.
+    pub depths: &'static [u32],
     /// Number of `genspan_common::framework::hook`: [`SNAPSHOT`] of one of which the arguments are told
     /// as [`crate::model::snapshot::Snapshot`], and nothing else.
     ///

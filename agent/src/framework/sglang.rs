@@ -23,6 +23,7 @@ pub const HOOKS: [Hook; 1] = [Hook {
     arguments: &["recv_obj"],
     callers: &[],
     contents: 1,
+    depths: &[],
     what: hook::SNAPSHOT,
     number: BATCH,
     without: "what the engine says of its requests is not known",

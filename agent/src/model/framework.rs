@@ -109,6 +109,8 @@ pub enum Framework {
     LlamaIndex,
     /// vLLM, asked in its own process.
     Vllm,
+    /// Dify's engine, graphon.
+    Dify,
 }
 
 /// What a run does.

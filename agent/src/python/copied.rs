@@ -124,6 +124,20 @@ pub fn values(
     roots.iter().map(value).collect()
 }
 
+/// The address of what an attribute of a copied object refers to, as it was then.
+#[must_use]
+pub fn attribute(
+    segments: &[u8],
+    (object, name): (u64, &str),
+    process: &dyn Memory,
+    (layout, types): (&Layout, &Types),
+) -> Option<u64> {
+    let copied = Copied::new(segments);
+    let lasting = Reader::new(process, layout, QUESTION_BUDGET).learning(types);
+    let reader = Reader::new(&copied, layout, BUDGET).of_copies(&lasting);
+    reader.attribute(object, name).ok().flatten()
+}
+
 #[cfg(test)]
 #[path = "copied_tests.rs"]
 mod tests;

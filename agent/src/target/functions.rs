@@ -293,6 +293,14 @@ pub fn process(python: &Python, pid: u32, wants: Wants) -> Result<WatchedProcess
         Version::V3_14 => [128, 196, 245, 0],
         _ => [0; 4],
     };
+    // `RETURN_VALUE`, `RETURN_CONST` (the same, `Include/opcode.h` before).
+    let returns = match version {
+        Version::V3_8 | Version::V3_9 | Version::V3_10 => [0; 4],
+        Version::V3_11 => [83, 0, 0, 0],
+        Version::V3_12 => [83, 121, 0, 0],
+        Version::V3_13 => [36, 103, 0, 0],
+        Version::V3_14 => [35, 0, 0, 0],
+    };
     let (tstate_exception, exception) = match version {
         Version::V3_8 | Version::V3_9 | Version::V3_10 => (88, exception::CLASS),
         Version::V3_11 => (96, exception::CLASS),
@@ -319,6 +327,12 @@ pub fn process(python: &Python, pid: u32, wants: Wants) -> Result<WatchedProcess
         generator_frame,
         generator_state,
         resume: u32::from_le_bytes(resume),
+        returns: u32::from_le_bytes(returns),
+        // `Include/cpython/code.h`.
+        code_variables: match version {
+            Version::V3_8 | Version::V3_9 | Version::V3_10 => 72,
+            _ => 96,
+        },
         // `_PyEval_EvalFrameDefault(f, throwflag)`, from 3.9 on behind `tstate`.
         frame_argument: match version {
             Version::V3_8 => 1,

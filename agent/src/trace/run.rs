@@ -70,6 +70,7 @@ pub(super) fn told_of(set: &mut Set<'_>, facts: &RunFacts) {
         Framework::LangChain => "langchain",
         Framework::LlamaIndex => "llama_index",
         Framework::Vllm => "vllm",
+        Framework::Dify => "dify",
     };
     set.add(attr::FRAMEWORK, framework);
     set.may(attr::RUN_ID, id(facts));

@@ -12,16 +12,17 @@ import sys
 import threading
 import time
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
 from langchain_core.documents import Document
 from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import GenerationChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda, RunnableParallel
-from langchain_core.tools import BaseTool, tool
+from langchain_core.tools import BaseTool, ToolException, tool
 
 
 ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
@@ -162,6 +163,29 @@ def broken(number: int) -> int:
 
 
 @tool
+def excused(number: int) -> int:
+    """Says what is wrong."""
+    raise ToolException(f"not {number}")
+
+
+excused.handle_tool_error = True
+
+
+@tool
+def several(number: int) -> dict:
+    """Some, in a dict."""
+    return {"all": list(range(number)), "text": "Grüße", "none": None}
+
+
+def by_hand(config):
+    """Begins a run and tells its end, and gives something else: nothing."""
+    manager = CallbackManager.configure(inheritable_callbacks=config.get("callbacks"))
+    run = manager.on_tool_start({"name": "by_hand"}, "x")
+    time.sleep(0.001)
+    run.on_tool_end("y")
+
+
+@tool
 async def waits(number: int) -> int:
     """The number, after a while."""
     await asyncio.sleep(0.001)
@@ -205,6 +229,14 @@ class Counting(GenericFakeChatModel):
         return {"model": "fake-1", "temperature": 0.5}
 
 
+class Streams(FakeListLLM):
+    """Says a text in pieces."""
+
+    def _stream(self, prompt, stop=None, run_manager=None, **kwargs):
+        for piece in ("ei", "ns, ", "zwei"):
+            yield GenerationChunk(text=piece)
+
+
 def counted():
     return AIMessage(
         content="viele",
@@ -215,6 +247,7 @@ def counted():
 
 ANSWERS = ["eins", "zwei", "drei"] * 100
 llm = FakeListLLM(responses=ANSWERS)
+streams = Streams(responses=ANSWERS)
 chat = FakeListChatModel(responses=ANSWERS)
 counting = Counting(messages=itertools.cycle([counted()]))
 chain = PromptTemplate.from_template("Say {x}.") | llm | StrOutputParser()
@@ -286,6 +319,8 @@ def plain(config):
 def batch(config):
     chain.batch([{"x": f"number {n}"} for n in range(4)], config)
     llm.batch(["first", "second", "third"], config)
+    # Begun together, by one function.
+    chat.generate([[HumanMessage("one")], [HumanMessage("two")]], callbacks=config.get("callbacks"))
     both.invoke(ASKED, config)
 
 
@@ -293,6 +328,9 @@ def tools(config):
     tooled.invoke(ASKED, config)
     search.invoke(ASKED, config)
     double.invoke({"number": 1}, config)
+    excused.invoke({"number": 1}, config)
+    several.invoke({"number": 3}, config)
+    by_hand(config)
     RunnableLambda(keep).invoke(ASKED, config)
     RunnableLambda(answer).invoke(ASKED, config)
     chain.invoke(ASKED, config)
@@ -302,6 +340,8 @@ def stream(config):
     for _ in chain.stream(ASKED, config):
         pass
     for _ in talk.stream(ASKED, config):
+        pass
+    for _ in streams.stream("pieces", config):
         pass
 
 
