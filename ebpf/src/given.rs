@@ -13,6 +13,10 @@ use crate::{
 
 /// In an `inspect.BoundArguments`, its slots: `_signature`, `arguments`.
 const SLOTS: [u64; 2] = [16, 24];
+/// No object: only lists of floats are left out.
+const NOTHING: u64 = 1;
+/// In a type: `tp_name`.
+const TYPE_NAME: u64 = 24;
 /// In a type: `tp_flags`, and of these that it is a dict's (`Include/object.h`).
 const TYPE_FLAGS: u64 = 168;
 const IS_DICT: u64 = 1 << 29;
@@ -32,13 +36,13 @@ pub extern "C" fn genspan_snapshot_given(
     }
     genspan_snapshot_begin();
     if is_dict(dict) {
-        genspan_snapshot_want(0, dict, CONTENT_DEPTH);
+        genspan_snapshot_want(0, dict, u64::from(CONTENT_DEPTH));
     }
     if tool != 0 {
-        genspan_snapshot_want(1, object, TOOL_DEPTH);
+        genspan_snapshot_want(1, object, u64::from(TOOL_DEPTH));
     }
     // Among the arguments of a function is also what it is a method of: an index, with all in it.
-    skip(object);
+    skip(if object == 0 { NOTHING } else { object });
     let which = u64::from(purpose::SPAN) | u64::from(hook::ENTERS) << 32;
     genspan_snapshot_take(which, subject, 0)
 }
@@ -47,7 +51,8 @@ pub extern "C" fn genspan_snapshot_given(
 #[unsafe(no_mangle)]
 pub extern "C" fn genspan_snapshot_got(subject: u64, result: u64) -> u64 {
     genspan_snapshot_begin();
-    genspan_snapshot_want(0, result, CONTENT_DEPTH);
+    skip(NOTHING);
+    genspan_snapshot_want(0, result, u64::from(CONTENT_DEPTH));
     let which = u64::from(purpose::SPAN) | u64::from(hook::EXITS) << 32;
     genspan_snapshot_take(which, subject, 0)
 }
@@ -57,4 +62,12 @@ fn is_dict(object: u64) -> bool {
     let class = word(object.wrapping_add(TYPE));
     let flags = word(class.wrapping_add(TYPE_FLAGS));
     object != 0 && flags & IS_DICT != 0
+}
+
+/// Whether what a list has is numbers, by its first item.
+#[inline(always)]
+pub fn is_vector(items: u64) -> bool {
+    let class = word(word(items).wrapping_add(TYPE));
+    let name = word(word(class.wrapping_add(TYPE_NAME)));
+    name << 16 == u64::from_le_bytes(*b"\0\0float\0")
 }

@@ -31,6 +31,7 @@ use genspan_common::{
 use crate::{
     emit,
     function::{TYPE, watch, watched},
+    given::is_vector,
     maps::{DATA, lose},
     python::{context, word},
 };
@@ -117,7 +118,7 @@ struct Work {
     used: u32,
     /// How many references may lead to an object, of what is at hand.
     limit: u32,
-    /// An object that is not copied.
+    /// An object that is not copied; where there is any number, neither are lists of floats.
     skipped: u64,
 }
 
@@ -190,7 +191,6 @@ pub extern "C" fn genspan_snapshot_begin() -> u64 {
     work.queued = 0;
     work.used = 0;
     work.depth = 0;
-    work.limit = MAX_DEPTH;
     work.skipped = 0;
     work.serial = work.serial.wrapping_add(1);
     work.head.cut = 0;
@@ -269,12 +269,9 @@ pub extern "C" fn genspan_snapshot_push(address: u64) -> u64 {
         return 0;
     }
     let (depth, limit) = (work.depth, work.limit);
-    if address == work.skipped {
-        return 0;
-    }
-    if depth > limit {
+    if depth > limit || address == work.skipped {
         // Else it is not wanted.
-        if limit >= MAX_DEPTH {
+        if depth > limit && limit >= MAX_DEPTH {
             work.miss(cut::OBJECTS);
         }
         return 0;
@@ -442,7 +439,7 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         }
     } else if flags & flag::LIST != 0 {
         let mut count = at_most(size, MAX_ITEMS as u64);
-        if work.limit < MAX_DEPTH && is_vector(work.object[3]) {
+        if work.skipped != 0 && is_vector(work.object[3]) {
             count = 0;
         }
         genspan_snapshot_copy(address, 40, 40);
@@ -472,14 +469,6 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         genspan_snapshot_instance(address);
     }
     1
-}
-
-/// Whether what a list has is numbers, by its first item.
-#[inline(always)]
-fn is_vector(items: u64) -> bool {
-    let class = word(word(items).wrapping_add(TYPE));
-    let name = word(word(class.wrapping_add(TYPE_NAME)));
-    name << 16 == u64::from_le_bytes(*b"\0\0float\0")
 }
 
 /// Copies the text at hand.
@@ -798,7 +787,7 @@ pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> 
     genspan_snapshot_take(which, manager, 0)
 }
 
-/// An object is not copied in this snapshot, whatever refers to it.
+/// Does not copy this object, nor lists of floats.
 #[inline(always)]
 pub fn skip(object: u64) {
     if let Some(work) = Work::get() {
