@@ -13,9 +13,9 @@ pub const TAIL_BYTES: usize = 2 * TAIL_CHARACTERS;
 /// ([`crate::snapshot::purpose::SPAN`]).
 pub const NUMBER_FROM_END: u64 = 12;
 /// How many references lead to an object that is copied of what a span is given or gives, at most.
-pub const CONTENT_DEPTH: u64 = 5;
+pub const CONTENT_DEPTH: u32 = 5;
 /// The same of a tool, to its name.
-pub const TOOL_DEPTH: u64 = 2;
+pub const TOOL_DEPTH: u32 = 2;
 /// Classes that an object's class is derived from, of which the names are copied.
 pub const MAX_BASES: usize = 12;
 /// Most bytes of such a name, with its end.

@@ -8,6 +8,7 @@ in what models are asked for.
 
 import asyncio
 import json
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -93,14 +94,23 @@ engine = index.as_query_engine()
 streamed = index.as_query_engine(streaming=True)
 
 
+# The oldest LlamaIndex has one `asyncio.Lock` for all event loops, which two at a time spoil.
+one_loop = threading.Lock()
+
+
+def alone(coroutine):
+    with one_loop:
+        asyncio.run(coroutine)
+
+
 async def gathered(question):
     await asyncio.gather(engine.aquery(question), engine.aquery(question))
 
 
 PATHS = {
     "/sync": engine.query,
-    "/async": lambda question: asyncio.run(engine.aquery(question)),
-    "/gather": lambda question: asyncio.run(gathered(question)),
+    "/async": lambda question: alone(engine.aquery(question)),
+    "/gather": lambda question: alone(gathered(question)),
     "/streamed": lambda question: list(streamed.query(question).response_gen),
     "/direct": lambda question: Settings.llm.chat([ChatMessage(role="user", content=question)]),
     "/retrieve": index.as_retriever().retrieve,
