@@ -29,7 +29,12 @@ fuzz_target!(|page: &str| {
                 format!("{name}=\"{}\"", value.replace('\n', "\\n"))
             };
             let labels: Vec<String> = sample.labels.iter().map(quoted).collect();
-            again += &format!("{}{{{}}} {:?}\n", sample.name, labels.join(","), sample.value);
+            again += &format!(
+                "{}{{{}}} {:?}\n",
+                sample.name,
+                labels.join(","),
+                sample.value
+            );
             values.push(sample.value.to_bits());
         },
     );

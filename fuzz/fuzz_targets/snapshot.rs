@@ -102,7 +102,10 @@ fuzz_target!(|input: Input| {
         without_classes(&mut told);
     }
     // A record of them is what it was made of.
-    let mut record: Vec<u8> = [21_u32, 1, 1, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
+    let mut record: Vec<u8> = [21_u32, 1, 1, 0]
+        .into_iter()
+        .flat_map(u32::to_ne_bytes)
+        .collect();
     record.extend(5_u64.to_ne_bytes());
     record.extend([1_u32, 1].into_iter().flat_map(u32::to_ne_bytes));
     record.extend([1_u64, 0].into_iter().flat_map(u64::to_ne_bytes));
