@@ -45,7 +45,8 @@ fn understood(arguments: &[&str]) -> Result<bool> {
 fn both_manifests_are_the_same_but_for_privileges() -> Result<()> {
     let [few, all] = MANIFESTS.map(documents);
     let (few, all) = (few?, all?);
-    assert_eq!(few.len(), 4);
+    // Namespace, account, role and its binding, rules, DaemonSet.
+    assert_eq!(few.len(), 6);
     let without = |mut documents: Vec<Value>| {
         for document in &mut documents {
             let at = "/spec/template/spec/containers/0";

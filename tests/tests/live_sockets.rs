@@ -334,7 +334,9 @@ fn a_c_library_that_is_built_otherwise() -> Result<()> {
         let mut command = scene.live(&python, "client.py");
         command.env("LD_PRELOAD", &library).args(arguments);
         let mut client = Client::start(&mut command, &scene.next_log())?;
-        let agent = scene.attach(&client)?;
+        // Both ends of its functions take perf's probes, and those CAP_SYS_ADMIN.
+        let options = ["--keep-privileges"];
+        let agent = Agent::attach(&scene.temp, &[client.pid()], &options)?;
         let finished = calls(&scene, &mut client, agent)?;
         assert!(!finished.log.contains("lost:"), "{}", finished.log);
     }

@@ -118,6 +118,6 @@ mod tests {
             let (purpose_of, number, subject) = wanted.numbers();
             assert_eq!((purpose_of, number, subject), (purpose, 3, 100));
         }
-        assert_eq!(data(&record(4, b"")), Err(DecodeError::Tag(4)));
+        assert_eq!(data(&record(5, b"")), Err(DecodeError::Tag(5)));
     }
 }

@@ -27,6 +27,7 @@ use crate::export::spool::Spool;
 use crate::kubernetes::{Cluster, config::Api};
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{Kernel, KernelOptions};
+use crate::probe::multi;
 use crate::probe::object;
 use crate::probe::python::Purpose;
 use crate::probe::sockets::SocketWay;
@@ -88,14 +89,14 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     #[cfg(not(feature = "otlp"))]
     let spools = false;
     // What is ours alone is open, and there is no other thread yet.
-    let missing = privileges::missing();
+    let missing = privileges::missing(multi::are_perfs(false));
     if !missing.is_empty() {
         tracing::warn!("missing {}: see `genspan doctor`", missing.join(", "));
     }
     if args.keep_privileges {
         object::raise_memlock();
     } else {
-        confined::give_up();
+        confined::give_up(false);
     }
     // First, so that it can be asked how far we are; it ends last.
     #[cfg(feature = "prometheus")]

@@ -56,7 +56,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
     // What is ours alone is open, and there is no other thread yet. A command of the user's is not to be
     // bound by what we give up.
     if args.exec.is_empty() && !args.keep_privileges {
-        confined::give_up();
+        confined::give_up(args.perf_probes);
     }
     sinks::sent(&args.shared, &sinks::Sending::default(), &mut exporters)?;
     let output = Output::new(exporters);

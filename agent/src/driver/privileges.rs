@@ -23,7 +23,7 @@ const BPF: Capability = of("CAP_BPF", 39, true);
 /// To follow `/proc/PID/map_files`: the only way to a library that was replaced on disk under a
 /// process that still runs it (`proc_map_files_get_link`, `fs/proc/base.c`).
 const RESTORE: Capability = of("CAP_CHECKPOINT_RESTORE", 40, false);
-/// Stands for the last three where a container runtime does not know them.
+/// Stands for the last three where a container runtime does not know them; and what perf's probes take.
 const ADMIN: Capability = of("CAP_SYS_ADMIN", 21, false);
 
 const KEPT: [Capability; 5] = [READ, PTRACE, PERFMON, BPF, RESTORE];
@@ -72,26 +72,27 @@ fn permitted() -> io::Result<u64> {
     Ok(u64::from(low.permitted) | u64::from(high.permitted) << 32)
 }
 
-/// Which of those that may be used are kept.
-fn kept(permitted: u64) -> u64 {
+/// Which of those that may be used are kept. `perf` says that user probes are perf's, which take one more.
+fn kept(permitted: u64, perf: bool) -> u64 {
     let has = |capability: &Capability| permitted >> capability.number & 1 == 1;
     let mut kept = KEPT
         .iter()
         .filter(|c| has(c))
         .fold(0, |all, c| all | 1 << c.number);
-    if !(has(&BPF) && has(&PERFMON)) && has(&ADMIN) {
+    if (perf || !(has(&BPF) && has(&PERFMON))) && has(&ADMIN) {
         kept |= 1 << ADMIN.number;
     }
     kept
 }
 
-/// Those that nothing can be traced without and that are not there.
+/// Those that nothing can be traced without and that are not there. `perf` is as for [`drop_rest`].
 #[must_use]
-pub fn missing() -> Vec<&'static str> {
+pub fn missing(perf: bool) -> Vec<&'static str> {
     let permitted = permitted().unwrap_or_default();
     let has = |capability: &Capability| permitted >> capability.number & 1 == 1;
     KEPT.iter()
         .filter(|c| c.needed && !has(c) && !(c.number >= PERFMON.number && has(&ADMIN)))
+        .chain(Some(&ADMIN).filter(|c| perf && !has(c)))
         .map(|c| c.name)
         .collect()
 }
@@ -100,17 +101,18 @@ pub fn missing() -> Vec<&'static str> {
 /// it starts, and the possibility to get any by executing a program. What the kernel refuses is left
 /// as it was.
 ///
-/// Call it while there is no other thread.
+/// Call it while there is no other thread. `perf` says that user probes are perf's
+/// ([`crate::probe::multi::are_perfs`]).
 ///
 /// # Errors
 ///
 /// When the kernel does not take it.
-pub fn drop_rest() -> io::Result<()> {
+pub fn drop_rest(perf: bool) -> io::Result<()> {
     // SAFETY: no memory is handed over. No program that is executed gets more than we have.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let kept = kept(permitted()?);
+    let kept = kept(permitted()?, perf);
     // SAFETY: as above.
     unsafe {
         libc::prctl(
@@ -156,14 +158,16 @@ mod tests {
     #[test]
     fn what_is_needed_is_kept() {
         let all = u64::MAX >> 23;
-        assert_eq!(kept(all), set(&[2, 19, 38, 39, 40]));
-        assert_eq!(kept(0), 0);
+        assert_eq!(kept(all, false), set(&[2, 19, 38, 39, 40]));
+        assert_eq!(kept(0, true), 0);
         let some = set(&[READ.number, RESTORE.number, 0, 12]);
-        assert_eq!(kept(some), set(&[2, 40]));
+        assert_eq!(kept(some, true), set(&[2, 40]));
         // It stands for what is missing, and is not kept where nothing is.
         let old = set(&[ADMIN.number, PERFMON.number, 7]);
-        assert_eq!(kept(old), set(&[21, 38]));
+        assert_eq!(kept(old, false), set(&[21, 38]));
         let new = set(&[ADMIN.number, PERFMON.number, BPF.number]);
-        assert_eq!(kept(new), set(&[38, 39]));
+        assert_eq!(kept(new, false), set(&[38, 39]));
+        // But where probes are perf's.
+        assert_eq!(kept(new, true), set(&[21, 38, 39]));
     }
 }

@@ -12,7 +12,7 @@ pub mod host_sockets;
 #[cfg(feature = "kernel")]
 pub mod kernel;
 #[cfg(feature = "kernel")]
-mod multi;
+pub mod multi;
 #[cfg(feature = "kernel")]
 pub mod object;
 pub mod place;

@@ -103,6 +103,14 @@ const MOST_ASKED: usize = 512;
 /// Stack of a thread that asks for one.
 const STACK: usize = 64 << 10;
 
+/// Whether user probes are perf's: where the kernel has no sessions, or it is asked for. To place those
+/// `CAP_PERFMON` does not suffice: the kernel wants `CAP_SYS_ADMIN` (`perf_uprobe_event_init`,
+/// `kernel/events/core.c`).
+#[must_use]
+pub fn are_perfs(asked_for: bool) -> bool {
+    asked_for || kernel_version().is_none_or(|version| version < FIRST_KERNEL)
+}
+
 /// Why multi-uprobes are not to be had.
 #[derive(Debug, Error)]
 pub(super) enum MultiError {
@@ -248,7 +256,7 @@ impl MultiProbes {
         sockets: bool,
         functions: bool,
     ) -> Result<Self, MultiError> {
-        if kernel_version().is_none_or(|v| v < FIRST_KERNEL) {
+        if are_perfs(false) {
             return Err(MultiError::OldKernel);
         }
         let mut object = Object::parse(object)?;
