@@ -21,6 +21,7 @@ pub mod soak;
 pub mod span;
 pub mod swarm;
 pub mod temp;
+pub mod tree;
 
 pub use agent::{Agent, Finished};
 pub use call::Call;

@@ -1,13 +1,12 @@
 //! Runs of Dify's workflow engine (graphon), seen from outside: every node that the engine tells a layer
 //! of is a span, below its run and that below its request, though the engine's own threads run it.
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use genspan::vocabulary::attr;
-use genspan_tests::{Agent, Finished, Process, Scene, Span, agent, need};
+use genspan_tests::tree::{Tree, crowd, get, has_none_of, id_in, replays_to};
+use genspan_tests::{Agent, Finished, Process, Scene, Span, need};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 
 /// Clients at one time, and requests of each.
 const CLIENTS: u32 = 10;
@@ -23,66 +22,23 @@ const SLOW: usize = 20;
 /// What the configuration of every node has in it.
 const SECRET: &str = "nobody-may-see";
 
-/// Paths of the application, with how many nodes are run and how many models asked.
-const ROUTES: [(&str, usize, usize); 3] = [("parallel", 9, 3), ("raises", 2, 0), ("says", 2, 0)];
+/// Paths of the application, with how many nodes are run and how many models asked, as often as they are
+/// asked for.
+const ROUTES: [(&str, usize, usize); 6] = [
+    ("parallel", 9, 3),
+    ("raises", 2, 0),
+    ("parallel", 9, 3),
+    ("parallel", 9, 3),
+    ("says", 2, 0),
+    ("parallel", 9, 3),
+];
 
-fn route(number: u32) -> (&'static str, usize, usize) {
-    match number % 6 {
-        1 => ROUTES[1],
-        4 => ROUTES[2],
-        _ => ROUTES[0],
-    }
-}
-
-fn get(port: u16, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    write!(
-        stream,
-        "GET /{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.starts_with("HTTP/1.0 200"), "/{path}: {answer}");
-    let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
-    Ok(body.to_owned())
-}
-
-/// The id that a request's query or a call's prompt has in it.
-fn id_in(text: &str, before: &str) -> Option<u64> {
-    let (_, rest) = text.split_once(before)?;
-    let end = rest.find(|c: char| !c.is_ascii_digit());
-    rest.get(..end.unwrap_or(rest.len()))?.parse().ok()
-}
-
-fn member<'a>(span: &'a Span, name: &str) -> &'a str {
-    span.0[name].as_str().unwrap_or_default()
-}
-
-/// What was told, by ids.
-struct Tree<'a>(BTreeMap<&'a str, &'a Span>);
-
-impl<'a> Tree<'a> {
-    fn above(&self, span: &Span) -> Option<&'a Span> {
-        self.0.get(member(span, "parent_span_id")).copied()
-    }
-
-    /// The request that something is under.
-    fn request(&self, span: &'a Span) -> Option<u64> {
-        let mut root = span;
-        while let Some(above) = self.above(root) {
-            root = above;
-        }
-        (root.kind() == "SERVER").then_some(())?;
-        id_in(root.text(attr::URL_QUERY), "id=")
-    }
-
-    /// Whether this is a run of a workflow right below its request.
-    fn is_run(&self, span: &Span) -> bool {
-        let named = format!("invoke_workflow {}", span.text(attr::WORKFLOW_NAME));
-        span.text(attr::WORKFLOW_NAME).starts_with("workflow-")
-            && span.name() == named
-            && self.above(span).is_some_and(|s| s.kind() == "SERVER")
-    }
+/// Whether this is a run of a workflow right below its request.
+fn is_run(tree: &Tree<'_>, span: &Span) -> bool {
+    let named = format!("invoke_workflow {}", span.text(attr::WORKFLOW_NAME));
+    span.text(attr::WORKFLOW_NAME).starts_with("workflow-")
+        && span.name() == named
+        && tree.above(span).is_some_and(|s| s.kind() == "SERVER")
 }
 
 /// The span's name and operation of a kind of node.
@@ -113,9 +69,9 @@ fn check(tree: &Tree<'_>, span: &Span, (begins, ends): (&Value, &Value)) -> (Vec
     check(span.text(attr::FRAMEWORK) == "dify", "framework");
     check(ends["error"] == span.error(), "error");
     check(span.defects().is_empty(), "defects");
-    check(tree.above(span).is_some_and(|s| tree.is_run(s)), "parent");
+    check(tree.above(span).is_some_and(|s| is_run(tree, s)), "parent");
     let asked = begins["asked"].as_u64();
-    check(tree.request(span) == asked, "request");
+    check(tree.request(span).map(u64::from) == asked, "request");
     let asked = asked.unwrap_or_default();
     let question = format!("question {asked}");
     match title {
@@ -162,28 +118,16 @@ fn every_node_under_its_run_and_request() -> Result<()> {
     };
     let mut server = Process::start(&mut scene.live(&python, "dify_app.py"), &scene.next_log())?;
     let port: u16 = server.line()?.trim().parse()?;
-    for (path, ..) in ROUTES {
+    let paths = ROUTES.map(|(path, ..)| path);
+    for path in paths {
         get(port, &format!("{path}?id=0")).with_context(|| server.complaints())?;
     }
     let temp = &scene.temp;
     let recording = temp.file("recording").to_string_lossy().into_owned();
     let mut agent = Agent::attach(temp, &[server.pid()], &["--record", &recording])?;
     agent.wait_for_log(&format!("watching Dify (pid {})", server.pid()))?;
-    let mut threads = Vec::new();
-    for number in 0..CLIENTS {
-        threads.push(std::thread::spawn(move || -> Result<()> {
-            for n in 0..REQUESTS {
-                let (path, ..) = route(n + number);
-                get(port, &format!("{path}?id={}", 1 + number * REQUESTS + n))?;
-            }
-            Ok(())
-        }));
-    }
-    for thread in threads {
-        let done = thread.join().map_err(|_| anyhow!("a client panicked"))?;
-        done.with_context(|| server.complaints())?;
-    }
-    let all = (0..CLIENTS).flat_map(|number| (0..REQUESTS).map(move |n| route(n + number)));
+    let asked = crowd(port, (CLIENTS, REQUESTS), &paths).with_context(|| server.complaints())?;
+    let all = asked.values().map(|at| ROUTES[*at]);
     let (nodes, calls) = all.fold((0, 0), |sum, (_, n, c)| (sum.0 + n, sum.1 + c));
     let requests = (CLIENTS * REQUESTS) as usize;
     // The call of one node stands for it.
@@ -195,7 +139,7 @@ fn every_node_under_its_run_and_request() -> Result<()> {
     } = agent.stop()?;
     ensure!(!log.contains("lost:"), "{log}");
     let told: Vec<Value> = serde_json::from_str(&get(port, "record")?)?;
-    let tree = Tree(spans.iter().map(|s| (member(s, "span_id"), s)).collect());
+    let tree = Tree::of(&spans);
     let mut of_node: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
     for span in spans.iter().filter(|s| !s.text(attr::RUN_ID).is_empty()) {
         of_node
@@ -235,7 +179,7 @@ fn every_node_under_its_run_and_request() -> Result<()> {
             wrong.push(format!("a call below {above:?}: {}", span.0));
         }
     }
-    let runs: Vec<_> = spans.iter().filter(|s| tree.is_run(s)).collect();
+    let runs: Vec<_> = spans.iter().filter(|s| is_run(&tree, s)).collect();
     let failed = runs.iter().filter(|s| !s.error().is_empty()).count();
     let some: Vec<_> = wrong.iter().take(8).cloned().collect();
     ensure!(
@@ -248,23 +192,16 @@ fn every_node_under_its_run_and_request() -> Result<()> {
     );
     came?;
     assert_eq!((count, seen, runs.len()), (nodes, calls, requests));
-    let failing = (0..CLIENTS).flat_map(|c| (0..REQUESTS).map(move |n| route(n + c).1));
-    assert_eq!(failed, failing.filter(|nodes| *nodes == 2).count());
+    let failing = asked.values().filter(|at| ROUTES[**at].1 == 2);
+    assert_eq!(failed, failing.count());
     assert!(late * 100 <= count * SLOW, "{late} of {count} are late");
     // Neither what a node is set up with nor what an exception says.
-    let recorded = std::fs::read(&recording)?;
-    for unwanted in [SECRET, "nobody is told"] {
-        assert!(!lines.contains(unwanted), "{unwanted} is in a span");
-        let mut parts = recorded.windows(unwanted.len());
-        let is_there = parts.any(|part| part == unwanted.as_bytes());
-        assert!(!is_there, "{unwanted} is in the recording");
+    let unwanted = [SECRET, "nobody is told"];
+    for text in unwanted {
+        assert!(!lines.contains(text), "{text} is in a span");
     }
-    let again = temp.file("replayed").to_string_lossy().into_owned();
-    let replay = ["replay", &recording, "--format", "json", "--output", &again];
-    let replayed = agent::run(temp, &replay)?;
-    assert_eq!(replayed.code, 0, "{}", replayed.log);
-    assert_eq!(std::fs::read_to_string(&again)?, lines);
-    Ok(())
+    has_none_of(&recording, &unwanted)?;
+    replays_to(temp, &recording, &lines)
 }
 
 /// Where content is not wanted nothing is told of what nodes were given and gave; what failed is.
@@ -282,7 +219,7 @@ fn without_content() -> Result<()> {
     let mut agent = Agent::attach(temp, &[server.pid()], &options)?;
     agent.wait_for_log(&format!("watching Dify (pid {})", server.pid()))?;
     let mut expected = 0;
-    for (path, nodes, calls) in ROUTES {
+    for (path, nodes, calls) in [ROUTES[0], ROUTES[1], ROUTES[4]] {
         get(port, &format!("{path}?id=77"))?;
         expected += 2 + nodes + calls - calls / 3;
     }
@@ -309,11 +246,5 @@ fn without_content() -> Result<()> {
     assert_eq!(failed("The raises").as_deref(), Some("WorkflowNodeError"));
     assert_eq!(failed("The says").as_deref(), Some("KeyError"));
     assert_eq!(failed("The code").as_deref(), Some(""));
-    let kept = std::fs::read(&recording)?;
-    for unwanted in ["question 77", "of 77", SECRET] {
-        let mut parts = kept.windows(unwanted.len());
-        let is_there = parts.any(|part| part == unwanted.as_bytes());
-        assert!(!is_there, "{unwanted} is in the recording");
-    }
-    Ok(())
+    has_none_of(&recording, &["question 77", "of 77", SECRET])
 }

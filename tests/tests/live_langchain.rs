@@ -1,13 +1,12 @@
 //! Runs of LangChain, seen from outside: every run, with its parent, its beginning and its end, is
 //! what LangChain's own callback handler was told.
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use genspan::vocabulary::attr;
-use genspan_tests::{Agent, Finished, Process, Scene, Span, Temp, agent, need, programs};
+use genspan_tests::tree::{Tree, crowd, get, has_none_of, id_in, replays_to};
+use genspan_tests::{Agent, Finished, Process, Scene, Span, Temp, need, programs};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::process::Command;
 
 const STEPS: [&str; 7] = [
@@ -257,12 +256,7 @@ fn every_run(environment: &str) -> Result<()> {
         all
     };
     assert_eq!(count(false), count(true), "{environment}");
-    let again = temp.file("replayed").to_string_lossy().into_owned();
-    let replay = ["replay", &recording, "--format", "json", "--output", &again];
-    let replayed = agent::run(&temp, &replay)?;
-    assert_eq!(replayed.code, 0, "{}", replayed.log);
-    assert_eq!(std::fs::read_to_string(&again)?, lines);
-    Ok(())
+    replays_to(&temp, &recording, &lines)
 }
 
 #[test]
@@ -319,10 +313,7 @@ fn without_content() -> Result<()> {
         assert_eq!(told, None, "{}", span.0);
     }
     // Nor is it recorded.
-    let kept = std::fs::read(&recording)?;
-    let text = b"Say three";
-    assert!(!kept.windows(text.len()).any(|bytes| bytes == text));
-    Ok(())
+    has_none_of(&recording, &["Say three"])
 }
 
 /// Clients at one time, and requests of each.
@@ -354,41 +345,13 @@ const DIRECT: [&str; 3] = [
     "retrieval",
 ];
 
-/// Asks one path after the other; each answer closes its connection.
-fn client(port: u16, asks: &[(u32, &str)]) -> Result<()> {
-    for (id, path) in asks {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        write!(
-            stream,
-            "GET /{path}?id={id} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        ensure!(answer.starts_with("HTTP/1.1 200"), "/{path}: {answer}");
-    }
-    Ok(())
-}
-
-/// The id that a request's query or a call's prompt has in it.
-fn id_in(text: &str, before: &str) -> Option<u32> {
-    let (_, rest) = text.split_once(before)?;
-    let end = rest.find(|c: char| !c.is_ascii_digit());
-    rest.get(..end.unwrap_or(rest.len()))?.parse().ok()
-}
-
 /// What is wrong with the spans of the application.
 fn wrong_in(spans: &[Span], asked: &BTreeMap<u32, Route>) -> Vec<String> {
-    let id = |span: &Span, name: &str| span.0[name].as_str().unwrap_or_default().to_owned();
-    let by_id: BTreeMap<String, &Span> = spans.iter().map(|s| (id(s, "span_id"), s)).collect();
-    let above = |span: &Span| by_id.get(&id(span, "parent_span_id")).copied();
+    let tree = Tree::of(spans);
     let mut wrong = Vec::new();
     let mut calls: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for span in spans {
-        let mut root = span;
-        while let Some(next) = above(root) {
-            root = next;
-        }
-        let Some(request) = id_in(root.text(attr::URL_QUERY), "id=") else {
+        let Some(request) = tree.request(span) else {
             wrong.push(format!("under no request: {}", span.0));
             continue;
         };
@@ -397,7 +360,7 @@ fn wrong_in(spans: &[Span], asked: &BTreeMap<u32, Route>) -> Vec<String> {
             continue;
         }
         let asks = id_in(span.text(attr::INPUT_MESSAGES), "request ");
-        let parent = above(span).map_or("", Span::name).to_owned();
+        let parent = tree.above(span).map_or("", Span::name).to_owned();
         let is_direct = DIRECT.contains(&parent.as_str());
         // The call of a model run has its name.
         let is_named = span.text(attr::RUN_NAME) == "ChatOpenAI";
@@ -430,27 +393,14 @@ fn one_tree_from_the_request_to_the_model() -> Result<()> {
         &scene.next_log(),
     )?;
     let port: u16 = server.line()?.trim().parse()?;
-    client(port, &ROUTES.map(|(path, _)| (0, path))).with_context(|| server.complaints())?;
+    let paths = ROUTES.map(|(path, _)| path);
+    for path in paths {
+        get(port, &format!("{path}?id=0")).with_context(|| server.complaints())?;
+    }
     let mut agent = Agent::attach(&scene.temp, &[server.pid()], &[])?;
     agent.wait_for_log(&format!("watching LangChain (pid {})", server.pid()))?;
-    let mut asked = BTreeMap::new();
-    let mut threads = Vec::new();
-    for number in 0..CLIENTS {
-        let mut asks = Vec::new();
-        for n in 0..REQUESTS {
-            let (id, route) = (
-                1 + number * REQUESTS + n,
-                ROUTES[(n + number) as usize % ROUTES.len()],
-            );
-            asked.insert(id, route);
-            asks.push((id, route.0));
-        }
-        threads.push(std::thread::spawn(move || client(port, &asks)));
-    }
-    for thread in threads {
-        let done = thread.join().map_err(|_| anyhow!("a client panicked"))?;
-        done.with_context(|| server.complaints())?;
-    }
+    let asked = crowd(port, (CLIENTS, REQUESTS), &paths).with_context(|| server.complaints())?;
+    let asked: BTreeMap<_, _> = asked.into_iter().map(|(id, at)| (id, ROUTES[at])).collect();
     let calls: usize = asked.values().map(|(_, calls)| calls.len()).sum();
     agent.wait_for_spans(2 * asked.len() + calls)?;
     std::thread::sleep(std::time::Duration::from_millis(500));

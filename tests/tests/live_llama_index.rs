@@ -1,13 +1,12 @@
 //! Spans of LlamaIndex, seen from outside: every one, with its parent, its beginning and its end, is
 //! what LlamaIndex's own dispatcher told handlers of it.
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use genspan::vocabulary::attr;
-use genspan_tests::{Agent, Finished, Process, Scene, Span, Temp, agent, need, programs};
+use genspan_tests::tree::{Tree, crowd, get, has_none_of, id_in, replays_to};
+use genspan_tests::{Agent, Finished, Process, Scene, Span, Temp, need, programs};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::process::Command;
 
 /// The environment with the newest.
@@ -291,12 +290,7 @@ fn every_span(environment: &str) -> Result<()> {
             .or_default() += 2;
     }
     assert_eq!(all, wanted, "{environment}");
-    let again = temp.file("replayed").to_string_lossy().into_owned();
-    let replay = ["replay", &recording, "--format", "json", "--output", &again];
-    let replayed = agent::run(&temp, &replay)?;
-    assert_eq!(replayed.code, 0, "{}", replayed.log);
-    assert_eq!(std::fs::read_to_string(&again)?, lines);
-    Ok(())
+    replays_to(&temp, &recording, &lines)
 }
 
 #[test]
@@ -331,10 +325,7 @@ fn without_content() -> Result<()> {
         let contents = contents(span);
         assert_eq!(contents, (Value::Null, Value::Null), "{}", span.0);
     }
-    let kept = std::fs::read(&recording)?;
-    let text = b"what?";
-    assert!(!kept.windows(text.len()).any(|bytes| bytes == text));
-    Ok(())
+    has_none_of(&recording, &["what?"])
 }
 
 /// Clients at one time, and requests of each.
@@ -359,42 +350,13 @@ const ROUTES: [Route; 6] = [
     ("retrieve", &[LOOKED_FOR]),
 ];
 
-/// Asks one path after the other; each answer closes its connection.
-fn client(port: u16, asks: &[(u32, &str)]) -> Result<()> {
-    for (id, path) in asks {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        write!(
-            stream,
-            "GET /{path}?id={id} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        ensure!(answer.starts_with("HTTP/1.0 200"), "/{path}: {answer}");
-    }
-    Ok(())
-}
-
-/// The id that a request's query or a call's prompt has in it.
-fn id_in(text: &str, before: &str) -> Option<u32> {
-    let (_, rest) = text.split_once(before)?;
-    let end = rest.find(|c: char| !c.is_ascii_digit());
-    rest.get(..end.unwrap_or(rest.len()))?.parse().ok()
-}
-
 /// What is wrong with the spans of the application.
 fn wrong_in(spans: &[Span], asked: &BTreeMap<u32, Route>) -> Vec<String> {
-    let id = |span: &Span, name: &str| span.0[name].as_str().unwrap_or_default().to_owned();
-    let by_id: BTreeMap<String, &Span> = spans.iter().map(|s| (id(s, "span_id"), s)).collect();
-    let above = |span: &Span| by_id.get(&id(span, "parent_span_id")).copied();
+    let tree = Tree::of(spans);
     let mut wrong = Vec::new();
     let mut calls: BTreeMap<u32, Vec<(String, String)>> = BTreeMap::new();
     for span in spans {
-        let mut all = vec![span];
-        while let Some(next) = all.last().copied().and_then(above) {
-            all.push(next);
-        }
-        let root = all[all.len() - 1];
-        let Some(request) = id_in(root.text(attr::URL_QUERY), "id=") else {
+        let Some(request) = tree.request(span) else {
             wrong.push(format!("under no request: {}", span.0));
             continue;
         };
@@ -410,7 +372,7 @@ fn wrong_in(spans: &[Span], asked: &BTreeMap<u32, Route>) -> Vec<String> {
         if known.is_some_and(|id| id != request) || !is_run || !span.error().is_empty() {
             wrong.push(format!("{known:?} under {request}: {}", span.0));
         }
-        let around = all[1..].iter().map(|s| s.name());
+        let around = tree.upwards(span).into_iter().skip(1).map(Span::name);
         let around = around.filter(|name| !name.starts_with("chain "));
         let nearest = around.map(str::to_owned).next().unwrap_or_default();
         let named = (span.name().to_owned(), nearest);
@@ -440,25 +402,14 @@ fn one_tree(environment: &str) -> Result<()> {
         &scene.next_log(),
     )?;
     let port: u16 = server.line()?.trim().parse()?;
-    client(port, &ROUTES.map(|(path, _)| (0, path))).with_context(|| server.complaints())?;
+    let paths = ROUTES.map(|(path, _)| path);
+    for path in paths {
+        get(port, &format!("{path}?id=0")).with_context(|| server.complaints())?;
+    }
     let mut agent = Agent::attach(&scene.temp, &[server.pid()], &[])?;
     agent.wait_for_log(&format!("watching LlamaIndex (pid {})", server.pid()))?;
-    let mut asked = BTreeMap::new();
-    let mut threads = Vec::new();
-    for number in 0..CLIENTS {
-        let mut asks = Vec::new();
-        for n in 0..REQUESTS {
-            let route = ROUTES[(n + number) as usize % ROUTES.len()];
-            let id = 1 + number * REQUESTS + n;
-            asked.insert(id, route);
-            asks.push((id, route.0));
-        }
-        threads.push(std::thread::spawn(move || client(port, &asks)));
-    }
-    for thread in threads {
-        let done = thread.join().map_err(|_| anyhow!("a client panicked"))?;
-        done.with_context(|| server.complaints())?;
-    }
+    let asked = crowd(port, (CLIENTS, REQUESTS), &paths).with_context(|| server.complaints())?;
+    let asked: BTreeMap<_, _> = asked.into_iter().map(|(id, at)| (id, ROUTES[at])).collect();
     let calls: usize = asked.values().map(|(_, calls)| calls.len()).sum();
     agent.wait_for_spans(asked.len() + calls)?;
     std::thread::sleep(std::time::Duration::from_millis(1500));
