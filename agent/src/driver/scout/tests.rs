@@ -84,6 +84,40 @@ fn a_bundle_is_known_the_second_time() {
 }
 
 #[test]
+fn what_changes_about_a_pod_puts_no_look_off() {
+    let code = "print(flush=True); import time; time.sleep(60)";
+    let Ok(mut python) = Command::new("python3")
+        .args(["-c", code])
+        .stdout(Stdio::piped())
+        .spawn()
+    else {
+        println!("skipped: no python3 on PATH");
+        return;
+    };
+    let mut line = String::new();
+    let mut said = BufReader::new(python.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    let pid = python.id();
+    let (reports, told) = channel();
+    let mut search = search(reports);
+    search.executed(pid);
+    let since = search.known.get(&pid).unwrap().since;
+    assert_eq!(search.agenda.take(since + LOOKS[2]), Some(pid));
+    search.look(pid).unwrap();
+    let next = search.agenda.next();
+    // As where its pod is told of (`pods_changed`).
+    let concluded = search.conclude(pid, None);
+    let then = search.agenda.next();
+    python.kill().unwrap();
+    python.wait().unwrap();
+    assert!(concluded.is_ok());
+    assert!(matches!(told.try_recv(), Ok(Report::Leave { pid: p, .. }) if p == pid));
+    let soon = since + LOOKS[3];
+    assert!(next.is_some_and(|at| at <= soon), "{next:?} {soon:?}");
+    assert_eq!(then, next);
+}
+
+#[test]
 fn what_cannot_be_told_is_counted() {
     let (words, heard) = std::sync::mpsc::sync_channel(1);
     let (_, reports) = channel();
