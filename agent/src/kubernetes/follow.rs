@@ -35,7 +35,7 @@ const LASTING: Duration = Duration::from_secs(10);
 const MAX_IN_VAIN: u32 = 3;
 /// Most pages of a list: several times those that the most pods fill.
 const MAX_PAGES: usize = 4 * MAX_PODS.div_ceil(PAGE);
-/// How long owners are asked for after a list, and after a change.
+/// How long owners are asked for before a watch, and after a change.
 const LISTED: Duration = Duration::from_secs(15);
 const CHANGED: Duration = Duration::from_secs(5);
 
@@ -127,7 +127,6 @@ impl Follower {
                 }
             };
             self.answered();
-            self.find_owners(LISTED).await;
             self.watch_on(version).await;
         }
     }
@@ -136,6 +135,8 @@ impl Follower {
     async fn watch_on(&mut self, mut version: String) {
         let mut in_vain = 0;
         while in_vain < MAX_IN_VAIN {
+            // Also those for which the time was too short before.
+            self.find_owners(LISTED).await;
             let begun = Instant::now();
             let mut heard = false;
             let ended = self.watch(&mut version, &mut heard).await;
@@ -341,6 +342,7 @@ impl Follower {
     /// What is kept of a pod that was told, with what controls its controller as far as that is known: else by
     /// its name, until it has been asked for.
     fn prepare(&mut self, pod: &mut Pod) {
+        pod.keep(&self.shared.chosen);
         let now = Instant::now();
         pod.top = match self.owners.top(pod, now) {
             Top::Is(top) => top,
@@ -361,7 +363,7 @@ impl Follower {
         while let Some(uid) = self.owners.next() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                // They are asked for with the next change.
+                // They are asked for with the next change, or before the next watch.
                 self.owners.put_back(uid);
                 break;
             }
