@@ -3,6 +3,7 @@
 #[cfg(feature = "prometheus")]
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -44,7 +45,7 @@ const FILES: u64 = 20_000;
 
 /// How long the start waits for the pods of this node.
 #[cfg(feature = "kubernetes")]
-const FIRST_LIST: std::time::Duration = std::time::Duration::from_secs(5);
+const FIRST_LIST: Duration = Duration::from_secs(5);
 
 /// What the spool may take unless something else is said.
 #[cfg(feature = "otlp")]
@@ -70,7 +71,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         );
     }
     let state = State::new().context("cannot keep a state")?;
-    let source = sinks::source(&args.shared);
+    let source = sinks::source(&args.shared, interval(&file));
     #[cfg(feature = "prometheus")]
     let places = places(args)?;
     let title = Some("genspan agent".to_owned());
@@ -259,13 +260,17 @@ fn new_exports(
     Ok(None)
 }
 
+/// How often model servers are asked.
+fn interval(file: &ConfigFile) -> Duration {
+    file.scrape.interval.unwrap_or(scrape::INTERVAL)
+}
+
 /// Asks model servers for their own metrics. What they say goes to `source`.
 fn engines(file: &ConfigFile, source: Source) -> anyhow::Result<Engines> {
-    let interval = file.scrape.interval.unwrap_or(scrape::INTERVAL);
     // By a name that nobody else has, our own requests are known among those that are traced.
     let name = concat!("genspan/", env!("CARGO_PKG_VERSION"));
     let name = format!("{name} (scrape {:032x})", seed());
-    let scraper = Scraper::start(interval, &name).context("cannot ask model servers")?;
+    let scraper = Scraper::start(interval(file), &name).context("cannot ask model servers")?;
     Ok(Engines { scraper, source })
 }
 
