@@ -268,18 +268,26 @@ impl Runs {
             return;
         };
         let manager = (hit.pid, start.manager);
-        if let Some(known) = self.ids.get(&(hit.pid, run)) {
+        let known = self.ids.get(&(hit.pid, run)).copied();
+        // What was at this address is no more.
+        if self
+            .managers
+            .get(&manager)
+            .is_some_and(|of| known != Some(*of))
+        {
+            self.gone(hit, start.manager, false, out);
+        }
+        if let Some(known) = known {
             // Another object speaks for it as well.
-            if let Some(run) = self.open.get_mut(known)
+            if let Some(run) = self.open.get_mut(&known)
                 && run.managers.len() < MAX_MANAGERS
+                && !run.managers.contains(&start.manager)
             {
                 run.managers.push(start.manager);
-                self.managers.insert(manager, *known);
+                self.managers.insert(manager, known);
             }
             return;
         }
-        // What was at this address is no more.
-        self.managers.remove(&manager);
         let Some((kind, is_async)) = kind_of(start) else {
             return;
         };

@@ -478,7 +478,33 @@ fn what_means_nothing_is_nothing() {
     scene
         .begins(MAIN, (12, None, 0xa, "RunManager.get_noop_manager", 100, 0))
         .ends(0xa);
-    scene.comes_to(&["1 in -: Chain Thing Thread"]);
+    scene.comes_to(&["1 in -: Chain Thing Thread", "1 over at 8 end_late"]);
+    assert!(scene.runs.is_empty() && scene.runs.managers.is_empty());
+}
+
+#[test]
+fn who_has_the_address_of_what_spoke_for_a_run_ends_it() {
+    let mut scene = Scene::default();
+    scene
+        .begins(MAIN, (10, None, 0xa, CHAIN, 100, 0))
+        .begins(MAIN, (11, None, 0xb, CHAIN, 200, 0));
+    // What speaks for the second as well.
+    scene.begins(MAIN, (11, None, 0xa, CHAIN, 300, 0)).ends(0xa);
+    scene
+        .begins(MAIN, (12, None, 0xb, CHAIN, 400, 0))
+        .begins(MAIN, (13, None, 0xb, CHAIN, 500, 0))
+        .ends(0xb);
+    scene.comes_to(&[
+        "1 in -: Chain Thing Thread",
+        "2 in -: Chain Thing Thread",
+        "1 over at 3 end_late",
+        "2 over at 4",
+        "3 in -: Chain Thing Thread",
+        "3 over at 6 end_late",
+        "4 in -: Chain Thing Thread",
+        "4 over at 7",
+    ]);
+    assert!(scene.runs.is_empty() && scene.runs.managers.is_empty());
 }
 
 #[test]
