@@ -199,8 +199,8 @@ impl Runs {
         }
     }
 
-    /// What a run is given, or gives.
-    pub fn values(&mut self, found: &Snapshot) {
+    /// What a run is given, or gives: kept where it is `wanted`, but for what is no content.
+    pub fn values(&mut self, found: &Snapshot, wanted: bool) {
         let Subject::Run { hook, manager } = found.subject else {
             return;
         };
@@ -219,13 +219,16 @@ impl Runs {
             };
             let is_begin = hook == hook::BEGINS;
             self.contents.add(*id, of, is_begin, &found.values);
+            if !wanted {
+                self.contents.kept.leave_out(*id);
+            }
         }
     }
 
     /// Contents of runs that were not kept because there were too many.
     #[must_use]
     pub const fn contents_refused(&self) -> u64 {
-        self.contents.refused
+        self.contents.kept.refused
     }
 
     /// Nothing happened until now.
@@ -548,7 +551,7 @@ impl Runs {
                 self.give_up(*child, Defects::END_LATE, end, out);
             }
         }
-        if let Some(contents) = self.contents.take(id, error.is_some()) {
+        if let Some(contents) = self.contents.kept.take(id, error.is_some()) {
             out.push(RunEvent::Contents {
                 exchange: id,
                 contents,

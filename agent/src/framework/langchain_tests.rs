@@ -550,17 +550,20 @@ fn what_a_function_gives_is_its_own_runs() {
     // A copy of what speaks for it, which another function had made.
     scene.begins(MAIN, (1, None, 20, "AsyncRunManager.get_sync", 200, 0));
     for (manager, gave) in [(10, "own"), (20, "other"), (30, "nobody's")] {
-        scene.runs.values(&Snapshot {
-            pid: PID,
-            tid: MAIN,
-            time: BootTime(5),
-            subject: Subject::Run {
-                hook: hook::GONE,
-                manager,
+        scene.runs.values(
+            &Snapshot {
+                pid: PID,
+                tid: MAIN,
+                time: BootTime(5),
+                subject: Subject::Run {
+                    hook: hook::GONE,
+                    manager,
+                },
+                context: None,
+                values: vec![None, Some(gave.into())],
             },
-            context: None,
-            values: vec![None, Some(gave.into())],
-        });
+            true,
+        );
     }
     scene.gone(20, true).gone(10, true);
     let told = scene

@@ -238,8 +238,8 @@ impl Spans {
         }
     }
 
-    /// What a span is given, or gives.
-    pub fn values(&mut self, found: &Snapshot) {
+    /// What a span is given, or gives: kept where it is `wanted`, but for what is no content.
+    pub fn values(&mut self, found: &Snapshot, wanted: bool) {
         let Subject::Span { hook, id } = found.subject else {
             return;
         };
@@ -255,13 +255,16 @@ impl Spans {
                 is_part: link.is_part,
             };
             self.contents.add(of, hook == hook::ENTERS, &found.values);
+            if !wanted {
+                self.contents.kept.leave_out(link.run);
+            }
         }
     }
 
     /// Contents of spans that were not kept because there were too many.
     #[must_use]
     pub const fn contents_refused(&self) -> u64 {
-        self.contents.refused
+        self.contents.kept.refused
     }
 
     /// Nothing happened until now.
@@ -761,7 +764,7 @@ impl Spans {
         if let Some(parent) = facts.parent.and_then(|parent| self.open.get_mut(&parent)) {
             parent.children.remove(&id);
         }
-        if let Some(contents) = self.contents.take(id, error.is_some()) {
+        if let Some(contents) = self.contents.kept.take(id, error.is_some()) {
             out.push(RunEvent::Contents {
                 exchange: id,
                 contents,
