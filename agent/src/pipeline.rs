@@ -317,6 +317,11 @@ impl Pipeline {
                     self.dispatched.tick(*time, &mut out);
                     self.tell_runs(out);
                 }
+                if !self.workflows.is_settled() {
+                    let mut out = Vec::new();
+                    self.workflows.tick(*time, &mut out);
+                    self.tell_runs(out);
+                }
                 self.spans.tick(*time);
             }
         }
