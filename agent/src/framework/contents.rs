@@ -81,3 +81,48 @@ pub(super) fn said(role: &str, text: &str) -> Message {
         ..Message::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Kept, MAX_BYTES};
+    use crate::model::exchange::ExchangeId;
+    use crate::model::weight;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_kept_counts_until_it_is_told_or_left_out() {
+        let mut kept = Kept::default();
+        let value = Some(json!({"question": "x".repeat(100)}));
+        let bytes = value.as_ref().map_or(0, weight::value);
+        assert!(bytes > 100);
+        for run in [1, 1, 2, 3].map(ExchangeId) {
+            let contents = kept.with(run, &[value.clone(), None]).expect("room");
+            contents.given.clone_from(&value);
+            contents.got.clone_from(&value);
+        }
+        assert_eq!(kept.bytes, 4 * bytes);
+        kept.leave_out(ExchangeId(2));
+        kept.leave_out(ExchangeId(9));
+        assert_eq!(kept.bytes, 3 * bytes);
+        let taken = kept.take(ExchangeId(1), false).expect("contents");
+        assert_eq!((taken.bytes, &taken.got), (2 * bytes, &value));
+        let failed = kept.take(ExchangeId(3), true).expect("contents");
+        assert_eq!((&failed.given, &failed.got), (&value, &None));
+        // Nothing is told of it but that there was something.
+        let silent = kept.take(ExchangeId(2), false).expect("contents");
+        assert!(silent.left_out && silent.given.is_none() && silent.got.is_none());
+        assert_eq!((kept.bytes, kept.open.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_left_out_makes_room() {
+        let mut kept = Kept::default();
+        let large = [Some(json!("x".repeat(MAX_BYTES / 2)))];
+        assert!(kept.with(ExchangeId(1), &large).is_some());
+        assert!(kept.with(ExchangeId(2), &large).is_none());
+        assert_eq!(kept.refused, 1);
+        kept.leave_out(ExchangeId(1));
+        assert!(kept.with(ExchangeId(2), &large).is_some());
+        assert_eq!(kept.refused, 1);
+    }
+}

@@ -522,6 +522,41 @@ fn runs_under_way_are_bounded() {
 }
 
 #[test]
+fn what_belongs_to_a_run_is_over_with_it_as_deep_as_a_program_likes() {
+    let mut scene = Scene::default();
+    let tool = "AsyncCallbackManager.on_tool_start";
+    for n in 0..MAX_RUNS as u64 {
+        let parent = Some(u128::from(n)).filter(|n| *n > 0);
+        let run = (u128::from(n) + 1, parent, n + 1, tool, 8 * n, 0);
+        scene.begins(MAIN, run);
+    }
+    scene.told.clear();
+    scene.gone(1, true);
+    let now = scene.now;
+    assert_eq!(scene.told.len(), MAX_RUNS);
+    assert_eq!(scene.told[0], format!("{MAX_RUNS} over at {now} end_late"));
+    assert_eq!(scene.told[MAX_RUNS - 1], format!("1 over at {now} "));
+    assert!(scene.runs.is_empty());
+    // One of them failed before: that is the end of what it did.
+    let mut scene = Scene::default();
+    scene
+        .begins(MAIN, (1, None, 1, CHAIN, 100, 0))
+        .begins(MAIN, (2, Some(1), 2, CHAIN, 200, 0))
+        .begins(MAIN, (3, Some(2), 3, tool, 300, 0))
+        .raised(200, "pkg.Failed")
+        .ends(1);
+    scene.comes_to(&[
+        "1 in -: Chain Thing Thread",
+        "2 in 1: Chain Thing Thread",
+        "3 in 2: Tool Thing Nowhere",
+        "2 left",
+        "3 over at 4 end_late",
+        "2 over at 4 Failed",
+        "1 over at 5",
+    ]);
+}
+
+#[test]
 fn names() {
     let name = |bytes, width, characters| {
         text_of(&RunName {

@@ -169,7 +169,6 @@ fn is_stream(result: &Json) -> bool {
     }
 }
 
-/// A value without the classes of instances.
 /// The class of an instance, without its module.
 fn class(value: &Json) -> Option<&str> {
     contents::class(value)?.rsplit('.').next()
