@@ -88,6 +88,9 @@ def main():
         {"app": "other", "lacks": ["span"], "why": "d"},
     ]
     expect(result.unexplained(good, reasons), ([], reasons[3:]))
+    # A reason for two things that is needed for one.
+    reasons[1]["lacks"].append("output")
+    expect(result.unexplained(good, reasons)[1], [{**reasons[1], "lacks": ["output"]}, reasons[3]])
 
     expect(result.worse(good, good), [])
     stray = found(our_tree(model_parent=None))
@@ -97,9 +100,31 @@ def main():
     less["app"]["peers"]["peer"][3].update(ours=None, lacks=[], more=[])
     del less["app"]["genspan"][3]
     expect(len(result.worse(good, less)), 2)
+    # What only genspan tells: of its own span, and beside a peer's.
+    silent = copy.deepcopy(good)
+    silent["app"]["genspan"][3]["told"].remove("model")
+    expect(result.worse(good, silent), ["app: 1 spans `chat m` no longer tell model"])
+    expect(result.worse(silent, good), [])
+    silent = copy.deepcopy(good)
+    silent["app"]["peers"]["peer"][3]["more"].remove("model")
+    missing = "app, peer: %s > m.chat: of what only genspan told is missing model" % outer
+    expect(result.worse(good, silent), [missing])
+    silent["app"]["peers"]["peer"][3]["told"].append("model")
+    expect(result.worse(good, silent), [])
     gone = copy.deepcopy(good)
     del gone["app"]["peers"]["peer"][0]
     expect(result.worse(good, gone), ["app, peer: GET /: the peer does not tell it any more"])
+
+    # What did not run is as it was; what there is no more is not kept.
+    other = {"genspan": [], "peers": {"a": [1], "b": [2], "c": [3]}}
+    before = {"app": other, "rest": other}
+    names = {"rest": ["a"], "app": ["a", "b"], "new": ["a"]}
+    now = {"app": {"genspan": ["x"], "peers": {"b": [4]}}}
+    whole = {
+        "rest": {"genspan": [], "peers": {"a": [1]}},
+        "app": {"genspan": ["x"], "peers": {"a": [1], "b": [4]}},
+    }
+    expect(result.merged(before, now, names), whole)
 
 
 if __name__ == "__main__":
