@@ -1,6 +1,12 @@
-"""Checks the comparison itself: what is missing, or worse than before, is noticed."""
+"""Checks the comparison itself: what is missing, or worse than before, is noticed; and what it starts ends
+with it."""
 
 import copy
+import os
+import select
+import signal
+import subprocess
+import sys
 
 import matching
 import result
@@ -69,7 +75,35 @@ def expect(actual, expected):
         raise SystemExit("%r is not %r" % (actual, expected))
 
 
+# Starts a program that has its standard input and would go on for long, and says so.
+STARTS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from running import started
+with started(["sleep", "60"], "/dev/null", stdin=0):
+    print("started", flush=True)
+    sys.stdin.read()
+"""
+
+
+def what_it_starts_ends_with_it():
+    backends = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "backends")
+    # Who lives has the end that is read from: when nobody has it, the other is told so.
+    theirs, ours = os.pipe()
+    ended = select.poll()
+    ended.register(ours, 0)
+    command = [sys.executable, "-B", "-c", STARTS, backends]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, text=True) as starter:
+        os.close(theirs)
+        expect(starter.stdout.readline(), "started\n")
+        expect(ended.poll(100), [])
+        starter.send_signal(signal.SIGKILL)
+    if not ended.poll(10_000):
+        raise SystemExit("what it started goes on")
+
+
 def main():
+    what_it_starts_ends_with_it()
     good = found(our_tree())
     rows = {row["span"]: row for row in good["app"]["peers"]["peer"]}
     outer = "GET / > Outer.workflow"
