@@ -157,7 +157,8 @@ impl Agent {
         let mut command = Command::new("setpriv");
         command
             .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-            .arg("--no-new-privs")
+            // What it would be sent at our end is forgotten with the user (credentials(7), prctl(2)).
+            .args(["--no-new-privs", "--pdeathsig", "KILL"])
             .args(["inh-caps", "ambient-caps", "bounding-set"].map(|of| format!("--{of}={set}")))
             .arg(need::agent()?)
             .args(arguments)

@@ -2,7 +2,7 @@
 
 use crate::scene::KEY;
 use crate::soak::watched::{Sample, Watched, thirds};
-use crate::{Agent, Process, Temp, memory, programs};
+use crate::{Agent, Process, Temp, interrupt, memory, programs};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -207,6 +207,7 @@ impl Swarm {
         let mut after = held(pid)?;
         let more = |after: &Held| after.holds_more_than(&before);
         while more(&after) && begun.elapsed() < GIVEN_BACK {
+            interrupt::check()?;
             std::thread::sleep(Duration::from_millis(200));
             after = held(pid)?;
         }
