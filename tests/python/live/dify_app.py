@@ -54,12 +54,12 @@ class Step(Node[Data]):
     def _run(self):
         asked = self._node_data.asked
         usage = LLMUsage.empty_usage()
-        outputs = {"answer": f"of {asked}"}
+        outputs = {"answer": f"of {asked}."}
         if self.asks:
             web_calls.call(asked)
         if self.node_type == "llm" and not self.asks:
             usage = LLMUsage.from_metadata({"prompt_tokens": 7, "completion_tokens": 3})
-            outputs = {"text": f"within {asked}"}
+            outputs = {"text": f"within {asked}."}
         if self.fails == "raises":
             raise ValueError("nobody is told")
         if self.fails == "says":
@@ -69,10 +69,10 @@ class Step(Node[Data]):
         time.sleep(0.002)
         return NodeRunResult(
             status=WorkflowNodeExecutionStatus.SUCCEEDED,
-            inputs={"question": f"question {asked}"},
+            inputs={"question": f"question {asked}."},
             process_data={
                 "model_name": "within",
-                "prompts": [{"role": "user", "text": f"question {asked}"}],
+                "prompts": [{"role": "user", "text": f"question {asked}."}],
             },
             outputs=outputs,
             llm_usage=usage,
