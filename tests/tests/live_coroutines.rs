@@ -307,11 +307,13 @@ fn by_the_interpreter() -> Result<()> {
 /// parent, or none.
 #[test]
 fn each_model_call_has_its_own_coroutine() -> Result<()> {
-    let pythons = [need::python(9)?, need::python(12)?];
+    let pythons = [9, 12].map(|minor| need::python(minor).map(|python| (minor, python)));
+    let pythons = pythons.into_iter().collect::<Result<Vec<_>>>()?;
     let Some(scene) = Scene::new()? else {
         return Ok(());
     };
-    for python in pythons.into_iter().flatten() {
+    for (minor, python) in pythons {
+        let Some(python) = python else { continue };
         let mut command = scene.live(&python, "coroutine_tree.py");
         let mut program = Client::start(&mut command, &scene.next_log())?;
         let list = program.pid().to_string();
@@ -319,9 +321,9 @@ fn each_model_call_has_its_own_coroutine() -> Result<()> {
         let mut agent = Agent::start(&scene.temp, &options, &["--pid", &list])?;
         agent.wait_for_log("watching __main__:answer (pid")?;
         agent.wait_for_log("thread pools are followed")?;
-        // They are placed while the program goes on.
-        std::thread::sleep(Duration::from_millis(300));
-        if python.to_string_lossy().contains("12") {
+        agent.wait_for_log("contexts are followed")?;
+        agent.wait_placed()?;
+        if minor == 12 {
             doctor_tells(&list)?;
         }
         program.0.tell("20")?;
