@@ -1,9 +1,10 @@
 //! A program of the test, ended with the value that stands for it, or with the process that started it.
 
-use crate::{PATIENCE, interrupt};
+use crate::{PATIENCE, Temp, interrupt};
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -59,6 +60,29 @@ impl Process {
             stderr: stderr.to_owned(),
             ended: None,
         })
+    }
+
+    /// Starts one that prints `ready` when it is; what it complains of goes to `program.err`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not get so far.
+    pub fn ready(command: &mut Command, temp: &Temp) -> Result<Self> {
+        let mut process = Self::start(command, &temp.file("program.err"))?;
+        let line = process.line()?;
+        anyhow::ensure!(line == "ready", "{line:?}: {}", process.complaints());
+        Ok(process)
+    }
+
+    /// Its next line, which is a list in JSON: what it has a record of.
+    ///
+    /// # Errors
+    ///
+    /// When it ended, or none came in time, or another one.
+    pub fn record(&mut self) -> Result<Vec<Value>> {
+        let line = self.line()?;
+        let all = serde_json::from_str(&line);
+        all.with_context(|| format!("{line} {}", self.complaints()))
     }
 
     /// Its process id.

@@ -2,7 +2,7 @@
 //! end, on whatever thread it goes on, and what is made in it, is what the program itself has a
 //! record of.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use genspan::vocabulary::attr;
 use genspan_tests::{Agent, Client, Finished, Process, Scene, Span, Temp, agent, need};
 use serde_json::Value;
@@ -32,12 +32,6 @@ fn of_python(python: &std::path::Path) -> Command {
     command
 }
 
-fn program(command: &mut Command, temp: &Temp) -> Result<Process> {
-    let mut process = Process::start(command, &temp.file("program.err"))?;
-    anyhow::ensure!(process.line()? == "ready", "{}", process.complaints());
-    Ok(process)
-}
-
 fn watch(temp: &Temp, pid: u32, functions: [&str; 2], options: &[&str]) -> Result<Agent> {
     let mut all = options.to_vec();
     for function in functions {
@@ -50,13 +44,6 @@ fn watch(temp: &Temp, pid: u32, functions: [&str; 2], options: &[&str]) -> Resul
         agent.wait_for_log(&format!("watching {name} (pid {pid})"))?;
     }
     Ok(agent)
-}
-
-fn record(process: &mut Process) -> Result<Vec<Value>> {
-    let line = process.line()?;
-    let all: Vec<Value> =
-        serde_json::from_str(&line).with_context(|| format!("{line} {}", process.complaints()))?;
-    Ok(all)
 }
 
 /// Holds spans against a program's own record.
@@ -163,7 +150,7 @@ fn steps_by(
     steps: &[&str],
 ) -> Result<()> {
     let temp = Temp::new()?;
-    let mut program = program(command, &temp)?;
+    let mut program = Process::ready(command, &temp)?;
     let recording = temp.file("recording");
     let path = recording.to_string_lossy().into_owned();
     let options = [options, &["--record", &path]].concat();
@@ -178,7 +165,7 @@ fn steps_by(
             std::thread::sleep(Duration::from_millis(200));
             program.tell("")?;
         }
-        truth.push(record(&mut program)?);
+        truth.push(program.record()?);
     }
     let Finished {
         spans, log, lines, ..

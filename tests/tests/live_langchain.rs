@@ -31,16 +31,7 @@ fn program(environment: &str, temp: &Temp) -> Result<Option<Process>> {
     };
     let mut command = Command::new(python);
     command.arg(programs().join("live/langchain_runs.py"));
-    let mut process = Process::start(&mut command, &temp.file("program.err"))?;
-    anyhow::ensure!(process.line()? == "ready", "{}", process.complaints());
-    Ok(Some(process))
-}
-
-/// What the handler was told of the runs of a step.
-fn record(process: &mut Process) -> Result<Vec<Value>> {
-    let line = process.line()?;
-    let all = serde_json::from_str(&line);
-    all.with_context(|| format!("{line} {}", process.complaints()))
+    Process::ready(&mut command, temp).map(Some)
 }
 
 /// What kind of run a span is of.
@@ -192,14 +183,14 @@ fn every_run(environment: &str) -> Result<()> {
     let mut bare = 0;
     for step in STEPS {
         program.tell(step)?;
-        let mut runs = record(&mut program)?;
+        let mut runs = program.record()?;
         for told in &mut runs {
             told["step"] = Value::from(step);
         }
         assert!(runs.len() > 5, "{step}: {runs:?}");
         // Without handlers the framework leaves out much of what it does with them.
         program.tell(&format!("bare {step}"))?;
-        record(&mut program)?;
+        program.record()?;
         bare += runs.len();
         truth.extend(runs);
     }
@@ -297,7 +288,7 @@ fn without_content() -> Result<()> {
     let mut agent = Agent::start(&temp, &options, &["--pid", &pid])?;
     agent.wait_for_log(&format!("watching LangChain (pid {pid})"))?;
     program.tell("plain")?;
-    let runs = record(&mut program)?;
+    let runs = program.record()?;
     agent.wait_for_spans(runs.len())?;
     let Finished { spans, log, .. } = agent.stop()?;
     assert_eq!(spans.len(), runs.len(), "{log}");
