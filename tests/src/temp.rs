@@ -17,10 +17,19 @@ impl Temp {
     ///
     /// When it cannot be made.
     pub fn new() -> Result<Self> {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// A new one below this directory.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn below(place: &Path) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("genspan-live-{}-{number}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
+        let dir = place.join(name);
         std::fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let temp = Self(dir);
         std::fs::set_permissions(temp.path(), PermissionsExt::from_mode(0o755))?;
