@@ -8,9 +8,10 @@
 //!   it until the caller has it. From 3.11 on the frame still says which instruction it ran last, so
 //!   that no other end of the frame is taken for this one (`RETURN_CONST` of 3.12 and 3.13 leaves in
 //!   that place what was there before). To 3.10 all that return do so by this instruction.
-//! - A generator returns nothing. What it put together is in a variable; variables are freed in their
-//!   order (`frame_dealloc`, `Objects/frameobject.c`; `_PyFrame_ClearLocals`, `Python/frame.c`), so one
-//!   behind the last that held what speaks for the run is still there.
+//! - A generator returns nothing. What it put together is in a variable; up to 3.13 variables are freed in
+//!   their order (`frame_dealloc`, `Objects/frameobject.c`; `_PyFrame_ClearLocals`, `Python/frame.c`), so one
+//!   behind the last that held what speaks for the run is still there. In 3.14 they are freed from the last
+//!   on, and it is gone: nothing is read.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use genspan_common::{

@@ -27,6 +27,14 @@ fn search(reports: std::sync::mpsc::Sender<Report>) -> Search {
     }
 }
 
+/// Copies a program that is to be run at once. A process of its own writes the copy: what this one
+/// has open for writing, whatever another thread starts meanwhile has too until it is a program of
+/// its own, and what anybody may write cannot be run (`ETXTBSY`).
+fn copy_to_run(program: &Path, copy: &Path) {
+    let made = Command::new("cp").arg(program).arg(copy).status();
+    assert!(made.unwrap().success());
+}
+
 /// A Python under another name, that has begun.
 fn bundle(executable: &Path, home: &str) -> Child {
     let code = "import _ssl, sys, time; print(flush=True); time.sleep(60)";
@@ -58,7 +66,7 @@ fn a_bundle_is_known_the_second_time() {
     let dir = std::env::temp_dir().join(format!("genspan-bundle-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let executable = dir.join("bundle");
-    std::fs::copy(python, &executable).unwrap();
+    copy_to_run(Path::new(python), &executable);
     let (reports, told) = channel();
     let mut search = search(reports);
     let mut children = Vec::new();
