@@ -237,6 +237,16 @@ mod tests {
                 "`service`",
             ),
             (
+                "settings:\n  - rule: a\n    sample: 2\n",
+                "line 2",
+                "from 0 to 1",
+            ),
+            (
+                "settings:\n  - rule: a\n    stacks: often\n",
+                "line 3",
+                "boolean",
+            ),
+            (
                 "settings:\n  - {rule: a, service: ''}\n",
                 "line 2",
                 "name of a service",
