@@ -343,7 +343,7 @@ fn rules_of(given: &RulesArgs, file: &ConfigFile) -> Rules {
 #[cfg(all(test, feature = "kubernetes"))]
 mod tests {
     use super::{Api, BadConfig, KubernetesFile, Place, started};
-    use crate::kubernetes::config::Token;
+    use crate::kubernetes::config::{Asked, Token};
 
     #[test]
     fn what_nobody_asked_for_may_fail() {
@@ -353,9 +353,11 @@ mod tests {
             port: 443,
             path: String::new(),
             authority: b"no certificate".to_vec(),
+            unchecked: false,
             token: Token::None,
             identity: None,
             node: "n".to_owned(),
+            asked: Asked::Api,
         };
         let auto = KubernetesFile::default();
         let on = KubernetesFile {

@@ -255,7 +255,7 @@ mod tests {
             (
                 "kubernetes:\n  api: maybe\n",
                 "line 2",
-                "`auto`, `on`, `off`",
+                "`auto`, `on`, `kubelet`, `off`",
             ),
             #[cfg(feature = "kubernetes")]
             ("kubernetes:\n  labels: ['']\n", "line 2", "expected a key"),
