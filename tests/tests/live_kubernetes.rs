@@ -368,11 +368,19 @@ fn without_kubernetes_cgroups_say_what_they_say() -> Result<()> {
     };
     let group = Cgroup::new(9)?;
     let mut app = client(&scene, &python, &group)?;
-    let pod = format!("pod={}", group.pod);
-    let mut agent = Agent::host(&scene.temp, &["--include", &pod])?;
+    let rules = scene.temp.file("rules.yaml");
+    let include = [format!("pod={}", group.pod)];
+    fs::write(&rules, json!({"include": include}).to_string())?;
+    let config = rules.display().to_string();
+    let mut agent = Agent::host(&scene.temp, &["--config", &config])?;
     agent.wait_attached(app.pid())?;
     app.call(&chat("alone"))?;
     agent.wait_for_spans(1)?;
+    // There is nobody to say what a rule asks from here on.
+    let asking = json!({"include": include, "exclude": ["label:genspan=off"]});
+    fs::write(&rules, asking.to_string())?;
+    agent.process.signal(Signal::SIGHUP)?;
+    agent.wait_for_log("rules ask for what Kubernetes knows, and there is none to ask")?;
     agent.process.signal(Signal::SIGTERM)?;
     let finished = agent.wait()?;
     let span = finished.spans.first().context("no span")?;

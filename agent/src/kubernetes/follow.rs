@@ -172,6 +172,9 @@ impl Follower {
             match ended {
                 Ok(Ended::Over) => {
                     in_vain = 0;
+                    if lasted {
+                        self.works();
+                    }
                     // One that ends watches at once is not asked without end.
                     let pause = self.pause.take();
                     sleep(pause.saturating_sub(begun.elapsed())).await;
@@ -345,9 +348,12 @@ impl Follower {
                         continue;
                     }
                 };
-                *version = at;
-                *heard = true;
-                self.works();
+                // What says that nothing has come since is no news.
+                if *version != at {
+                    *version = at;
+                    *heard = true;
+                    self.works();
+                }
             }
             if changed {
                 self.shared.tell();
