@@ -158,7 +158,7 @@ impl Attachments {
             if let Ok(target) = process::look(pid, &defaults) {
                 traced.target.facts.content = target.facts.content;
             }
-            settings.enforce(&mut traced.target.facts.content);
+            settings.enforce(&mut traced.target.facts);
             traced.settings = settings;
         }
         let facts = &mut traced.target.facts;
@@ -172,6 +172,23 @@ impl Attachments {
             }
         }
         before != *facts
+    }
+
+    /// Has the kernel tell the call paths of a process's requests, or no more, as it is set for it. Says whether it
+    /// tells them.
+    pub fn set_stacks(&mut self, kernel: &mut Kernel, pid: u32) -> bool {
+        let Some(traced) = self.traced.get_mut(&pid) else {
+            return false;
+        };
+        if !traced.target.python {
+            return false;
+        }
+        if traced.settings.stacks.unwrap_or(self.purpose.stacks) {
+            traced.interpreter.tell_stacks(kernel, pid);
+        } else {
+            traced.interpreter.leave_stacks(kernel, pid);
+        }
+        traced.interpreter.tells_stacks()
     }
 
     /// All traced processes.
@@ -225,7 +242,7 @@ impl Attachments {
             let defaults = settings.defaults(&self.defaults);
             let target = match (process::look(pid, &defaults), &forked) {
                 (Ok(mut target), _) => {
-                    settings.enforce(&mut target.facts.content);
+                    settings.enforce(&mut target.facts);
                     target
                 }
                 // Ended while it was being probed: what it said meanwhile is still to come.
@@ -351,7 +368,7 @@ impl Attachments {
                 break;
             }
         }
-        if self.purpose.stacks {
+        if traced.settings.stacks.unwrap_or(self.purpose.stacks) {
             traced.interpreter.tell_stacks(kernel, pid);
         }
         // What was loaded may be what it calls with.
@@ -438,7 +455,7 @@ impl Attachments {
         };
         let defaults = traced.settings.defaults(&self.defaults);
         traced.target = process::look(pid, &defaults)?;
-        traced.settings.enforce(&mut traced.target.facts.content);
+        traced.settings.enforce(&mut traced.target.facts);
         traced.interpreter = Interpreter::default();
         if traced.target.python {
             self.rescan(kernel, pid)?;

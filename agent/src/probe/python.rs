@@ -41,7 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct Purpose {
     /// The contexts in which requests are handled and made: for the parents of calls.
     pub contexts: bool,
-    /// The frames from which requests are made: for call paths.
+    /// The frames from which requests are made: for call paths. Unless something else is set for a process.
     pub stacks: bool,
 }
 
@@ -311,6 +311,21 @@ impl Interpreter {
         self.looks_for_frames += 1;
         if let Err(why) = self.try_stacks(kernel, pid) {
             tracing::debug!(pid, "call paths are not told: {why}");
+        }
+    }
+
+    /// Has it tell them no more.
+    pub(super) fn leave_stacks(&mut self, kernel: &mut Kernel, pid: u32) {
+        let Some(mut layout) = self.layout.filter(|_| self.tells_stacks()) else {
+            return;
+        };
+        layout.wanted &= !wanted::STACK;
+        match kernel.set_python(pid, &layout) {
+            Ok(()) => {
+                self.layout = Some(layout);
+                self.looks_for_frames = 0;
+            }
+            Err(why) => tracing::debug!(pid, "call paths are told on: {why}"),
         }
     }
 

@@ -458,6 +458,7 @@ pub(super) fn of_function(
         chunk_gaps: None,
         pid: over.begun.connection.pid,
         resource: known.resource.clone(),
+        sampled: known.share.has(at.place.trace),
     }
 }
 

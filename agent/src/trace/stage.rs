@@ -15,7 +15,7 @@ use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::{ExchangeId, Role};
 use crate::model::framework::{RunContents, RunEvent, RunFacts, RunKind};
 use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
-use crate::model::process::{ContentPolicy, ProcessFacts};
+use crate::model::process::{ContentPolicy, ProcessFacts, Share};
 use crate::model::span::{Resource, Span};
 use crate::model::stack::CallPath;
 use crate::model::time::{BootTime, ClockOffset};
@@ -40,6 +40,8 @@ pub(super) struct Known {
     asked: ContentPolicy,
     /// See [`ProcessFacts::network`].
     network: u64,
+    /// See [`ProcessFacts::share`].
+    pub(super) share: Share,
 }
 
 impl Known {
@@ -52,6 +54,7 @@ impl Known {
             content: facts.content.clone(),
             asked: facts.content.clone(),
             network: facts.network,
+            share: facts.share,
         }
     }
 

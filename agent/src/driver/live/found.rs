@@ -104,6 +104,9 @@ impl Live {
             ..
         } = place;
         let changed = self.attachments.place(pid, service, settings, attributes);
+        if self.attachments.set_stacks(&mut self.kernel, pid) {
+            self.stacks.expect(pid);
+        }
         if changed
             && self.core.announced.contains(&pid)
             && let Some(traced) = self.attachments.get(pid)
