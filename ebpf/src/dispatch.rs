@@ -71,6 +71,15 @@ const OF_EMBEDDINGS: u64 = u64::from_le_bytes(*b"BaseEmbe");
 /// Names of fields of events, the first eight bytes of each, and their lengths.
 const SPAN_ID: (u64, u64) = (u64::from_le_bytes(*b"span_id\0"), 7);
 const EXCEPTION: (u64, u64) = (u64::from_le_bytes(*b"exceptio"), 9);
+const RESPONSE: (u64, u64) = (u64::from_le_bytes(*b"response"), 8);
+
+/// Of the classes that say that a model answered, `LLMChatEndEvent` and `LLMCompletionEndEvent`, the first
+/// eight bytes, and the second eight.
+const CHAT_ENDS: u64 = u64::from_le_bytes(*b"LLMChatE");
+const COMPLETION_ENDS: u64 = u64::from_le_bytes(*b"etionEnd");
+
+/// Bits of `co_flags`: a generator, an asynchronous generator.
+const GIVES_A_STREAM: u32 = 0x20 | 0x200;
 
 /// A watchpoint of the dispatcher was hit.
 #[perf_event]
@@ -204,18 +213,28 @@ fn event(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64, tgid: 
     if start != OF_MODELS && start != OF_EXCEPTIONS {
         return;
     }
-    let Some(mut record) = DATA.reserve::<SpanTold>(0) else {
-        lose(Loss::RunsLost, 1);
-        return;
-    };
-    let at = record.as_mut_ptr();
-    clear::<{ size_of::<SpanTold>() / 8 }>(at.cast());
     let is_given = watch.arguments > 1;
     let dict = dict_of(object, class);
     let mut id = argument(process, watch, frame, 1);
     if id == 0 || id == process.objects.none {
         id = genspan_event_field(dict, SPAN_ID.0, SPAN_ID.1);
     }
+    let is_end = word(name) == CHAT_ENDS || word(name.wrapping_add(8)) == COMPLETION_ENDS;
+    // Of what is answered at once the function's own result says it; older versions name any span here.
+    if is_end && !is_given && process.contents != 0 && gives_a_stream(process, frame) {
+        // What a stream gave is told before that it is over.
+        let number = number(process, id);
+        if number != 0 {
+            let response = genspan_event_field(dict, RESPONSE.0, RESPONSE.1);
+            genspan_snapshot_got(number, response);
+        }
+    }
+    let Some(mut record) = DATA.reserve::<SpanTold>(0) else {
+        lose(Loss::RunsLost, 1);
+        return;
+    };
+    let at = record.as_mut_ptr();
+    clear::<{ size_of::<SpanTold>() / 8 }>(at.cast());
     // SAFETY: as above.
     unsafe {
         common(process, watch, frame, state, at);
@@ -236,6 +255,16 @@ fn event(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64, tgid: 
         }
     }
     record.submit(emit::wake_flags());
+}
+
+/// Whether the function that calls that of this frame is a generator.
+#[inline(always)]
+fn gives_a_stream(process: &WatchedProcess, frame: u64) -> bool {
+    let python = &process.python;
+    let caller = genspan_span_caller(frame);
+    let code = word(caller.wrapping_add(u64::from(python.frame_code))) & !u64::from(python.tag);
+    let flags = user::<u32>(code.wrapping_add(u64::from(python.code_flags))).unwrap_or(0);
+    flags & GIVES_A_STREAM != 0
 }
 
 /// What is told of anything: where it is told.

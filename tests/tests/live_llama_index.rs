@@ -202,6 +202,13 @@ fn every_span(environment: &str) -> Result<()> {
         assert!(has("given") || kind == "chat", "{kind}");
         assert!(has("got"), "{kind}");
     }
+    // Of streams what they gave when they were read, where models have spans.
+    for kind in ["chain", "chat"] {
+        let mut all = truth.iter().filter(is_own);
+        let streamed =
+            all.any(|t| t["kind"] == kind && t["gives"] == true && t.get("got").is_some());
+        assert_eq!(streamed, environment == NEWEST, "{kind}");
+    }
     // Where models have no spans, nothing says what they answered.
     let counts = truth.iter().any(|told| told.get("tokens").is_some());
     assert_eq!(counts, environment == NEWEST);
