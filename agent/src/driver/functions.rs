@@ -120,6 +120,15 @@ impl Functions {
         self.look(kernel, pid)
     }
 
+    /// Whether what is inside of objects is to be copied is decided anew for each process.
+    pub fn set_contents(&mut self, kernel: &mut Kernel, wanted: impl Fn(u32) -> Option<bool>) {
+        for (pid, watching) in &mut self.processes {
+            if let Some(contents) = wanted(*pid) {
+                watching.set_contents(kernel, *pid, contents);
+            }
+        }
+    }
+
     /// A process was forked: it has its parent's watchpoints.
     pub fn forked(&mut self, kernel: &mut Kernel, pid: u32, parent: u32) {
         if let Some(parents) = self.processes.get(&parent)

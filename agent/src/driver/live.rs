@@ -24,6 +24,7 @@ use crate::driver::host::{Host, Left};
 use crate::driver::losses;
 use crate::driver::memory;
 use crate::driver::output::Output;
+use crate::driver::scout::Place;
 use crate::driver::snapshots::Snapshots;
 use crate::driver::stacks::Stacks;
 use crate::driver::wait::{self, Signals};
@@ -219,7 +220,14 @@ impl Live {
     ///
     /// When the process cannot be traced; a descendant that cannot be is only told.
     pub fn add(&mut self, pid: u32) -> Result<(), TraceError> {
+        self.add_placed(pid, None).map(drop)
+    }
+
+    /// As [`Self::add`], and takes note of where the process belongs before its functions are watched, and
+    /// before its children are looked at, which have its settings: says whether that is new.
+    fn add_placed(&mut self, pid: u32, place: Option<Place>) -> Result<bool, TraceError> {
         self.attachments.add(&mut self.kernel, pid, None)?;
+        let changed = place.is_some_and(|place| self.take_place(pid, place));
         if self.command == Some(pid) {
             self.attachments.prepare(&mut self.kernel, pid)?;
         }
@@ -258,7 +266,7 @@ impl Live {
                 self.watch(child);
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// The traced process with this id.
@@ -277,8 +285,7 @@ impl Live {
             self.stacks.expect(pid);
         }
         if let Some(traced) = self.traced(pid).filter(|traced| traced.target.python) {
-            let policy = &traced.target.facts.content;
-            let contents = !self.core.forbid_content && (policy.on_spans || policy.on_events);
+            let contents = self.copies_of(traced);
             let found = self.functions.add(&mut self.kernel, pid, contents);
             self.tell_functions(found);
         }

@@ -101,6 +101,8 @@ pub(super) struct Watching {
     known: bool,
     /// What is wanted of it, as the kernel was told.
     wants: Wants,
+    /// Whether contents are wanted was told anew at some time.
+    changed: bool,
     since: Instant,
     pub(super) looked: Option<Instant>,
     /// How often its interpreter was looked for in vain.
@@ -124,6 +126,7 @@ impl Watching {
                 generators: false,
                 contents,
             },
+            changed: false,
             since: Instant::now(),
             looked: None,
             looks: 0,
@@ -141,6 +144,11 @@ impl Watching {
         all.inherited.extend(armed);
         all.known = self.known;
         all.wants = self.wants;
+        if self.changed {
+            // The kernel made its entry of its parent's, maybe before that was changed.
+            all.changed = true;
+            all.tell_contents(kernel, child);
+        }
         let of = |pid: u32| Path::new("/proc").join(pid.to_string());
         let childs = |raised: &Option<Raised>| {
             let hook = &raised.as_ref()?.hook;
@@ -162,6 +170,23 @@ impl Watching {
             all.tell(child, format!("functions are not seen: {why}"));
         }
         all
+    }
+
+    /// Says whether what is inside of its objects is to be copied from here on.
+    pub(super) fn set_contents(&mut self, kernel: &mut Kernel, pid: u32, contents: bool) {
+        if self.wants.contents != contents {
+            self.wants.contents = contents;
+            self.changed = true;
+            self.tell_contents(kernel, pid);
+        }
+    }
+
+    fn tell_contents(&self, kernel: &mut Kernel, pid: u32) {
+        let contents = self.wants.contents;
+        tracing::debug!(pid, contents, "whether objects are copied is told anew");
+        if let Err(error) = kernel.set_contents(pid, contents) {
+            tracing::warn!("whether objects are copied cannot be changed (pid {pid}): {error}");
+        }
     }
 
     /// Another process is gone, or runs another program: the watchpoints that this one had from it
