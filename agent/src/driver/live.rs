@@ -534,12 +534,6 @@ impl Live {
                     continue;
                 }
             };
-            let to = (&mut self.stacks, &mut self.snapshots, &self.functions);
-            let is_python = |pid| self.attachments.get(pid).is_some_and(|t| t.target.python);
-            let is_told = |pid| tells_paths && is_python(pid);
-            if looked::tell(&event, to, &mut self.core, is_told)? {
-                continue;
-            }
             let pid = match &event {
                 Event::Data(Data { connection, .. }) | Event::Socket { connection, .. } => {
                     Some(connection.pid)
@@ -547,6 +541,8 @@ impl Live {
                 Event::FunctionBegan { call, .. } => Some(call.pid),
                 Event::Run(hit) => Some(hit.pid),
                 Event::Span(hit) => Some(hit.pid),
+                // The first that some frameworks tell of a process.
+                Event::RawSnapshot(raw) => Some(raw.pid),
                 _ => None,
             };
             if let Some(pid) = pid {
@@ -568,6 +564,12 @@ impl Live {
                     // It was not looked at yet, or ended before: it is what it was forked from.
                     self.core.announce(&traced.target.forked(pid))?;
                 }
+            }
+            let to = (&mut self.stacks, &mut self.snapshots, &self.functions);
+            let is_python = |pid| self.attachments.get(pid).is_some_and(|t| t.target.python);
+            let is_told = |pid| tells_paths && is_python(pid);
+            if looked::tell(&event, to, &mut self.core, is_told)? {
+                continue;
             }
             if let Event::Socket {
                 connection, socket, ..
@@ -646,6 +648,7 @@ impl Live {
                 } else {
                     self.functions.forget(&mut self.kernel, child);
                     self.stacks.forget(child);
+                    self.snapshots.forget(child);
                 }
                 added
             }
@@ -772,6 +775,7 @@ fn root(event: &Event<'_>, record: &[u8]) -> Option<u32> {
         Event::FunctionBegan { .. } => function::root(record).ok(),
         Event::Run(_) => framework::root(record).ok(),
         Event::Span(_) => dispatch::root(record).ok(),
+        Event::RawSnapshot(raw) => Some(raw.root),
         _ => None,
     }
 }
