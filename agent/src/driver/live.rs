@@ -385,10 +385,7 @@ impl Live {
             "records that make no sense",
             self.undecodable,
         )]));
-        lost.extend(losses::named(&[(
-            "contents of Python objects that could not be read",
-            self.snapshots.unread(),
-        )]));
+        lost.extend(losses::named(&self.snapshots.losses()));
         if let Some(host) = &self.host {
             lost.extend(losses::named(&host.scout.losses()));
             lost.extend(losses::named(&[(
