@@ -10,6 +10,7 @@ use genspan_common::function::{Watch, WatchKey, what};
 
 use crate::probe::functions::{NoWatchpoint, Watchpoint};
 use crate::probe::kernel::{Kernel, Probes};
+use crate::python::version::Version;
 use crate::target::functions::{self, Hook, Wants, Watchable};
 use crate::target::process;
 use crate::target::python::Python;
@@ -24,6 +25,12 @@ const QUICK_LOOKS: u32 = 8;
 const MOST_LOOKS: u32 = 20;
 /// How often the list of threads is read until no new one is on it.
 const ROUNDS: u32 = 16;
+
+/// Why what runs frames is not watched by itself where the probes on it are perf's: a thread has 64 return
+/// probes at a time, each frame takes one, and those of TLS further in would be left out
+/// (`MAX_URETPROBE_DEPTH`, `include/linux/uprobes.h`).
+const PERF_FRAMES: &str = "to see it where the interpreter runs frames may cost calls of models before \
+                           Linux 6.13, so it is to be asked for (--function-probe interpreter)";
 
 /// How functions are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +151,11 @@ impl Watching {
         all.inherited.extend(armed);
         all.known = self.known;
         all.wants = self.wants;
+        if !all.pending.is_empty() {
+            // To look for the interpreter takes long: the child's is laid out as this one.
+            let python = self.python.as_ref();
+            all.python = python.and_then(|python| python.of_fork(child).ok());
+        }
         if self.changed {
             // The kernel made its entry of its parent's, maybe before that was changed.
             all.changed = true;
@@ -325,10 +337,31 @@ impl Watching {
                 if way == FunctionProbe::Watchpoints {
                     return Err(why);
                 }
+                if kernel.has_perf_probes() && self.has_frame_probe() {
+                    return Err(format!("{why}; {PERF_FRAMES}"));
+                }
                 let done = self.arm_frames((kernel, entries), pid, (index, id), function);
                 done.map_err(|other| format!("{why}; {other}"))
             }
         }
+    }
+
+    /// Whether its functions can be seen where the interpreter runs their frames.
+    fn has_frame_probe(&self) -> bool {
+        let python = self.python.as_ref();
+        python.is_some_and(|python| python.fit.layout.version < Version::V3_11)
+    }
+
+    /// Whether one for which there is no watchpoint is seen where the interpreter runs its frames, unless
+    /// something else is asked for.
+    pub(super) fn sees_frames(&self, kernel: &Kernel) -> bool {
+        self.has_frame_probe() && !kernel.has_perf_probes()
+    }
+
+    /// Whether this one of those wanted has watchpoints of this process.
+    pub(super) fn has_points(&self, index: usize) -> bool {
+        let mut armed = self.armed.iter().filter(|armed| armed.index == index);
+        armed.any(|armed| !armed.points.is_empty())
     }
 
     /// Watches a function where the interpreter runs its frames.
