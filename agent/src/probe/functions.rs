@@ -168,6 +168,7 @@ impl Kernel {
         if self.frameworks_loaded {
             self.forget_runs::<RunManager>("RUN_MANAGERS", pid);
             self.forget_runs::<RunOwner>("RUN_OWNERS", pid);
+            self.forget_runs::<u64>("STEP_OWNERS", pid);
         }
     }
 
