@@ -10,7 +10,7 @@
 //! what is called further in, by whoever, are left out. So the agent uses them where they are asked for, not
 //! where watchpoints do not suffice.
 
-use core::{ffi::c_void, ptr};
+use core::{arch::asm, ffi::c_void, ptr};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -208,12 +208,17 @@ pub extern "C" fn genspan_frame_left(begins: u64) -> u64 {
     }
     // While one runs, the thread's frame is itself or one further in, and not the one that called it.
     let mut over = u64::MAX;
-    for index in 0..MAX_RUNNING {
-        if index as u64 >= depth {
+    for round in 0..MAX_RUNNING as u64 {
+        if round >= depth {
             break;
         }
-        if running.previous[index] == current {
-            over = index as u64;
+        let mut index = round;
+        // Verifier: a register of which LLVM knows nothing, so that it leaves the mask: of a place that goes up
+        // with each round Linux 5.10 does not know where it ends.
+        // SAFETY: moves a register to itself.
+        unsafe { asm!("{0} = {0}", inout(reg) index) };
+        if running.previous[index as usize & (MAX_RUNNING - 1)] == current {
+            over = round;
             break;
         }
     }
