@@ -31,12 +31,6 @@ fn of_python(python: &Path) -> Command {
     command
 }
 
-fn program(command: &mut Command, temp: &Temp) -> Result<Process> {
-    let mut process = Process::start(command, &temp.file("program.err"))?;
-    anyhow::ensure!(process.line()? == "ready", "{}", process.complaints());
-    Ok(process)
-}
-
 /// The agent, when it watches both.
 fn watch(temp: &Temp, pid: u32, options: &[&str]) -> Result<Agent> {
     let mut all = vec!["--function", HANDLE, "--function", INNER];
@@ -47,13 +41,6 @@ fn watch(temp: &Temp, pid: u32, options: &[&str]) -> Result<Agent> {
         agent.wait_for_log(&format!("watching {name} (pid {pid})"))?;
     }
     Ok(agent)
-}
-
-/// What the program says that it did.
-fn record(process: &mut Process) -> Result<Vec<Value>> {
-    let line = process.line()?;
-    let all: Vec<Value> = serde_json::from_str(&line).with_context(|| line.clone())?;
-    Ok(all)
 }
 
 /// Holds spans against a program's own record.
@@ -176,7 +163,7 @@ fn every_call(command: &mut Command) -> Result<()> {
 /// The same with these options, in forked children or not.
 fn every_call_by(command: &mut Command, options: &[&str], forks: bool) -> Result<()> {
     let temp = Temp::new()?;
-    let mut program = program(command, &temp)?;
+    let mut program = Process::ready(command, &temp)?;
     let recording = temp.file("recording");
     let path = recording.to_string_lossy().into_owned();
     let options = [options, &["--record", &path]].concat();
@@ -205,7 +192,7 @@ fn every_call_by(command: &mut Command, options: &[&str], forks: bool) -> Result
                 program.tell("")?;
             }
         }
-        truth.push(record(&mut program)?);
+        truth.push(program.record()?);
     }
     let Finished {
         spans, log, lines, ..
@@ -308,12 +295,12 @@ fn more_functions_than_watchpoints() -> Result<()> {
             continue;
         };
         let temp = Temp::new()?;
-        let mut program = program(&mut of_python(&python), &temp)?;
+        let mut program = Process::ready(&mut of_python(&python), &temp)?;
         let options = [&["--function", "__main__:fail"], options].concat();
         let mut agent = watch(&temp, program.pid(), &options)?;
         agent.wait_for_log(said)?;
         program.tell("errors")?;
-        let truth = record(&mut program)?;
+        let truth = program.record()?;
         let Finished { spans, .. } = agent.stop()?;
         let (failed, watched): (Vec<_>, Vec<_>) =
             spans.into_iter().partition(|span| span.name() == "fail");
@@ -429,7 +416,7 @@ fn goes_on_in_a_child() -> Result<()> {
             continue;
         };
         let temp = Temp::new()?;
-        let mut program = program(&mut of_python(&python), &temp)?;
+        let mut program = Process::ready(&mut of_python(&python), &temp)?;
         let mut agent = watch(&temp, program.pid(), &[])?;
         program.tell("daemon")?;
         let child = program.line()?;
@@ -437,7 +424,7 @@ fn goes_on_in_a_child() -> Result<()> {
             agent.wait_for_log(&format!("watching {name} (pid {child})"))?;
         }
         program.tell("")?;
-        let truth = record(&mut program)?;
+        let truth = program.record()?;
         program.close();
         let finished = agent.wait()?;
         assert_eq!(finished.code, 0, "{}", finished.log);
@@ -513,7 +500,7 @@ fn killed_in_a_storm() -> Result<()> {
             continue;
         };
         let place = Temp::new()?;
-        let mut storm = program(&mut of_python(&python), &place)?;
+        let mut storm = Process::ready(&mut of_python(&python), &place)?;
         storm.tell("storm")?;
         let mut count = 0;
         for round in 0..rounds {
