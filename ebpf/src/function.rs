@@ -286,21 +286,6 @@ pub fn look(process: &WatchedProcess, tid: u32, state: u64, current: u64, counte
     }
 }
 
-/// The innermost call of a thread is over, and its end was not seen.
-#[inline(always)]
-pub fn missed(tid: u32) {
-    let Some(open) = OPEN_CALLS.get_ptr_mut(tid) else {
-        return;
-    };
-    // SAFETY: as in `look`.
-    let open = unsafe { &mut *open };
-    let depth = open.depth;
-    if depth != 0 {
-        over(innermost(open, depth), tid, how::LATE);
-        open.depth = depth - 1;
-    }
-}
-
 /// In 3.11 a frame is the current one until it was cleared. While it runs, it has no `stacktop`.
 #[inline(always)]
 fn is_cleared(stacktop: u32, frame: u64) -> bool {

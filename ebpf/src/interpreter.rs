@@ -10,7 +10,7 @@
 //! what is called further in, by whoever, are left out. So the agent uses them where they are asked for, not
 //! where watchpoints do not suffice.
 
-use core::{arch::asm, ffi::c_void, ptr};
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -26,8 +26,8 @@ use genspan_common::{
 
 use crate::{
     function::{
-        genspan_function_begin, genspan_is_no_caller, innermost_frame, is_entered, look, missed,
-        push, watch, watched,
+        genspan_function_begin, genspan_is_no_caller, innermost_frame, is_entered, look, push,
+        watch, watched,
     },
     generator::{BY_FRAME, genspan_generator_begin, genspan_generator_over},
     maps::lose,
@@ -118,7 +118,7 @@ fn enters(ctx: &ProbeContext) -> u32 {
     if watch.generator == 0 && !begins {
         return NO_RETURN;
     }
-    // Of those whose return was not seen the frame that called them calls another one now.
+    // Where the return of the innermost was not seen, the frame that called it calls another one now.
     genspan_frame_left(1);
     if !remember(process, tid, frame) {
         lose(Loss::FunctionsUnfollowed, 1);
@@ -157,19 +157,14 @@ fn remember(process: &WatchedProcess, tid: u32, frame: u64) -> bool {
     let link = u64::from(process.python.frame_previous);
     let previous = word(frame.wrapping_add(link));
     let mut depth = running.depth as usize;
-    // Of those whose return was not seen, and that of whoever called them, none may be left in the way.
     if depth >= MAX_RUNNING {
-        for _ in 0..MAX_RUNNING {
-            let known = running.frames[depth.wrapping_sub(1) & (MAX_RUNNING - 1)];
-            if depth == 0 || genspan_is_no_caller(previous, known, link) == 0 {
-                break;
-            }
-            depth -= 1;
-            genspan_frame_over(known, 0);
+        // One that called nobody of those that run is over, and that was not seen: then nobody is waited for
+        // any more, else no call would ever be followed again.
+        if genspan_is_no_caller(previous, running.frames[MAX_RUNNING - 1], link) == 0 {
+            return false;
         }
-    }
-    if depth >= MAX_RUNNING {
-        return false;
+        lose(Loss::FunctionsUnfollowed, depth as u64);
+        depth = 0;
     }
     let at = depth & (MAX_RUNNING - 1);
     running.frames[at] = frame;
@@ -178,10 +173,10 @@ fn remember(process: &WatchedProcess, tid: u32, frame: u64) -> bool {
     true
 }
 
-/// A frame was run, or one begins (`begins`): tells the ends of the watched ones of this thread that are over.
-/// Those whose return was not seen are further in than one of these.
+/// A frame was run, which may be a watched one, and if so the innermost of its thread; or one begins (`begins`).
 ///
-/// Verifier: global functions, here and below, are verified once and by themselves.
+/// Verifier: a global function, so it is verified once and by itself, for all that call it. It looks at the
+/// innermost only: in a loop over all of them it is too much for Linux 5.10.
 #[unsafe(no_mangle)]
 pub extern "C" fn genspan_frame_left(begins: u64) -> u64 {
     let id = bpf_get_current_pid_tgid();
@@ -191,7 +186,7 @@ pub extern "C" fn genspan_frame_left(begins: u64) -> u64 {
     };
     // SAFETY: as in `remember`.
     let running = unsafe { &mut *running };
-    let depth = running.depth;
+    let depth = running.depth as usize;
     if depth == 0 {
         return 0;
     }
@@ -206,52 +201,17 @@ pub extern "C" fn genspan_frame_left(begins: u64) -> u64 {
     if begins != 0 && current == 0 {
         return 0;
     }
-    // While one runs, the thread's frame is itself or one further in, and not the one that called it.
-    let mut over = u64::MAX;
-    for round in 0..MAX_RUNNING as u64 {
-        if round >= depth {
-            break;
-        }
-        let mut index = round;
-        // Verifier: a register of which LLVM knows nothing, so that it leaves the mask: of a place that goes up
-        // with each round Linux 5.10 does not know where it ends.
-        // SAFETY: moves a register to itself.
-        unsafe { asm!("{0} = {0}", inout(reg) index) };
-        if running.previous[index as usize & (MAX_RUNNING - 1)] == current {
-            over = round;
-            break;
-        }
-    }
-    for round in 0..MAX_RUNNING as u64 {
-        let at = depth.wrapping_sub(1 + round);
-        if at > depth || at < over {
-            break;
-        }
-        running.depth = at;
-        let frame = running.frames[at as usize & (MAX_RUNNING - 1)];
-        genspan_frame_over(frame, u64::from(at == over));
-    }
-    0
-}
-
-/// A watched frame is over: just now if it is the one that was `seen` to be.
-#[unsafe(no_mangle)]
-pub extern "C" fn genspan_frame_over(frame: u64, seen: u64) -> u64 {
-    let id = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((id >> 32) as u32, id as u32);
-    let Some(process) = watched(tgid) else {
+    let at = (depth - 1) & (MAX_RUNNING - 1);
+    // While it runs, the thread's frame is itself or one further in.
+    if current != running.previous[at] {
         return 0;
-    };
-    if innermost_frame(tid) != frame {
-        if process.generators != 0 {
-            genspan_generator_over(frame, BY_FRAME | u64::from(seen == 0));
-        }
-    } else if seen == 0 {
-        missed(tid);
-    } else if let Some(state) = thread_state(&process.python)
-        && let Some(current) = current_frame(&process.python, state)
-    {
+    }
+    let frame = running.frames[at];
+    running.depth = depth as u64 - 1;
+    if innermost_frame(tid) == frame {
         look(process, tid, state, current, true);
+    } else if process.generators != 0 {
+        genspan_generator_over(frame, BY_FRAME);
     }
     0
 }
