@@ -23,8 +23,8 @@ use genspan_common::{
     loss::Loss,
     python::{NONE, PythonLayout},
     snapshot::{
-        MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_OBJECTS, MAX_TEXT, SegmentHead, SnapshotHead, cut,
-        dicts, purpose,
+        MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_OBJECTS, MAX_SLOTS, MAX_TEXT, SegmentHead,
+        SnapshotHead, cut, dicts, purpose,
     },
 };
 
@@ -74,10 +74,6 @@ mod flag {
 const BYTES_SHOWN: u64 = 8;
 /// Most digits of an `int`, as many as the agent reads.
 const MAX_DIGITS: u64 = 64;
-/// Most bytes of an instance that are copied; the slots within them are followed.
-const MAX_BODY: u64 = 256;
-/// Words of an instance that may be slots.
-const MAX_SLOTS: u64 = MAX_BODY / 8 - 2;
 /// What is copied before an instance whose dict lies there (from 3.11 on).
 const BEFORE: u64 = 32;
 
@@ -611,7 +607,7 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
         return 0;
     };
     let flags = work.class[TYPE_FLAGS];
-    let size = at_most(work.class[TYPE_BASIC_SIZE] & !7, MAX_BODY);
+    let size = at_most(work.class[TYPE_BASIC_SIZE] & !7, 16 + 8 * MAX_SLOTS as u64);
     if size < 16 {
         return 0;
     }
@@ -635,7 +631,7 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
             if dict >= 16 && dict < size {
                 work.push_own(work.copied(at + dict / 8));
             }
-            genspan_snapshot_push_all(at + 2, size / 8 - 2, 1, 1);
+            genspan_snapshot_slots(at + 2, size / 8 - 2);
         }
         return 0;
     }
@@ -669,9 +665,16 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
             genspan_snapshot_values(values, genspan_snapshot_shared(class), 0);
         }
     }
-    let slots = at_most(size / 8 - 2, MAX_SLOTS);
-    genspan_snapshot_push_all(at + BEFORE / 8 + 2, slots, 1, 1);
+    genspan_snapshot_slots(at + BEFORE / 8 + 2, size / 8 - 2);
     0
+}
+
+/// Queues what is in the slots of an instance, more than a container's items.
+#[inline(always)]
+fn genspan_snapshot_slots(at: u64, slots: u64) {
+    genspan_snapshot_push_all(at, slots, 1, 1);
+    let more = slots.saturating_sub(MAX_ITEMS as u64);
+    genspan_snapshot_push_all(at + MAX_ITEMS as u64, more, 1, 1);
 }
 
 /// Copies values of an instance, so many words with their head of so many.
