@@ -89,8 +89,22 @@ pub enum NoWatchpoint {
     #[error("no watchpoint is left: the processor has four for each thread, a function takes two")]
     NoneLeft,
     /// The kernel refused.
-    #[error("the kernel refused a watchpoint: {0}")]
+    #[error("the kernel refused a watchpoint: {}", said(.0))]
     Refused(#[source] ProgramError),
+}
+
+/// What the kernel said, and where that is known what it wants.
+fn said(error: &ProgramError) -> String {
+    match error {
+        ProgramError::SyscallError(e) if e.io_error.kind() == io::ErrorKind::PermissionDenied => {
+            format!(
+                "{} (Debian's and other kernels want CAP_SYS_ADMIN where kernel.perf_event_paranoid is above 2)",
+                e.io_error
+            )
+        }
+        ProgramError::SyscallError(e) => e.io_error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 impl From<ProgramError> for NoWatchpoint {
