@@ -101,9 +101,11 @@ impl Live {
             service,
             settings,
             attributes,
+            address,
             ..
         } = place;
-        let changed = self.attachments.place(pid, service, settings, attributes);
+        let pod = (attributes, address);
+        let changed = self.attachments.place(pid, service, settings, pod);
         if changed
             && self.core.announced.contains(&pid)
             && let Some(traced) = self.attachments.get(pid)
