@@ -14,10 +14,10 @@ use crate::probe::kernel::Kernel;
 use crate::python::wanted::Wanted;
 use crate::state::mechanisms::Way;
 use crate::state::status::Mechanism;
-use crate::target::command::names_secret;
 use crate::target::functions::{self, CannotWatch, Watchable};
 use crate::target::process;
 use crate::target::python::{NoPython, Python};
+use crate::target::secrets::names_secret;
 
 /// After so many looks it is told that a name is not there, not only its module.
 const SURE: u32 = 3;

@@ -12,8 +12,8 @@ use crate::python::copied;
 use crate::python::reader::Types;
 use crate::python::render;
 use crate::python::value::Value;
-use crate::target::command::names_secret;
 use crate::target::python::Python;
+use crate::target::secrets::names_secret;
 
 /// How often the interpreter of a process is looked for, and how long apart.
 const MOST_LOOKS: u32 = 8;
@@ -191,6 +191,8 @@ mod tests {
         let mut value = json!({
             "api_key": "sk-1", "max_tokens": 5, "text": "t",
             "headers": [{"Authorization": "Bearer x", "accept": "*"}],
+            "outputs": {"status_code": 200, "headers": {"set-cookie": "id=1", "Set-Cookie2": ["id=2"], "server": "s"}},
+            "cookies": {"id": "1"}, "author": "a", "keywords": ["k"],
             "token_usage": {"total_tokens": 3},
             "credentials": {"user": "u"},
             "auth": {"<class>": "a.Auth", "tries": 2},
@@ -199,6 +201,8 @@ mod tests {
         let wanted = json!({
             "max_tokens": 5, "text": "t",
             "headers": [{"accept": "*"}],
+            "outputs": {"status_code": 200, "headers": {"server": "s"}},
+            "author": "a", "keywords": ["k"],
             "token_usage": {"total_tokens": 3},
             "auth": {"<class>": "a.Auth", "tries": 2},
         });

@@ -3,6 +3,7 @@
 //! (<https://opentelemetry.io/docs/specs/semconv/non-normative/k8s-attributes/>). Pure.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::config::Chosen;
 use super::pod::{Container, Pod};
@@ -19,6 +20,8 @@ pub struct PodFacts {
     pub attributes: Vec<(String, Detected)>,
     /// The name of its service, where it names none itself.
     pub service: Option<String>,
+    /// Its address as Kubernetes says it (`status.podIP`): what is annotated does not change it.
+    pub address: Option<IpAddr>,
     /// The pod's namespace.
     pub namespace: String,
     /// The pod's labels.
@@ -124,6 +127,7 @@ impl PodFacts {
         Self {
             attributes: attributes.0,
             service: service.map(str::to_owned),
+            address: pod.address.as_deref().and_then(|ip| ip.parse().ok()),
             namespace: pod.namespace.clone(),
             labels: pod.labels.clone(),
             deployment: named("Deployment").map(str::to_owned),
@@ -249,6 +253,33 @@ mod tests {
         let facts = PodFacts::of(&pod(), None, &Chosen::default());
         assert_eq!(get(&facts, name::K8S_CONTAINER_NAME), None);
         assert_eq!(get(&facts, name::SERVICE_VERSION), None);
+    }
+
+    #[test]
+    fn the_address_of_a_pod_is_nobody_elses_to_say() {
+        let annotated = "resource.opentelemetry.io/k8s.pod.ip";
+        for (address, annotation, told, want) in [
+            (Some("10.0.0.7"), None, text("10.0.0.7"), Some("10.0.0.7")),
+            (
+                Some("10.0.0.7"),
+                Some("127.0.0.1"),
+                text("127.0.0.1"),
+                Some("10.0.0.7"),
+            ),
+            (Some("fd00::7"), Some("::1"), text("::1"), Some("fd00::7")),
+            (None, Some("192.0.2.1"), text("192.0.2.1"), None),
+            (Some("not one"), None, text("not one"), None),
+            (None, None, None, None),
+        ] {
+            let mut one = pod();
+            one.address = address.map(str::to_owned);
+            let annotation = annotation.map(|ip| (annotated.to_owned(), ip.to_owned()));
+            one.annotations.extend(annotation);
+            let facts = PodFacts::of(&one, None, &Chosen::default());
+            assert_eq!(get(&facts, name::K8S_POD_IP), told, "{address:?}");
+            let found = facts.address.map(|ip| ip.to_string());
+            assert_eq!(found.as_deref(), want, "{address:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! taken away.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -76,6 +77,9 @@ pub struct Traced {
     pub since: SystemTime,
     /// Its Python interpreter.
     pub interpreter: Interpreter,
+    /// The address of its pod, by Kubernetes. Nobody else has a say in it: it is where the process is asked for
+    /// what it serves.
+    pub pod: Option<IpAddr>,
     /// What an operator sets for it.
     settings: Settings,
     linker: Option<Probes>,
@@ -145,18 +149,19 @@ impl Attachments {
     }
 
     /// Says under which name a process's service is known, where another process or its pod stands for it,
-    /// and what is known of its container and pod; says whether that is new.
+    /// and what is known of its container and pod, and that one's address; says whether that is new.
     pub fn place(
         &mut self,
         pid: u32,
         service: Option<String>,
         settings: Settings,
-        detected: Vec<(String, Detected)>,
+        (detected, address): (Vec<(String, Detected)>, Option<IpAddr>),
     ) -> bool {
         let Some(traced) = self.traced.get_mut(&pid) else {
             return false;
         };
         let before = traced.target.facts.clone();
+        traced.pod = address.or(traced.pod);
         if traced.settings != settings {
             // What it says itself counts more: it is asked again.
             let defaults = settings.defaults(&self.defaults);
@@ -268,6 +273,7 @@ impl Attachments {
                 sockets: sockets.filter(|_| python).unwrap_or_default(),
                 interpreter: interpreter.filter(|_| python).unwrap_or_default(),
                 since: SystemTime::now(),
+                pod: None,
                 settings,
                 linker: None,
             };

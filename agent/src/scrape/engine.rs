@@ -1,9 +1,12 @@
 //! What vLLM and SGLang say on their pages, under one name each. Pure.
 //!
 //! Sources: `vllm/v1/metrics/loggers.py` of vLLM (0.6 to 0.11; names of before 0.9 where they differ), and
-//! `python/sglang/srt/metrics/collector.py` of SGLang (0.4, 0.5).
+//! `python/sglang/srt/metrics/collector.py` of SGLang (0.4, 0.5; later ones have it as
+//! `observability/metrics_collector.py`).
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::text::{self, Sample};
 use crate::metrics::instrument::{self as on, Instrument};
@@ -98,29 +101,45 @@ impl Engine {
     #[must_use]
     pub fn read(self, page: &str) -> Page {
         let of = |name: &str| {
-            let known = self.names().iter().find(|(known, _)| *known == name);
-            known.map(|(_, instrument)| *instrument)
+            let mut names = self.names().iter().enumerate();
+            let (place, (_, instrument)) = names.find(|(_, (known, _))| *known == name)?;
+            Some((place, *instrument))
         };
         let mut found: Vec<Observation> = Vec::new();
-        let mut seen = BTreeSet::new();
+        // By what they are, where in `found` that is, and the place of the name that it is of.
+        let mut seen: BTreeMap<_, (usize, usize)> = BTreeMap::new();
         let mut beyond = 0;
         let senseless = text::read(
             page,
             |name| of(name).is_some(),
             |sample| {
-                let Some(one) = of(sample.name).and_then(|i| observation(i, &sample)) else {
+                let Some((place, instrument)) = of(sample.name) else {
                     return;
                 };
-                let key = (one.instrument.name, one.labels.clone());
-                // Under its old name and its new one; or of parts that are not told apart here.
-                if seen.contains(&key) {
+                let Some(one) = observation(instrument, &sample) else {
                     return;
-                }
-                if found.len() < MAX_SAMPLES {
-                    seen.insert(key);
-                    found.push(one);
-                } else {
-                    beyond += 1;
+                };
+                match seen.entry((instrument.name, one.labels.clone())) {
+                    Entry::Vacant(_) if found.len() >= MAX_SAMPLES => beyond += 1,
+                    Entry::Vacant(slot) => {
+                        slot.insert((found.len(), place));
+                        found.push(one);
+                    }
+                    Entry::Occupied(mut slot) => {
+                        let (at, before) = *slot.get();
+                        let Some(told) = found.get_mut(at) else {
+                            return;
+                        };
+                        // What a page has under an old name and a new one is the same, and counts once.
+                        match place.cmp(&before) {
+                            Ordering::Less => {
+                                slot.insert((at, place));
+                                told.value = one.value;
+                            }
+                            Ordering::Equal => add(&mut told.value, one.value),
+                            Ordering::Greater => {}
+                        }
+                    }
                 }
             },
         );
@@ -132,6 +151,14 @@ impl Engine {
     }
 }
 
+/// Another part of the same, which is not told apart here: SGLang counts the tokens of requests that are streamed
+/// and of others (`is_streaming`). Of what is not a sum the first one stands.
+const fn add(told: &mut Observed, more: Observed) {
+    if let (Observed::Total(sum), Observed::Total(more)) = (told, more) {
+        *sum = sum.saturating_add(more);
+    }
+}
+
 fn observation(instrument: &'static Instrument, sample: &Sample<'_>) -> Option<Observation> {
     // The ranks of one model run the same requests: the first speaks for them.
     let others = ["tp_rank", "pp_rank"].map(|name| sample.label(name));
@@ -139,6 +166,11 @@ fn observation(instrument: &'static Instrument, sample: &Sample<'_>) -> Option<O
         return None;
     }
     if !sample.value.is_finite() || sample.value < 0.0 {
+        return None;
+    }
+    // With priority scheduling, SGLang says all that run or wait without a priority, and of each priority besides.
+    let of_one = sample.label("priority").is_some_and(|p| !p.is_empty());
+    if of_one && instrument.kind == on::Kind::Gauge {
         return None;
     }
     let value = match instrument.kind {
@@ -205,6 +237,57 @@ mod tests {
         assert_eq!(values, [Observed::Gauge(2.0), Observed::Gauge(0.75)]);
         assert_eq!(Engine::of("sglang"), Some(Engine::Sglang));
         assert_eq!(Engine::of("ollama"), None);
+    }
+
+    #[test]
+    fn parts_that_are_not_told_apart_are_added() {
+        use Observed::{Gauge, Total};
+        let largest = Total(u64::MAX);
+        for (engine, page, want) in [
+            (
+                Engine::Sglang,
+                "sglang:prompt_tokens_total{is_streaming=\"true\",model_name=\"m\"} 5\n\
+                 sglang:prompt_tokens_total{is_streaming=\"false\",model_name=\"m\"} 700\n\
+                 sglang:prompt_tokens_total{is_streaming=\"true\",model_name=\"n\"} 3\n",
+                &[Total(705), Total(3)][..],
+            ),
+            (
+                Engine::Sglang,
+                "sglang:generation_tokens_total{is_streaming=\"false\",priority=\"1\"} 700\n\
+                 sglang:generation_tokens_total{is_streaming=\"true\",priority=\"2\"} 5\n",
+                &[Total(705)],
+            ),
+            (
+                Engine::Sglang,
+                "sglang:generation_tokens_total{is_streaming=\"false\"} 1e300\n\
+                 sglang:generation_tokens_total{is_streaming=\"true\"} 5\n",
+                &[largest],
+            ),
+            (
+                Engine::Sglang,
+                "sglang:num_queue_reqs{priority=\"1\"} 2\nsglang:num_queue_reqs{priority=\"\"} 5\n\
+                 sglang:num_queue_reqs{priority=\"7\"} 3\nsglang:num_running_reqs{priority=\"\"} 4\n\
+                 sglang:num_running_reqs{priority=\"7\"} 4\n",
+                &[Gauge(5.0), Gauge(4.0)],
+            ),
+            // The same under two names, whichever comes first.
+            (
+                Engine::Vllm,
+                "vllm:gpu_prefix_cache_hits_total{engine=\"0\"} 7\nvllm:prefix_cache_hits_total{engine=\"0\"} 8\n\
+                 vllm:kv_cache_usage_perc 0.25\nvllm:gpu_cache_usage_perc 0.5\n",
+                &[Total(8), Gauge(0.25)],
+            ),
+            (
+                Engine::Vllm,
+                "vllm:prefix_cache_hits_total{engine=\"0\"} 8\nvllm:gpu_prefix_cache_hits_total{engine=\"0\"} 7\n\
+                 vllm:gpu_cache_usage_perc 0.5\nvllm:kv_cache_usage_perc 0.25\n",
+                &[Total(8), Gauge(0.25)],
+            ),
+        ] {
+            let read = engine.read(page);
+            let values: Vec<_> = read.found.iter().map(|o| o.value).collect();
+            assert_eq!((&*values, read.senseless), (want, 0), "{page}");
+        }
     }
 
     #[test]

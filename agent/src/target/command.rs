@@ -1,6 +1,7 @@
 //! What a Python process's command line says of it: a name for its service, and nothing secret.
 
 use super::classify::program::{How, Program};
+use super::secrets::names_secret;
 
 /// Programs whose argument names the application that they run.
 const RUNNERS: [&str; 10] = [
@@ -18,24 +19,6 @@ const RUNNERS: [&str; 10] = [
 
 /// Options of the interpreter that take the next argument (`Python/getopt.c`).
 pub(super) const OPTIONS_WITH_VALUE: [&str; 4] = ["-W", "-X", "-Q", "--check-hash-based-pycs"];
-
-/// Words in the name of an option whose value is a secret.
-const SECRET_WORDS: [&str; 7] = [
-    "key",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "credential",
-    "auth",
-];
-
-/// Whether what has this name is a secret, most likely.
-#[must_use]
-pub fn names_secret(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    SECRET_WORDS.iter().any(|word| lower.contains(word))
-}
 
 /// What stands for a secret.
 const HIDDEN: &str = "***";
@@ -161,12 +144,14 @@ pub fn without_secrets(command: &[String]) -> Vec<String> {
             if hide || looks_like_key(argument) {
                 return HIDDEN.to_owned();
             }
-            let lower = argument.to_ascii_lowercase();
-            let name = lower.split('=').next().unwrap_or(&lower);
-            let option = name.starts_with('-') || (lower.contains('=') && !name.contains('/'));
-            if option && SECRET_WORDS.iter().any(|w| name.contains(w)) {
-                if lower.contains('=') {
-                    return format!("{}={HIDDEN}", &argument[..name.len()]);
+            let (name, value) = match argument.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (argument.as_str(), None),
+            };
+            let option = name.starts_with('-') || (value.is_some() && !name.contains('/'));
+            if option && names_secret(name) {
+                if value.is_some() {
+                    return format!("{name}={HIDDEN}");
                 }
                 hide_next = true;
             }
@@ -240,11 +225,12 @@ mod tests {
     #[test]
     fn secrets_are_hidden() {
         let line = "python app.py --api-key abc --token=def OPENAI_API_KEY=x --keys \
-                    sk-0123456789abcdef --url https://me:pw@host/p --port 80";
+                    sk-0123456789abcdef --url https://me:pw@host/p --port 80 --cookie a=b --author me \
+                    --Keywords=a,b --AccessKeyId=c";
         assert_eq!(
             without_secrets(&words(line)).join(" "),
             "python app.py --api-key *** --token=*** OPENAI_API_KEY=*** --keys *** --url \
-             https://***@host/p --port 80"
+             https://***@host/p --port 80 --cookie *** --author me --Keywords=a,b --AccessKeyId=***"
         );
     }
 }

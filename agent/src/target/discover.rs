@@ -22,6 +22,7 @@ use super::maps::Maps;
 use super::process::{self, ProcessError};
 use super::python::{ProcessMemory, Python};
 use super::rooted::Rooted;
+use super::secrets::names_secret;
 use super::{command, container, listening};
 use crate::python::check::Fit;
 use crate::python::paged::Paged;
@@ -339,7 +340,7 @@ fn variables(process: &Process) -> Option<(Vec<(String, String)>, Variables)> {
     };
     let mut kept = Vec::new();
     for name in VARIABLES {
-        let value = get(name).filter(|_| !command::names_secret(name));
+        let value = get(name).filter(|_| !names_secret(name));
         let shown = value.map(|v| command::without_secrets(&[v]).concat());
         kept.extend(shown.map(|value| (name.to_owned(), value)));
     }

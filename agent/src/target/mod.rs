@@ -17,6 +17,7 @@ pub mod process;
 pub mod python;
 pub mod rooted;
 pub mod rules;
+pub mod secrets;
 pub mod settings;
 pub mod sockets;
 pub mod survey;

@@ -1,14 +1,15 @@
 //! What model servers say of themselves, joined to what is told of their calls.
 
+use std::net::IpAddr;
+
 use super::{Live, LiveError};
 use crate::driver::wait;
 use crate::export::metrics::Source;
-use crate::model::process::{Detected, ProcessFacts};
+use crate::model::process::ProcessFacts;
 use crate::scrape::engine::Engine;
 use crate::scrape::{Scraper, Server};
 use crate::target::classify;
 use crate::target::process;
-use crate::vocabulary::resource;
 
 /// Who asks them, and where what they say goes.
 pub struct Engines {
@@ -25,7 +26,7 @@ impl Live {
             return;
         };
         let traced = self.attachments.iter().filter(|t| t.target.python);
-        let servers = traced.filter_map(|t| server(&t.target.facts));
+        let servers = traced.filter_map(|t| server(&t.target.facts, t.pod));
         engines.scraper.ask(servers.collect());
     }
 
@@ -57,13 +58,10 @@ impl Live {
     }
 }
 
-/// A process as a server that may be asked.
-fn server(facts: &ProcessFacts) -> Option<Server> {
+/// A process as a server that may be asked, at the address of its `pod`. That is none of its resource attributes:
+/// whoever writes annotations of a pod could have us ask anybody.
+fn server(facts: &ProcessFacts, pod: Option<IpAddr>) -> Option<Server> {
     let engine = Engine::of(facts.model_server.as_deref()?)?;
-    let pod = facts.detected.iter().find_map(|(key, value)| match value {
-        Detected::Text(text) if key == resource::K8S_POD_IP => text.parse().ok(),
-        _ => None,
-    });
     Some(Server {
         pid: facts.pid,
         start_ticks: facts.start_ticks,
@@ -72,4 +70,28 @@ fn server(facts: &ProcessFacts) -> Option<Server> {
         network: facts.network,
         pod,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::server;
+    use crate::model::process::{Detected, ProcessFacts};
+
+    #[test]
+    fn servers_are_asked_at_no_address_that_a_resource_names() {
+        let named = |ip: &str| vec![("k8s.pod.ip".to_owned(), Detected::Text(ip.to_owned()))];
+        let own = Some("10.0.0.7".parse().unwrap());
+        for (detected, pod, want) in [
+            (named("127.0.0.1"), own, own),
+            (named("192.0.2.1"), None, None),
+            (Vec::new(), own, own),
+        ] {
+            let facts = ProcessFacts {
+                model_server: Some("vllm".to_owned()),
+                detected,
+                ..ProcessFacts::default()
+            };
+            assert_eq!(server(&facts, pod).unwrap().pod, want);
+        }
+    }
 }

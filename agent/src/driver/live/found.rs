@@ -118,9 +118,11 @@ impl Live {
             service,
             settings,
             attributes,
+            address,
             ..
         } = place;
-        let changed = self.attachments.place(pid, service, settings, attributes);
+        let pod = (attributes, address);
+        let changed = self.attachments.place(pid, service, settings, pod);
         if self.attachments.set_stacks(&mut self.kernel, pid) {
             self.stacks.expect(pid);
         }

@@ -5,6 +5,7 @@
 //! its id, a second or two later. What is told of a process has what is known by then, and what comes after
 //! that is filled in from there on.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
@@ -25,6 +26,8 @@ pub struct Place {
     pub settings: Settings,
     /// Resource attributes of its pod and its container; none where Kubernetes does not tell.
     pub attributes: Vec<(String, Detected)>,
+    /// The address of its pod, by Kubernetes.
+    pub address: Option<IpAddr>,
 }
 
 impl Place {
@@ -109,6 +112,7 @@ impl Search {
             attributes: pod(pid)
                 .map(|pod| pod.attributes.clone())
                 .unwrap_or_default(),
+            address: pod(pid).and_then(|pod| pod.address),
         };
         (name, place)
     }
