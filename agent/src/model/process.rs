@@ -30,7 +30,7 @@ pub struct ProcessFacts {
     pub command: Vec<String>,
     /// `host.name`.
     pub host_name: String,
-    /// Resource attributes that were found out of where it runs: its container, its pod.
+    /// Resource attributes that were found out of where it runs: its host, its container, its pod.
     pub detected: Vec<(String, Detected)>,
     /// Further resource attributes, from `OTEL_RESOURCE_ATTRIBUTES` of the process.
     pub resource: Vec<(String, String)>,

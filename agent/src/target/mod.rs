@@ -20,4 +20,5 @@ pub mod rules;
 pub mod settings;
 pub mod sockets;
 pub mod survey;
+pub mod system;
 pub mod tls;

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::environment::Environment;
 use super::maps::Maps;
-use super::{classify, command, container};
+use super::{classify, command, container, system};
 use crate::model::process::{AppType, ContentPolicy, ProcessFacts};
 
 /// Why a process cannot be looked at.
@@ -235,7 +235,10 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
         model_server: serves_models(&arguments),
         command: command::without_secrets(&arguments),
         host_name: host_name(),
-        detected: container::of_process(pid).attributes(),
+        detected: system::attributes()
+            .into_iter()
+            .chain(container::of_process(pid).attributes())
+            .collect(),
         resource: environment.resource,
         content: environment.content,
     };
