@@ -45,7 +45,7 @@ const WEB_PACKAGES: [&str; 10] = [
 const EACH_PYTHON: [&str; 2] = ["openai", "msgspec"];
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 31] = [
+pub(crate) const TESTS: [Environment; 32] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -76,6 +76,12 @@ pub(crate) const TESTS: [Environment; 31] = [
             "brotli",
             "zstandard",
         ],
+    ),
+    // Clients with a BoringSSL of their own: with names for its functions, and without.
+    environment(
+        "boringssl",
+        Python::Version((3, 12)),
+        &["curl_cffi", "grpcio"],
     ),
     // Servers of every kind, and what gateways call with.
     environment(
