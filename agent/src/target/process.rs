@@ -240,6 +240,7 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
             .chain(container::of_process(pid).attributes())
             .collect(),
         resource: environment.resource,
+        split_applications: environment.split_applications.unwrap_or_else(splits),
         content: environment.content,
     };
     Ok(Target {
@@ -252,6 +253,14 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
             .map(|p| std::env::split_paths(&p).collect())
             .unwrap_or_default(),
     })
+}
+
+/// What holds for processes that do not say themselves whether their applications are services: what genspan's own
+/// environment says.
+fn splits() -> bool {
+    let get = |name: &str| std::env::var(name).ok();
+    let own = Environment::read(get, &ContentPolicy::default());
+    own.split_applications.unwrap_or_default()
 }
 
 /// The model server that a command line starts: that is who answers what it serves. A gateway hands
