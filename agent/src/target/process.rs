@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::environment::Environment;
 use super::maps::Maps;
 use super::{classify, command, container, system};
-use crate::model::process::{AppType, ContentPolicy, ProcessFacts};
+use crate::model::process::{AppType, ContentPolicy, ProcessFacts, Share};
 
 /// Why a process cannot be looked at.
 #[derive(Debug, Error)]
@@ -242,6 +242,7 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
         resource: environment.resource,
         split_applications: environment.split_applications.unwrap_or_else(splits),
         content: environment.content,
+        share: Share::ALL,
     };
     Ok(Target {
         pid,
