@@ -394,6 +394,18 @@ pub mod resource {
     pub const PROCESS_RUNTIME_VERSION: &str = "process.runtime.version";
     /// Host.
     pub const HOST_NAME: &str = "host.name";
+    /// The host's id: that of its `/etc/machine-id`.
+    pub const HOST_ID: &str = "host.id";
+    /// Its processor (`amd64`, `arm64`).
+    pub const HOST_ARCH: &str = "host.arch";
+    /// Kind of its operating system: `linux`.
+    pub const OS_TYPE: &str = "os.type";
+    /// Its operating system's name, without version.
+    pub const OS_NAME: &str = "os.name";
+    /// The operating system's version.
+    pub const OS_VERSION: &str = "os.version";
+    /// The operating system, name and version, for people to read.
+    pub const OS_DESCRIPTION: &str = "os.description";
     /// What made the telemetry.
     pub const TELEMETRY_SDK_NAME: &str = "telemetry.sdk.name";
     /// Its version.

@@ -6,7 +6,7 @@ use crate::{Agent, Process, Temp, interrupt, memory, programs};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,10 @@ pub struct Held {
     /// Those of the descriptors that are links of eBPF programs, and events of the kernel's: probes, and
     /// watchpoints.
     pub probes: u64,
+    /// Those of these that are links of the kernel's multi-uprobes.
+    pub multi: u64,
+    /// Those that are events of the kernel's: where it has no multi-uprobes, each place of each process has one.
+    pub events: u64,
 }
 
 /// What came of it.
@@ -97,21 +101,27 @@ const FEW_THREADS: u64 = 3;
 ///
 /// When it ended.
 pub fn held(pid: u32) -> Result<Held> {
-    let files = || std::fs::read_dir(format!("/proc/{pid}/fd"));
-    let is_probe = |path: PathBuf| {
-        let kind = std::fs::read_link(path).unwrap_or_default();
-        let kind = kind.to_string_lossy();
-        kind.ends_with("bpf_link") || kind.ends_with("bpf-link") || kind.contains("[perf_event]")
-    };
-    Ok(Held {
+    let mut held = Held {
         resident: memory::resident(pid)?,
-        files: files()?.count() as u64,
         threads: std::fs::read_dir(format!("/proc/{pid}/task"))?.count() as u64,
-        probes: files()?
-            .flatten()
-            .filter(|file| is_probe(file.path()))
-            .count() as u64,
-    })
+        ..Held::default()
+    };
+    for file in std::fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+        held.files += 1;
+        let kind = std::fs::read_link(file.path()).unwrap_or_default();
+        let kind = kind.to_string_lossy();
+        let is_link = kind.ends_with("bpf_link") || kind.ends_with("bpf-link");
+        let is_event = kind.contains("[perf_event]");
+        held.probes += u64::from(is_link || is_event);
+        held.events += u64::from(is_event);
+        if is_link {
+            let name = file.file_name();
+            let info = format!("/proc/{pid}/fdinfo/{}", name.to_string_lossy());
+            let info = std::fs::read_to_string(info).unwrap_or_default();
+            held.multi += u64::from(info.contains("uprobe_multi"));
+        }
+    }
+    Ok(held)
 }
 
 impl Held {
@@ -179,6 +189,8 @@ impl Swarm {
                     peak.files = peak.files.max(now.files);
                     peak.threads = peak.threads.max(now.threads);
                     peak.probes = peak.probes.max(now.probes);
+                    peak.multi = peak.multi.max(now.multi);
+                    peak.events = peak.events.max(now.events);
                     if full.contains(&begun.elapsed().as_secs_f64()) {
                         watched.look().ok();
                     }
@@ -406,6 +418,7 @@ mod tests {
             files: 100,
             threads: 8,
             probes: 20,
+            ..Held::default()
         };
         Outcome {
             wanted: 100.0,

@@ -1,13 +1,19 @@
 //! HTTP clients without an SDK, and bodies in every content coding.
 
-use anyhow::Result;
-use genspan_tests::{Call, Scene, need};
+use anyhow::{Context as _, Result};
+use genspan_tests::{Agent, Call, Process, Scene, Temp, need};
 use serde_json::json;
+use std::process::Command;
 
 /// Plain and streamed calls with bodies in these codings, and one more call when a stream was
 /// left early: the spans are what the client saw.
 fn client(arguments: &[&str]) -> Result<()> {
-    let (Some(scene), Some(python)) = (Scene::new()?, need::environment("clients")?) else {
+    client_of("clients", arguments)
+}
+
+/// The same with what is in this environment.
+fn client_of(environment: &str, arguments: &[&str]) -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::environment(environment)?) else {
         return Ok(());
     };
     let mut client = scene.client(&python, arguments)?;
@@ -73,6 +79,33 @@ fn httpx_on_uvloop() -> Result<()> {
 #[test]
 fn aiohttp() -> Result<()> {
     client(&["aiohttp"])
+}
+
+/// BoringSSL inside of an extension module, which has names for its functions.
+#[test]
+fn curl_cffi() -> Result<()> {
+    client_of("boringssl", &["curl-cffi"])
+}
+
+/// BoringSSL inside of an extension module, without names: nothing of it is probed, and the log names it.
+#[test]
+fn what_grpc_says_is_told_to_be_out_of_reach() -> Result<()> {
+    let (Some(()), Some(python)) = (need::root()?, need::environment("boringssl")?) else {
+        return Ok(());
+    };
+    let temp = Temp::new()?;
+    let program = "import grpc, sys; print('ready', flush=True); sys.stdin.read()";
+    let mut command = Command::new(&python);
+    command.args(["-c", program]);
+    let mut process = Process::start(&mut command, &temp.file("grpc.err"))?;
+    assert_eq!(process.line()?, "ready", "{}", process.complaints());
+    let wanted = "BoringSSL without symbols";
+    let finished = Agent::attach(&temp, &[process.pid()], &[])?.stop()?;
+    let told = finished.log.lines().find(|line| line.contains(wanted));
+    let told = told.with_context(|| finished.log.clone())?;
+    assert!(told.contains("/grpc/_cython/cygrpc."), "{told}");
+    assert!(told.contains("found but unreachable"), "{told}");
+    Ok(())
 }
 
 /// Other paths to the same API, and answers in single bytes.

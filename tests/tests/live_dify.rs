@@ -2,7 +2,7 @@
 //! of is a span, below its run and that below its request, though the engine's own threads run it.
 
 use anyhow::{Context as _, Result, ensure};
-use genspan::vocabulary::attr;
+use genspan::vocabulary::{attr, resource};
 use genspan_tests::tree::{Tree, crowd, get, has_none_of, id_in, replays_to};
 use genspan_tests::{Agent, Finished, Process, Scene, Span, need};
 use serde_json::Value;
@@ -248,4 +248,55 @@ fn without_content() -> Result<()> {
     assert_eq!(failed("The says").as_deref(), Some("KeyError"));
     assert_eq!(failed("The code").as_deref(), Some(""));
     has_none_of(&recording, &["question 77", "of 77", SECRET])
+}
+
+/// Where its environment asks for it each workflow is a service of its own: the run, its nodes, and what they ask
+/// models. The request is the process's.
+#[test]
+fn each_workflow_is_a_service_of_its_own() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::plain()?, need::environment("dify")?) else {
+        return Ok(());
+    };
+    let mut command = scene.live(&python, "dify_app.py");
+    command.env("PROFILER_GENAI_SPLITAPP_ENABLE", "True");
+    command.env("OTEL_SERVICE_NAME", "dify");
+    let mut server = Process::start(&mut command, &scene.next_log())?;
+    let port: u16 = server.line()?.trim().parse()?;
+    get(port, "parallel?id=0").with_context(|| server.complaints())?;
+    let temp = &scene.temp;
+    let recording = temp.file("recording").to_string_lossy().into_owned();
+    let mut agent = Agent::attach(temp, &[server.pid()], &["--record", &recording])?;
+    agent.wait_for_log(&format!("watching Dify (pid {})", server.pid()))?;
+    let mut expected = 0;
+    for (id, (path, nodes, calls)) in (1..).zip([ROUTES[0], ROUTES[1]]) {
+        get(port, &format!("{path}?id={id}"))?;
+        expected += 2 + nodes + calls - calls / 3;
+    }
+    agent.wait_for_spans(expected)?;
+    let Finished {
+        spans, log, lines, ..
+    } = agent.stop()?;
+    assert_eq!(spans.len(), expected, "{log}");
+    let tree = Tree::of(&spans);
+    let mut services: BTreeMap<&str, usize> = BTreeMap::new();
+    for span in &spans {
+        let service = span.resource(resource::SERVICE_NAME);
+        let service = service.as_str().unwrap_or_default();
+        *services.entry(service).or_default() += 1;
+        let wanted = match (span.kind(), tree.request(span)) {
+            ("SERVER", _) => "dify",
+            (_, Some(1)) => "workflow-parallel",
+            (_, Some(2)) => "workflow-raises",
+            other => anyhow::bail!("{other:?}: {}", span.0),
+        };
+        assert_eq!(service, wanted, "{}", span.0);
+    }
+    let (_, nodes, calls) = ROUTES[0];
+    let wanted = [
+        ("dify", 2),
+        ("workflow-parallel", 1 + nodes + calls - calls / 3),
+        ("workflow-raises", 3),
+    ];
+    assert_eq!(services, BTreeMap::from(wanted));
+    replays_to(temp, &recording, &lines)
 }

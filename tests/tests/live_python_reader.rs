@@ -233,10 +233,30 @@ fn all(python: Option<PathBuf>, version: Option<&str>) -> Result<()> {
     check(Program::start(&python, &[])?, version)
 }
 
+/// What other packages' objects are, by the program's own word: that it is this is known beforehand.
+const EXPECTED: [(&str, &str); 2] = [
+    (
+        "pydantic_model",
+        r#"{"model": "m", "temperature": 0.5, "tags": ["a", "b"],
+            "inner": {"model": "n", "temperature": 0.5, "tags": [], "inner": null}}"#,
+    ),
+    (
+        "msgspec_struct",
+        r#"{"request_id": "r-1", "tokens": [1, 2, 3], "done": false}"#,
+    ),
+];
+
+/// Every word of a program about itself is what is read of it. Of a `version` that was asked for the packages are there
+/// of which it makes objects; the system's own Python has those that happen to be.
 fn check(mut program: Program, version: Option<&str>) -> Result<()> {
     assert_eq!(program.told["version"], program.python.version());
     if let Some(version) = version {
         assert!(program.python.version().starts_with(version));
+        assert_eq!(program.told["missing"], serde_json::json!([]));
+        for (name, wanted) in EXPECTED {
+            let told = &program.told["values"][name];
+            assert_eq!(*told, serde_json::from_str::<Value>(wanted)?, "{name}");
+        }
     }
     let fit = &program.python.fit;
     assert_eq!(fit.interpreters.len(), 1);

@@ -2,11 +2,15 @@
 //! `cargo xtask bench swarm` has more of them, for longer.
 
 use anyhow::Result;
+use genspan::probe::multi;
 use genspan_tests::swarm::Swarm;
 use genspan_tests::{Temp, need};
 
 /// Files of the agent when all programs are gone: those that it had before, and a few.
 const FEW: u64 = 32;
+
+/// Most links that a program has.
+const LINKS: u64 = 40;
 
 #[test]
 fn programs_come_and_go() -> Result<()> {
@@ -30,6 +34,18 @@ fn programs_come_and_go() -> Result<()> {
     let (before, after) = (outcome.before, outcome.after);
     assert!(after.files < before.files + FEW, "{}", outcome.line());
     assert!(after.threads < before.threads + 4, "{}", outcome.line());
+    // Where the kernel has links for many probes at once they are what is used: a few for each program, and no
+    // event for any place.
+    let (peak, most) = (outcome.peak, outcome.most);
+    if multi::are_perfs(false) {
+        assert!(peak.multi == 0 && peak.events > most, "{peak:?}");
+    } else {
+        assert!(
+            peak.multi >= most / 2 && peak.multi <= LINKS * most,
+            "{most}: {peak:?}"
+        );
+        assert_eq!(peak.events, before.events, "{most}: {peak:?}");
+    }
     // Twenty traced programs at a time have their share while they live.
     assert!(outcome.peak.files < 2000, "{}", outcome.line());
     Ok(())

@@ -1,7 +1,8 @@
 //! What `deploy/` has for Kubernetes: the manifests, and the chart as helm renders it, checked against
-//! Kubernetes's own schemas and against each other.
+//! Kubernetes's own schemas and against each other. And its configuration of OpenTelemetry's collector.
 
 use anyhow::{Context as _, Result, ensure};
+use genspan::vocabulary::own;
 use genspan_tests::{Temp, need, programs};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -511,4 +512,126 @@ fn the_versions_are_the_agents() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What the collector's configuration has of one kind, and each once.
+fn parts(config: &Value, kind: &str) -> Result<Vec<String>> {
+    let parts = config[kind].as_object();
+    let names = parts.with_context(|| format!("no {kind}"))?.keys();
+    Ok(names.cloned().collect())
+}
+
+/// The items of a list of texts.
+fn texts(of: &Value) -> Vec<&str> {
+    let all = of.as_array().into_iter().flatten();
+    all.filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn the_collectors_pipelines_lead_from_what_we_send_to_what_takes_it() -> Result<()> {
+    let text = std::fs::read_to_string(deploy().join("collector/config.yaml"))?;
+    let config = one_document(&text)?;
+    // Everything that a pipeline names is there, and everything that is there is in one.
+    let pipelines = config["service"]["pipelines"].as_object();
+    let pipelines = pipelines.context("no pipelines")?;
+    let signals: Vec<_> = pipelines.keys().map(String::as_str).collect();
+    assert_eq!(signals, ["traces", "metrics", "logs"]);
+    for kind in ["receivers", "processors", "exporters"] {
+        let defined = parts(&config, kind)?;
+        let mut used = Vec::new();
+        for (signal, pipeline) in pipelines {
+            let named = texts(&pipeline[kind]);
+            assert!(!named.is_empty(), "{signal} has no {kind}");
+            for name in &named {
+                assert!(defined.iter().any(|d| d == name), "{signal}: no {name}");
+            }
+            used.extend(named);
+        }
+        for name in &defined {
+            assert!(used.contains(&name.as_str()), "nothing uses {name}");
+        }
+    }
+    // Memory is looked after before anything is taken, and batches are made of what stays.
+    for (signal, pipeline) in pipelines {
+        let of = texts(&pipeline["processors"]);
+        assert_eq!(of, ["memory_limiter", "batch"], "{signal}");
+        assert!(texts(&pipeline["receivers"]).contains(&"otlp"), "{signal}");
+        assert_eq!(pipeline.as_object().map(serde_json::Map::len), Some(3));
+    }
+
+    // Where the unit's environment sends to is where the collector listens.
+    let environment = std::fs::read_to_string(deploy().join("systemd/genspan.env"))?;
+    let variable = |name: &str| {
+        let mut lines = environment.lines();
+        let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        found.with_context(|| format!("no {name}"))
+    };
+    assert_eq!(variable("OTEL_EXPORTER_OTLP_PROTOCOL")?, "grpc");
+    let sent = variable("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+    let port = sent.rsplit(':').next().context("no port")?;
+    let protocols = &config["receivers"]["otlp"]["protocols"];
+    assert_eq!(protocols["grpc"]["endpoint"], format!("127.0.0.1:{port}"));
+    // OTLP's own ports.
+    assert_eq!(
+        (port, &protocols["http"]["endpoint"]),
+        ("4317", &json!("127.0.0.1:4318"))
+    );
+
+    // What it scrapes is where the agent tells its state, and of that all that comes no other way.
+    let scraped = &config["receivers"]["prometheus"]["config"]["scrape_configs"];
+    let [scraped] = scraped.as_array().context("nothing scraped")?.as_slice() else {
+        anyhow::bail!("several scraped")
+    };
+    let manifest = one(&manifest("genspan.yaml")?, "DaemonSet")?.clone();
+    let noted = &manifest["spec"]["template"]["metadata"]["annotations"];
+    let port = noted["prometheus.io/port"].as_str().context("no port")?;
+    assert_eq!(noted["prometheus.io/path"], "/metrics");
+    // Which is where it looks unless it is told otherwise.
+    assert!(scraped.get("metrics_path").is_none());
+    let targets = &scraped["static_configs"][0]["targets"];
+    assert_eq!(*targets, json!([format!("127.0.0.1:{port}")]));
+    let kept = &scraped["metric_relabel_configs"][0];
+    assert_eq!(
+        (&kept["source_labels"], &kept["action"]),
+        (&json!(["__name__"]), &json!("keep"))
+    );
+    let pattern = kept["regex"].as_str().context("no pattern")?;
+    let kinds = pattern
+        .strip_prefix('(')
+        .and_then(|p| p.strip_suffix(")_.*"));
+    let kinds: Vec<_> = kinds.context("another pattern")?.split('|').collect();
+    let is_kept = |name: &str| {
+        let rest = kinds.iter().find_map(|kind| name.strip_prefix(kind));
+        rest.is_some_and(|rest| rest.starts_with('_'))
+    };
+    for name in [
+        own::CPU,
+        own::RESIDENT,
+        own::OPEN_FILES,
+        own::STARTED,
+        own::BUILD,
+        own::READY,
+        own::PROCESSES,
+        own::CALLS,
+        own::LEFT_OUT,
+        own::EXPORT_UP,
+        own::EXPORT_DROPPED,
+        own::SPOOL_BYTES,
+    ] {
+        assert!(is_kept(name), "{name}");
+    }
+    for name in [
+        "gen_ai_client_token_usage_sum",
+        "http_server_request_duration_seconds_count",
+    ] {
+        assert!(!is_kept(name), "{name} comes over OTLP");
+    }
+    Ok(())
+}
+
+/// A YAML text that is one document, each key in it once.
+fn one_document(text: &str) -> Result<Value> {
+    let mut all = resources(text)?;
+    ensure!(all.len() == 1, "{} documents", all.len());
+    all.pop().context("nothing")
 }

@@ -37,8 +37,9 @@ const PACKAGES: [&str; 17] = [
 ];
 
 /// What is installed in it from the package index, as an administrator would with `pip`.
-const OF_INDEX: [&str; 5] = [
+const OF_INDEX: [&str; 6] = [
     "langchain-core",
+    "msgspec",
     "langchain-openai",
     "fastapi",
     "uvicorn",

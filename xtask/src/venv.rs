@@ -41,8 +41,11 @@ const WEB_PACKAGES: [&str; 10] = [
     "gunicorn",
 ];
 
+/// What there is for every version of Python.
+const EACH_PYTHON: [&str; 2] = ["openai", "msgspec"];
+
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 31] = [
+pub(crate) const TESTS: [Environment; 32] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -73,6 +76,12 @@ pub(crate) const TESTS: [Environment; 31] = [
             "brotli",
             "zstandard",
         ],
+    ),
+    // Clients with a BoringSSL of their own: with names for its functions, and without.
+    environment(
+        "boringssl",
+        Python::Version((3, 12)),
+        &["curl_cffi", "grpcio"],
     ),
     // Servers of every kind, and what gateways call with.
     environment(
@@ -126,13 +135,13 @@ pub(crate) const TESTS: [Environment; 31] = [
     ),
     // The Model Context Protocol: its own package, which has client and server.
     environment("mcp", Python::Version((3, 12)), &["mcp"]),
-    // The newest SDK that each Python takes.
-    environment("py38", Python::Version((3, 8)), &["openai"]),
-    environment("py39", Python::Version((3, 9)), &["openai"]),
-    environment("py310", Python::Version((3, 10)), &["openai"]),
-    environment("py311", Python::Version((3, 11)), &["openai"]),
-    environment("py312", Python::Version((3, 12)), &["openai"]),
-    environment("py313", Python::Version((3, 13)), &["openai"]),
+    // The newest SDK that each Python takes; and structs of msgspec, of which objects are made in SGLang.
+    environment("py38", Python::Version((3, 8)), &EACH_PYTHON),
+    environment("py39", Python::Version((3, 9)), &EACH_PYTHON),
+    environment("py310", Python::Version((3, 10)), &EACH_PYTHON),
+    environment("py311", Python::Version((3, 11)), &EACH_PYTHON),
+    environment("py312", Python::Version((3, 12)), &EACH_PYTHON),
+    environment("py313", Python::Version((3, 13)), &EACH_PYTHON),
     // Web applications that call models.
     environment("web311", Python::Version((3, 11)), &WEB_PACKAGES),
     environment("web312", Python::Version((3, 12)), &WEB_PACKAGES),

@@ -142,6 +142,8 @@ impl ConfigFile {
             .with_context(cannot)?
             .permissions()
             .mode();
+        // Who is in the file's group was let in by its owner. What its directory's mode says counts for nothing:
+        // Kubernetes mounts a ConfigMap read-only, in a directory of the mode 0777.
         anyhow::ensure!(
             mode & 0o002 == 0,
             "the configuration {name} can be written by everybody: chmod o-w it"
@@ -271,6 +273,51 @@ mod tests {
                 "{text}: {said}"
             );
         }
+    }
+
+    #[test]
+    fn what_everybody_can_write_is_refused() {
+        use std::fs::{Permissions, create_dir, remove_dir_all, set_permissions, write};
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = std::env::temp_dir().join(format!("genspan-config-{}", std::process::id()));
+        create_dir(&dir).unwrap();
+        // As a ConfigMap is mounted.
+        set_permissions(&dir, Permissions::from_mode(0o777)).unwrap();
+        let path = dir.join("rules.yaml");
+        write(&path, "include: [type=app]\n").unwrap();
+        let link = dir.join("link.yaml");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut came = Vec::new();
+        let modes = [
+            0o600, 0o640, 0o644, 0o660, 0o664, 0o602, 0o646, 0o666, 0o777,
+        ];
+        for mode in modes {
+            set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            // A link has no mode of its own that counts.
+            for path in [&path, &link] {
+                let read = ConfigFile::read(Some(path));
+                let read = read.map(|file| file.rules.include.len());
+                came.push((mode, path, read.map_err(|e| e.to_string())));
+            }
+        }
+        remove_dir_all(&dir).unwrap();
+        assert_eq!(came.len(), 2 * modes.len());
+        for (mode, path, read) in came {
+            let refused = format!(
+                "the configuration {} can be written by everybody: chmod o-w it",
+                path.display()
+            );
+            let wanted = if mode & 0o002 == 0 {
+                Ok(1)
+            } else {
+                Err(refused)
+            };
+            assert_eq!(read, wanted, "{mode:o}");
+        }
+        let gone = ConfigFile::read(Some(&path)).unwrap_err().to_string();
+        assert!(gone.contains("cannot read the configuration"), "{gone}");
+        assert!(ConfigFile::read(None).unwrap().rules.include.is_empty());
     }
 
     #[cfg(feature = "otlp")]

@@ -30,10 +30,14 @@ pub struct ProcessFacts {
     pub command: Vec<String>,
     /// `host.name`.
     pub host_name: String,
-    /// Resource attributes that were found out of where it runs: its container, its pod.
+    /// Resource attributes that were found out of where it runs: its host, its container, its pod.
     pub detected: Vec<(String, Detected)>,
     /// Further resource attributes, from `OTEL_RESOURCE_ATTRIBUTES` of the process.
     pub resource: Vec<(String, String)>,
+    /// Each of its applications, which are workflows of Dify, is told as a service of its own
+    /// (`PROFILER_GENAI_SPLITAPP_ENABLE`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub split_applications: bool,
     /// Settings of `design/cli.md` as the process's own environment has them.
     pub content: ContentPolicy,
     /// Of which traces its spans are told.

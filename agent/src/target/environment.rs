@@ -12,6 +12,8 @@ pub struct Environment {
     pub resource: Vec<(String, String)>,
     /// `APSARA_APM_APP_TYPE`.
     pub app_type: Option<AppType>,
+    /// `PROFILER_GENAI_SPLITAPP_ENABLE`: each application of the process is a service of its own.
+    pub split_applications: Option<bool>,
     /// Content settings.
     pub content: ContentPolicy,
     /// Variables whose value could not be used: name and what was expected.
@@ -20,6 +22,9 @@ pub struct Environment {
 
 /// Whether there are events, whatever is said of content.
 const EMIT_EVENT: &str = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT";
+
+/// Whether each application of Dify is a service of its own.
+const SPLIT: &str = "PROFILER_GENAI_SPLITAPP_ENABLE";
 
 impl Environment {
     /// Reads the variables through `get`. What is not set keeps the value of `defaults`.
@@ -51,16 +56,20 @@ impl Environment {
                 )),
             }
         }
-        if let Some(value) = get(EMIT_EVENT).filter(|v| !v.trim().is_empty()) {
-            out.content.emit_events = match value.trim().to_ascii_lowercase().as_str() {
+        let mut switch = |name: &'static str| {
+            let value = get(name).filter(|v| !v.trim().is_empty())?;
+            match value.trim().to_ascii_lowercase().as_str() {
                 "true" | "1" => Some(true),
                 "false" | "0" => Some(false),
                 _ => {
-                    out.rejected.push((EMIT_EVENT, "true or false"));
+                    out.rejected.push((name, "true or false"));
                     None
                 }
-            };
-        }
+            }
+        };
+        let (emits, splits) = (switch(EMIT_EVENT), switch(SPLIT));
+        out.content.emit_events = emits.or(out.content.emit_events);
+        out.split_applications = splits;
         if let Some(value) = get("APSARA_APM_APP_TYPE").filter(|v| !v.trim().is_empty()) {
             out.app_type = match value.trim().to_ascii_lowercase().as_str() {
                 "microservice" => Some(AppType::Microservice),
@@ -138,7 +147,7 @@ fn percent_decode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{EMIT_EVENT, Environment};
+    use super::{EMIT_EVENT, Environment, SPLIT};
     use crate::model::process::{AppType, ContentPolicy};
 
     fn read(vars: &[(&str, &str)]) -> Environment {
@@ -172,6 +181,31 @@ mod tests {
             ("OTEL_SERVICE_NAME", "bot"),
         ]);
         assert_eq!(e.service_name.as_deref(), Some("bot"));
+    }
+
+    #[test]
+    fn applications_are_split_where_it_says_so() {
+        for (value, want) in [
+            ("True", Some(true)),
+            (" true ", Some(true)),
+            ("1", Some(true)),
+            ("False", Some(false)),
+            ("0", Some(false)),
+            ("", None),
+        ] {
+            let e = read(&[(SPLIT, value)]);
+            assert_eq!(
+                (e.split_applications, e.rejected.len()),
+                (want, 0),
+                "{value}"
+            );
+        }
+        assert_eq!(read(&[]).split_applications, None);
+        let e = read(&[(SPLIT, "yes, please")]);
+        assert_eq!(
+            (e.split_applications, &*e.rejected),
+            (None, &[(SPLIT, "true or false")][..])
+        );
     }
 
     #[test]

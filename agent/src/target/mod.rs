@@ -21,4 +21,5 @@ pub mod secrets;
 pub mod settings;
 pub mod sockets;
 pub mod survey;
+pub mod system;
 pub mod tls;

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::environment::Environment;
 use super::maps::Maps;
-use super::{classify, command, container};
+use super::{classify, command, container, system};
 use crate::model::process::{AppType, ContentPolicy, ProcessFacts, Share};
 
 /// Why a process cannot be looked at.
@@ -235,8 +235,12 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
         model_server: serves_models(&arguments),
         command: command::without_secrets(&arguments),
         host_name: host_name(),
-        detected: container::of_process(pid).attributes(),
+        detected: system::attributes()
+            .into_iter()
+            .chain(container::of_process(pid).attributes())
+            .collect(),
         resource: environment.resource,
+        split_applications: environment.split_applications.unwrap_or_else(splits),
         content: environment.content,
         share: Share::ALL,
     };
@@ -250,6 +254,14 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
             .map(|p| std::env::split_paths(&p).collect())
             .unwrap_or_default(),
     })
+}
+
+/// What holds for processes that do not say themselves whether their applications are services: what genspan's own
+/// environment says.
+fn splits() -> bool {
+    let get = |name: &str| std::env::var(name).ok();
+    let own = Environment::read(get, &ContentPolicy::default());
+    own.split_applications.unwrap_or_default()
 }
 
 /// The model server that a command line starts: that is who answers what it serves. A gateway hands

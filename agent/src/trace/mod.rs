@@ -1,5 +1,6 @@
 //! Calls, and requests that are none, become spans.
 
+mod applications;
 mod attributes;
 mod by_path;
 mod content;

@@ -366,3 +366,69 @@ fn several_requests_for_embeddings_are_parts_of_their_run() {
     ];
     assert_eq!(told, wanted);
 }
+
+/// The name of the service that each span is of, by the span's name.
+fn services(spans: &mut Spans) -> Vec<(String, String)> {
+    let service = |span: &Span| {
+        let all = span.resource.attributes.iter();
+        let mut named = all.filter(|(key, _)| key == "service.name");
+        let told = match named.next() {
+            Some((_, Value::Str(name))) => name.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(named.next(), None);
+        told
+    };
+    let all = spans
+        .drain()
+        .map(|span| (span.name.clone(), service(&span)));
+    all.collect()
+}
+
+#[test]
+fn each_workflow_is_a_service_where_that_is_asked_for() {
+    for splits in [false, true] {
+        let mut spans = stage();
+        spans.process(&ProcessFacts {
+            pid: PID,
+            service_name: "dify".to_owned(),
+            split_applications: splits,
+            ..ProcessFacts::default()
+        });
+        for (n, parent, framework) in [
+            (1, None, Framework::Dify),
+            (2, Some(1), Framework::Dify),
+            // In the thread of that node.
+            (3, None, Framework::LangChain),
+        ] {
+            spans.run(RunEvent::Began(Box::new(RunFacts {
+                exchange: ExchangeId(n),
+                pid: PID,
+                tid: TID,
+                start: BootTime(n * SECOND),
+                context: None,
+                framework,
+                run: u128::from(n),
+                parent: parent.map(ExchangeId),
+                kind: RunKind::Chain,
+                name: Some(format!("run {n}")),
+                inside: Inside::Thread,
+                is_generator: false,
+                label: RunLabel::Uuid,
+                subject: None,
+            })));
+        }
+        let call = asked(&mut spans, 4, 4);
+        answered(&mut spans, call);
+        ended(&mut spans, 3, 6, None);
+        ended(&mut spans, 2, 7, None);
+        ended(&mut spans, 1, 8, None);
+        // Another one, and what is done in none.
+        began(&mut spans, 9, None, RunKind::Chain);
+        ended(&mut spans, 9, 10, None);
+        let told = services(&mut spans);
+        let own = if splits { "run 1" } else { "dify" };
+        let services: Vec<_> = told.iter().map(|(_, service)| service.as_str()).collect();
+        assert_eq!(services, [own, own, own, own, "dify"], "{told:?}");
+    }
+}

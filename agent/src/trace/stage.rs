@@ -1,5 +1,6 @@
 //! The stage: takes calls and what is known of processes, gives spans.
 
+use super::applications::Applications;
 use super::engine::Served;
 use super::function::{self, Functions, Over};
 use super::held::{Held, Told};
@@ -13,7 +14,7 @@ use crate::model::call::{CallEvent, Operation};
 use crate::model::engine::{EngineAsked, EngineRequest, EngineWork};
 use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::{ExchangeId, Role};
-use crate::model::framework::{RunContents, RunEvent, RunFacts, RunKind};
+use crate::model::framework::{Framework, RunContents, RunEvent, RunFacts, RunKind};
 use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
 use crate::model::process::{ContentPolicy, ProcessFacts, Share};
 use crate::model::span::{Resource, Span};
@@ -40,6 +41,8 @@ pub(super) struct Known {
     asked: ContentPolicy,
     /// See [`ProcessFacts::network`].
     network: u64,
+    /// See [`ProcessFacts::split_applications`].
+    splits: bool,
     /// See [`ProcessFacts::share`].
     pub(super) share: Share,
 }
@@ -54,6 +57,7 @@ impl Known {
             content: facts.content.clone(),
             asked: facts.content.clone(),
             network: facts.network,
+            splits: facts.split_applications,
             share: facts.share,
         }
     }
@@ -126,6 +130,7 @@ pub struct Spans {
     work: BTreeMap<ExchangeId, (Box<EngineAsked>, Box<EngineWork>)>,
     served: Served,
     paths: Paths,
+    applications: Applications,
     /// Spans say how their parent was found.
     tell_source: bool,
     /// Content is left out, whatever is asked for.
@@ -154,6 +159,7 @@ impl Spans {
             work: BTreeMap::new(),
             served: Served::default(),
             paths: Paths::default(),
+            applications: Applications::default(),
             tell_source: true,
             shed_content: false,
             names: Names::default(),
@@ -336,6 +342,7 @@ impl Spans {
         }
         self.served.process_exit(pid);
         self.parents.process_exit(pid);
+        self.applications.process_exit(pid);
         self.processes.remove(&pid);
     }
 
@@ -426,6 +433,9 @@ impl Spans {
                 run.many = matches!(facts.kind, RunKind::Embedding | RunKind::Reranker);
                 let begun = run::begun(&facts);
                 self.parents.ran(begun, facts.parent, run, facts.context);
+                if let Some(application) = self.application(&facts) {
+                    self.parents.serves(facts.exchange, application);
+                }
                 self.runs.insert(facts.exchange, (facts, false));
             }
             RunEvent::Streams(run) => self.parents.streams(run),
@@ -472,6 +482,31 @@ impl Spans {
                 }
             }
         }
+    }
+
+    /// The application that a run is that of, where that is to be a service of its own: a workflow of Dify.
+    fn application(&self, run: &RunFacts) -> Option<Arc<str>> {
+        let splits = || {
+            self.processes
+                .get(&run.pid)
+                .is_some_and(|known| known.splits)
+        };
+        let is_one = run.framework == Framework::Dify && run.parent.is_none() && splits();
+        let name = run.name.as_deref().filter(|_| is_one)?;
+        Some(name.into())
+    }
+
+    /// Gives a span, as that of the application that it is done in.
+    fn give(&mut self, mut span: Span, application: Option<Arc<str>>) {
+        if let Some(name) = application {
+            let key = (span.pid, &name);
+            let own = self
+                .applications
+                .resource(key, &span.resource, &self.redactor);
+            span.resource = own;
+        }
+        self.spans.push(span);
+        self.counters.spans += 1;
     }
 
     fn function_over(&mut self, over: Over) {
@@ -628,6 +663,7 @@ impl Spans {
             *told = true;
             &**facts
         });
+        let application = place.application.clone();
         let at = span::At {
             place,
             offset: self.offset,
@@ -637,7 +673,7 @@ impl Spans {
             engine,
         };
         let redactor = &self.redactor;
-        self.spans.push(match told {
+        let span = match told {
             Told::Call(attempted) => span::of_call(at, known, *attempted, run, redactor),
             Told::Run(over) => run::of_run(at, known, *over, redactor),
             Told::Request(request) => http::of_request(at, known, &request, redactor),
@@ -645,8 +681,8 @@ impl Spans {
                 let facts = self.functions.facts(over.function);
                 function::of_function(at, known, facts, *over, redactor)
             }
-        });
-        self.counters.spans += 1;
+        };
+        self.give(span, application);
         // The run that it was, or was a part of, need not wait any longer.
         self.release_known(in_run);
     }

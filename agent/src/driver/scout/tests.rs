@@ -189,3 +189,42 @@ fn a_program_that_listens_is_found_and_left_when_rules_say_so() {
     let gone = wait(&scout, |r| *r == Report::Gone(pid));
     assert_eq!((traced, left, gone), (true, true, true));
 }
+
+/// No event tells of this one: it comes after all processes were looked through, and is found when they are
+/// looked through again.
+#[test]
+fn what_nobody_told_of_is_found_by_the_sweep() {
+    let scout = Scout::start(Rules::default(), None).unwrap();
+    let begun = Instant::now();
+    while !scout.has_looked() {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let Ok(mut python) = Command::new("python3")
+        .args(["-m", "http.server", "0", "--bind", "127.0.0.1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+    else {
+        println!("skipped: no python3 on PATH");
+        return;
+    };
+    let pid = python.id();
+    let traced = wait(
+        &scout,
+        |r| matches!(r, Report::Trace { pid: p, .. } if *p == pid),
+    );
+    let seen = scout.sightings().remove(&pid);
+    python.kill().unwrap();
+    python.wait().unwrap();
+    // So is that it is gone.
+    let begun = Instant::now();
+    while scout.sightings().contains_key(&pid) && begun.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(traced);
+    assert_eq!(seen.unwrap().service, "http.server");
+    assert!(!scout.sightings().contains_key(&pid));
+    // None of it was heard and dropped.
+    assert!(scout.losses().iter().all(|(_, count)| *count == 0));
+}

@@ -47,6 +47,7 @@ use inside::{Asked, Enclosing};
 use lineage::{Found, Lineage};
 pub use runs::Run;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use threads::Threads;
 
 /// Requests under way, or not told yet, that are followed; spans of more have the parent that
@@ -123,6 +124,8 @@ pub struct Place {
     pub parent: Option<(u64, Source)>,
     /// `tracestate` of the trace.
     pub state: Option<String>,
+    /// The application that it is done in, where that is a service of its own.
+    pub application: Option<Arc<str>>,
 }
 
 /// A request that is followed.
@@ -137,6 +140,8 @@ struct Node {
     attempt_of: Option<ExchangeId>,
     /// It is no request but a run of a framework.
     run: Option<Run>,
+    /// It is the run of an application that is a service of its own: the application.
+    application: Option<Arc<str>>,
     /// It is what this run did: they are one span.
     merged: Option<ExchangeId>,
     /// Those whose place depends on this one's.
@@ -325,6 +330,7 @@ impl Parents {
                 within,
                 attempt_of: None,
                 run: None,
+                application: None,
                 merged: None,
                 dependents: Vec::new(),
                 place: None,
@@ -601,6 +607,7 @@ impl Parents {
             return None;
         }
         let link = node.link();
+        let application = node.application.clone();
         let mut place = rooted(self.seed, &node.begun);
         if let Some((id, source)) = link
             && let Some(above) = self.settle(id)
@@ -612,9 +619,14 @@ impl Parents {
                     place.trace = above.trace;
                     place.parent = Some((above.span, source));
                     place.state = above.state;
+                    // Who is at the other end of a connection is another service.
+                    if source != Source::Connection {
+                        place.application = above.application;
+                    }
                 }
             }
         }
+        place.application = application.or(place.application);
         if let Some(node) = self.nodes.get_mut(&exchange) {
             node.settling = false;
             node.place = Some(place.clone());
@@ -645,12 +657,14 @@ fn rooted(seed: u128, begun: &Begun) -> Place {
             span: own.span,
             parent: Some((*span, Source::from(*format))),
             state: state.clone(),
+            application: None,
         },
         None => Place {
             trace: own.trace,
             span: own.span,
             parent: None,
             state: None,
+            application: None,
         },
     }
 }

@@ -6,6 +6,7 @@ use super::{Asked, Enclosing, MAX_FOLLOWED, Parents, Place, Source};
 use crate::model::exchange::{ExchangeId, Role};
 use crate::model::framework::Inside;
 use crate::model::request::Begun;
+use std::sync::Arc;
 
 /// What is known of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,13 @@ impl Parents {
             {
                 self.adopt(parent, served);
             }
+        }
+    }
+
+    /// A run that began is that of an application that is a service of its own.
+    pub fn serves(&mut self, run: ExchangeId, application: Arc<str>) {
+        if let Some(node) = self.nodes.get_mut(&run) {
+            node.application = Some(application);
         }
     }
 
