@@ -31,6 +31,16 @@ fn of_python(python: &Path) -> Command {
     command
 }
 
+/// Debian's 3.14, in a root directory of its own.
+fn of_debian(root: &Path) -> Result<Command> {
+    let source = std::fs::read_to_string(genspan_tests::programs().join("live/functions.py"))?;
+    let mut command = Command::new("chroot");
+    command
+        .arg(root)
+        .args(["/usr/bin/python3.14", "-c", &source]);
+    Ok(command)
+}
+
 fn program(command: &mut Command, temp: &Temp) -> Result<Process> {
     let mut process = Process::start(command, &temp.file("program.err"))?;
     anyhow::ensure!(process.line()? == "ready", "{}", process.complaints());
@@ -290,19 +300,46 @@ fn by_the_interpreter() -> Result<()> {
     Ok(())
 }
 
-/// More functions than there are watchpoints for; from 3.11 on they are refused by name.
+/// The same where it runs `RESUME`, from 3.11 on: Debian's are static, stripped and built with a profile.
+#[test]
+fn by_resume() -> Result<()> {
+    if need::root()?.is_none() {
+        return Ok(());
+    }
+    let options = ["--function-probe", "resume"];
+    let pythons = [
+        need::python(11)?,
+        need::python(12)?,
+        need::python(13)?,
+        need::system_python()?,
+    ];
+    for python in pythons.into_iter().flatten() {
+        every_call_by(&mut of_python(&python), &options, false)?;
+    }
+    if let Some(root) = need::debian_python(14)? {
+        every_call_by(&mut of_debian(&root)?, &options, false)?;
+    }
+    Ok(())
+}
+
+/// More functions than there are watchpoints for are seen by the interpreter, unless that is not wanted; nor
+/// where it has no such instruction.
 #[test]
 fn more_functions_than_watchpoints() -> Result<()> {
-    for (minor, said) in [
-        (10, "watching __main__:fail (pid"),
-        (12, "`__main__:fail` is not watched: no watchpoint is left"),
+    let refused = "`__main__:fail` is not watched: no watchpoint is left";
+    let seen = "watching __main__:fail (pid";
+    for (minor, how, said) in [
+        (10, "auto", seen),
+        (12, "auto", seen),
+        (12, "watchpoints", refused),
     ] {
         let (Some(()), Some(python)) = (need::root()?, need::python(minor)?) else {
             continue;
         };
         let temp = Temp::new()?;
         let mut program = program(&mut of_python(&python), &temp)?;
-        let mut agent = watch(&temp, program.pid(), &["--function", "__main__:fail"])?;
+        let options = ["--function", "__main__:fail", "--function-probe", how];
+        let mut agent = watch(&temp, program.pid(), &options)?;
         agent.wait_for_log(said)?;
         program.tell("errors")?;
         let truth = record(&mut program)?;
@@ -310,9 +347,26 @@ fn more_functions_than_watchpoints() -> Result<()> {
         let (failed, watched): (Vec<_>, Vec<_>) =
             spans.into_iter().partition(|span| span.name() == "fail");
         assert_eq!(watched.len(), truth.len());
-        assert_eq!(failed.is_empty(), minor > 10);
+        assert_eq!(failed.is_empty(), said == refused);
         assert!(failed.iter().all(|span| !span.error().is_empty()));
     }
+    Ok(())
+}
+
+/// Asked for where there is none, it is refused by name.
+#[test]
+fn no_resume_before_311() -> Result<()> {
+    let (Some(()), Some(python)) = (need::root()?, need::python(10)?) else {
+        return Ok(());
+    };
+    let temp = Temp::new()?;
+    let program = program(&mut of_python(&python), &temp)?;
+    let list = program.pid().to_string();
+    let options = ["--function", INNER, "--function-probe", "resume"];
+    let mut agent = Agent::start(&temp, &options, &["--pid", &list])?;
+    agent.wait_for_log("has no instruction `RESUME`")?;
+    let finished = agent.stop()?;
+    assert!(finished.spans.is_empty(), "{}", finished.lines);
     Ok(())
 }
 
@@ -322,13 +376,7 @@ fn python_314() -> Result<()> {
     let (Some(()), Some(root)) = (need::root()?, need::debian_python(14)?) else {
         return Ok(());
     };
-    let source = std::fs::read_to_string(genspan_tests::programs().join("live/functions.py"))?;
-    let mut command = Command::new("chroot");
-    every_call(
-        command
-            .arg(root)
-            .args(["/usr/bin/python3.14", "-c", &source]),
-    )
+    every_call(&mut of_debian(&root)?)
 }
 
 /// Debian's: static, stripped, with link-time optimisation.
