@@ -5,6 +5,8 @@
 //! [`metrics`] are made. See
 //! `ARCHITECTURE.md`.
 
+#[cfg(feature = "kernel")]
+pub mod answer;
 pub mod capture;
 pub mod cli;
 pub mod driver;

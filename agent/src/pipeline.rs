@@ -272,8 +272,14 @@ impl Pipeline {
                         }
                         self.tell_runs(out);
                     }
-                    Subject::Run { .. } => self.runs.values(found),
-                    Subject::Span { .. } => self.dispatched.values(found),
+                    Subject::Run { .. } => {
+                        let wanted = self.spans.tells_content(found.pid);
+                        self.runs.values(found, wanted);
+                    }
+                    Subject::Span { .. } => {
+                        let wanted = self.spans.tells_content(found.pid);
+                        self.dispatched.values(found, wanted);
+                    }
                 }
             }
             Event::FunctionEnded { call, how, time } => {
@@ -309,6 +315,11 @@ impl Pipeline {
                 if !self.dispatched.is_settled() {
                     let mut out = Vec::new();
                     self.dispatched.tick(*time, &mut out);
+                    self.tell_runs(out);
+                }
+                if !self.workflows.is_settled() {
+                    let mut out = Vec::new();
+                    self.workflows.tick(*time, &mut out);
                     self.tell_runs(out);
                 }
                 self.spans.tick(*time);

@@ -178,7 +178,8 @@ pub struct WatchedProcess {
     /// returns what is on its stack, and `RETURN_CONST` (3.12, 3.13). Else zero.
     pub returns: u32,
     /// In a code object: the names of its variables, a tuple (`co_varnames`; `co_localsplusnames` from
-    /// 3.11 on).
+    /// 3.11 on). Where a function that returns frees the last of them first (3.14):
+    /// [`crate::python::NONE`], since then none is read at that moment.
     pub code_variables: u32,
     /// To 3.10: which argument of `_PyEval_EvalFrameDefault` is the frame, counted from one; the next
     /// one says whether an exception is thrown into it. Else zero.

@@ -8,9 +8,10 @@
 //!   it until the caller has it. From 3.11 on the frame still says which instruction it ran last, so
 //!   that no other end of the frame is taken for this one (`RETURN_CONST` of 3.12 and 3.13 leaves in
 //!   that place what was there before). To 3.10 all that return do so by this instruction.
-//! - A generator returns nothing. What it put together is in a variable; variables are freed in their
-//!   order (`frame_dealloc`, `Objects/frameobject.c`; `_PyFrame_ClearLocals`, `Python/frame.c`), so one
-//!   behind the last that held what speaks for the run is still there.
+//! - A generator returns nothing. What it put together is in a variable; up to 3.13 variables are freed in
+//!   their order (`frame_dealloc`, `Objects/frameobject.c`; `_PyFrame_ClearLocals`, `Python/frame.c`), so one
+//!   behind the last that held what speaks for the run is still there. In 3.14 they are freed from the last
+//!   on, and it is gone: nothing is read.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use genspan_common::{
@@ -21,9 +22,8 @@ use genspan_common::{
 };
 
 use crate::{
-    framework::{code_of, local},
     function::{raised, watched},
-    python::{thread_state, user, word},
+    python::{code_of, local, thread_state, user, word},
     snapshot::{genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want},
 };
 
@@ -42,10 +42,10 @@ const SIZE: u64 = 16;
 /// Variables of a function that are looked at.
 const MAX_VARIABLES: u64 = 64;
 /// The variable in which the generators of models put together what these say (`stream` of
-/// `BaseChatModel` and `BaseLLM`, `langchain_core/language_models`, from 0.1 to 1.x), in two pieces
-/// that are compared as words.
+/// `BaseChatModel` and `BaseLLM`, `langchain_core/language_models`, from 0.1 to 1.x): its first and its
+/// last eight characters, which are compared as words.
 const VARIABLE: [u8; 8] = *b"generati";
-const VARIABLE_END: [u8; 2] = *b"on";
+const VARIABLE_END: [u8; 8] = *b"neration";
 const VARIABLE_LENGTH: u64 = 10;
 
 /// Copies what the function gives that began a run, while what speaks for the run is freed because it
@@ -85,7 +85,9 @@ pub extern "C" fn genspan_run_output(manager: u64, owner: u64, code: u64, flags:
     if value == 0 || !matches!(user::<u32>(value), Some(references) if references != 0) {
         return 0;
     }
-    genspan_snapshot_begin();
+    if genspan_snapshot_begin() == 0 {
+        return 0;
+    }
     genspan_snapshot_want(1, value, u64::from(MAX_DEPTH));
     let which = u64::from(purpose::RUN) | u64::from(hook::GONE) << 32;
     genspan_snapshot_take(which, manager, 0)
@@ -168,8 +170,8 @@ pub extern "C" fn genspan_run_variable(manager: u64, frame: u64, code: u64) -> u
         if found == 0
             && word(name.wrapping_add(SIZE)) == VARIABLE_LENGTH
             && word(name.wrapping_add(data)) == u64::from_le_bytes(VARIABLE)
-            && user::<u16>(name.wrapping_add(data).wrapping_add(8))
-                == Some(u16::from_le_bytes(VARIABLE_END))
+            && word(name.wrapping_add(data).wrapping_add(VARIABLE_LENGTH - 8))
+                == u64::from_le_bytes(VARIABLE_END)
         {
             found = value;
         }

@@ -10,6 +10,9 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
+/// The name of a thread of the agent's that has the kernel place probes (`agent/src/probe/multi.rs`).
+const PLACING: &str = "probe-placing";
+
 /// A running `genspan trace` or `genspan agent`.
 #[derive(Debug)]
 pub struct Agent {
@@ -157,7 +160,8 @@ impl Agent {
         let mut command = Command::new("setpriv");
         command
             .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-            .arg("--no-new-privs")
+            // What it would be sent at our end is forgotten with the user (credentials(7), prctl(2)).
+            .args(["--no-new-privs", "--pdeathsig", "KILL"])
             .args(["inh-caps", "ambient-caps", "bounding-set"].map(|of| format!("--{of}={set}")))
             .arg(need::agent()?)
             .args(arguments)
@@ -240,6 +244,36 @@ impl Agent {
             },
         )?;
         anyhow::ensure!(self.log().contains(text), "the agent ended: {}", self.log());
+        Ok(())
+    }
+
+    /// Waits until no probes are being placed: those that it asks the kernel for while it goes on, as it says
+    /// already what they are for.
+    ///
+    /// # Errors
+    ///
+    /// When it ended, or does not get done with it.
+    pub fn wait_placed(&mut self) -> Result<()> {
+        let tasks = format!("/proc/{}/task", self.process.pid());
+        let places = |task: std::io::Result<std::fs::DirEntry>| {
+            let name = std::fs::read_to_string(task?.path().join("comm"));
+            // One that is gone is done.
+            Ok(name.is_ok_and(|name| name.trim_end() == PLACING))
+        };
+        let placing = || -> std::io::Result<bool> {
+            let all: Vec<bool> = std::fs::read_dir(&tasks)?
+                .map(places)
+                .collect::<std::io::Result<_>>()?;
+            Ok(all.contains(&true))
+        };
+        wait_for("probes to be placed", || {
+            placing().is_ok_and(|is| !is).then_some(())
+        })?;
+        anyhow::ensure!(
+            !self.process.has_ended()?,
+            "the agent ended: {}",
+            self.log()
+        );
         Ok(())
     }
 

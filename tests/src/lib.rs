@@ -7,6 +7,7 @@ pub mod agent;
 pub mod call;
 pub mod cgroup;
 pub mod client;
+pub mod interrupt;
 pub mod kernel;
 pub mod memory;
 pub mod namespaces;
@@ -49,13 +50,14 @@ pub fn programs() -> PathBuf {
 ///
 /// # Errors
 ///
-/// When there is none after [`PATIENCE`]; `what` says what was waited for.
+/// When there is none after [`PATIENCE`], or this is to end ([`interrupt`]); `what` says what was waited for.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return Ok(answer);
         }
+        interrupt::check()?;
         anyhow::ensure!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub struct Namespaces {
     first: Option<Process>,
     cgroup: PathBuf,
-    /// Which PID namespace it is.
+    /// Which PID namespace it is; empty until it is known.
     own: PathBuf,
 }
 
@@ -45,16 +45,19 @@ impl Namespaces {
             ])
             .arg(python)
             .arg(programs().join("live/host_tree.py"));
-        let mut first = Process::start(&mut command, &scene.next_log())?;
-        first.tell(&json!({"cgroup": cgroup, "programs": programs_of_it}).to_string())?;
-        anyhow::ensure!(first.line()? == "ready", "{}", first.complaints());
-        let child = fs::read_to_string(format!("/proc/{0}/task/{0}/children", first.pid()))?;
-        let own = fs::read_link(format!("/proc/{}/ns/pid", child.trim()))?;
-        Ok(Self {
+        let first = Process::start(&mut command, &scene.next_log())?;
+        // From here on the cgroup goes too, however far it gets.
+        let mut all = Self {
             first: Some(first),
             cgroup,
-            own,
-        })
+            own: PathBuf::new(),
+        };
+        let first = all.first.as_mut().context("it is over")?;
+        first.tell(&json!({"cgroup": all.cgroup, "programs": programs_of_it}).to_string())?;
+        anyhow::ensure!(first.line()? == "ready", "{}", first.complaints());
+        let child = fs::read_to_string(format!("/proc/{0}/task/{0}/children", first.pid()))?;
+        all.own = fs::read_link(format!("/proc/{}/ns/pid", child.trim()))?;
+        Ok(all)
     }
 
     /// Has it do a step; what it answers.

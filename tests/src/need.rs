@@ -84,6 +84,24 @@ pub fn debian_python(minor: u32) -> Result<Option<PathBuf>> {
     ))
 }
 
+/// The same, when this module is there too, which is not of Debian.
+///
+/// # Errors
+///
+/// As [`missing`].
+pub fn debian_python_with(minor: u32, module: &str) -> Result<Option<PathBuf>> {
+    let Some(root) = debian_python(minor)? else {
+        return Ok(None);
+    };
+    let place = format!("usr/local/lib/python3.{minor}/dist-packages");
+    if root.join(place).join(module).is_dir() {
+        return Ok(Some(root));
+    }
+    missing(&format!(
+        "{module} for Debian's CPython 3.{minor} (cargo xtask setup --tests)"
+    ))
+}
+
 /// The Python with OpenSSL in its executable and no symbols.
 ///
 /// # Errors

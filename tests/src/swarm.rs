@@ -2,10 +2,10 @@
 
 use crate::scene::KEY;
 use crate::soak::watched::{Sample, Watched, thirds};
-use crate::{Agent, Process, Temp, memory, programs};
+use crate::{Agent, Process, Temp, interrupt, memory, programs};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -50,7 +50,9 @@ pub struct Outcome {
     pub most: u64,
     /// Those of which the agent told the call.
     pub told: u64,
-    /// Of those, the ones with a defect.
+    /// Of those, the ones whose call was told more than once.
+    pub twice: u64,
+    /// Calls that were told with a defect.
     pub incomplete: u64,
     /// What the agent held before.
     pub before: Held,
@@ -207,6 +209,7 @@ impl Swarm {
         let mut after = held(pid)?;
         let more = |after: &Held| after.holds_more_than(&before);
         while more(&after) && begun.elapsed() < GIVEN_BACK {
+            interrupt::check()?;
             std::thread::sleep(Duration::from_millis(200));
             after = held(pid)?;
         }
@@ -216,12 +219,13 @@ impl Swarm {
         let used = cpu(&mut agent)? - used;
         let finished = agent.stop()?;
         ensure!(finished.code == 0, "{}", finished.log);
-        let mut told = BTreeSet::new();
+        // Each has a model of its own.
+        let mut told: BTreeMap<&str, u64> = BTreeMap::new();
         let mut incomplete = 0;
-        for span in &finished.spans {
-            if span.model().starts_with("swarm-") && told.insert(span.model().to_owned()) {
-                incomplete += u64::from(!span.defects().is_empty());
-            }
+        let spans = finished.spans.iter();
+        for span in spans.filter(|span| span.model().starts_with("swarm-")) {
+            *told.entry(span.model()).or_default() += 1;
+            incomplete += u64::from(!span.defects().is_empty());
         }
         let number = |name: &str| said[name].as_u64().with_context(|| line.clone());
         Ok(Outcome {
@@ -230,6 +234,7 @@ impl Swarm {
             answered: number("answered")?,
             most: number("most")?,
             told: told.len() as u64,
+            twice: told.values().filter(|times| **times > 1).count() as u64,
             incomplete,
             before,
             peak,
@@ -260,6 +265,7 @@ impl Outcome {
                 faults.push(what);
             }
         };
+        check(self.started == 0, "no program was started".to_owned());
         #[expect(clippy::cast_precision_loss, reason = "far fewer")]
         let enough = self.started as f64 >= self.wanted * ENOUGH;
         let (started, wanted) = (self.started, self.wanted);
@@ -273,6 +279,7 @@ impl Outcome {
             started,
             answered,
             told,
+            twice,
             incomplete,
             before,
             after,
@@ -289,6 +296,7 @@ impl Outcome {
                 answered.saturating_sub(*told)
             ),
         );
+        check(*twice > 0, format!("{twice} were told more than once"));
         check(
             *incomplete > 0,
             format!("{incomplete} calls were incomplete"),
@@ -383,5 +391,86 @@ impl Outcome {
             self.peak.threads,
             self.after.threads,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FEW, FEW_THREADS, HOST_PROBES, Held, Outcome};
+    use crate::soak::watched::Sample;
+    use std::time::Duration;
+
+    fn good() -> Outcome {
+        let held = Held {
+            resident: 30_000,
+            files: 100,
+            threads: 8,
+            probes: 20,
+        };
+        Outcome {
+            wanted: 100.0,
+            started: 100,
+            answered: 100,
+            most: 20,
+            told: 100,
+            twice: 0,
+            incomplete: 0,
+            before: held,
+            peak: Held { files: 900, ..held },
+            after: Held {
+                files: held.files + FEW,
+                threads: held.threads + FEW_THREADS,
+                probes: held.probes + HOST_PROBES,
+                ..held
+            },
+            quiet: Duration::from_secs(1),
+            cpu: 1.0,
+            took: 10.0,
+            samples: vec![
+                Sample {
+                    resident: 30_000,
+                    ..Sample::default()
+                };
+                90
+            ],
+            log: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        assert_eq!(good().faults(), Vec::<String>::new());
+        let check = |change: &dyn Fn(&mut Outcome), want: &[&str]| {
+            let mut changed = good();
+            change(&mut changed);
+            let faults = changed.faults();
+            assert_eq!(faults.len(), want.len(), "{faults:?}");
+            for (fault, want) in faults.iter().zip(want) {
+                assert!(fault.contains(want), "{faults:?}: {want}");
+            }
+        };
+        // None was wanted, and none came.
+        check(
+            &|o| (o.wanted, o.started, o.answered, o.told) = (0.0, 0, 0, 0),
+            &["no program was started"],
+        );
+        check(&|o| o.wanted = 106.0, &["100 of 106 programs were started"]);
+        check(
+            &|o| (o.answered, o.told) = (99, 99),
+            &["99 of 100 programs were answered"],
+        );
+        check(&|o| o.told = 98, &["2 of 100 were missed"]);
+        check(&|o| o.twice = 3, &["3 were told more than once"]);
+        check(&|o| o.incomplete = 4, &["4 calls were incomplete"]);
+        check(&|o| o.after.files += 1, &["descriptors 100 → 117"]);
+        check(&|o| o.after.threads += 1, &["threads 8 → 12"]);
+        check(&|o| o.after.probes += 1, &["probes 20 → 27"]);
+        check(
+            &|o| {
+                let late = o.samples.iter_mut().skip(60);
+                late.for_each(|sample| sample.resident = 37_097);
+            },
+            &["memory grew from 30000 to 37097 KiB"],
+        );
     }
 }

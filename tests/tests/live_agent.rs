@@ -566,7 +566,9 @@ fn model_servers_are_asked_for_their_own_metrics() -> Result<()> {
         line.starts_with("genspan_engine") && line.contains(&format!("\"{}\"", locked.pid()))
     };
     assert!(!text.lines().any(engine_of_locked), "{text}");
-    let refused = text.lines().find(|l| l.contains("asked for: refused"));
+    let refused = text
+        .lines()
+        .find(|l| l.contains("servers' metrics: refused"));
     assert!(refused.is_some_and(|l| l.ends_with(" 1")), "{text}");
 
     // The same asked by somebody else is told.

@@ -6,7 +6,6 @@ use genspan_tests::temp::Temp;
 use genspan_tests::{Agent, Call, Client, Process, Scene, Span, agent, need};
 use nix::sys::signal::Signal;
 use serde_json::json;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 /// Ends with this code and these words.
@@ -140,9 +139,7 @@ fn without_privileges() -> Result<()> {
     };
     let client = scene.client(&python, &["stdlib"])?;
     // Where anybody can run it.
-    let copy = scene.temp.file("genspan");
-    std::fs::copy(need::agent()?, &copy)?;
-    std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755))?;
+    let copy = scene.temp.copy_to_run(&need::agent()?, "genspan")?;
     let pid = client.pid().to_string();
     for (arguments, word) in [
         (

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 /// The applications, which have the names of their environments.
 const APPLICATIONS: [&str; 2] = ["openai", "langchain"];
 
-/// Longer than it takes; every wait of the program has an end of its own.
-const LONGEST: Duration = Duration::from_secs(150);
+/// Longer than all its waits together, each of which has an end of its own: of eight starts (`START` in `run.py`)
+/// of two minutes at most.
+const LONGEST: Duration = Duration::from_secs(20 * 60);
 
 /// Runs a program of the comparison to its end, which must be a good one.
 fn compare(program: &str, python: &Path, arguments: &[&OsStr]) -> Result<String> {

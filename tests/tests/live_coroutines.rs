@@ -2,7 +2,7 @@
 //! end, on whatever thread it goes on, and what is made in it, is what the program itself has a
 //! record of.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use genspan::vocabulary::attr;
 use genspan_tests::{Agent, Client, Finished, Process, Scene, Span, Temp, agent, need};
 use serde_json::Value;
@@ -32,12 +32,6 @@ fn of_python(python: &std::path::Path) -> Command {
     command
 }
 
-fn program(command: &mut Command, temp: &Temp) -> Result<Process> {
-    let mut process = Process::start(command, &temp.file("program.err"))?;
-    anyhow::ensure!(process.line()? == "ready", "{}", process.complaints());
-    Ok(process)
-}
-
 fn watch(temp: &Temp, pid: u32, functions: [&str; 2], options: &[&str]) -> Result<Agent> {
     let mut all = options.to_vec();
     for function in functions {
@@ -50,13 +44,6 @@ fn watch(temp: &Temp, pid: u32, functions: [&str; 2], options: &[&str]) -> Resul
         agent.wait_for_log(&format!("watching {name} (pid {pid})"))?;
     }
     Ok(agent)
-}
-
-fn record(process: &mut Process) -> Result<Vec<Value>> {
-    let line = process.line()?;
-    let all: Vec<Value> =
-        serde_json::from_str(&line).with_context(|| format!("{line} {}", process.complaints()))?;
-    Ok(all)
 }
 
 /// Holds spans against a program's own record.
@@ -163,7 +150,7 @@ fn steps_by(
     steps: &[&str],
 ) -> Result<()> {
     let temp = Temp::new()?;
-    let mut program = program(command, &temp)?;
+    let mut program = Process::ready(command, &temp)?;
     let recording = temp.file("recording");
     let path = recording.to_string_lossy().into_owned();
     let options = [options, &["--record", &path]].concat();
@@ -178,7 +165,7 @@ fn steps_by(
             std::thread::sleep(Duration::from_millis(200));
             program.tell("")?;
         }
-        truth.push(record(&mut program)?);
+        truth.push(program.record()?);
     }
     let Finished {
         spans, log, lines, ..
@@ -315,11 +302,13 @@ fn by_the_interpreter() -> Result<()> {
 /// parent, or none.
 #[test]
 fn each_model_call_has_its_own_coroutine() -> Result<()> {
-    let pythons = [need::python(9)?, need::python(12)?];
+    let pythons = [9, 12].map(|minor| need::python(minor).map(|python| (minor, python)));
+    let pythons = pythons.into_iter().collect::<Result<Vec<_>>>()?;
     let Some(scene) = Scene::new()? else {
         return Ok(());
     };
-    for python in pythons.into_iter().flatten() {
+    for (minor, python) in pythons {
+        let Some(python) = python else { continue };
         let mut command = scene.live(&python, "coroutine_tree.py");
         let mut program = Client::start(&mut command, &scene.next_log())?;
         let list = program.pid().to_string();
@@ -327,9 +316,9 @@ fn each_model_call_has_its_own_coroutine() -> Result<()> {
         let mut agent = Agent::start(&scene.temp, &options, &["--pid", &list])?;
         agent.wait_for_log("watching __main__:answer (pid")?;
         agent.wait_for_log("thread pools are followed")?;
-        // They are placed while the program goes on.
-        std::thread::sleep(Duration::from_millis(300));
-        if python.to_string_lossy().contains("12") {
+        agent.wait_for_log("contexts are followed")?;
+        agent.wait_placed()?;
+        if minor == 12 {
             doctor_tells(&list)?;
         }
         program.0.tell("20")?;

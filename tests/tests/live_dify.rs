@@ -73,7 +73,8 @@ fn check(tree: &Tree<'_>, span: &Span, (begins, ends): (&Value, &Value)) -> (Vec
     let asked = begins["asked"].as_u64();
     check(tree.request(span).map(u64::from) == asked, "request");
     let asked = asked.unwrap_or_default();
-    let question = format!("question {asked}");
+    // The full stop tells 1 from 12.
+    let question = format!("question {asked}.");
     match title {
         _ if !span.error().is_empty() => {}
         "The model" => {}
@@ -84,7 +85,7 @@ fn check(tree: &Tree<'_>, span: &Span, (begins, ends): (&Value, &Value)) -> (Vec
                 "tokens",
             );
             check(span.text(attr::INPUT_MESSAGES).contains(&question), "input");
-            let answer = format!("within {asked}");
+            let answer = format!("within {asked}.");
             check(span.text(attr::OUTPUT_MESSAGES).contains(&answer), "output");
         }
         "The tool" | "The code" => {
@@ -92,7 +93,7 @@ fn check(tree: &Tree<'_>, span: &Span, (begins, ends): (&Value, &Value)) -> (Vec
                 span.text(attr::TOOL_CALL_ARGUMENTS).contains(&question),
                 "given",
             );
-            let answer = format!("of {asked}");
+            let answer = format!("of {asked}.");
             check(span.text(attr::TOOL_CALL_RESULT).contains(&answer), "got");
         }
         _ => {}

@@ -24,6 +24,8 @@ const AFTER: u64 = 1_000_000;
 
 /// In so many of a hundred spans it may be later than that: something else ran in between.
 const SLOW: usize = 3;
+/// What is said of objects of which more was to be copied than is at once.
+const IN_PART: &str = "snapshots of Python objects told in part";
 
 fn program(environment: &str, temp: &Temp) -> Result<Option<Process>> {
     let (Some(()), Some(python)) = (need::root()?, need::environment(environment)?) else {
@@ -31,16 +33,7 @@ fn program(environment: &str, temp: &Temp) -> Result<Option<Process>> {
     };
     let mut command = Command::new(python);
     command.arg(programs().join("live/llama_index_runs.py"));
-    let mut process = Process::start(&mut command, &temp.file("program.err"))?;
-    ensure!(process.line()? == "ready", "{}", process.complaints());
-    Ok(Some(process))
-}
-
-/// What the handlers were told of the spans of a step.
-fn record(process: &mut Process) -> Result<Vec<Value>> {
-    let line = process.line()?;
-    let all = serde_json::from_str(&line);
-    all.with_context(|| format!("{line} {}", process.complaints()))
+    Process::ready(&mut command, temp).map(Some)
 }
 
 /// What kind of run a span is of.
@@ -190,10 +183,10 @@ fn every_span(environment: &str) -> Result<()> {
     let mut truth = Vec::new();
     for step in STEPS {
         program.tell(step)?;
-        truth.extend(record(&mut program)?);
+        truth.extend(program.record()?);
         // Without handlers all is told the same.
         program.tell(&format!("bare {step}"))?;
-        record(&mut program)?;
+        program.record()?;
     }
     let is_own = |told: &&Value| told["part"] != true;
     let count = truth.iter().filter(is_own).count();
@@ -220,7 +213,9 @@ fn every_span(environment: &str) -> Result<()> {
     let Finished {
         spans, log, lines, ..
     } = agent.stop()?;
-    assert!(!log.contains("lost:"), "{log}");
+    // Some objects are more than is copied at once: that is said, and nothing else is lost.
+    let mut lost = log.lines().filter(|line| line.contains("lost:"));
+    assert!(lost.all(|line| line.contains(IN_PART)), "{log}");
     let mut compared = Compared {
         told: truth
             .iter()
@@ -316,7 +311,7 @@ fn without_content() -> Result<()> {
     let mut agent = Agent::start(&temp, &options, &["--pid", &pid])?;
     agent.wait_for_log(&format!("watching LlamaIndex (pid {pid})"))?;
     program.tell("query")?;
-    let told = record(&mut program)?;
+    let told = program.record()?;
     let count = told.iter().filter(|told| told["part"] != true).count();
     agent.wait_for_spans(count)?;
     let Finished { spans, log, .. } = agent.stop()?;
@@ -369,7 +364,9 @@ fn wrong_in(spans: &[Span], asked: &BTreeMap<u32, Route>) -> Vec<String> {
         }
         let known = id_in(span.text(attr::INPUT_MESSAGES), "request ");
         let is_run = span.text(attr::FRAMEWORK) == "llama_index";
-        if known.is_some_and(|id| id != request) || !is_run || !span.error().is_empty() {
+        // What is embedded is not told.
+        let expected = (span.name() != "embeddings web").then_some(request);
+        if known != expected || !is_run || !span.error().is_empty() {
             wrong.push(format!("{known:?} under {request}: {}", span.0));
         }
         let around = tree.upwards(span).into_iter().skip(1).map(Span::name);

@@ -1,8 +1,9 @@
 //! `genspan trace` gives up what tracing does not take, unless it starts a command.
 
 use anyhow::{Context as _, Result};
+use genspan::vocabulary::attr;
 use genspan_tests::privileges::{self, KEPT, Privileges};
-use genspan_tests::{Agent, Scene, Span, need};
+use genspan_tests::{Agent, Scene, Span, need, programs};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,7 +18,11 @@ fn chat(model: &str) -> Value {
 /// come, functions and call paths too.
 #[test]
 fn root_gives_up_the_rest() -> Result<()> {
-    let (Some(scene), Some(python)) = (Scene::new()?, need::environment("sdk-new")?) else {
+    let (Some(scene), Some(python), Some(other)) = (
+        Scene::new()?,
+        need::environment("sdk-new")?,
+        need::system_python()?,
+    ) else {
         return Ok(());
     };
     let mut client = scene.client(&python, &["openai", "--late"])?;
@@ -27,11 +32,12 @@ fn root_gives_up_the_rest() -> Result<()> {
         &recording,
         "--stacks",
         "--function",
-        "clients:headers",
+        "__main__:once",
         "--prometheus",
         "127.0.0.1:0",
     ];
-    let agent = Agent::attach(&scene.temp, &[client.pid()], &options)?;
+    let mut agent = Agent::attach(&scene.temp, &[client.pid()], &options)?;
+    agent.wait_for_log("watching __main__:once (pid")?;
     client.call(&chat("one"))?;
     let threads = privileges::of_threads(agent.process.pid())?;
     assert!(threads.len() > 1, "{threads:?}");
@@ -39,10 +45,25 @@ fn root_gives_up_the_rest() -> Result<()> {
         assert!(thread.has_only(&KEPT), "{thread:?}");
     }
     client.call(&chat("two"))?;
+    // In a process that comes now, whose TLS is its own.
+    let program = programs().join("live/one_call.py");
+    client.call(&json!({"do": "run", "command": [other, program, "three"]}))?;
     let finished = agent.stop()?;
     let calls = finished.spans.iter().filter(|span| span.kind() == "CLIENT");
-    let models: Vec<_> = calls.map(Span::model).collect();
-    assert_eq!(models, ["one", "two"], "{}", finished.log);
+    let calls: Vec<&Span> = calls.collect();
+    let models: Vec<_> = calls.iter().map(|span| span.model()).collect();
+    assert_eq!(models, ["one", "two", "three"], "{}", finished.log);
+    assert_ne!(calls[2].pid(), client.pid());
+    // Each of the first program's is below the function that made it, and says from where it was made.
+    let functions = finished.spans.iter().filter(|span| span.name() == "once");
+    let functions: Vec<_> = functions.map(|span| &span.0["span_id"]).collect();
+    assert_eq!(functions.len(), 2, "{}", finished.lines);
+    for (call, function) in calls.iter().zip(functions) {
+        assert_eq!(call.0["parent_span_id"], *function, "{}", call.0);
+        let path = call.text(attr::CODE_STACKTRACE);
+        let is_of_program = path.contains("client.py\", line") && path.contains(", in once");
+        assert!(is_of_program, "{path}");
+    }
     assert!(fs::metadata(&recording)?.len() > 0);
     assert!(!finished.log.contains("not needed are"), "{}", finished.log);
     Ok(())

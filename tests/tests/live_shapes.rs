@@ -165,7 +165,9 @@ fn openssl_that_is_not_recognised() -> Result<()> {
     for at in places {
         bytes[at..at + 3].copy_from_slice(b"xyz");
     }
-    std::fs::write(&program, bytes)?;
+    let changed = scene.temp.file("changed");
+    std::fs::write(&changed, bytes)?;
+    let program = scene.temp.copy_to_run(&changed, "python3.99")?;
     let mut client = start_static(&scene, &program)?;
     let agent = scene.attach(&client)?;
     call_static(&mut client)?;

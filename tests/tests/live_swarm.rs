@@ -21,6 +21,9 @@ fn programs_come_and_go() -> Result<()> {
     };
     let outcome = swarm.run(&temp, &python)?;
     println!("{}", outcome.line());
+    let faults = outcome.faults();
+    assert!(faults.is_empty(), "{}\n{}", faults.join("; "), outcome.log);
+    assert!(outcome.started > 0, "{}", outcome.line());
     assert_eq!(outcome.answered, outcome.started, "{}", outcome.log);
     assert_eq!(outcome.told, outcome.started, "{}", outcome.log);
     assert_eq!(outcome.incomplete, 0, "{}", outcome.log);

@@ -34,8 +34,7 @@ fn in_order(mut spans: Vec<Span>) -> Vec<Span> {
 
 fn every_value(command: &mut Command) -> Result<()> {
     let temp = Temp::new()?;
-    let mut program = Process::start(command, &temp.file("program.err"))?;
-    anyhow::ensure!(program.line()? == "ready", "{}", program.complaints());
+    let mut program = Process::ready(command, &temp)?;
     let recording = temp.file("recording").to_string_lossy().into_owned();
     let options = [
         "--function",
@@ -46,7 +45,7 @@ fn every_value(command: &mut Command) -> Result<()> {
     let mut agent = Agent::start(&temp, &options, &["--pid", &program.pid().to_string()])?;
     agent.wait_for_log("watching __main__:take (pid")?;
     program.tell("objects")?;
-    let truth: Vec<Value> = serde_json::from_str(&program.line()?)?;
+    let truth = program.record()?;
     agent.wait_for_spans(truth.len())?;
     let finished = agent.stop()?;
     assert!(!finished.log.contains("lost:"), "{}", finished.log);
@@ -144,13 +143,12 @@ fn without_end_and_without_content() -> Result<()> {
                 "NO_CONTENT",
             );
         }
-        let mut program = Process::start(&mut command, &temp.file("program.err"))?;
-        anyhow::ensure!(program.line()? == "ready", "{}", program.complaints());
+        let mut program = Process::ready(&mut command, &temp)?;
         let options = ["--function", "__main__:take(number, value)"];
         let mut agent = Agent::start(&temp, &options, &["--pid", &program.pid().to_string()])?;
         agent.wait_for_log("watching __main__:take (pid")?;
         program.tell("hostile")?;
-        let truth: Vec<Value> = serde_json::from_str(&program.line()?)?;
+        let truth = program.record()?;
         agent.wait_for_spans(truth.len())?;
         let finished = agent.stop()?;
         assert_eq!(finished.spans.len(), truth.len());

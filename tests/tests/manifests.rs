@@ -286,6 +286,7 @@ fn choices() -> Vec<Value> {
     vec![
         json!({}),
         json!({"privileged": true, "tolerations": [], "priorityClassName": "", "resources": {}}),
+        json!({"sysAdmin": true}),
         json!({"serviceMonitor.enabled": true, "serviceMonitor.labels": {"release": "p"},
                "state.scrapeAnnotations": false, "state.port": 9999}),
         json!({"image": {"repository": "a.example/genspan", "digest": digest,
@@ -378,6 +379,20 @@ fn what_is_chosen_is_rendered() -> Result<()> {
     };
     assert!(sum(set).is_some() && sum(set) != sum(one(&other, "DaemonSet")?));
 
+    // What perf's probes take comes in addition, where it is asked for.
+    let added = |set: &Value| -> Vec<String> {
+        let of = "/spec/template/spec/containers/0/securityContext/capabilities/add";
+        let all = set.pointer(of).and_then(Value::as_array);
+        let all = all.into_iter().flatten().filter_map(Value::as_str);
+        all.map(str::to_owned).collect()
+    };
+    let old = helm.rendered(NEWEST, &json!({"sysAdmin": true}))?;
+    let old = added(one(&old, "DaemonSet")?);
+    let (last, rest) = old.split_last().context("no capabilities")?;
+    assert_eq!((last.as_str(), rest), ("SYS_ADMIN", &*added(set)));
+    let all = helm.rendered(NEWEST, &json!({"sysAdmin": true, "privileged": true}))?;
+    assert!(added(one(&all, "DaemonSet")?).is_empty());
+
     // Who asks Kubernetes may, and who does not has no token.
     let account =
         |set: &Value| set["spec"]["template"]["spec"]["automountServiceAccountToken"].clone();
@@ -440,6 +455,7 @@ fn values_that_are_none_are_refused() -> Result<()> {
         (json!({"otlp.endpoint": "collector:4317"}), "endpoint"),
         (json!({"otlp.protocol": "http"}), "protocol"),
         (json!({"privileged": "yes"}), "privileged"),
+        (json!({"sysAdmin": "yes"}), "sysAdmin"),
         (json!({"state.port": 70000}), "port"),
         (json!({"image.digest": "sha256:abc"}), "digest"),
         (json!({"rules.include": "type=app"}), "include"),

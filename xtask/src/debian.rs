@@ -3,7 +3,7 @@
 
 use crate::archive::Archive;
 use crate::cmd::Cmd;
-use crate::paths;
+use crate::{paths, venv};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -36,6 +36,15 @@ const PACKAGES: [&str; 17] = [
     "libreadline8t64",
 ];
 
+/// What is installed in it from the package index, as an administrator would with `pip`.
+const OF_INDEX: [&str; 5] = [
+    "langchain-core",
+    "langchain-openai",
+    "fastapi",
+    "uvicorn",
+    "httpx",
+];
+
 /// The root directory; tests know it by this name.
 fn root() -> PathBuf {
     paths::venvs().join("debian314")
@@ -47,6 +56,32 @@ pub(crate) fn is_ready() -> bool {
         .join("usr/bin")
         .join(format!("python{VERSION}"))
         .is_file()
+}
+
+/// Whether packages of the index are in it.
+pub(crate) fn has_packages() -> bool {
+    fs::read_to_string(list()).is_ok_and(|list| list == OF_INDEX.join("\n"))
+}
+
+/// Installs them. What is installed is not run here: Debian's interpreter runs in its root only.
+pub(crate) fn add_packages() -> Result<()> {
+    let dir = local().join("dist-packages");
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| paths::shown(&dir))?;
+    }
+    venv::install_for(VERSION, &OF_INDEX, &dir)?;
+    fs::write(list(), OF_INDEX.join("\n")).with_context(|| paths::shown(&list()))
+}
+
+/// Where Debian's interpreter looks for what is not of Debian.
+fn local() -> PathBuf {
+    let version = format!("python{VERSION}");
+    root().join("usr/local/lib").join(version)
+}
+
+/// The file that says what was installed there.
+fn list() -> PathBuf {
+    local().join("genspan-recipe.txt")
 }
 
 /// Makes it.

@@ -139,6 +139,17 @@ pub(crate) fn for_tests() -> Result<Vec<String>> {
             skipped.push(format!("Debian's Python 3.14 is missing: {error:#}"));
         }
     }
+    if debian::is_ready() && !debian::has_packages() {
+        let made = step(
+            "adding packages to Debian's Python 3.14",
+            debian::add_packages,
+        );
+        if let Err(error) = made {
+            skipped.push(format!(
+                "packages of Debian's Python 3.14 are missing: {error:#}"
+            ));
+        }
+    }
     if !static_python::is_ready() {
         let what = "building a Python with OpenSSL in it";
         if let Err(error) = step(what, static_python::make) {

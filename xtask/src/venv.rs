@@ -348,6 +348,22 @@ pub(crate) fn unpack(package: &str, dir: &Path) -> Result<()> {
     })
 }
 
+/// Puts packages and what they depend on into a directory, for an interpreter of this version that need not be here.
+pub(crate) fn install_for(version: &str, packages: &[&str], dir: &Path) -> Result<()> {
+    let uv = uv()?;
+    host::retried(|| {
+        uv_command(&uv)
+            .args(["pip", "install", "--only-binary", ":all:"])
+            .args(["--python-version", version, "--python"])
+            .arg(interpreter_of("uv"))
+            .arg("--target")
+            .arg(dir)
+            .args(packages)
+            .timeout(300)
+            .logged("install-for")
+    })
+}
+
 /// The version of an installed package, for a line that says what there is.
 pub(crate) fn installed_version(name: &str, package: &str) -> Option<String> {
     let code = format!("import importlib.metadata as m; print(m.version('{package}'))");

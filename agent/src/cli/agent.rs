@@ -3,6 +3,7 @@
 #[cfg(feature = "prometheus")]
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -24,7 +25,9 @@ use crate::export::metrics::Source;
 #[cfg(feature = "otlp")]
 use crate::export::spool::Spool;
 #[cfg(feature = "kubernetes")]
-use crate::kubernetes::{Cluster, config::Api};
+use crate::kubernetes::Cluster;
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes::config::{Api, BadConfig, KubernetesFile, Place};
 use crate::model::process::ContentPolicy;
 use crate::probe::kernel::{Kernel, KernelOptions};
 use crate::probe::multi;
@@ -42,7 +45,7 @@ const FILES: u64 = 20_000;
 
 /// How long the start waits for the pods of this node.
 #[cfg(feature = "kubernetes")]
-const FIRST_LIST: std::time::Duration = std::time::Duration::from_secs(5);
+const FIRST_LIST: Duration = Duration::from_secs(5);
 
 /// What the spool may take unless something else is said.
 #[cfg(feature = "otlp")]
@@ -68,7 +71,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         );
     }
     let state = State::new().context("cannot keep a state")?;
-    let source = sinks::source(&args.shared);
+    let source = sinks::source(&args.shared, interval(&file));
     #[cfg(feature = "prometheus")]
     let places = places(args)?;
     let title = Some("genspan agent".to_owned());
@@ -120,12 +123,8 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     let cluster = cluster(&file)?;
     #[cfg(not(feature = "kubernetes"))]
     let cluster = None;
-    if cluster.is_none() && rules.ask_cluster() {
-        tracing::warn!(
-            "rules ask for what Kubernetes knows, and there is none to ask (docs/kubernetes.md): what runs in \
-             a pod is not traced"
-        );
-    }
+    let clustered = cluster.is_some();
+    warn_of_cluster(&rules, clustered);
     let (given, config, shared) = (args.rules.clone(), args.config.clone(), args.shared.clone());
     let governor = Governor::new(file.budget);
     let mut before = file;
@@ -138,6 +137,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
             let read = ConfigFile::read(config.as_deref());
             let file = read.map_err(|error| format!("{error:#}"))?;
             let rules = rules_of(&given, &file);
+            warn_of_cluster(&rules, clustered);
             let exports = new_exports(&shared, &before, &file, spools, &measured);
             let exports = exports.map_err(|error| format!("{error:#}"))?;
             before.tell_what_waits(&file, spools);
@@ -260,13 +260,17 @@ fn new_exports(
     Ok(None)
 }
 
+/// How often model servers are asked.
+fn interval(file: &ConfigFile) -> Duration {
+    file.scrape.interval.unwrap_or(scrape::INTERVAL)
+}
+
 /// Asks model servers for their own metrics. What they say goes to `source`.
 fn engines(file: &ConfigFile, source: Source) -> anyhow::Result<Engines> {
-    let interval = file.scrape.interval.unwrap_or(scrape::INTERVAL);
     // By a name that nobody else has, our own requests are known among those that are traced.
     let name = concat!("genspan/", env!("CARGO_PKG_VERSION"));
     let name = format!("{name} (scrape {:032x})", seed());
-    let scraper = Scraper::start(interval, &name).context("cannot ask model servers")?;
+    let scraper = Scraper::start(interval(file), &name).context("cannot ask model servers")?;
     Ok(Engines { scraper, source })
 }
 
@@ -275,21 +279,41 @@ fn engines(file: &ConfigFile, source: Source) -> anyhow::Result<Engines> {
 #[cfg(feature = "kubernetes")]
 fn cluster(file: &ConfigFile) -> anyhow::Result<Option<Cluster>> {
     let settings = &file.kubernetes;
-    let place = match settings.place(&|name| std::env::var(name).ok()) {
-        Ok(Some(place)) => place,
-        Ok(None) => return Ok(None),
-        // Nobody asked for it: without, container and pod are what their cgroups say.
-        Err(error) if settings.api == Api::Auto && settings.kubeconfig.is_none() => {
-            tracing::warn!("{error}");
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
+    let place = settings.place(&|name| std::env::var(name).ok());
+    let Some(cluster) = started(settings, place)? else {
+        return Ok(None);
     };
-    let cluster = Cluster::start(place, settings.chosen())?;
     if !cluster.wait_listed(FIRST_LIST) {
         tracing::warn!("Kubernetes has not told its pods yet: what it says is filled in later");
     }
     Ok(Some(cluster))
+}
+
+/// Starts to ask there. Where nobody said that it is to be asked, one that cannot be is told in the log and left:
+/// without, container and pod are what their cgroups say.
+#[cfg(feature = "kubernetes")]
+fn started(
+    settings: &KubernetesFile,
+    place: Result<Option<Place>, BadConfig>,
+) -> anyhow::Result<Option<Cluster>> {
+    let start = |place| Cluster::start(place, settings.chosen());
+    match place.and_then(|place| place.map(start).transpose()) {
+        Err(error) if settings.api == Api::Auto && settings.kubeconfig.is_none() => {
+            tracing::warn!("{error}");
+            Ok(None)
+        }
+        started => Ok(started?),
+    }
+}
+
+/// Says so where rules ask for what nobody knows.
+pub(super) fn warn_of_cluster(rules: &Rules, clustered: bool) {
+    if !clustered && rules.ask_cluster() {
+        tracing::warn!(
+            "rules ask for what Kubernetes knows, and there is none to ask (docs/kubernetes.md): what runs in \
+             a pod is not traced"
+        );
+    }
 }
 
 /// The rules of the command line and those of the file.
@@ -299,4 +323,40 @@ fn rules_of(given: &RulesArgs, file: &ConfigFile) -> Rules {
     rules.exclude.extend(file.rules.exclude.iter().cloned());
     rules.settings.extend(file.settings.iter().cloned());
     rules
+}
+
+#[cfg(all(test, feature = "kubernetes"))]
+mod tests {
+    use super::{Api, BadConfig, KubernetesFile, Place, started};
+    use crate::kubernetes::config::Token;
+
+    #[test]
+    fn what_nobody_asked_for_may_fail() {
+        let place = Place {
+            tls: true,
+            host: "192.0.2.1".to_owned(),
+            port: 443,
+            path: String::new(),
+            authority: b"no certificate".to_vec(),
+            token: Token::None,
+            identity: None,
+            node: "n".to_owned(),
+        };
+        let auto = KubernetesFile::default();
+        let on = KubernetesFile {
+            api: Api::On,
+            ..KubernetesFile::default()
+        };
+        let named = KubernetesFile {
+            kubeconfig: Some("config".into()),
+            ..KubernetesFile::default()
+        };
+        for (settings, fails) in [(auto, false), (on, true), (named, true)] {
+            let bad = started(&settings, Ok(Some(place.clone())));
+            assert!(bad.is_err() == fails && bad.is_ok_and(|c| c.is_none()) != fails);
+            let nameless = started(&settings, Err(BadConfig::NoNode));
+            assert_eq!(nameless.is_err(), fails);
+            assert!(started(&settings, Ok(None)).unwrap().is_none());
+        }
+    }
 }

@@ -7,11 +7,12 @@ use serde_json::json;
 
 use super::args::DoctorArgs;
 use super::{interpreter, running};
+use crate::probe::multi;
 use crate::probe::programs::{self, Tried};
 use crate::target::host::{self, Check, Verdict};
 
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut checks = host::check();
+    let mut checks = host::check(multi::are_perfs(false));
     checks.push(interpreter::watchpoints());
     let fine = checks.iter().all(|c| c.verdict != Verdict::Bad);
     let programs = match &args.programs {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -22,6 +23,11 @@ use crate::metrics::Metrics;
 use crate::pipeline::{Limits, Settings};
 use crate::redact::{Redactor, Rules};
 use crate::vocabulary::{Generation, Names};
+
+/// What a model server said of itself is told until it did not say so again so many times.
+const SAID_AGAIN: u32 = 3;
+/// But for so long at least: many servers are asked one after the other.
+const SHORTEST_AGE: Duration = Duration::from_secs(15);
 
 /// What the commands that send over the network have beyond their shared options.
 #[derive(Default)]
@@ -49,7 +55,10 @@ pub(super) fn open(args: &SharedArgs, title: Option<String>) -> anyhow::Result<F
 /// Opens those that are sent over the network, by threads of their own.
 pub(super) fn sent(args: &SharedArgs, sending: &Sending, all: &mut FanOut) -> anyhow::Result<()> {
     let is_read = sending.source.is_some();
-    let source = sending.source.clone().unwrap_or_else(|| source(args));
+    let source = sending
+        .source
+        .clone()
+        .unwrap_or_else(|| source(args, Duration::ZERO));
     let (network, measured) = network(args, sending, &source)?;
     all.replace_sent(network, || ());
     #[cfg_attr(
@@ -253,10 +262,14 @@ fn generation(args: &SharedArgs) -> Generation {
     }
 }
 
-/// An empty store of metrics, with the names that are asked for.
-pub(super) fn source(args: &SharedArgs) -> Source {
-    let names = generation(args);
-    Source::new(Metrics::new(names, crate::metrics::Limits::default()))
+/// An empty store of metrics, with the names that are asked for. `said`: how often model servers say what they do.
+pub(super) fn source(args: &SharedArgs, said: Duration) -> Source {
+    let age = (said * SAID_AGAIN).max(SHORTEST_AGE).as_nanos();
+    let limits = crate::metrics::Limits {
+        gauge_age: u64::try_from(age).unwrap_or(u64::MAX),
+        ..crate::metrics::Limits::default()
+    };
+    Source::new(Metrics::new(generation(args), limits))
 }
 
 /// What the command line says is to be redacted, and the file that it names.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
 
+use super::agent::warn_of_cluster;
 use super::args::TraceArgs;
 use super::{confined, sinks};
 use crate::capture::record::{Header, Recorder};
@@ -61,8 +62,10 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
     sinks::sent(&args.shared, &sinks::Sending::default(), &mut exporters)?;
     let output = Output::new(exporters);
     let host = if args.all {
+        let rules = args.rules.rules();
+        warn_of_cluster(&rules, false);
         Some(Host {
-            scout: Scout::start(args.rules.rules(), None).context("cannot look for processes")?,
+            scout: Scout::start(rules, None).context("cannot look for processes")?,
             reload: None,
             state: State::new().context("cannot keep a state")?,
             governor: Governor::default(),

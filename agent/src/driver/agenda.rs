@@ -31,6 +31,14 @@ impl Agenda {
         self.later.insert((at, pid));
     }
 
+    /// A process that was looked at before is to be looked at from this time on, or from the one that was set
+    /// where that is sooner.
+    pub(super) fn set_sooner(&mut self, pid: u32, at: Instant) {
+        if self.entries.get(&pid).is_none_or(|set| at < set.at) {
+            self.set(pid, at, true);
+        }
+    }
+
     /// A process is not to be looked at.
     pub(super) fn remove(&mut self, pid: u32) {
         if let Some(old) = self.entries.remove(&pid) {
@@ -105,6 +113,29 @@ mod tests {
         agenda.set(3, now, true);
         assert_eq!(all(&mut agenda, later), [2, 3]);
         assert!(agenda.entries.is_empty() && agenda.later.is_empty() && agenda.due.is_empty());
+    }
+
+    #[test]
+    fn a_look_is_not_put_off() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let mut agenda = Agenda::default();
+        agenda.set(1, after(3), true);
+        agenda.set_sooner(1, after(300));
+        assert_eq!(agenda.next(), Some(after(3)));
+        agenda.set_sooner(1, after(2));
+        assert_eq!(agenda.next(), Some(after(2)));
+        agenda.set_sooner(2, after(300));
+        agenda.set(3, now, false);
+        assert_eq!(agenda.take(now), Some(3));
+        assert_eq!(all(&mut agenda, after(2)), [1]);
+        // One that is due, and waits for others, stays so.
+        agenda.set(4, after(4), true);
+        agenda.set(5, after(4), true);
+        assert_eq!(agenda.take(after(4)), Some(4));
+        agenda.set_sooner(5, after(400));
+        assert_eq!(all(&mut agenda, after(4)), [5]);
+        assert_eq!(agenda.next(), Some(after(300)));
     }
 
     /// It does what a search through all would.

@@ -523,10 +523,11 @@ impl Search {
         self.report(report)
     }
 
-    /// A process that was looked at is to be looked at again from this time on, if at all.
+    /// A process that was looked at is to be looked at again from this time on, if at all; sooner where that is
+    /// intended already: what changes about its pod puts nothing off.
     fn look_again(&mut self, pid: u32, at: Option<Instant>) {
         if let Some(at) = at {
-            self.agenda.set(pid, at, true);
+            self.agenda.set_sooner(pid, at);
         }
     }
 

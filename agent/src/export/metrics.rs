@@ -9,6 +9,7 @@ use crate::model::span::{Resource, Span};
 use crate::model::time::WallTime;
 use crate::redact::Redacted;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where snapshots come from; a handle.
 #[derive(Clone, Debug)]
@@ -24,7 +25,9 @@ impl Source {
     /// All metrics as they are now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.lock().snapshot()
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let nanos = now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+        self.lock().snapshot(WallTime(nanos))
     }
 
     /// Takes what a process with this resource says of itself at this time.

@@ -12,14 +12,15 @@
 //! A node leads to its configuration, in which there may be credentials. Of it and of its data the
 //! attributes alone are copied, nothing of what these contain; and of those what [`kept`] names is kept.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use genspan_common::framework::hook;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::Hook;
-use crate::model::call::{Message, Part};
+use super::contents::said;
+use crate::model::call::Message;
 use crate::model::defect::Defects;
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{
@@ -27,6 +28,7 @@ use crate::model::framework::{
 };
 use crate::model::snapshot::{CLASS, Snapshot, without_classes};
 use crate::model::time::BootTime;
+use crate::model::weight;
 
 /// Number of the hook where a workflow begins to be run.
 pub const RUN_BEGINS: u32 = 4;
@@ -40,7 +42,7 @@ pub const NODE_ENDS: u32 = 7;
 /// The attribute of an engine and of its workers by which they are told to belong together.
 pub const REGISTRY: &str = "_frame_registry";
 
-/// Runs and nodes under way that are followed, each; more are not.
+/// Runs and nodes under way that are followed, each; of more, the oldest are given up.
 pub const MAX_OPEN: usize = 16_384;
 
 /// How long after its run a node may end, in nanoseconds.
@@ -48,9 +50,6 @@ const AFTER: u64 = 5_000_000_000;
 
 /// How long after a run began the same hit may be told again, in nanoseconds.
 const AGAIN: u64 = 100_000_000;
-
-/// Bytes that any value takes at least.
-const WORD: usize = 16;
 
 /// The functions that are watched, the most important first.
 pub const HOOKS: [Hook; 4] = [
@@ -252,7 +251,7 @@ struct Workflow {
     start: BootTime,
     tid: u32,
     /// Its nodes under way.
-    nodes: Vec<String>,
+    nodes: BTreeSet<String>,
 }
 
 /// A node under way.
@@ -262,6 +261,8 @@ struct Node {
     registry: u64,
     kind: RunKind,
     order: u64,
+    /// Since when its run is over.
+    late: Option<BootTime>,
 }
 
 /// The workflows of all processes.
@@ -271,9 +272,12 @@ pub struct Workflows {
     runs: BTreeMap<(u32, u64), Workflow>,
     /// By process and id of the execution.
     nodes: HashMap<(u32, String), Node>,
+    /// The keys of both, the oldest first.
+    run_ages: BTreeMap<ExchangeId, (u32, u64)>,
+    node_ages: BTreeMap<ExchangeId, (u32, String)>,
     /// Nodes whose run is over, and since when.
-    late: VecDeque<(BootTime, (u32, String))>,
-    /// Runs and nodes that were not followed because there were too many.
+    late: BTreeSet<(BootTime, ExchangeId)>,
+    /// Runs and nodes given up because there were too many.
     pub refused: u64,
 }
 
@@ -285,13 +289,7 @@ impl Workflows {
         next: impl FnOnce() -> ExchangeId,
         out: &mut Vec<RunEvent>,
     ) {
-        while let Some((over, _)) = self.late.front()
-            && found.time.since(*over) > AFTER
-        {
-            if let Some((over, key)) = self.late.pop_front() {
-                self.end_node(&key, over, (None, Defects::UNFINISHED), out);
-            }
-        }
+        self.tick(found.time, out);
         let value = found.values.first().and_then(Option::as_ref);
         let Some(Ok(told)) = value.map(|value| serde_json::from_value::<Told>(value.clone()))
         else {
@@ -306,6 +304,24 @@ impl Workflows {
                 self.end_run(key, found.time, (told.error, Defects::NONE), out);
             }
             _ => {}
+        }
+    }
+
+    /// Whether no node is waited for whose run is over.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.late.is_empty()
+    }
+
+    /// Nothing happened until now.
+    pub fn tick(&mut self, now: BootTime, out: &mut Vec<RunEvent>) {
+        while let Some((over, node)) = self.late.first().copied()
+            && now.since(over) > AFTER
+        {
+            self.late.pop_first();
+            if let Some(key) = self.node_ages.get(&node).cloned() {
+                self.end_node(&key, over, (None, Defects::UNFINISHED), out);
+            }
         }
     }
 
@@ -326,7 +342,6 @@ impl Workflows {
         for key in runs.collect::<Vec<_>>() {
             self.end_run(key, now, (None, Defects::UNFINISHED), out);
         }
-        self.late.retain(|(_, (of, _))| !is_of(*of));
     }
 
     fn run_begins(
@@ -345,9 +360,11 @@ impl Workflows {
             // Its end was not seen, and another one has its place in memory.
             self.end_run(key, found.time, (None, Defects::UNFINISHED), out);
         }
-        if self.runs.len() >= MAX_OPEN {
+        if self.runs.len() >= MAX_OPEN
+            && let Some(oldest) = self.run_ages.values().next().copied()
+        {
             self.refused += 1;
-            return;
+            self.end_run(oldest, found.time, (None, Defects::UNFINISHED), out);
         }
         let run = next();
         out.push(RunEvent::Began(Box::new(RunFacts {
@@ -371,9 +388,10 @@ impl Workflows {
             run,
             start: found.time,
             tid: found.tid,
-            nodes: Vec::new(),
+            nodes: BTreeSet::new(),
         };
         self.runs.insert(key, workflow);
+        self.run_ages.insert(run, key);
     }
 
     fn node_begins(
@@ -387,18 +405,22 @@ impl Workflows {
             return;
         };
         let key = (found.pid, execution.clone());
-        let Some(workflow) = self.runs.get_mut(&(found.pid, told.registry)) else {
-            // It was under way when the engine was found.
-            return;
-        };
         if self.nodes.contains_key(&key) {
             // The same hit once more.
             return;
         }
-        if self.nodes.len() >= MAX_OPEN {
+        let around = (found.pid, told.registry);
+        if self.nodes.len() >= MAX_OPEN
+            && self.runs.contains_key(&around)
+            && let Some(oldest) = self.node_ages.values().next().cloned()
+        {
             self.refused += 1;
-            return;
+            self.end_node(&oldest, found.time, (None, Defects::UNFINISHED), out);
         }
+        let Some(workflow) = self.runs.get_mut(&around) else {
+            // It was under way when the engine was found.
+            return;
+        };
         let run = next();
         let name = told.kind.unwrap_or_default();
         let kind = kind_of(&name);
@@ -426,13 +448,15 @@ impl Workflows {
             },
             is_generator: false,
         })));
-        workflow.nodes.push(execution);
+        workflow.nodes.insert(execution);
         let node = Node {
             run,
             registry: told.registry,
             kind,
             order: found.time.0,
+            late: None,
         };
+        self.node_ages.insert(run, key.clone());
         self.nodes.insert(key, node);
     }
 
@@ -464,8 +488,12 @@ impl Workflows {
         let Some(node) = self.nodes.remove(key) else {
             return;
         };
+        self.node_ages.remove(&node.run);
+        if let Some(over) = node.late {
+            self.late.remove(&(over, node.run));
+        }
         if let Some(workflow) = self.runs.get_mut(&(key.0, node.registry)) {
-            workflow.nodes.retain(|known| *known != key.1);
+            workflow.nodes.remove(&key.1);
         }
         out.push(RunEvent::Ended {
             exchange: node.run,
@@ -485,9 +513,14 @@ impl Workflows {
         let Some(workflow) = self.runs.remove(&key) else {
             return;
         };
+        self.run_ages.remove(&workflow.run);
         // A worker may be about to say so of its node.
-        let nodes = workflow.nodes.into_iter();
-        self.late.extend(nodes.map(|node| (end, (key.0, node))));
+        for node in workflow.nodes {
+            if let Some(node) = self.nodes.get_mut(&(key.0, node)) {
+                node.late = Some(end);
+                self.late.insert((end, node.run));
+            }
+        }
         out.push(RunEvent::Ended {
             exchange: workflow.run,
             end,
@@ -532,35 +565,19 @@ fn contents(kind: RunKind, told: Told) -> Option<RunContents> {
             all.given = query.or(all.given);
         }
     }
-    all.bytes = [&all.given, &all.got].into_iter().flatten().map(size).sum();
+    let values = [&all.given, &all.got]
+        .into_iter()
+        .flatten()
+        .map(weight::value);
+    let messages = all.request.messages.iter().chain(&all.response.messages);
+    let model = all.request.model.as_ref().map_or(0, String::len);
+    all.bytes = values.sum::<usize>() + messages.map(Message::held_bytes).sum::<usize>() + model;
     (all != RunContents::default()).then_some(all)
 }
 
 fn message(prompt: &Json) -> Option<Message> {
     let role = prompt.get("role")?.as_str()?;
     Some(said(role, prompt.get("text")?.as_str()?))
-}
-
-fn said(role: &str, text: &str) -> Message {
-    Message {
-        role: role.to_owned(),
-        parts: vec![Part::Text(text.into())],
-        ..Message::default()
-    }
-}
-
-/// About how many bytes a value takes.
-fn size(value: &Json) -> usize {
-    let inside: usize = match value {
-        Json::String(text) => text.len(),
-        Json::Array(items) => items.iter().map(size).sum(),
-        Json::Object(all) => all
-            .iter()
-            .map(|(name, value)| name.len() + size(value))
-            .sum(),
-        Json::Number(_) | Json::Bool(_) | Json::Null => 0,
-    };
-    WORD + inside
 }
 
 #[cfg(test)]

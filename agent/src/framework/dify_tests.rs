@@ -262,6 +262,8 @@ fn what_a_node_was_given_and_gave_where_that_is_wanted() {
         ("user", "assistant")
     );
     assert_eq!(said.parts, [Part::Text("so".into())]);
+    // It counts for as much as what it says takes.
+    assert!(found.bytes > 4 + 3 + 9 + 2, "{}", found.bytes);
 }
 
 #[test]
@@ -281,7 +283,19 @@ fn a_node_may_end_after_its_run() {
     let values = [json!({}), node(1, "tool"), Json::Null, Json::Null];
     let events = tell(&mut workflows, &hit(NODE_ENDS, (5, 9, 320), &values), 9);
     assert_eq!(events, [ended(2, 320, None, Defects::NONE)]);
-    // One that was left so is over with its run.
+    assert_eq!(workflows.late.len(), 1);
+    // Nothing more is heard: one that was left so is over with its run.
+    let mut left = Vec::new();
+    let mut silent = running();
+    tell(&mut silent, &begins(1), 2);
+    tell(&mut silent, &hit(RUN_ENDS, (5, 8, 300), &[engine()]), 9);
+    assert!(!silent.is_settled());
+    silent.tick(BootTime(300 + AFTER), &mut left);
+    assert!(left.is_empty());
+    silent.tick(BootTime(301 + AFTER), &mut left);
+    assert_eq!(left, [ended(2, 300, None, Defects::UNFINISHED)]);
+    assert!(silent.is_settled() && silent.nodes.is_empty());
+    // So it is with the next that is heard.
     let later = hit(
         NODE_BEGINS,
         (6, 9, 301 + AFTER),
@@ -326,21 +340,46 @@ fn what_does_not_end_says_so() {
 }
 
 #[test]
-fn there_are_not_too_many() {
-    let mut workflows = running();
-    for n in 0..MAX_OPEN as u64 + 3 {
-        tell(
-            &mut workflows,
-            &hit(RUN_BEGINS, (100 + n, 8, n), &[engine()]),
-            n,
-        );
-        let begins = hit(NODE_BEGINS, (5, 9, 200), &[json!({}), node(n, "tool")]);
+fn of_too_many_the_oldest_are_given_up() {
+    let mut workflows = Workflows::default();
+    let most = MAX_OPEN as u64;
+    for n in 0..most + 3 {
+        let begins = hit(RUN_BEGINS, (100 + n, 8, n), &[engine()]);
         tell(&mut workflows, &begins, n);
     }
-    assert_eq!(workflows.refused, 3 + 4);
+    assert_eq!((workflows.refused, workflows.runs.len()), (3, MAX_OPEN));
+    let begins = hit(RUN_BEGINS, (5, 8, most), &[engine()]);
+    let events = tell(&mut workflows, &begins, most + 3);
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0], ended(3, most, None, Defects::UNFINISHED));
+    // Nodes of the newest.
+    let node = |n: u64| {
+        let begins = hit(NODE_BEGINS, (5, 9, most), &[json!({}), node(n, "tool")]);
+        (begins, (1 << 20) + n)
+    };
+    for n in 0..most + 3 {
+        let (begins, id) = node(n);
+        tell(&mut workflows, &begins, id);
+    }
     assert_eq!(
-        (workflows.runs.len(), workflows.nodes.len()),
-        (MAX_OPEN, MAX_OPEN)
+        (workflows.refused, workflows.nodes.len()),
+        (4 + 3, MAX_OPEN)
     );
-    assert!(tell(&mut workflows, &hit(RUN_BEGINS, (1, 8, 1), &[]), 1).is_empty());
+    let (begins, id) = node(most + 3);
+    let events = tell(&mut workflows, &begins, id);
+    assert_eq!(events.len(), 2);
+    let oldest = (1 << 20) + 3;
+    assert_eq!(events[0], ended(oldest, most, None, Defects::UNFINISHED));
+    // Those of no run that is followed cost nobody his place.
+    let strange = hit(
+        NODE_BEGINS,
+        (1, 9, most),
+        &[json!({}), self::node(1, "tool")],
+    );
+    assert!(tell(&mut workflows, &strange, 1).is_empty());
+    assert_eq!(workflows.refused, 4 + 4);
+    let mut out = Vec::new();
+    workflows.stop(None, BootTime(most), &mut out);
+    assert!(workflows.run_ages.is_empty() && workflows.node_ages.is_empty());
+    assert!(workflows.is_settled() && workflows.runs.is_empty());
 }

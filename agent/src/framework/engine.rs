@@ -13,7 +13,7 @@ use crate::model::framework::{Framework, Inside, RunEvent, RunFacts, RunKind, Ru
 use crate::model::snapshot::Snapshot;
 use crate::model::time::BootTime;
 
-/// Requests under way in engines' own processes that are followed; more are not.
+/// Requests under way in engines' own processes that are followed; of more, the oldest are given up.
 pub const MAX_OPEN: usize = 16_384;
 
 /// Most answers to one request that are followed.
@@ -63,7 +63,7 @@ struct Open {
 pub struct Engines {
     open: BTreeMap<ExchangeId, Open>,
     ids: HashMap<(u32, String), ExchangeId>,
-    /// Requests that were not followed because there were too many.
+    /// Requests given up because there were too many.
     pub refused: u64,
 }
 
@@ -129,9 +129,11 @@ impl Engines {
             // Of an engine that is no more: its successor counts anew.
             self.end(known, found.time, Defects::UNFINISHED, out);
         }
-        if self.open.len() >= MAX_OPEN {
+        if self.open.len() >= MAX_OPEN
+            && let Some(oldest) = self.open.keys().next().copied()
+        {
             self.refused += 1;
-            return;
+            self.end(oldest, found.time, Defects::UNFINISHED, out);
         }
         let run = next();
         out.push(RunEvent::Began(Box::new(RunFacts {
@@ -404,6 +406,24 @@ mod tests {
         }
         assert_eq!((engines.refused, engines.open.len()), (3, MAX_OPEN));
         assert_eq!(engines.ids.len(), MAX_OPEN);
+        // The oldest had to go, not the newest.
+        assert!(engines.open.contains_key(&ExchangeId(MAX_OPEN as u64 + 2)));
+        let (out, _) = tell(&mut engines, &asked("new", 1, 7 << 20), 1 << 20);
+        assert!(
+            matches!(
+                out[..],
+                [
+                    RunEvent::Worked { .. },
+                    RunEvent::Ended {
+                        exchange: ExchangeId(3),
+                        defects: Defects::UNFINISHED,
+                        ..
+                    },
+                    RunEvent::Began(_)
+                ]
+            ),
+            "{out:?}"
+        );
     }
 
     #[test]

@@ -101,6 +101,14 @@ struct Failing {
     times: u32,
 }
 
+/// How a run ends.
+#[derive(Clone, Debug)]
+struct End {
+    time: BootTime,
+    error: Option<String>,
+    defects: Defects,
+}
+
 /// A run under way.
 #[derive(Debug)]
 struct Open {
@@ -136,6 +144,22 @@ impl Open {
             1
         };
         self.failing.as_ref().is_some_and(|f| f.times >= enough)
+    }
+
+    /// How it ends when nothing tells so: by its exception, if one was seen, else with these defects.
+    fn given_up(&self, now: BootTime, defects: Defects) -> End {
+        match self.failing.as_ref().filter(|_| self.has_failed()) {
+            Some(failing) => End {
+                time: failing.time,
+                error: Some(failing.class.clone()),
+                defects: Defects::NONE,
+            },
+            None => End {
+                time: self.orphaned.unwrap_or(now),
+                error: None,
+                defects,
+            },
+        }
     }
 }
 
@@ -199,8 +223,8 @@ impl Runs {
         }
     }
 
-    /// What a run is given, or gives.
-    pub fn values(&mut self, found: &Snapshot) {
+    /// What a run is given, or gives: kept where it is `wanted`, but for what is no content.
+    pub fn values(&mut self, found: &Snapshot, wanted: bool) {
         let Subject::Run { hook, manager } = found.subject else {
             return;
         };
@@ -219,13 +243,16 @@ impl Runs {
             };
             let is_begin = hook == hook::BEGINS;
             self.contents.add(*id, of, is_begin, &found.values);
+            if !wanted {
+                self.contents.kept.leave_out(*id);
+            }
         }
     }
 
     /// Contents of runs that were not kept because there were too many.
     #[must_use]
     pub const fn contents_refused(&self) -> u64 {
-        self.contents.refused
+        self.contents.kept.refused
     }
 
     /// Nothing happened until now.
@@ -268,18 +295,26 @@ impl Runs {
             return;
         };
         let manager = (hit.pid, start.manager);
-        if let Some(known) = self.ids.get(&(hit.pid, run)) {
+        let known = self.ids.get(&(hit.pid, run)).copied();
+        // What was at this address is no more.
+        if self
+            .managers
+            .get(&manager)
+            .is_some_and(|of| known != Some(*of))
+        {
+            self.gone(hit, start.manager, false, out);
+        }
+        if let Some(known) = known {
             // Another object speaks for it as well.
-            if let Some(run) = self.open.get_mut(known)
+            if let Some(run) = self.open.get_mut(&known)
                 && run.managers.len() < MAX_MANAGERS
+                && !run.managers.contains(&start.manager)
             {
                 run.managers.push(start.manager);
-                self.managers.insert(manager, *known);
+                self.managers.insert(manager, known);
             }
             return;
         }
-        // What was at this address is no more.
-        self.managers.remove(&manager);
         let Some((kind, is_async)) = kind_of(start) else {
             return;
         };
@@ -476,7 +511,7 @@ impl Runs {
         }
     }
 
-    /// A run ends without telling: by an exception, if one was seen, else with these defects.
+    /// A run ends without telling.
     fn give_up(
         &mut self,
         id: ExchangeId,
@@ -484,19 +519,9 @@ impl Runs {
         now: BootTime,
         out: &mut Vec<RunEvent>,
     ) {
-        let Some(run) = self.open.get(&id) else {
-            return;
-        };
-        let failed = run.failing.clone().filter(|_| run.has_failed());
-        match failed {
-            Some(failing) => {
-                let error = Some(failing.class);
-                self.ended(id, failing.time, error, Defects::NONE, out);
-            }
-            None => {
-                let end = run.orphaned.unwrap_or(now);
-                self.ended(id, end, None, defects, out);
-            }
+        if let Some(run) = self.open.get(&id) {
+            let end = run.given_up(now, defects);
+            self.ends(id, end, out);
         }
     }
 
@@ -504,11 +529,47 @@ impl Runs {
     fn ended(
         &mut self,
         id: ExchangeId,
-        end: BootTime,
+        time: BootTime,
         error: Option<String>,
         defects: Defects,
         out: &mut Vec<RunEvent>,
     ) {
+        let end = End {
+            time,
+            error,
+            defects,
+        };
+        self.ends(id, end, out);
+    }
+
+    fn ends(&mut self, id: ExchangeId, end: End, out: &mut Vec<RunEvent>) {
+        // What belongs to it stands behind it, however deep a program nests what it runs.
+        let mut over = vec![(id, end)];
+        let mut next = 0;
+        while let Some((id, end)) = over.get(next) {
+            next += 1;
+            let time = end.time;
+            let run = self.open.get_mut(id);
+            let children = run.map(|run| std::mem::take(&mut run.children));
+            for child in children.into_iter().flatten() {
+                let Some(of) = self.open.get_mut(&child) else {
+                    continue;
+                };
+                if of.is_told() && !of.has_failed() {
+                    // Its own end may come yet.
+                    of.orphaned.get_or_insert(time);
+                } else {
+                    over.push((child, of.given_up(time, Defects::END_LATE)));
+                }
+            }
+        }
+        for (id, end) in over.into_iter().rev() {
+            self.over(id, end, out);
+        }
+    }
+
+    /// A run is over, whatever belongs to it.
+    fn over(&mut self, id: ExchangeId, end: End, out: &mut Vec<RunEvent>) {
         let Some(run) = self.open.remove(&id) else {
             return;
         };
@@ -529,18 +590,7 @@ impl Runs {
         if let Some(parent) = parent {
             parent.children.remove(&id);
         }
-        for child in run.children.iter().rev() {
-            let Some(of) = self.open.get_mut(child) else {
-                continue;
-            };
-            if of.is_told() && !of.has_failed() {
-                // Its own end may come yet.
-                of.orphaned.get_or_insert(end);
-            } else {
-                self.give_up(*child, Defects::END_LATE, end, out);
-            }
-        }
-        if let Some(contents) = self.contents.take(id, error.is_some()) {
+        if let Some(contents) = self.contents.kept.take(id, end.error.is_some()) {
             out.push(RunEvent::Contents {
                 exchange: id,
                 contents,
@@ -548,9 +598,9 @@ impl Runs {
         }
         out.push(RunEvent::Ended {
             exchange: id,
-            end,
-            error,
-            defects,
+            end: end.time,
+            error: end.error,
+            defects: end.defects,
         });
     }
 }

@@ -1,14 +1,12 @@
 //! What runs of LangChain are given and give.
 
-use std::collections::HashMap;
-
 use serde_json::Value as Json;
 
 use super::CallerArgument;
+use super::contents::{Kept, class, plain, said};
 use crate::model::call::{CallRequest, CallResponse, Message, Part, Usage};
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{RunContents, RunKind};
-use crate::model::snapshot::{CLASS, without_classes};
 
 /// What is copied of the callback manager's method that makes a run manager (`on_chain_start` and its
 /// like; `langchain_core/callbacks/manager.py`, the same from 0.1 to 1.x): what the run is given, and
@@ -42,9 +40,6 @@ mod at {
     pub(super) const GOT: usize = 1;
 }
 
-/// Most bytes that the contents of runs under way take, roughly; of more, those of the next are not kept.
-const MAX_BYTES: usize = 64 << 20;
-
 /// What a run is, as far as its contents depend on that.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Of {
@@ -57,23 +52,15 @@ pub(super) struct Of {
 /// The contents of runs under way.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    open: HashMap<ExchangeId, (Box<RunContents>, usize)>,
-    bytes: usize,
-    /// Contents that were not kept, because there were too many.
-    pub(super) refused: u64,
+    pub(super) kept: Kept,
 }
 
 impl Contents {
     /// What a run is given, or gives.
     pub(super) fn add(&mut self, run: ExchangeId, of: Of, is_begin: bool, values: &[Option<Json>]) {
-        let bytes: usize = values.iter().flatten().map(weight).sum();
-        if self.bytes + bytes > MAX_BYTES {
-            self.refused += 1;
+        let Some(contents) = self.kept.with(run, values) else {
             return;
-        }
-        self.bytes += bytes;
-        let (contents, weight) = self.open.entry(run).or_default();
-        *weight += bytes;
+        };
         // `None` is as nothing: a recording does not tell them apart.
         let value = |at: usize| {
             let value = values.get(at).and_then(Option::as_ref);
@@ -85,29 +72,6 @@ impl Contents {
             self::got(contents, of, got);
         }
     }
-
-    /// The contents of a run that is over. One that failed gave nothing.
-    pub(super) fn take(&mut self, run: ExchangeId, failed: bool) -> Option<Box<RunContents>> {
-        let (mut contents, bytes) = self.open.remove(&run)?;
-        self.bytes -= bytes;
-        contents.bytes = bytes;
-        if failed {
-            contents.got = None;
-            contents.response = CallResponse::default();
-        }
-        Some(contents)
-    }
-}
-
-/// About how many bytes a value takes.
-fn weight(value: &Json) -> usize {
-    size_of::<Json>()
-        + match value {
-            Json::String(text) => text.len(),
-            Json::Array(items) => items.iter().map(weight).sum(),
-            Json::Object(all) => all.iter().map(|(name, v)| name.len() + weight(v)).sum(),
-            Json::Number(_) | Json::Bool(_) | Json::Null => 0,
-        }
 }
 
 fn given<'a>(contents: &mut RunContents, of: Of, value: impl Fn(usize) -> Option<&'a Json>) {
@@ -174,17 +138,6 @@ fn got(contents: &mut RunContents, of: Of, got: &Json) {
             contents.got = Some(all.map(document).collect());
         }
     }
-}
-
-/// A value without the classes of instances.
-fn plain(value: &Json) -> Json {
-    let mut value = value.clone();
-    without_classes(&mut value);
-    value
-}
-
-fn class(value: &Json) -> Option<&str> {
-    value.get(CLASS)?.as_str()
 }
 
 /// A document that a retriever found: its id and score, where it has them, and its text.
@@ -302,14 +255,6 @@ fn counted(usage: &Json) -> Usage {
         cache_write: detail("input_token_details", "cache_creation"),
         reasoning: detail("output_token_details", "reasoning"),
         ..Usage::default()
-    }
-}
-
-fn said(role: &str, text: &str) -> Message {
-    Message {
-        role: role.to_owned(),
-        parts: vec![Part::Text(text.into())],
-        ..Message::default()
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::framework::contents::MAX_BYTES;
 use serde_json::json;
 
 fn of(kind: RunKind, is_async: bool, position: Option<usize>) -> Of {
@@ -19,8 +20,8 @@ fn whole(of: Of, given: &[Json], got: Option<Json>) -> RunContents {
     if let Some(got) = got {
         contents.add(run, of, false, &[None, Some(got)]);
     }
-    let taken = *contents.take(run, false).expect("contents");
-    assert_eq!((contents.bytes, contents.open.len()), (0, 0));
+    let taken = *contents.kept.take(run, false).expect("contents");
+    assert_eq!((contents.kept.bytes, contents.kept.open.len()), (0, 0));
     assert!(taken.bytes > 0);
     taken
 }
@@ -230,12 +231,12 @@ fn what_failed_gave_nothing_and_what_is_odd_says_nothing() {
     let chain = of(RunKind::Chain, false, None);
     contents.add(run, chain, true, &[None, None, None, Some(json!({"x": 1}))]);
     contents.add(run, chain, false, &[None, Some(json!("half"))]);
-    let failed = contents.take(run, true).expect("contents");
+    let failed = contents.kept.take(run, true).expect("contents");
     assert_eq!(
         (&failed.given, &failed.got),
         (&Some(json!({"x": 1})), &None)
     );
-    assert!(contents.take(run, false).is_none());
+    assert!(contents.kept.take(run, false).is_none());
     for odd in [
         json!(null),
         json!("text"),
@@ -270,8 +271,8 @@ fn there_is_an_end_to_what_is_kept() {
     for n in 0..3 {
         contents.add(ExchangeId(n), chain, true, &large);
     }
-    assert_eq!(contents.refused, 2);
-    assert!(contents.bytes <= MAX_BYTES);
-    assert!(contents.take(ExchangeId(0), false).is_some());
-    assert_eq!(contents.bytes, 0);
+    assert_eq!(contents.kept.refused, 2);
+    assert!(contents.kept.bytes <= MAX_BYTES);
+    assert!(contents.kept.take(ExchangeId(0), false).is_some());
+    assert_eq!(contents.kept.bytes, 0);
 }

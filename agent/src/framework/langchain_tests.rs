@@ -478,7 +478,33 @@ fn what_means_nothing_is_nothing() {
     scene
         .begins(MAIN, (12, None, 0xa, "RunManager.get_noop_manager", 100, 0))
         .ends(0xa);
-    scene.comes_to(&["1 in -: Chain Thing Thread"]);
+    scene.comes_to(&["1 in -: Chain Thing Thread", "1 over at 8 end_late"]);
+    assert!(scene.runs.is_empty() && scene.runs.managers.is_empty());
+}
+
+#[test]
+fn who_has_the_address_of_what_spoke_for_a_run_ends_it() {
+    let mut scene = Scene::default();
+    scene
+        .begins(MAIN, (10, None, 0xa, CHAIN, 100, 0))
+        .begins(MAIN, (11, None, 0xb, CHAIN, 200, 0));
+    // What speaks for the second as well.
+    scene.begins(MAIN, (11, None, 0xa, CHAIN, 300, 0)).ends(0xa);
+    scene
+        .begins(MAIN, (12, None, 0xb, CHAIN, 400, 0))
+        .begins(MAIN, (13, None, 0xb, CHAIN, 500, 0))
+        .ends(0xb);
+    scene.comes_to(&[
+        "1 in -: Chain Thing Thread",
+        "2 in -: Chain Thing Thread",
+        "1 over at 3 end_late",
+        "2 over at 4",
+        "3 in -: Chain Thing Thread",
+        "3 over at 6 end_late",
+        "4 in -: Chain Thing Thread",
+        "4 over at 7",
+    ]);
+    assert!(scene.runs.is_empty() && scene.runs.managers.is_empty());
 }
 
 #[test]
@@ -493,6 +519,41 @@ fn runs_under_way_are_bounded() {
             .told
             .contains(&format!("1 over at {} unfinished", MAX_RUNS + 1))
     );
+}
+
+#[test]
+fn what_belongs_to_a_run_is_over_with_it_as_deep_as_a_program_likes() {
+    let mut scene = Scene::default();
+    let tool = "AsyncCallbackManager.on_tool_start";
+    for n in 0..MAX_RUNS as u64 {
+        let parent = Some(u128::from(n)).filter(|n| *n > 0);
+        let run = (u128::from(n) + 1, parent, n + 1, tool, 8 * n, 0);
+        scene.begins(MAIN, run);
+    }
+    scene.told.clear();
+    scene.gone(1, true);
+    let now = scene.now;
+    assert_eq!(scene.told.len(), MAX_RUNS);
+    assert_eq!(scene.told[0], format!("{MAX_RUNS} over at {now} end_late"));
+    assert_eq!(scene.told[MAX_RUNS - 1], format!("1 over at {now} "));
+    assert!(scene.runs.is_empty());
+    // One of them failed before: that is the end of what it did.
+    let mut scene = Scene::default();
+    scene
+        .begins(MAIN, (1, None, 1, CHAIN, 100, 0))
+        .begins(MAIN, (2, Some(1), 2, CHAIN, 200, 0))
+        .begins(MAIN, (3, Some(2), 3, tool, 300, 0))
+        .raised(200, "pkg.Failed")
+        .ends(1);
+    scene.comes_to(&[
+        "1 in -: Chain Thing Thread",
+        "2 in 1: Chain Thing Thread",
+        "3 in 2: Tool Thing Nowhere",
+        "2 left",
+        "3 over at 4 end_late",
+        "2 over at 4 Failed",
+        "1 over at 5",
+    ]);
 }
 
 #[test]
@@ -524,17 +585,20 @@ fn what_a_function_gives_is_its_own_runs() {
     // A copy of what speaks for it, which another function had made.
     scene.begins(MAIN, (1, None, 20, "AsyncRunManager.get_sync", 200, 0));
     for (manager, gave) in [(10, "own"), (20, "other"), (30, "nobody's")] {
-        scene.runs.values(&Snapshot {
-            pid: PID,
-            tid: MAIN,
-            time: BootTime(5),
-            subject: Subject::Run {
-                hook: hook::GONE,
-                manager,
+        scene.runs.values(
+            &Snapshot {
+                pid: PID,
+                tid: MAIN,
+                time: BootTime(5),
+                subject: Subject::Run {
+                    hook: hook::GONE,
+                    manager,
+                },
+                context: None,
+                values: vec![None, Some(gave.into())],
             },
-            context: None,
-            values: vec![None, Some(gave.into())],
-        });
+            true,
+        );
     }
     scene.gone(20, true).gone(10, true);
     let told = scene

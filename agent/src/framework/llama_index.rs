@@ -131,6 +131,20 @@ struct Open {
     bare: Option<Bare>,
 }
 
+impl Open {
+    /// Whether it is done by the function of a span, which does not return before it is over.
+    fn is_called_by(&self, around: &RunFacts) -> bool {
+        let is_within = match (around.inside, self.facts.inside) {
+            (Inside::Thread, Inside::Thread) => self.facts.tid == around.tid,
+            (Inside::Context, Inside::Context) => {
+                around.context.is_some() && self.facts.context == around.context
+            }
+            _ => false,
+        };
+        is_within && self.stream.is_none()
+    }
+}
+
 /// A model of which events are told, and no span.
 #[derive(Clone, Debug, Default)]
 struct Bare {
@@ -151,6 +165,10 @@ pub struct Spans {
     frames: HashMap<(u32, u64), ExchangeId>,
     /// Those whose stream may be over.
     settling: BTreeSet<ExchangeId>,
+    /// Those that their functions do, by process and thread.
+    threads: BTreeSet<(u32, u32, ExchangeId)>,
+    /// Those that may give a stream of whose generator nothing is known yet, by process.
+    unread: BTreeSet<(u32, ExchangeId)>,
     contents: contents::Contents,
     /// Spans given up because there were too many.
     pub refused: u64,
@@ -220,8 +238,8 @@ impl Spans {
         }
     }
 
-    /// What a span is given, or gives.
-    pub fn values(&mut self, found: &Snapshot) {
+    /// What a span is given, or gives: kept where it is `wanted`, but for what is no content.
+    pub fn values(&mut self, found: &Snapshot, wanted: bool) {
         let Subject::Span { hook, id } = found.subject else {
             return;
         };
@@ -237,13 +255,16 @@ impl Spans {
                 is_part: link.is_part,
             };
             self.contents.add(of, hook == hook::ENTERS, &found.values);
+            if !wanted {
+                self.contents.kept.leave_out(link.run);
+            }
         }
     }
 
     /// Contents of spans that were not kept because there were too many.
     #[must_use]
     pub const fn contents_refused(&self) -> u64 {
-        self.contents.refused
+        self.contents.kept.refused
     }
 
     /// Nothing happened until now.
@@ -274,10 +295,12 @@ impl Spans {
         self.contents.clear(pid);
         match pid {
             Some(pid) => {
+                self.frames.retain(|(of, _), _| *of != pid);
                 self.ids.retain(|(of, _), _| *of != pid);
                 self.past.retain(|(of, _)| *of != pid);
             }
             None => {
+                self.frames.clear();
                 self.ids.clear();
                 self.past.clear();
             }
@@ -323,6 +346,14 @@ impl Spans {
         }
         let parent = parent.map(|above| above.run);
         let is_async = hit.caller.flags & COROUTINE != 0;
+        let inside = if is_async || what.is_future {
+            Inside::Context
+        } else {
+            Inside::Thread
+        };
+        if start.parent.is_none() && inside == Inside::Thread {
+            self.passed_by(hit, out);
+        }
         let run = next();
         let facts = RunFacts {
             exchange: run,
@@ -335,11 +366,7 @@ impl Spans {
             parent,
             kind: what.kind,
             name: what.name,
-            inside: if is_async || what.is_future {
-                Inside::Context
-            } else {
-                Inside::Thread
-            },
+            inside,
             is_generator: false,
             label: what.label,
             subject: what.subject,
@@ -353,6 +380,23 @@ impl Spans {
             is_over: false,
         };
         self.begins(facts, Some((id, link)), None, out);
+    }
+
+    /// A function begins a span that belongs to none. Within another one's it would name that, which is
+    /// kept by thread and task or by context: so what this thread was in, in this context, is over.
+    fn passed_by(&mut self, hit: &SpanHit<'_>, out: &mut Vec<RunEvent>) {
+        let (first, last) = (ExchangeId(0), ExchangeId(u64::MAX));
+        let all = (hit.pid, hit.tid, first)..=(hit.pid, hit.tid, last);
+        let is_over = |id: &ExchangeId| {
+            let open = self.open.get(id);
+            // Who reads a stream may do anything.
+            open.is_some_and(|open| open.stream.is_none() && open.facts.context == hit.context)
+        };
+        let all = self.threads.range(all).map(|(_, _, id)| *id);
+        let over: Vec<_> = all.filter(is_over).collect();
+        for id in over.into_iter().rev() {
+            self.ended(id, hit.time, None, Defects::END_LATE, out);
+        }
     }
 
     fn begins(
@@ -385,6 +429,11 @@ impl Spans {
             children: BTreeSet::new(),
             bare,
         };
+        if open.bare.is_some() {
+            self.unread.insert((pid, run));
+        } else if open.facts.inside == Inside::Thread {
+            self.threads.insert((pid, open.facts.tid, run));
+        }
         self.open.insert(run, open);
         if let Some((id, link)) = link {
             self.contents.known(pid, id);
@@ -408,6 +457,9 @@ impl Spans {
             return;
         }
         open.stream = Some(Stream::default());
+        if open.generator.is_none() {
+            self.unread.insert((hit.pid, link.run));
+        }
         out.push(RunEvent::Streams(link.run));
     }
 
@@ -567,25 +619,35 @@ impl Spans {
     /// To 0.10.40: a piece of a stream, or its end, of the generator in this frame.
     fn piece(&mut self, hit: &SpanHit<'_>, kind: RunKind, is_end: bool, out: &mut Vec<RunEvent>) {
         let key = (hit.pid, hit.caller.frame);
-        let new = self.stream_of(hit, kind);
         let mut run = self.frames.get(&key).copied();
         if let Some(before) = run
             && let Some(last) = self.open.get(&before).and_then(|open| open.stream?.last)
-            && let Some(new) = new.and_then(|new| self.open.get(&new))
+            && let Some(new) = self.stream_of(hit, kind)
+            && let Some(new) = self.open.get(&new)
             && new.facts.start > last
         {
             // That stream was over, and its frame is another generator's.
             self.ended(before, last, None, Defects::NONE, out);
             run = None;
         }
-        let Some(run) = run.or(new) else {
+        let Some(run) = run.or_else(|| self.stream_of(hit, kind)) else {
             return;
         };
         let Some(open) = self.open.get_mut(&run) else {
             return;
         };
-        open.generator = Some(key.1);
+        let before = open.generator.replace(key.1);
+        let is_begin = |frame| {
+            let bare = open.bare.as_ref();
+            bare.is_some_and(|bare| bare.frames.contains(&frame))
+        };
+        if let Some(before) = before.filter(|before| *before != key.1 && !is_begin(*before))
+            && self.frames.get(&(key.0, before)) == Some(&run)
+        {
+            self.frames.remove(&(key.0, before));
+        }
         self.frames.insert(key, run);
+        self.unread.remove(&(key.0, run));
         let stream = open.stream.get_or_insert_default();
         if !is_end {
             stream.progressed = true;
@@ -601,17 +663,17 @@ impl Spans {
     /// The oldest model whose stream this generator may give: one that has the id that this one has,
     /// and of whose generator nothing is known yet.
     fn stream_of(&self, hit: &SpanHit<'_>, kind: RunKind) -> Option<ExchangeId> {
-        let mut all = self.open.iter().filter(|(_, open)| {
-            let is_same = match &open.bare {
+        let all = (hit.pid, ExchangeId(0))..=(hit.pid, ExchangeId(u64::MAX));
+        let mut all = self.unread.range(all).map(|(_, id)| *id);
+        all.find(|id| {
+            self.open.get(id).is_some_and(|open| match &open.bare {
                 Some(bare) => bare.named == hit.id && open.facts.kind == kind,
                 None => {
                     let told = hit.id.and_then(|id| open.tells.get(&id));
                     open.stream.is_some() && told == Some(&kind)
                 }
-            };
-            is_same && open.facts.pid == hit.pid && open.generator.is_none()
-        });
-        all.next().map(|(id, _)| *id)
+            })
+        })
     }
 
     /// A frame is another function's by now. A stream that a generator in it gave is over.
@@ -636,8 +698,36 @@ impl Spans {
         }
     }
 
-    /// A span is over, and what belongs to it and did not tell its end.
+    /// A span is over, and what belongs to it and did not tell its end: what its own function called was
+    /// over before it, at whatever depth, and that was not seen.
     fn ended(
+        &mut self,
+        id: ExchangeId,
+        end: BootTime,
+        error: Option<String>,
+        defects: Defects,
+        out: &mut Vec<RunEvent>,
+    ) {
+        let mut over = vec![id];
+        let mut next = 0;
+        // Of one whose end nobody saw that of what it called may come yet.
+        let closes = !defects.has(Defects::UNFINISHED);
+        while closes && let Some(open) = over.get(next).and_then(|id| self.open.get(id)) {
+            next += 1;
+            let called = |child: &&ExchangeId| {
+                let child = self.open.get(child);
+                child.is_some_and(|child| child.is_called_by(&open.facts))
+            };
+            over.extend(open.children.iter().filter(called));
+        }
+        for child in over.drain(1..).rev() {
+            self.over_alone(child, end, None, Defects::END_LATE, out);
+        }
+        self.over_alone(id, end, error, defects, out);
+    }
+
+    /// A span is over, whatever belongs to it.
+    fn over_alone(
         &mut self,
         id: ExchangeId,
         end: BootTime,
@@ -651,6 +741,8 @@ impl Spans {
         let facts = &open.facts;
         let pid = facts.pid;
         self.settling.remove(&id);
+        self.threads.remove(&(pid, facts.tid, id));
+        self.unread.remove(&(pid, id));
         for run in &open.ids {
             if let Some(link) = self.ids.get_mut(&(pid, *run)) {
                 link.is_over = true;
@@ -672,23 +764,7 @@ impl Spans {
         if let Some(parent) = facts.parent.and_then(|parent| self.open.get_mut(&parent)) {
             parent.children.remove(&id);
         }
-        // What its own function called was over before it: that was not seen.
-        for child in open.children.iter().rev() {
-            let same = |child: &&Open| {
-                let is_within = match (facts.inside, child.facts.inside) {
-                    (Inside::Thread, Inside::Thread) => child.facts.tid == facts.tid,
-                    (Inside::Context, Inside::Context) => {
-                        facts.context.is_some() && child.facts.context == facts.context
-                    }
-                    _ => false,
-                };
-                is_within && child.stream.is_none() && defects.is_none()
-            };
-            if self.open.get(child).filter(same).is_some() {
-                self.ended(*child, end, None, Defects::END_LATE, out);
-            }
-        }
-        if let Some(contents) = self.contents.take(id, error.is_some()) {
+        if let Some(contents) = self.contents.kept.take(id, error.is_some()) {
             out.push(RunEvent::Contents {
                 exchange: id,
                 contents,

@@ -186,7 +186,8 @@ impl Scene {
     #[track_caller]
     fn is_over(&self) {
         assert!(self.spans.open.is_empty() && self.spans.settling.is_empty());
-        assert!(self.spans.frames.is_empty());
+        assert!(self.spans.frames.is_empty() && self.spans.unread.is_empty());
+        assert!(self.spans.threads.is_empty());
         assert_eq!(self.spans.ids.len(), self.spans.past.len());
     }
 }
@@ -436,6 +437,73 @@ fn errors_and_what_was_not_told() {
 }
 
 #[test]
+fn whatever_a_function_called_is_over_with_it() {
+    let mut scene = Scene::new();
+    scene
+        .enters((1, None), "Thing.query", Some(50), ENGINE)
+        .enters((2, Some(1)), "Thing.report", Some(51), ENGINE)
+        .enters((3, Some(2)), "Thing.query", Some(52), ENGINE)
+        .enters((4, Some(2)), "Thing.query", Some(53), ENGINE)
+        .exits(1, "Response")
+        .gives(&[
+            "1 in -: Chain Thing.query Thread",
+            "2 in 1: Chain Thing.report Thread",
+            "3 in 2: Chain Thing.query Thread",
+            "4 in 2: Chain Thing.query Thread",
+            "4 over at 5end_late",
+            "3 over at 5end_late",
+            "2 over at 5end_late",
+            "1 over at 5",
+        ])
+        .is_over();
+    // As deep as a program likes.
+    let mut scene = Scene::new();
+    for n in 0..MAX_RUNS as u128 {
+        let parent = Some(n).filter(|n| *n > 0);
+        scene.enters((n + 1, parent), "run_jobs", None, &[]);
+    }
+    scene.told.clear();
+    scene.exits(1, "Response");
+    assert_eq!(scene.told.len(), MAX_RUNS);
+    assert!(scene.spans.open.is_empty());
+}
+
+#[test]
+fn who_begins_anew_is_in_nothing_any_more() {
+    let mut scene = Scene::new();
+    scene.context = Some(5);
+    scene
+        .enters((1, None), "Thing.query", Some(50), ENGINE)
+        .enters((2, Some(1)), "Thing.retrieve", Some(51), &[])
+        .enters((3, None), "Thing.query", Some(50), ENGINE)
+        .gives(&[
+            "1 in -: Chain Thing.query Thread",
+            "2 in 1: Chain Thing.retrieve Thread",
+            "2 over at 3end_late",
+            "1 over at 3end_late",
+            "3 in -: Chain Thing.query Thread",
+        ]);
+    // Another context, another thread, one that names what is not known, and who reads a stream.
+    scene.context = Some(6);
+    scene.enters((4, None), "Thing.query", Some(50), ENGINE);
+    scene.tid = 8;
+    scene
+        .enters((5, Some(99)), "Thing.stream_chat", Some(60), MODEL)
+        .event(Some(5), "LLMChatStartEvent", "")
+        .exits(5, "generator")
+        .enters((6, None), "Thing.query", Some(50), ENGINE)
+        .enters((7, Some(98)), "Thing.query", Some(50), ENGINE)
+        .gives(&[
+            "4 in -: Chain Thing.query Thread",
+            "5 in -: Chat Thing.stream_chat Thread",
+            "5 streams",
+            "6 in -: Chain Thing.query Thread",
+            "7 in -: Chain Thing.query Thread",
+        ]);
+    assert_eq!(scene.spans.open.len(), 5);
+}
+
+#[test]
 fn coroutines_and_workflows_are_in_their_contexts() {
     let mut scene = Scene::new();
     scene.context = Some(5);
@@ -504,6 +572,14 @@ fn streams_of_models_with_events_alone() {
         .tick(SETTLED + 7)
         .gives(&["2 over at 6"])
         .is_over();
+    // Its generator is another one now: in the frame in which it began.
+    scene
+        .old(9, "LLMChatStartEvent", 100, 0, 0)
+        .old(9, "LLMChatInProgressEvent", 500, 0, GENERATOR)
+        .old(9, "LLMChatInProgressEvent", 100, 0, GENERATOR)
+        .old(9, "LLMChatEndEvent", 100, 0, GENERATOR)
+        .gives(&["3 in -: Chat ? Thread", "3 streams", "3 over at 10"])
+        .is_over();
     // A span whose stream is followed by another one, in the same frame.
     scene
         .enters((9, None), "Thing.stream", Some(60), MODEL)
@@ -514,12 +590,12 @@ fn streams_of_models_with_events_alone() {
         .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
         .tick(3 * SETTLED)
         .gives(&[
-            "3 in -: Chat Thing.stream Thread",
-            "3 streams",
-            "4 in -: Completion ? Thread",
+            "4 in -: Chat Thing.stream Thread",
             "4 streams",
-            "3 over at 10",
-            "4 over at 12",
+            "5 in -: Completion ? Thread",
+            "5 streams",
+            "4 over at 14",
+            "5 over at 16",
         ])
         .is_over();
 }
@@ -527,6 +603,7 @@ fn streams_of_models_with_events_alone() {
 #[test]
 fn what_is_remembered_is_bounded() {
     let mut scene = Scene::new();
+    scene.caller.flags = COROUTINE;
     for n in 0..MAX_RUNS as u128 + 10 {
         scene.enters((n + 1, None), "Thing.query", Some(50), ENGINE);
     }

@@ -2,6 +2,7 @@
 //! theirs to runs, with their beginning, their end and what they belong to. One file for each
 //! framework. Pure.
 
+mod contents;
 pub mod dify;
 pub mod engine;
 pub mod langchain;

@@ -18,6 +18,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::config::{BadConfig, Place, Token};
+use super::watch::cut;
 
 /// An answer must begin within this time, and one that ends must be over.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -102,11 +103,11 @@ impl Client {
         let whole = async {
             let mut answer = self.ask(path).await?;
             let body = Limited::new(&mut answer.body, MAX_ANSWER).collect().await;
-            body.map_err(|error| Failure::Senseless(error.to_string()))
+            body.map_err(|error| Failure::Senseless(cut(error.to_string())))
         };
         let body = tokio::time::timeout(PATIENCE, whole).await;
         let body = body.map_err(|_| Failure::Late)??.to_bytes();
-        serde_json::from_slice(&body).map_err(|error| Failure::Senseless(error.to_string()))
+        serde_json::from_slice(&body).map_err(|error| Failure::Senseless(cut(error.to_string())))
     }
 
     async fn ask(&self, path: &str) -> Result<Answer, Failure> {

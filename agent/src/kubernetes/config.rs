@@ -329,6 +329,12 @@ fn of_kubeconfig(path: &Path) -> Result<Option<Place>, BadConfig> {
             "an agent runs no programs (`exec`, `auth-provider`): use a token or a certificate";
         return Err(bad(why.to_owned()));
     }
+    // It would be in the log with the address.
+    if server.server.contains('@') {
+        let why = "the address of the server has `@` in it: give no user and password there, but the user a \
+                   token or a client certificate";
+        return Err(bad(why.to_owned()));
+    }
     let data =
         |file: Option<PathBuf>, data: Option<String>| -> Result<Option<Vec<u8>>, BadConfig> {
             if let Some(data) = data {
@@ -345,6 +351,10 @@ fn of_kubeconfig(path: &Path) -> Result<Option<Place>, BadConfig> {
     )?;
     let certificate = data(user.client_certificate, user.client_certificate_data)?;
     let key = data(user.client_key, user.client_key_data)?;
+    if certificate.is_some() != key.is_some() {
+        let why = "the user has a client-certificate without its client-key, or the reverse: name both or none";
+        return Err(bad(why.to_owned()));
+    }
     let (tls, rest) = match server.server.split_once("://") {
         Some(("https", rest)) => (true, rest),
         Some(("http", rest)) => (false, rest),
@@ -355,6 +365,16 @@ fn of_kubeconfig(path: &Path) -> Result<Option<Place>, BadConfig> {
             )));
         }
     };
+    let token = match (user.token_file, user.token) {
+        (Some(file), _) => Token::File(folder.join(file)),
+        (None, Some(token)) => Token::Fixed(token),
+        (None, None) => Token::None,
+    };
+    if !tls && token != Token::None {
+        let why = "the user's token would go over http:// in clear: use https:// and a certificate-authority, \
+                   or a user without a token";
+        return Err(bad(why.to_owned()));
+    }
     if tls && authority.is_none() {
         return Err(bad("the cluster has no certificate-authority".to_owned()));
     }
@@ -378,11 +398,7 @@ fn of_kubeconfig(path: &Path) -> Result<Option<Place>, BadConfig> {
         port,
         path: path.trim_end_matches('/').to_owned(),
         authority: authority.unwrap_or_default(),
-        token: match (user.token_file, user.token) {
-            (Some(file), _) => Token::File(folder.join(file)),
-            (None, Some(token)) => Token::Fixed(token),
-            (None, None) => Token::None,
-        },
+        token,
         identity: certificate.zip(key),
         node: String::new(),
     }))
@@ -545,10 +561,41 @@ mod tests {
                 "no context `b`",
             ),
             ("contexts: 7\n".to_owned(), "line 1"),
+            (
+                kubeconfig("{server: 'http://a'}", "{token: t}"),
+                "use https://",
+            ),
+            (
+                kubeconfig("{server: 'http://a'}", "{tokenFile: t}"),
+                "use https://",
+            ),
+            (
+                kubeconfig(good, "{client-certificate: ca.pem}"),
+                "name both or none",
+            ),
+            (
+                kubeconfig(good, "{client-key-data: cGVt}"),
+                "name both or none",
+            ),
         ] {
             let error = place(&file(&text), &env).unwrap_err().to_string();
             assert!(error.contains(said), "{text}: {error}");
         }
+        // What is in an address is not in what is said of it.
+        for server in ["https://me:hush@a", "http://me:hush@a", "me:hush@a"] {
+            let server = format!("{{server: '{server}', certificate-authority: ca.pem}}");
+            let error = place(&file(&kubeconfig(&server, "{}")), &env).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains("a token or a client certificate"), "{error}");
+            assert!(!error.contains("hush"), "{error}");
+        }
+        let open = place(&file(&kubeconfig("{server: 'http://a'}", "{}")), &env);
+        let open = open.unwrap().unwrap();
+        assert!(!open.tls && open.port == 80 && open.token == Token::None);
+        let both = "{client-certificate: ca.pem, client-key-data: a2V5}";
+        let both = place(&file(&kubeconfig(good, both)), &env);
+        let identity = both.unwrap().unwrap().identity;
+        assert!(identity == Some((b"pem".to_vec(), b"key".to_vec())));
         let nameless = place(&file(&kubeconfig(good, "{}")), &[]);
         assert!(matches!(nameless, Err(BadConfig::NoNode)));
     }

@@ -10,7 +10,7 @@ use crate::model::process::Detected;
 use crate::vocabulary::resource as name;
 
 /// Annotations with it are resource attributes.
-const ANNOTATED: &str = "resource.opentelemetry.io/";
+pub(super) const ANNOTATED: &str = "resource.opentelemetry.io/";
 
 /// What is known of the pod and the container of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 //! What was known stays known while the API server cannot be asked. A watch goes on from the version that
 //! was seen last; where the server has forgotten that (410), all is listed anew.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,7 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Shared;
 use super::client::{Client, Failure};
 use super::config::{BadConfig, Place};
-use super::pod::{Object, Owner, Pod, PodList};
+use super::owners::{self, Owners, Top};
+use super::pod::{Object, Pod, PodList};
 use super::store::MAX_PODS;
 use super::watch::{Event, Lines};
 
@@ -29,8 +29,15 @@ const LONGEST: Duration = Duration::from_secs(WATCH + 30);
 /// Wait after a failure; twice as long after the next one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Most owners whose owners are remembered; then the memory starts anew.
-const MAX_OWNERS: usize = 4096;
+/// A watch that lasts so long is in order, whether it tells anything or not.
+const LASTING: Duration = Duration::from_secs(10);
+/// So many watches may fail one after the other without having told anything; then all is listed anew.
+const MAX_IN_VAIN: u32 = 3;
+/// Most pages of a list: several times those that the most pods fill.
+const MAX_PAGES: usize = 4 * MAX_PODS.div_ceil(PAGE);
+/// How long owners are asked for before a watch, and after a change.
+const LISTED: Duration = Duration::from_secs(15);
+const CHANGED: Duration = Duration::from_secs(5);
 
 /// Starts it. It ends when what it gives is dropped.
 pub(super) fn start(place: Place, shared: Arc<Shared>) -> Result<oneshot::Sender<()>, BadConfig> {
@@ -46,9 +53,9 @@ pub(super) fn start(place: Place, shared: Arc<Shared>) -> Result<oneshot::Sender
     let mut follower = Follower {
         client,
         shared,
-        owners: HashMap::new(),
-        pause: FIRST_PAUSE,
-        failing: false,
+        owners: Owners::default(),
+        pause: Pause(FIRST_PAUSE),
+        failing: None,
     };
     let body = move || {
         runtime.block_on(async {
@@ -69,11 +76,19 @@ pub(super) fn start(place: Place, shared: Arc<Shared>) -> Result<oneshot::Sender
 struct Follower {
     client: Client,
     shared: Arc<Shared>,
-    /// What controls what controls pods, by the latter's UID.
-    owners: HashMap<String, Option<Owner>>,
-    pause: Duration,
-    /// The last request failed, and that was told.
-    failing: bool,
+    owners: Owners,
+    pause: Pause,
+    /// What does not work, and was told of.
+    failing: Option<Failing>,
+}
+
+/// What does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failing {
+    /// Requests are not answered, or refused.
+    Asking,
+    /// Watches begin, and nothing comes of them.
+    Watching,
 }
 
 /// How a watch ended.
@@ -84,55 +99,105 @@ enum Ended {
     Expired,
 }
 
+/// How long is waited before the next request.
+struct Pause(Duration);
+
+impl Pause {
+    /// The wait; the next one is twice as long.
+    fn take(&mut self) -> Duration {
+        let now = self.0;
+        self.0 = (now * 2).min(LONGEST_PAUSE);
+        now
+    }
+
+    /// Something came: the next wait is the shortest one.
+    const fn reset(&mut self) {
+        self.0 = FIRST_PAUSE;
+    }
+}
+
 impl Follower {
     async fn follow(&mut self) {
         loop {
-            let mut version = match self.list().await {
+            let version = match self.list().await {
                 Ok(version) => version,
                 Err(failure) => {
-                    self.failed(&failure).await;
+                    self.failed(&failure, Failing::Asking).await;
                     continue;
                 }
             };
-            self.works();
-            loop {
-                let begun = Instant::now();
-                match self.watch(&mut version).await {
-                    Ok(Ended::Over) => {
-                        self.works();
-                        // One that ends watches at once is not asked without end.
-                        sleep(FIRST_PAUSE.saturating_sub(begun.elapsed())).await;
-                    }
-                    Ok(Ended::Expired) => {
-                        tracing::debug!("Kubernetes: all pods are listed anew");
-                        sleep(FIRST_PAUSE.saturating_sub(begun.elapsed())).await;
-                        break;
-                    }
-                    Err(failure) => self.failed(&failure).await,
-                }
-            }
+            self.answered();
+            self.watch_on(version).await;
         }
     }
 
-    /// A request failed: tells it once, and waits.
-    async fn failed(&mut self, failure: &Failure) {
+    /// Watches from this version on, until all is to be listed anew.
+    async fn watch_on(&mut self, mut version: String) {
+        let mut in_vain = 0;
+        while in_vain < MAX_IN_VAIN {
+            // Also those for which the time was too short before.
+            self.find_owners(LISTED).await;
+            let begun = Instant::now();
+            let mut heard = false;
+            let ended = self.watch(&mut version, &mut heard).await;
+            // One on which nothing happens is in order as well.
+            let lasted = begun.elapsed() >= LASTING;
+            if lasted {
+                self.pause.reset();
+            }
+            match ended {
+                Ok(Ended::Over) => {
+                    in_vain = 0;
+                    // One that ends watches at once is not asked without end.
+                    let pause = self.pause.take();
+                    sleep(pause.saturating_sub(begun.elapsed())).await;
+                }
+                Ok(Ended::Expired) => {
+                    tracing::debug!("Kubernetes: all pods are listed anew");
+                    let pause = self.pause.take();
+                    sleep(pause.saturating_sub(begun.elapsed())).await;
+                    return;
+                }
+                Err((failure, failing)) => {
+                    // It may be what is asked for that the server cannot do any more.
+                    in_vain = if heard || lasted { 0 } else { in_vain + 1 };
+                    self.failed(&failure, failing).await;
+                }
+            }
+        }
+        tracing::debug!("Kubernetes: watches fail, all pods are listed anew");
+    }
+
+    /// Something failed: tells it once, and waits.
+    async fn failed(&mut self, failure: &Failure, failing: Failing) {
         let counts = &self.shared.counts;
         let counter = match failure {
             Failure::Senseless(_) => &counts.senseless,
             _ => &counts.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        if !std::mem::replace(&mut self.failing, true) {
+        if self.failing.is_none() {
             let name = self.client.name();
             tracing::warn!("Kubernetes cannot be asked at {name}: {failure}; it is tried again");
+            self.failing = Some(failing);
+        } else if failing == Failing::Watching {
+            self.failing = Some(failing);
         }
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        sleep(self.pause.take()).await;
     }
 
+    /// A request was answered. Of a watch that says nothing yet.
+    fn answered(&mut self) {
+        if self.failing == Some(Failing::Asking) {
+            self.failing = None;
+            tracing::info!("Kubernetes answers again");
+        }
+    }
+
+    /// A watch told something.
     fn works(&mut self) {
-        self.pause = FIRST_PAUSE;
-        if std::mem::take(&mut self.failing) {
+        self.pause.reset();
+        if self.failing.take().is_some() {
             tracing::info!("Kubernetes answers again");
         }
     }
@@ -143,22 +208,28 @@ impl Follower {
         let mut pods = Vec::new();
         let mut beyond = 0;
         let mut next = String::new();
+        let mut pages = 0;
         let version = loop {
             let path = match next.as_str() {
                 "" => base.clone(),
                 next => format!("{base}&continue={}", encoded(next)),
             };
             let page: PodList = self.client.get(&path).await?;
+            pages += 1;
             for mut pod in page.items {
                 if pods.len() >= MAX_PODS {
                     beyond += 1;
                     continue;
                 }
-                self.find_top(&mut pod).await;
+                self.prepare(&mut pod);
                 pods.push(pod);
             }
             if page.metadata.next.is_empty() || beyond > 0 {
                 break page.metadata.resource_version;
+            }
+            if pages >= MAX_PAGES {
+                let what = format!("a list of more than {MAX_PAGES} pages");
+                return Err(Failure::Senseless(what));
             }
             next = page.metadata.next;
         };
@@ -179,7 +250,12 @@ impl Follower {
         Ok(version)
     }
 
-    async fn watch(&mut self, version: &mut String) -> Result<Ended, Failure> {
+    /// Watches; `heard` is set once something was told.
+    async fn watch(
+        &mut self,
+        version: &mut String,
+        heard: &mut bool,
+    ) -> Result<Ended, (Failure, Failing)> {
         let path = format!(
             "/api/v1/pods?{}&watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH}&resourceVersion={}",
             selector(self.client.node()),
@@ -188,17 +264,18 @@ impl Follower {
         let mut answer = match self.client.open(&path).await {
             Ok(answer) => answer,
             Err(Failure::Status(StatusCode::GONE)) => return Ok(Ended::Expired),
-            Err(failure) => return Err(failure),
+            Err(failure) => return Err((failure, Failing::Asking)),
         };
-        self.works();
+        self.answered();
+        let broken = |failure| (failure, Failing::Watching);
         let until = Instant::now() + LONGEST;
         let mut lines = Lines::default();
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let frame = match timeout(left, answer.body.frame()).await {
-                Err(_) => return Err(Failure::Late),
+                Err(_) => return Err(broken(Failure::Late)),
                 Ok(None) => return Ok(Ended::Over),
-                Ok(Some(frame)) => frame?,
+                Ok(Some(frame)) => frame.map_err(|error| broken(error.into()))?,
             };
             let Some(piece) = frame.data_ref() else {
                 continue;
@@ -209,27 +286,42 @@ impl Follower {
             let senseless = &shared.counts.senseless;
             senseless.fetch_add(skipped.lines, Ordering::Relaxed);
             let mut changed = false;
+            let mut ended = None;
             for event in events {
-                match event {
+                let at = match event {
                     Some(Event::Put(mut pod, at)) => {
-                        self.find_top(&mut pod).await;
+                        self.prepare(&mut pod);
                         changed |= self.put(*pod);
-                        *version = at;
+                        at
                     }
                     Some(Event::Gone(pod, at)) => {
                         self.shared.store().remove(&pod.uid);
-                        *version = at;
+                        at
                     }
-                    Some(Event::Bookmark(at)) => *version = at,
-                    Some(Event::Expired) => return Ok(Ended::Expired),
-                    Some(Event::Failed(why)) => return Err(Failure::Senseless(why)),
+                    Some(Event::Bookmark(at)) => at,
+                    Some(Event::Expired) => {
+                        ended = Some(Ok(Ended::Expired));
+                        break;
+                    }
+                    Some(Event::Failed(why)) => {
+                        ended = Some(Err(broken(Failure::Senseless(why))));
+                        break;
+                    }
                     None => {
                         senseless.fetch_add(1, Ordering::Relaxed);
+                        continue;
                     }
-                }
+                };
+                *version = at;
+                *heard = true;
+                self.works();
             }
             if changed {
                 self.shared.tell();
+                self.find_owners(CHANGED).await;
+            }
+            if let Some(ended) = ended {
+                return ended;
             }
         }
     }
@@ -247,23 +339,55 @@ impl Follower {
         taken
     }
 
-    /// Finds out what controls the pod's controller: asked once of each, and told by its name where that
-    /// may not be asked.
-    async fn find_top(&mut self, pod: &mut Pod) {
-        let Some(owner) = &pod.owner else { return };
-        let path = match owner.kind.as_str() {
-            "ReplicaSet" => "apis/apps/v1/namespaces/{}/replicasets",
-            "Job" => "apis/batch/v1/namespaces/{}/jobs",
-            _ => return,
+    /// What is kept of a pod that was told, with what controls its controller as far as that is known: else by
+    /// its name, until it has been asked for.
+    fn prepare(&mut self, pod: &mut Pod) {
+        pod.keep(&self.shared.chosen);
+        let now = Instant::now();
+        pod.top = match self.owners.top(pod, now) {
+            Top::Is(top) => top,
+            Top::None => None,
+            Top::Ask => {
+                self.owners.want(&pod.uid);
+                pod.top_by_name()
+            }
+            Top::Later => pod.top_by_name(),
         };
-        if let Some(top) = self.owners.get(&owner.uid) {
-            pod.top.clone_from(top);
-            return;
+    }
+
+    /// Finds out what controls pods' controllers, as far as that goes within this time: asked once of each, and
+    /// told by its name where that may not be asked.
+    async fn find_owners(&mut self, longest: Duration) {
+        let until = Instant::now() + longest;
+        let mut changed = false;
+        while let Some(uid) = self.owners.next() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // They are asked for with the next change, or before the next watch.
+                self.owners.put_back(uid);
+                break;
+            }
+            let pod = self.shared.store().get(&uid).cloned();
+            let Some(mut pod) = pod else { continue };
+            if matches!(self.owners.top(&pod, Instant::now()), Top::Ask) {
+                self.ask_owner(&pod, left).await;
+            }
+            if let Top::Is(top) = self.owners.top(&pod, Instant::now()) {
+                pod.top = top;
+                changed |= self.put(pod);
+            }
         }
-        let path = path.replace("{}", &encoded(&pod.namespace));
-        let path = format!("/{path}/{}", encoded(&owner.name));
-        let uid = owner.uid.clone();
-        let top = match self.client.get::<Object>(&path).await {
+        if changed {
+            self.shared.tell();
+        }
+    }
+
+    async fn ask_owner(&mut self, pod: &Pod, longest: Duration) {
+        let Some((owner, path)) = owners::path(pod) else {
+            return;
+        };
+        let asked = timeout(longest, self.client.get::<Object>(&path)).await;
+        let top = match asked.unwrap_or(Err(Failure::Late)) {
             Ok(object) => object.metadata.owner(),
             // Gone, or none of ours to ask for.
             Err(Failure::Status(StatusCode::NOT_FOUND | StatusCode::FORBIDDEN)) => {
@@ -272,16 +396,11 @@ impl Follower {
             Err(failure) => {
                 self.shared.counts.failed.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!("Kubernetes: {path}: {failure}");
-                // Asked again with the pod's next change.
-                pod.top = pod.top_by_name();
+                self.owners.failed(owner, Instant::now());
                 return;
             }
         };
-        pod.top.clone_from(&top);
-        if self.owners.len() >= MAX_OWNERS {
-            self.owners.clear();
-        }
-        self.owners.insert(uid, top);
+        self.owners.found(owner, top);
     }
 }
 
@@ -294,7 +413,7 @@ fn selector(node: &str) -> String {
 }
 
 /// Percent-encoded, but for what may stand anywhere in a URI (RFC 3986, section 2.3).
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -308,7 +427,21 @@ fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{encoded, selector};
+    use super::{FIRST_PAUSE, LONGEST_PAUSE, Pause, encoded, selector};
+
+    #[test]
+    fn waits_grow_until_something_comes() {
+        let mut pause = Pause(FIRST_PAUSE);
+        let waits: Vec<_> = (0..8).map(|_| pause.take()).collect();
+        assert!(
+            waits
+                .windows(2)
+                .all(|two| two[1] == (two[0] * 2).min(LONGEST_PAUSE))
+        );
+        assert_eq!((waits[0], waits[7]), (FIRST_PAUSE, LONGEST_PAUSE));
+        pause.reset();
+        assert_eq!(pause.take(), FIRST_PAUSE);
+    }
 
     #[test]
     fn paths_are_encoded() {

@@ -13,6 +13,8 @@ pub mod config;
 pub mod facts;
 #[cfg(feature = "kubernetes")]
 mod follow;
+#[cfg(feature = "kubernetes")]
+mod owners;
 pub mod pod;
 mod store;
 #[cfg(feature = "kubernetes")]

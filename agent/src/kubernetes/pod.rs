@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+#[cfg(any(feature = "kubernetes", test))]
+use super::config::Chosen;
+#[cfg(any(feature = "kubernetes", test))]
+use super::facts::ANNOTATED;
+
 /// Most labels, and likewise annotations, that are kept of a pod.
 const MAX_LABELS: usize = 128;
 /// Most containers of a pod.
@@ -27,7 +32,7 @@ pub struct Pod {
     pub address: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
+    /// Its annotations; once it is remembered, those alone of which something is told.
     pub annotations: BTreeMap<String, String>,
     /// What controls it.
     pub owner: Option<Owner>,
@@ -160,11 +165,11 @@ impl Pod {
         ];
         let containers = containers.into_iter().flatten().flatten();
         Self {
-            uid: metadata.uid,
-            name: metadata.name,
-            namespace: metadata.namespace,
-            node: spec.node_name,
-            address: status.pod_ip,
+            uid: text(metadata.uid),
+            name: text(metadata.name),
+            namespace: text(metadata.namespace),
+            node: spec.node_name.map(text),
+            address: status.pod_ip.map(text),
             labels: bounded(metadata.labels),
             annotations: bounded(metadata.annotations),
             owner,
@@ -174,6 +179,13 @@ impl Pod {
                 .filter_map(Container::of)
                 .collect(),
         }
+    }
+
+    /// Leaves out the annotations of which nothing is told.
+    #[cfg(any(feature = "kubernetes", test))]
+    pub(super) fn keep(&mut self, chosen: &Chosen) {
+        let of_use = |key: &str| key.starts_with(ANNOTATED) || chosen.annotations.has(key);
+        self.annotations.retain(|key, _| of_use(key));
     }
 
     /// What controls its controller, by how Kubernetes names what a controller makes: a ReplicaSet of a
@@ -210,11 +222,15 @@ impl Metadata {
     pub(super) fn owner(&self) -> Option<Owner> {
         let all = self.owner_references.as_ref()?;
         let owner = all.iter().find(|r| r.controller == Some(true))?;
-        (owner.name.len() <= MAX_TEXT && owner.kind.len() <= MAX_TEXT).then(|| Owner {
-            kind: owner.kind.clone(),
-            name: owner.name.clone(),
-            uid: owner.uid.clone(),
-        })
+        let texts = [&owner.name, &owner.kind, &owner.uid];
+        texts
+            .iter()
+            .all(|text| text.len() <= MAX_TEXT)
+            .then(|| Owner {
+                kind: owner.kind.clone(),
+                name: owner.name.clone(),
+                uid: owner.uid.clone(),
+            })
     }
 }
 
@@ -230,11 +246,11 @@ impl Container {
         let last_id = id(last.and_then(|last| last.container_id));
         let now = id(status.container_id);
         Some(Self {
-            name: status.name,
+            name: text(status.name),
             id: now.or_else(|| last_id.clone())?,
             last_id,
-            image: status.image,
-            image_id: status.image_id.unwrap_or_default(),
+            image: text(status.image),
+            image_id: status.image_id.map(text).unwrap_or_default(),
             restarts: status.restart_count,
         })
     }
@@ -255,6 +271,15 @@ impl Container {
             Some((name, tag)) if !tag.contains('/') => Some((name, Some(tag))),
             _ => Some((name, (!digest).then_some("latest"))),
         }
+    }
+}
+
+/// A text, unless it is too long.
+fn text(text: String) -> String {
+    if text.len() <= MAX_TEXT {
+        text
+    } else {
+        String::new()
     }
 }
 
@@ -298,7 +323,7 @@ pub(super) struct Object {
 
 #[cfg(test)]
 mod tests {
-    use super::{Container, Owner, Pod};
+    use super::{Chosen, Container, MAX_TEXT, Owner, Pod};
     use serde_json::json;
 
     fn pod(value: &serde_json::Value) -> Pod {
@@ -327,6 +352,61 @@ mod tests {
         assert_eq!(container.last_id.as_deref(), Some("old"));
         assert_eq!(pod(&json!({})), Pod::default());
         assert!(serde_json::from_str::<Pod>(r#"{"metadata": 7}"#).is_err());
+    }
+
+    #[test]
+    fn texts_have_a_bound() {
+        for (length, kept) in [(MAX_TEXT, true), (MAX_TEXT + 1, false)] {
+            let long = "x".repeat(length);
+            let read = pod(&json!({
+                "metadata": {"uid": long, "name": long, "namespace": long,
+                    "labels": {"app": long}, "annotations": {"note": long}},
+                "spec": {"nodeName": long},
+                "status": {"podIP": long, "containerStatuses": [{"name": long, "image": long,
+                    "imageID": long, "containerID": "containerd://abc",
+                    "lastState": {"terminated": {"containerID": long}}}]}}));
+            let container = &read.containers[0];
+            let want = if kept { long.as_str() } else { "" };
+            for text in [
+                Some(&read.uid),
+                Some(&read.name),
+                Some(&read.namespace),
+                read.node.as_ref(),
+                read.address.as_ref(),
+                Some(&container.name),
+                Some(&container.image),
+                Some(&container.image_id),
+            ] {
+                assert_eq!(text.map(String::as_str), Some(want));
+            }
+            assert_eq!(container.last_id.is_some(), kept);
+            assert_eq!(
+                (read.labels.len(), read.annotations.len()),
+                (usize::from(kept), usize::from(kept))
+            );
+            for at in ["uid", "name", "kind"] {
+                let mut owner = json!({"kind": "Job", "name": "a", "uid": "b", "controller": true});
+                owner[at] = json!(long);
+                let read = pod(&json!({"metadata": {"ownerReferences": [owner]}}));
+                assert_eq!(read.owner.is_some(), kept, "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn annotations_are_kept_of_which_something_is_told() {
+        let mut read = pod(&json!({"metadata": {"annotations": {
+            "kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "a",
+            "resource.opentelemetry.io/tier": "gold"}}}));
+        let chosen = Chosen {
+            annotations: "te*".parse().unwrap(),
+            ..Chosen::default()
+        };
+        let keys = |pod: &Pod| pod.annotations.keys().cloned().collect::<Vec<_>>();
+        read.keep(&chosen);
+        assert_eq!(keys(&read), ["resource.opentelemetry.io/tier", "team"]);
+        read.keep(&Chosen::default());
+        assert_eq!(keys(&read), ["resource.opentelemetry.io/tier"]);
     }
 
     #[test]

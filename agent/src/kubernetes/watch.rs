@@ -89,6 +89,18 @@ struct Status {
     message: String,
 }
 
+/// Most characters of a message of the server's that are told.
+const MAX_MESSAGE: usize = 200;
+
+/// The beginning of a message, for the log.
+pub(super) fn cut(mut message: String) -> String {
+    if let Some((at, _)) = message.char_indices().nth(MAX_MESSAGE) {
+        message.truncate(at);
+        message.push('…');
+    }
+    message
+}
+
 /// `Gone`: the version is too old.
 const GONE: u16 = 410;
 
@@ -110,7 +122,7 @@ impl Event {
                 let status: Status = serde_json::from_str(object).ok()?;
                 Some(match status.code {
                     GONE => Self::Expired,
-                    _ => Self::Failed(status.message),
+                    _ => Self::Failed(cut(status.message)),
                 })
             }
             _ => None,
@@ -120,7 +132,7 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, Lines, MAX_EVENT, Skipped};
+    use super::{Event, Lines, MAX_EVENT, MAX_MESSAGE, Skipped, cut};
 
     #[test]
     fn lines_come_in_any_pieces() {
@@ -147,6 +159,17 @@ mod tests {
         }
         assert_eq!((skipped, found), (1, vec![b"a".to_vec(), b"b".to_vec()]));
         assert!(lines.held.capacity() <= 64 << 10);
+    }
+
+    #[test]
+    fn messages_are_cut() {
+        let most = "é".repeat(MAX_MESSAGE);
+        assert_eq!(cut(most.clone()), most);
+        let error = format!(
+            r#"{{"type": "ERROR", "object": {{"code": 500, "message": "{most}é and so on"}}}}"#
+        );
+        let want = format!("{most}…");
+        assert_eq!(Event::of(error.as_bytes()), Some(Event::Failed(want)));
     }
 
     #[test]

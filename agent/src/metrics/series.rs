@@ -92,8 +92,8 @@ pub enum Data {
     Histogram(Histogram),
     /// A sum, with its last measurement.
     Sum(u64, Option<Exemplar>),
-    /// What it was last.
-    Gauge(f64),
+    /// What it was last, and when that was said.
+    Gauge(f64, WallTime),
 }
 
 impl Data {
@@ -101,7 +101,7 @@ impl Data {
         match kind {
             Kind::Histogram(bounds) => Self::Histogram(Histogram::new(bounds)),
             Kind::Sum => Self::Sum(0, None),
-            Kind::Gauge => Self::Gauge(0.0),
+            Kind::Gauge => Self::Gauge(0.0, WallTime(0)),
         }
     }
 }

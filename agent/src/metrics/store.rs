@@ -24,6 +24,8 @@ pub struct Limits {
     pub all_series: usize,
     /// A process is forgotten when it was silent for so long, in nanoseconds of the spans' time.
     pub silence: u64,
+    /// What something is now is told for so long after it was said, in nanoseconds.
+    pub gauge_age: u64,
 }
 
 impl Default for Limits {
@@ -35,6 +37,8 @@ impl Default for Limits {
             series: 1999,
             all_series: 20_000,
             silence: 60 * 60 * 1_000_000_000,
+            // Three times as long as it usually takes until it is said anew.
+            gauge_age: 45 * 1_000_000_000,
         }
     }
 }
@@ -64,7 +68,7 @@ pub struct Observation {
 /// The value of an observation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Observed {
-    /// It is so much now.
+    /// It is so much now. Told until it is too old ([`Limits::gauge_age`]).
     Gauge(f64),
     /// It was so much since that process began to count. What it is more than the time before counts here,
     /// so that sums begin with the first observation; one that is less began anew.
@@ -211,7 +215,7 @@ impl Metrics {
                 continue;
             };
             match (&mut Arc::make_mut(series).data, *value) {
-                (Data::Gauge(gauge), Observed::Gauge(now)) => *gauge = now,
+                (Data::Gauge(gauge, at), Observed::Gauge(value)) => (*gauge, *at) = (value, now),
                 (Data::Sum(sum, _), Observed::Total(_)) => *sum = sum.saturating_add(more),
                 _ => debug_assert!(false, "an observation of another kind than its instrument"),
             }
@@ -236,7 +240,9 @@ impl Metrics {
 
     /// Everything as it is now. Cheap: the series are shared until they change.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self, now: WallTime) -> Snapshot {
+        let oldest = WallTime(now.0.saturating_sub(self.limits.gauge_age));
+        let of_processes = self.resources.iter().map(|p| p.snapshot(oldest));
         let own = [
             (
                 "measurements told without attributes: too many values or series",
@@ -255,7 +261,8 @@ impl Metrics {
                 count,
             });
         Snapshot {
-            resources: self.resources.iter().map(Process::snapshot).collect(),
+            // One of which nothing holds any more is none.
+            resources: of_processes.filter(|p| !p.instruments.is_empty()).collect(),
             lost: self.lost.iter().cloned().chain(own).collect(),
             redacted: self.redacted.clone(),
             sequence: self.sequence,
@@ -399,7 +406,12 @@ impl Process {
         }
     }
 
-    fn snapshot(&self) -> ResourceMetrics {
+    /// All of it but gauges from before `oldest`.
+    fn snapshot(&self, oldest: WallTime) -> ResourceMetrics {
+        let holds = |series: &&Arc<Series>| match series.data {
+            Data::Gauge(_, at) => at >= oldest,
+            Data::Histogram(_) | Data::Sum(..) => true,
+        };
         ResourceMetrics {
             resource: Arc::clone(&self.resource),
             start: self.start,
@@ -409,8 +421,10 @@ impl Process {
                 .values()
                 .map(|kept| {
                     let all = kept.series.values().chain(&kept.overflow);
-                    (kept.instrument, all.map(Arc::clone).collect())
+                    let all: Vec<_> = all.filter(holds).map(Arc::clone).collect();
+                    (kept.instrument, all)
                 })
+                .filter(|(_, all)| !all.is_empty())
                 .collect(),
         }
     }
@@ -476,7 +490,7 @@ fn record(data: &mut Data, what: Measured<'_>, exemplar: &dyn Fn(f64) -> Exempla
             *last = Some(exemplar(n as f64));
         }
         // The table of instruments and the measurements go together.
-        (Data::Sum(..) | Data::Gauge(_), _) | (Data::Histogram(_), Measured::Add(_)) => {
+        (Data::Sum(..) | Data::Gauge(..), _) | (Data::Histogram(_), Measured::Add(_)) => {
             debug_assert!(false, "a measurement of another kind than its instrument");
         }
     }

@@ -44,7 +44,7 @@ fn label(label: &Label) -> String {
 /// Name and labels apart from the common ones → count or sum.
 fn numbers(metrics: &Metrics) -> BTreeMap<String, (u64, f64)> {
     let mut all = BTreeMap::new();
-    for process in metrics.snapshot().resources {
+    for process in metrics.snapshot(WallTime(0)).resources {
         for (instrument, series) in process.instruments {
             for one in series {
                 let mut key = instrument.name.to_owned();
@@ -62,7 +62,7 @@ fn numbers(metrics: &Metrics) -> BTreeMap<String, (u64, f64)> {
                 let number = match &one.data {
                     Data::Histogram(h) => (h.count(), h.sum),
                     Data::Sum(n, _) => (*n, 0.0),
-                    Data::Gauge(value) => (0, *value),
+                    Data::Gauge(value, _) => (0, *value),
                 };
                 assert_eq!(all.insert(key, number), None);
             }
@@ -214,7 +214,7 @@ fn both_names_are_the_sum_of_each() {
         let mut metrics = store(names);
         metrics.span(&streamed());
         metrics.span(&failed());
-        let snapshot = metrics.snapshot().resources.remove(0);
+        let snapshot = metrics.snapshot(WallTime(0)).resources.remove(0);
         snapshot
             .instruments
             .into_iter()
@@ -327,7 +327,7 @@ fn runs_inside_a_process_and_spans_without_an_operation() {
             ("gen_ai.invoke_workflow.duration", 1, 1.5),
         ],
     );
-    let snapshot = metrics.snapshot();
+    let snapshot = metrics.snapshot(WallTime(0));
     assert_eq!(
         snapshot.resources.len(),
         1,
@@ -345,7 +345,7 @@ fn runs_inside_a_process_and_spans_without_an_operation() {
 
 /// The first series of an instrument.
 fn first(metrics: &Metrics, name: &str) -> Series {
-    let snapshot = metrics.snapshot();
+    let snapshot = metrics.snapshot(WallTime(0));
     let mut all = snapshot.resources.iter().flat_map(|r| &r.instruments);
     let (_, series) = all.find(|(i, _)| i.name == name).unwrap();
     (*series[0]).clone()
@@ -451,10 +451,10 @@ fn more_values_or_series_than_allowed_are_one_series() {
         );
         assert_eq!(metrics.counters().overflowed, 7);
         assert_eq!(metrics.counters().measurements, 11);
-        let lost = metrics.snapshot().lost;
+        let lost = metrics.snapshot(WallTime(0)).lost;
         assert_eq!((lost.len(), lost[0].count), (1, 7));
         assert_eq!(
-            *metrics.snapshot().resources[0].instruments[0].1[3].labels,
+            *metrics.snapshot(WallTime(0)).resources[0].instruments[0].1[3].labels,
             [("otel.metric.overflow", Label::Bool(true))]
         );
     }
@@ -466,7 +466,7 @@ fn more_values_or_series_than_allowed_are_one_series() {
 
 /// Model or overflow → count, of the one instrument that there is.
 fn numbers_of(metrics: &Metrics) -> Vec<(String, u64)> {
-    let snapshot = metrics.snapshot();
+    let snapshot = metrics.snapshot(WallTime(0));
     let all = snapshot.resources[0].instruments[0].1.iter().map(|series| {
         let Data::Histogram(h) = &series.data else {
             panic!("no histogram")
@@ -486,7 +486,7 @@ fn processes_are_kept_apart_and_forgotten() {
     };
     let mut metrics = Metrics::new(Generation::Legacy, limits);
     let pids = |metrics: &Metrics| -> Vec<Value> {
-        let all = metrics.snapshot().resources;
+        let all = metrics.snapshot(WallTime(0)).resources;
         all.iter()
             .map(|r| r.resource.attributes[1].1.clone())
             .collect()
@@ -496,7 +496,10 @@ fn processes_are_kept_apart_and_forgotten() {
         metrics.span(&of_model("m", pid));
     }
     assert_eq!(pids(&metrics), [2.into(), 1.into()]);
-    assert_eq!(metrics.snapshot().resources[1].start, WallTime(START));
+    assert_eq!(
+        metrics.snapshot(WallTime(0)).resources[1].start,
+        WallTime(START)
+    );
     metrics.span(&of_model("m", 3));
     assert_eq!(pids(&metrics), [1.into(), 3.into()]);
     assert_eq!(metrics.counters().resources_evicted, 1);
@@ -514,20 +517,20 @@ fn processes_are_kept_apart_and_forgotten() {
 #[test]
 fn snapshots_stay_as_they_were() {
     let mut metrics = store(Generation::Legacy);
-    assert!(metrics.snapshot().is_empty());
+    assert!(metrics.snapshot(WallTime(0)).is_empty());
     metrics.span(&streamed());
-    let before = metrics.snapshot();
+    let before = metrics.snapshot(WallTime(0));
     metrics.span(&streamed());
-    let after = metrics.snapshot();
+    let after = metrics.snapshot(WallTime(0));
     assert_eq!(before, {
         let mut again = store(Generation::Legacy);
         again.span(&streamed());
-        again.snapshot()
+        again.snapshot(WallTime(0))
     });
     assert_ne!(before, after);
     assert!(Arc::ptr_eq(
         &after.resources[0].instruments[0].1[0],
-        &metrics.snapshot().resources[0].instruments[0].1[0]
+        &metrics.snapshot(WallTime(0)).resources[0].instruments[0].1[0]
     ));
 }
 
@@ -551,21 +554,22 @@ fn what_is_observed_is_told_beside_what_is_measured() {
         metrics.observe(&resource, WallTime(at), &all);
     };
     let told = |metrics: &Metrics| -> Vec<Data> {
-        let snapshot = metrics.snapshot();
+        let snapshot = metrics.snapshot(WallTime(0));
         let all = snapshot.resources[0].instruments.iter();
         all.flat_map(|(_, series)| series.iter().map(|s| s.data.clone()))
             .collect()
     };
+    let gauge = |value, at| Data::Gauge(value, WallTime(at));
     metrics.observe(&resource, WallTime(1), &[]);
-    assert!(metrics.snapshot().is_empty());
+    assert!(metrics.snapshot(WallTime(0)).is_empty());
     see(&mut metrics, 10, 2.0, 1000, "a");
-    assert_eq!(told(&metrics), [Data::Gauge(2.0), Data::Sum(0, None)]);
+    assert_eq!(told(&metrics), [gauge(2.0, 10), Data::Sum(0, None)]);
     see(&mut metrics, 20, 0.0, 1500, "a");
-    assert_eq!(told(&metrics), [Data::Gauge(0.0), Data::Sum(500, None)]);
+    assert_eq!(told(&metrics), [gauge(0.0, 20), Data::Sum(500, None)]);
     // It began anew.
     see(&mut metrics, 30, 1.0, 40, "a");
-    assert_eq!(told(&metrics), [Data::Gauge(1.0), Data::Sum(540, None)]);
-    let process = &metrics.snapshot().resources[0];
+    assert_eq!(told(&metrics), [gauge(1.0, 30), Data::Sum(540, None)]);
+    let process = &metrics.snapshot(WallTime(0)).resources[0];
     assert_eq!((process.start, process.last), (WallTime(10), WallTime(30)));
     // A page with very many models costs no more than spans with them.
     for model in 0..500 {
@@ -574,4 +578,49 @@ fn what_is_observed_is_told_beside_what_is_measured() {
     let series = told(&metrics).len();
     assert_eq!(series, 2 * (Limits::default().values + 1));
     assert!(metrics.counters().overflowed > 0);
+}
+
+#[test]
+fn what_something_is_is_told_until_it_is_old() {
+    let resource = Arc::new(Resource {
+        attributes: vec![(Cow::Borrowed("service.name"), "vllm".into())],
+    });
+    let limits = Limits {
+        gauge_age: 30,
+        ..Limits::default()
+    };
+    let mut metrics = Metrics::new(Generation::Legacy, limits);
+    let running = |model: &str| Observation {
+        instrument: &instrument::ENGINE_RUNNING,
+        labels: vec![("gen_ai.request.model", Label::text(model))],
+        value: Observed::Gauge(2.0),
+    };
+    metrics.observe(&resource, WallTime(100), &[running("a"), running("b")]);
+    // The page does not name the other one any more.
+    metrics.observe(&resource, WallTime(120), &[running("b")]);
+    let told = |metrics: &Metrics, now: u64| -> Vec<u64> {
+        let all = metrics.snapshot(WallTime(now)).resources;
+        let all = all.iter().flat_map(|p| p.instruments.iter());
+        all.flat_map(|(_, series)| series.iter())
+            .map(|series| match series.data {
+                Data::Gauge(_, at) => at.0,
+                _ => 0,
+            })
+            .collect()
+    };
+    assert_eq!(told(&metrics, 130), [100, 120]);
+    assert_eq!(told(&metrics, 131), [120]);
+    assert_eq!(told(&metrics, 150), [120]);
+    assert!(metrics.snapshot(WallTime(151)).resources.is_empty());
+    // It is there again.
+    metrics.observe(&resource, WallTime(200), &[running("a")]);
+    assert_eq!(told(&metrics, 200), [200]);
+    // Sums hold for as long as the process is known.
+    let total = Observation {
+        instrument: &instrument::ENGINE_OUTPUT,
+        value: Observed::Total(7),
+        ..running("a")
+    };
+    metrics.observe(&resource, WallTime(201), &[total]);
+    assert_eq!(told(&metrics, 1000), [0]);
 }

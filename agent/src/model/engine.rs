@@ -1,5 +1,7 @@
 //! What inference engines (vLLM, SGLang) say of requests of theirs, as they keep count themselves.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A request of an engine that is over. What the engine did not say is none.
@@ -100,8 +102,13 @@ impl EngineWork {
         let scheduled = earliest(|r| r.scheduled);
         let first = earliest(|r| r.first_token);
         let last = latest(|r| r.last_token);
-        let output = complete(all).then(|| sum(all.iter().map(|r| r.output)));
-        let output = output.flatten();
+        let prompts = by_id(all);
+        let whole = prompts.iter().all(|(one, same)| {
+            // As far as is known how many there should be.
+            one.choices.is_none_or(|n| usize::try_from(n) == Ok(*same))
+        });
+        let once = || prompts.iter().map(|(one, _)| *one);
+        let output = sum(all.iter().map(|r| r.output)).filter(|_| whole);
         let decode = between(first, last);
         let single = decode.filter(|_| all.len() == 1);
         let time_per_output_token = single.zip(output).and_then(|(seconds, tokens)| {
@@ -111,11 +118,14 @@ impl EngineWork {
         Self {
             requests: u32::try_from(all.len()).unwrap_or(u32::MAX),
             finish_reasons: all.iter().filter_map(|r| r.finish_reason.clone()).collect(),
-            input: sum(distinct(all).map(|r| r.input)),
-            cached: sum(distinct(all).map(|r| r.cached)),
+            input: sum(once().map(|r| r.input)),
+            cached: sum(once().map(|r| r.cached)),
             output,
-            reasoning: sum(all.iter().map(|r| r.reasoning)).filter(|_| complete(all)),
-            preemptions: all.iter().filter_map(|r| r.preemptions).sum(),
+            reasoning: sum(all.iter().map(|r| r.reasoning)).filter(|_| whole),
+            preemptions: all
+                .iter()
+                .filter_map(|r| r.preemptions)
+                .fold(0, i64::saturating_add),
             queue: between(queued, scheduled),
             prefill: between(scheduled, first),
             decode,
@@ -123,23 +133,22 @@ impl EngineWork {
             time_per_output_token,
         }
     }
+
+    /// Not all of its requests are there: what all of them took is not known.
+    pub fn is_part(&mut self) {
+        (self.input, self.cached, self.output, self.reasoning) = (None, None, None, None);
+        self.finish_reasons.clear();
+        self.time_per_output_token = None;
+    }
 }
 
-/// Whether all answers are there, as far as is known how many there should be.
-fn complete(all: &[EngineRequest]) -> bool {
-    distinct(all).all(|one| {
-        let same = all.iter().filter(|r| r.id == one.id).count();
-        one.choices.is_none_or(|n| usize::try_from(n) == Ok(same))
-    })
-}
-
-/// The first of each id.
-fn distinct(all: &[EngineRequest]) -> impl Iterator<Item = &EngineRequest> {
-    let is_first = |(index, one): &(usize, &EngineRequest)| {
-        let before = all.get(..*index).unwrap_or_default();
-        before.iter().all(|r| r.id != one.id)
-    };
-    all.iter().enumerate().filter(is_first).map(|(_, one)| one)
+/// The first of each id, and how many have it.
+fn by_id(all: &[EngineRequest]) -> Vec<(&EngineRequest, usize)> {
+    let mut found: BTreeMap<&str, (&EngineRequest, usize)> = BTreeMap::new();
+    for one in all {
+        found.entry(&one.id).or_insert((one, 0)).1 += 1;
+    }
+    found.into_values().collect()
 }
 
 /// None when one is not known.
@@ -223,6 +232,25 @@ mod tests {
             (work.output, work.input, work.cached),
             (Some(12), Some(20), Some(8))
         );
+    }
+
+    #[test]
+    fn counts_have_an_end() {
+        let mut all = [request("a", 100, i64::MAX), request("b", 100, 1)];
+        for one in &mut all {
+            one.preemptions = Some(i64::MAX);
+        }
+        let work = EngineWork::of(&all);
+        assert_eq!((work.preemptions, work.output), (i64::MAX, Some(i64::MAX)));
+    }
+
+    #[test]
+    fn many_requests_take_no_longer_than_they_are_many() {
+        let all: Vec<_> = (0..100_000)
+            .map(|n| request(&format!("a-{n}"), 100, 1))
+            .collect();
+        let work = EngineWork::of(&all);
+        assert_eq!((work.output, work.input), (Some(100_000), Some(1_000_000)));
     }
 
     #[test]

@@ -221,8 +221,34 @@ pub struct RunContents {
     pub name: Option<String>,
     /// Of a tool: what it is for.
     pub description: Option<String>,
+    /// There was content that is not to be told.
+    pub left_out: bool,
     /// About how many bytes it takes.
     pub bytes: usize,
+}
+
+impl RunContents {
+    /// Whether there is content in it, or was.
+    #[must_use]
+    pub fn has_content(&self) -> bool {
+        let (request, response) = (&self.request, &self.response);
+        let texts = [&self.call_id, &self.name, &self.description];
+        self.left_out
+            || [&self.given, &self.got].into_iter().any(Option::is_some)
+            || texts.into_iter().any(Option::is_some)
+            || !request.messages.is_empty()
+            || !response.messages.is_empty()
+    }
+
+    /// Leaves out what counts as content.
+    pub fn leave_out(&mut self) {
+        self.left_out = self.has_content();
+        (self.given, self.got) = (None, None);
+        (self.call_id, self.name, self.description) = (None, None, None);
+        self.request.messages = Vec::new();
+        self.response.messages = Vec::new();
+        self.bytes = 0;
+    }
 }
 
 /// What a framework was found to do.

@@ -18,4 +18,4 @@ pub mod span;
 pub mod stack;
 pub mod time;
 pub mod websocket;
-mod weight;
+pub mod weight;

@@ -16,7 +16,7 @@ impl ModelCall {
         let parts = instructions.chain(&response.system_instructions);
         let tools = request.tools.iter().chain(&response.tools);
         size_of::<Self>()
-            + messages.map(message).sum::<usize>()
+            + messages.map(Message::held_bytes).sum::<usize>()
             + parts.map(part).sum::<usize>()
             + tools
                 .map(|tool| NODE + json(&tool.definition))
@@ -24,8 +24,12 @@ impl ModelCall {
     }
 }
 
-fn message(message: &Message) -> usize {
-    NODE + message.role.len() + message.parts.iter().map(part).sum::<usize>()
+impl Message {
+    /// The bytes that it holds, likewise.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        NODE + self.role.len() + self.parts.iter().map(part).sum::<usize>()
+    }
 }
 
 fn part(part: &Part) -> usize {
@@ -41,6 +45,18 @@ fn part(part: &Part) -> usize {
         Part::Uri { uri, .. } => uri.len(),
         Part::Other(value) => json(value),
     }
+}
+
+/// About how many bytes a value takes that was copied from a process.
+#[must_use]
+pub fn value(of: &Json) -> usize {
+    size_of::<Json>()
+        + match of {
+            Json::String(text) => text.len(),
+            Json::Array(items) => items.iter().map(value).sum(),
+            Json::Object(all) => all.iter().map(|(name, v)| name.len() + value(v)).sum(),
+            Json::Number(_) | Json::Bool(_) | Json::Null => 0,
+        }
 }
 
 /// No deeper than what was parsed, which is bounded.

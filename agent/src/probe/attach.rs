@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::process::{ContentPolicy, Detected};
 use crate::probe::kernel::{AttachError, Kernel, Probes};
@@ -17,6 +17,11 @@ use crate::target::tls::{self, TlsFile, TlsFinder};
 
 /// Most processes traced at one time.
 pub const MAX_TRACED: usize = genspan_common::limits::MAX_PROCESSES as usize;
+
+/// In so many interpreters at a time it is looked whether what is loaded late is there.
+const MOST_AT_A_TIME: usize = 32;
+/// Of those, so many that are not known yet, which takes longer.
+const MOST_OPENED: usize = 4;
 
 /// How long a process that was executed just now is waited for until it has a C library, and how often.
 const WAIT: Duration = Duration::from_millis(1);
@@ -402,10 +407,17 @@ impl Attachments {
         self.follow(kernel, pid, true);
     }
 
-    /// Time passes: looks for what interpreters load late.
+    /// Time passes: looks for what interpreters load late, in so many processes that what they say is read in
+    /// between.
     pub fn tick(&mut self, kernel: &mut Kernel) {
-        for (pid, traced) in &mut self.traced {
-            traced.interpreter.look_for_pools(kernel, *pid, true);
+        let due = self.traced.iter().filter_map(|(pid, traced)| {
+            let (looked, is_open) = traced.interpreter.pools_due()?;
+            Some((looked, *pid, is_open))
+        });
+        for pid in turns(due.collect()) {
+            if let Some(traced) = self.traced.get_mut(&pid) {
+                traced.interpreter.look_for_pools(kernel, pid, true);
+            }
         }
     }
 
@@ -460,6 +472,19 @@ impl Attachments {
         kernel.forget(pid);
         self.traced.remove(&pid)
     }
+}
+
+/// Whose turn it is of the processes that are due: those first for which it is longest ago. Of each is given
+/// when it was looked at last, its id, and whether its interpreter is known.
+fn turns(mut due: Vec<(Instant, u32, bool)>) -> Vec<u32> {
+    due.sort_unstable();
+    let mut opened = 0;
+    due.retain(|(_, _, is_open)| {
+        opened += usize::from(!is_open);
+        *is_open || opened <= MOST_OPENED
+    });
+    due.truncate(MOST_AT_A_TIME);
+    due.into_iter().map(|(_, pid, _)| pid).collect()
 }
 
 /// The files of a process. One that was executed just now has nothing but its program and the dynamic
@@ -554,4 +579,25 @@ fn watch_linker(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_AT_A_TIME, MOST_OPENED, turns};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn everybody_has_a_turn_and_few_interpreters_are_looked_for_at_once() {
+        let start = Instant::now();
+        let at = |pid: u32| start + Duration::from_millis(u64::from(pid));
+        let some = |is_open: bool| (0..200).rev().map(move |pid| (at(pid), pid, is_open));
+        let known: Vec<u32> = (0..MOST_AT_A_TIME as u32).collect();
+        assert_eq!(turns(some(true).collect()), known);
+        let unknown: Vec<u32> = (0..MOST_OPENED as u32).collect();
+        assert_eq!(turns(some(false).collect()), unknown);
+        // Those that are not known do not stand in the way of the others.
+        let mixed = turns((0..200).map(|pid| (at(pid), pid, pid >= 100)).collect());
+        let expected = unknown.into_iter().chain(100..);
+        assert_eq!(mixed, expected.take(MOST_AT_A_TIME).collect::<Vec<_>>());
+    }
 }

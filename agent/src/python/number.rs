@@ -14,6 +14,9 @@ const SHIFT: u32 = 30;
 /// Most digits of an `int` that is read: numbers of up to 1,920 bits, 577 decimals.
 pub const MAX_DIGITS: usize = 64;
 
+/// Most digits of an `int` that can be: what user space has room for, in bytes.
+const ADDRESSABLE: usize = (1 << 47) / 4;
+
 /// An `int`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Int {
@@ -83,6 +86,9 @@ impl Reader<'_> {
         let Ok(count) = usize::try_from(count) else {
             return malformed("int", address);
         };
+        if count > ADDRESSABLE {
+            return malformed("int", address);
+        }
         if count > MAX_DIGITS {
             return Ok(Err(count));
         }
@@ -139,7 +145,11 @@ fn decimal(negative: bool, digits: &[u32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::decimal;
+    use super::super::heap::Heap;
+    use super::super::layout::{IntLayout, OB_SIZE};
+    use super::super::reader::{QUESTION_BUDGET, Reader};
+    use super::super::version::Version;
+    use super::{Int, decimal};
 
     fn digits(mut value: u128) -> Vec<u32> {
         let mut all = Vec::new();
@@ -165,5 +175,27 @@ mod tests {
             assert_eq!(decimal(false, &digits(value)), value.to_string());
         }
         assert_eq!(decimal(true, &digits(u128::MAX)), format!("-{}", u128::MAX));
+    }
+
+    #[test]
+    fn a_number_larger_than_any_memory_is_none() {
+        for version in Version::ALL {
+            let mut heap = Heap::new(version);
+            let int = heap.int(1);
+            let mut read = |count: u64| {
+                let size = match heap.layout.int {
+                    IntLayout::Sized => count,
+                    IntLayout::Tagged => count << 3,
+                };
+                heap.write(int + OB_SIZE, size);
+                let reader = Reader::new(&heap.image, heap.layout, QUESTION_BUDGET);
+                reader.integer(int)
+            };
+            assert_eq!(read(1 << 40), Ok(Int::Huge(30 << 40)), "{version:?}");
+            for count in [(1 << 45) + 1, (1 << 60) + 1] {
+                let found = read(count);
+                assert!(found.is_err(), "{version:?}: {found:?}");
+            }
+        }
     }
 }

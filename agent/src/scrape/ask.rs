@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ use crate::target::listening;
 pub const INTERVAL: Duration = Duration::from_secs(15);
 /// Most servers that are asked.
 const MAX_SERVERS: usize = 64;
+/// Most pages that wait to be taken.
+const MAX_WAITING: usize = MAX_SERVERS;
 /// One that does not let itself be asked is asked again after so many times the interval.
 const SELDOM: u32 = 20;
 
@@ -71,8 +73,15 @@ struct Counts {
     refused: AtomicU64,
     large: AtomicU64,
     senseless: AtomicU64,
+    samples: AtomicU64,
+    untaken: AtomicU64,
+    silent: AtomicU64,
     elsewhere: AtomicU64,
     beyond: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
 }
 
 impl Scraper {
@@ -84,13 +93,14 @@ impl Scraper {
     /// When there is no thread for it.
     pub fn start(interval: Duration, name: &str) -> io::Result<Self> {
         let (servers, heard) = sync_channel(1);
-        let (tell, scraped) = channel();
+        let (tell, scraped) = sync_channel(MAX_WAITING);
         let counts = Arc::<Counts>::default();
         let agent: Arc<str> = name.into();
         let mut work = Work {
             interval,
             own: std::fs::metadata("/proc/self/ns/net").map(|m| m.ino()).ok(),
             known: HashMap::new(),
+            beyond: HashSet::new(),
             counts: Arc::clone(&counts),
             agent: Arc::clone(&agent),
         };
@@ -125,25 +135,37 @@ impl Scraper {
 
     /// What did not work so far: each reason, and how often.
     #[must_use]
-    pub fn losses(&self) -> [(&'static str, u64); 6] {
+    pub fn losses(&self) -> [(&'static str, u64); 9] {
         let counts = &self.counts;
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
         [
             (
-                "model servers whose metrics could not be asked for: no answer",
+                "requests for model servers' metrics: no answer",
                 count(&counts.failed),
             ),
             (
-                "model servers whose metrics could not be asked for: refused",
+                "requests for model servers' metrics: refused",
                 count(&counts.refused),
             ),
             (
-                "model servers whose metrics were not read: too long",
+                "requests for model servers' metrics: the answer is too long",
                 count(&counts.large),
             ),
             (
                 "lines of model servers' metrics that make no sense",
                 count(&counts.senseless),
+            ),
+            (
+                "samples of model servers' metrics not taken: too many",
+                count(&counts.samples),
+            ),
+            (
+                "pages of model servers' metrics not taken: too many wait",
+                count(&counts.untaken),
+            ),
+            (
+                "model servers not asked for their metrics: not listening",
+                count(&counts.silent),
             ),
             (
                 "model servers not asked for their metrics: in another network",
@@ -160,8 +182,19 @@ impl Scraper {
 /// What is remembered of a server.
 struct Known {
     due: Instant,
-    /// It was told of that it is not asked, or does not answer.
-    told: bool,
+    /// Why it is not asked or does not answer, which was told.
+    told: Option<Trouble>,
+}
+
+/// What a server is not asked for, or does not answer with. Each is told when it begins, and not again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// It does not listen where it would be asked.
+    Silent,
+    /// It is in another network namespace, and cannot be reached from here.
+    Elsewhere,
+    /// It was asked, and gave no page.
+    NoPage,
 }
 
 struct Work {
@@ -169,6 +202,8 @@ struct Work {
     /// Our own network namespace.
     own: Option<u64>,
     known: HashMap<(u32, u64), Known>,
+    /// Those that are too many.
+    beyond: HashSet<(u32, u64)>,
     counts: Arc<Counts>,
     agent: Arc<str>,
 }
@@ -177,13 +212,13 @@ struct Work {
 enum Outcome {
     Said(Vec<Observation>),
     /// Ask again as usual.
-    Failed(String),
+    Failed(Trouble, String),
     /// Ask again much later.
     Refused(String),
 }
 
 impl Work {
-    fn run(&mut self, heard: &Receiver<Vec<Server>>, tell: &Sender<Scraped>) {
+    fn run(&mut self, heard: &Receiver<Vec<Server>>, tell: &SyncSender<Scraped>) {
         let mut servers: Vec<Server> = Vec::new();
         loop {
             let now = Instant::now();
@@ -208,24 +243,38 @@ impl Work {
                             start_ticks: server.start_ticks,
                             found,
                         };
-                        if tell.send(scraped).is_err() {
-                            return;
+                        match tell.try_send(scraped) {
+                            Ok(()) => {}
+                            Err(TrySendError::Full(_)) => add(&self.counts.untaken, 1),
+                            Err(TrySendError::Disconnected(_)) => return,
                         }
                         (self.interval, None)
                     }
-                    Outcome::Failed(why) => (self.interval, Some(why)),
-                    Outcome::Refused(why) => (self.interval * SELDOM, Some(why)),
+                    Outcome::Failed(trouble, why) => (self.interval, Some((trouble, why))),
+                    Outcome::Refused(why) => (self.interval * SELDOM, Some((Trouble::NoPage, why))),
                 };
-                if let Some(known) = self.known.get_mut(&key) {
-                    known.due = Instant::now() + after;
-                    let news = trouble.is_some() && !known.told;
-                    known.told = trouble.is_some();
-                    if let Some(why) = trouble.filter(|_| news) {
-                        tracing::warn!("no metrics of the model server {}: {why}", server.pid);
-                    }
-                }
+                self.came(key, Instant::now() + after, trouble);
             }
         }
+    }
+
+    /// What came of a server: tells what is new about its trouble, and counts it if it is not even asked.
+    fn came(&mut self, key: (u32, u64), due: Instant, trouble: Option<(Trouble, String)>) {
+        let Some(known) = self.known.get_mut(&key) else {
+            return;
+        };
+        known.due = due;
+        let before = std::mem::replace(&mut known.told, trouble.as_ref().map(|(t, _)| *t));
+        let Some((trouble, why)) = trouble.filter(|(now, _)| before != Some(*now)) else {
+            return;
+        };
+        match trouble {
+            Trouble::Silent => add(&self.counts.silent, 1),
+            Trouble::Elsewhere => add(&self.counts.elsewhere, 1),
+            // Counted for each request.
+            Trouble::NoPage => {}
+        }
+        tracing::warn!("no metrics of the model server {}: {why}", key.0);
     }
 
     /// Which of them are asked: one of those that share a socket.
@@ -236,44 +285,56 @@ impl Work {
             let Some(port) = server.port else { return true };
             seen.insert((server.network, server.pod, port))
         });
-        let beyond = new.len().saturating_sub(MAX_SERVERS);
+        let key = |server: &Server| (server.pid, server.start_ticks);
+        let beyond = new.get(MAX_SERVERS..).unwrap_or_default();
+        let beyond: HashSet<_> = beyond.iter().map(key).collect();
+        add(
+            &self.counts.beyond,
+            beyond.difference(&self.beyond).count() as u64,
+        );
+        self.beyond = beyond;
         new.truncate(MAX_SERVERS);
         let now = Instant::now();
-        let before = self.known.len();
-        let keys: HashSet<_> = new.iter().map(|s| (s.pid, s.start_ticks)).collect();
+        let keys: HashSet<_> = new.iter().map(key).collect();
         self.known.retain(|key, _| keys.contains(key));
         for key in keys {
             let new = || Known {
                 due: now,
-                told: false,
+                told: None,
             };
             self.known.entry(key).or_insert_with(new);
-        }
-        if self.known.len() > before {
-            self.counts
-                .beyond
-                .fetch_add(beyond as u64, Ordering::Relaxed);
         }
         new
     }
 
     fn scrape(&self, server: &Server) -> Outcome {
-        let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
         let listens = listening::addresses(server.pid);
         let here = self.own == Some(server.network);
         let port = port(&listens, server.port, server.engine.usual_port());
         let Some(address) = address(&listens, port, here, server.pod) else {
-            add(&self.counts.elsewhere, u64::from(!here));
-            return Outcome::Failed(if here {
-                format!("it does not listen at port {port}")
-            } else {
-                "it is in another network namespace, and no pod with an address".to_owned()
-            });
+            let (trouble, why) = match server.pod {
+                _ if listens.iter().all(|a| a.port() != port) => (
+                    Trouble::Silent,
+                    format!("it does not listen at port {port}"),
+                ),
+                Some(pod) if !here => (
+                    Trouble::Elsewhere,
+                    format!(
+                        "it is in another network namespace, and does not listen at its pod's {pod}"
+                    ),
+                ),
+                _ => (
+                    Trouble::Elsewhere,
+                    "it is in another network namespace, and no pod with an address".to_owned(),
+                ),
+            };
+            return Outcome::Failed(trouble, why);
         };
         match http::get(address, &self.agent) {
             Ok(page) => {
                 let page = server.engine.read(&page);
                 add(&self.counts.senseless, page.senseless);
+                add(&self.counts.samples, page.beyond);
                 Outcome::Said(page.found)
             }
             Err(http::Failure::Status(status)) => {
@@ -291,7 +352,7 @@ impl Work {
             }
             Err(http::Failure::Io(error)) => {
                 add(&self.counts.failed, 1);
-                Outcome::Failed(format!("{address}: {error}"))
+                Outcome::Failed(Trouble::NoPage, format!("{address}: {error}"))
             }
         }
     }
@@ -337,7 +398,100 @@ fn address(
 
 #[cfg(test)]
 mod tests {
-    use super::{address, port};
+    use super::{
+        Counts, Engine, HashMap, HashSet, Instant, MAX_SERVERS, Outcome, Server, Trouble, Work,
+        address, port,
+    };
+    use std::os::unix::fs::MetadataExt as _;
+    use std::sync::atomic::Ordering;
+
+    fn work() -> Work {
+        Work {
+            interval: super::INTERVAL,
+            own: std::fs::metadata("/proc/self/ns/net").map(|m| m.ino()).ok(),
+            known: HashMap::new(),
+            beyond: HashSet::new(),
+            counts: std::sync::Arc::<Counts>::default(),
+            agent: "test/1".into(),
+        }
+    }
+
+    fn server(pid: u32, port: u16, network: u64) -> Server {
+        Server {
+            pid,
+            start_ticks: 1,
+            engine: Engine::Vllm,
+            port: Some(port),
+            network,
+            pod: None,
+        }
+    }
+
+    #[test]
+    fn those_that_are_too_many_are_counted_once() {
+        let mut work = work();
+        let all = |n: usize| -> Vec<_> { (0..n as u32).map(|n| server(n, 1, n.into())).collect() };
+        let beyond = |work: &Work| work.counts.beyond.load(Ordering::Relaxed);
+        assert_eq!(work.take_up(all(MAX_SERVERS)).len(), MAX_SERVERS);
+        assert_eq!(beyond(&work), 0);
+        for (number, counted) in [(2, 2), (2, 2), (3, 3), (0, 3), (1, 4)] {
+            let asked = work.take_up(all(MAX_SERVERS + number));
+            assert_eq!((asked.len(), work.known.len()), (MAX_SERVERS, MAX_SERVERS));
+            assert_eq!(beyond(&work), counted);
+        }
+        // One of those that share a socket.
+        let shared = vec![server(1, 1, 1), server(2, 1, 1), server(3, 2, 1)];
+        assert_eq!(work.take_up(shared).len(), 2);
+    }
+
+    #[test]
+    fn those_that_cannot_be_asked_are_counted_once() {
+        let mut work = work();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let pid = std::process::id();
+        let own = work.own.unwrap();
+        let free = if port == 1 { 2 } else { 1 };
+        let mut reach = server(pid, port, own + 1);
+        reach.pod = Some("192.0.2.9".parse().unwrap());
+        for (server, want, said) in [
+            (
+                server(pid, free, own),
+                Trouble::Silent,
+                "does not listen at port",
+            ),
+            (
+                server(pid, port, own + 1),
+                Trouble::Elsewhere,
+                "no pod with an address",
+            ),
+            (reach, Trouble::Elsewhere, "at its pod's 192.0.2.9"),
+        ] {
+            let Outcome::Failed(trouble, why) = work.scrape(&server) else {
+                panic!("{said}: it was asked");
+            };
+            assert_eq!(trouble, want);
+            assert!(why.contains(said), "{why}");
+        }
+        work.take_up(vec![server(pid, port, own)]);
+        let counted = |work: &Work| {
+            let counts = &work.counts;
+            [&counts.silent, &counts.elsewhere].map(|c| c.load(Ordering::Relaxed))
+        };
+        for (trouble, want) in [
+            (Some(Trouble::Silent), [1, 0]),
+            (Some(Trouble::Silent), [1, 0]),
+            (Some(Trouble::Elsewhere), [1, 1]),
+            (None, [1, 1]),
+            (Some(Trouble::NoPage), [1, 1]),
+            (Some(Trouble::Silent), [2, 1]),
+        ] {
+            let due = Instant::now();
+            work.came((pid, 1), due, trouble.map(|t| (t, "so".to_owned())));
+            assert_eq!(counted(&work), want, "{trouble:?}");
+            assert_eq!(work.known[&(pid, 1)].due, due);
+        }
+    }
 
     #[test]
     fn ports_are_those_that_servers_were_told() {

@@ -3,6 +3,8 @@
 //! Sources: `vllm/v1/metrics/loggers.py` of vLLM (0.6 to 0.11; names of before 0.9 where they differ), and
 //! `python/sglang/srt/metrics/collector.py` of SGLang (0.4, 0.5).
 
+use std::collections::BTreeSet;
+
 use super::text::{self, Sample};
 use crate::metrics::instrument::{self as on, Instrument};
 use crate::metrics::{Label, Observation, Observed};
@@ -59,8 +61,10 @@ const SGLANG: Names = &[
 pub struct Page {
     /// What is of use. Sums are as they stand on the page.
     pub found: Vec<Observation>,
-    /// Lines that make no sense, and samples beyond the bound.
+    /// Lines that make no sense.
     pub senseless: u64,
+    /// Samples beyond the bound.
+    pub beyond: u64,
 }
 
 impl Engine {
@@ -93,24 +97,27 @@ impl Engine {
     /// Reads a page.
     #[must_use]
     pub fn read(self, page: &str) -> Page {
-        let of = |name: &str| self.names().iter().find(|(known, _)| *known == name);
+        let of = |name: &str| {
+            let known = self.names().iter().find(|(known, _)| *known == name);
+            known.map(|(_, instrument)| *instrument)
+        };
         let mut found: Vec<Observation> = Vec::new();
+        let mut seen = BTreeSet::new();
         let mut beyond = 0;
         let senseless = text::read(
             page,
             |name| of(name).is_some(),
             |sample| {
-                let Some(one) = of(sample.name).and_then(|(_, i)| observation(i, &sample)) else {
+                let Some(one) = of(sample.name).and_then(|i| observation(i, &sample)) else {
                     return;
                 };
-                let same = |o: &Observation| {
-                    std::ptr::eq(o.instrument, one.instrument) && o.labels == one.labels
-                };
+                let key = (one.instrument.name, one.labels.clone());
                 // Under its old name and its new one; or of parts that are not told apart here.
-                if found.iter().any(same) {
+                if seen.contains(&key) {
                     return;
                 }
                 if found.len() < MAX_SAMPLES {
+                    seen.insert(key);
                     found.push(one);
                 } else {
                     beyond += 1;
@@ -119,7 +126,8 @@ impl Engine {
         );
         Page {
             found,
-            senseless: senseless + beyond,
+            senseless,
+            beyond,
         }
     }
 }
@@ -204,6 +212,10 @@ mod tests {
         let line = |n: usize| format!("vllm:num_requests_running{{model_name=\"{n}\"}} 1\n");
         let page: String = (0..MAX_SAMPLES + 3).map(line).collect();
         let read = Engine::Vllm.read(&page);
-        assert_eq!((read.found.len(), read.senseless), (MAX_SAMPLES, 3));
+        assert_eq!((read.found.len(), read.beyond), (MAX_SAMPLES, 3));
+        assert_eq!(read.senseless, 0);
+        // What was taken before is no more of it.
+        let again = format!("{page}{}", line(0));
+        assert_eq!(Engine::Vllm.read(&again), read);
     }
 }

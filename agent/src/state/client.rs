@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::status::Status;
+use crate::answer::{Answer, BadAnswer};
 
 /// How long the agent may take; it waits two seconds for its run at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest answer that is read.
-const MAX_ANSWER: u64 = 64 << 20;
+const MAX_ANSWER: usize = 64 << 20;
 
 /// Why an agent that is there does not tell its state.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +54,12 @@ pub fn ask(path: &Path) -> Result<Option<Status>, AskError> {
         }
     };
     let answer = converse(&mut stream).map_err(|error| failed(path, error))?;
-    let why = match body(&answer) {
-        Ok(body) => match serde_json::from_slice(body) {
+    let why = match answer {
+        Ok(body) => match serde_json::from_slice(&body) {
             Ok(status) => return Ok(Some(status)),
             Err(error) => error.to_string(),
         },
-        Err(why) => why,
+        Err(bad) => bad.to_string(),
     };
     Err(AskError::Answer {
         path: path.to_owned(),
@@ -73,28 +74,23 @@ fn failed(path: &Path, source: io::Error) -> AskError {
     }
 }
 
-fn converse(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+/// The body of the answer, where it is one.
+fn converse(stream: &mut UnixStream) -> io::Result<Result<Vec<u8>, BadAnswer>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     // Of version 1.0: the answer ends with the connection.
     stream.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    Ok(answer)
-}
-
-/// The body of an answer that is one.
-fn body(answer: &[u8]) -> Result<&[u8], String> {
-    let mut headers = [httparse::EMPTY_HEADER; 16];
-    let mut head = httparse::Response::new(&mut headers);
-    match head.parse(answer) {
-        Ok(httparse::Status::Complete(end)) if head.code == Some(200) => {
-            Ok(answer.get(end..).unwrap_or_default())
+    let mut answer = Answer::new(MAX_ANSWER);
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        let count = match stream.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            count => count?,
+        };
+        match answer.push(piece.get(..count).unwrap_or_default()) {
+            Ok(false) if count > 0 => {}
+            Ok(_) => return Ok(answer.body()),
+            Err(bad) => return Ok(Err(bad)),
         }
-        Ok(httparse::Status::Complete(_)) => {
-            Err(format!("status {}", head.code.unwrap_or_default()))
-        }
-        Ok(httparse::Status::Partial) => Err("it broke off".to_owned()),
-        Err(error) => Err(error.to_string()),
     }
 }

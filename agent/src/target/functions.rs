@@ -328,10 +328,11 @@ pub fn process(python: &Python, pid: u32, wants: Wants) -> Result<WatchedProcess
         generator_state,
         resume: u32::from_le_bytes(resume),
         returns: u32::from_le_bytes(returns),
-        // `Include/cpython/code.h`.
+        // `Include/cpython/code.h`. From 3.14 on the last variable is freed first.
         code_variables: match version {
             Version::V3_8 | Version::V3_9 | Version::V3_10 => 72,
-            _ => 96,
+            Version::V3_11 | Version::V3_12 | Version::V3_13 => 96,
+            Version::V3_14 => NONE,
         },
         // `_PyEval_EvalFrameDefault(f, throwflag)`, from 3.9 on behind `tstate`.
         frame_argument: match version {

@@ -64,16 +64,17 @@ const CAPABILITIES: [(&str, u32); 4] = [
     ("CAP_SYS_PTRACE", 19),
     ("CAP_DAC_READ_SEARCH", 2),
 ];
-/// Stands for the first two.
-const CAP_SYS_ADMIN: u32 = 21;
+/// Stands for the first two, and is what perf's user probes take.
+const CAP_SYS_ADMIN: (&str, u32) = ("CAP_SYS_ADMIN", 21);
 
-/// Looks at everything, the real loading of the programs last.
+/// Looks at everything, the real loading of the programs last. `perf_probes` says that user probes are perf's
+/// here ([`crate::probe::multi::are_perfs`]), which take one capability more.
 #[must_use]
-pub fn check() -> Vec<Check> {
+pub fn check(perf_probes: bool) -> Vec<Check> {
     vec![
         kernel(),
         type_information(),
-        capabilities(),
+        capabilities(effective(), perf_probes),
         lockdown(),
         uprobes(),
         namespace(),
@@ -121,17 +122,24 @@ fn type_information() -> Check {
     }
 }
 
-fn capabilities() -> Check {
+/// What this process may do: a bit for each capability.
+fn effective() -> u64 {
     let status = read("/proc/self/status").unwrap_or_default();
-    let effective = status
+    status
         .lines()
         .find_map(|l| l.strip_prefix("CapEff:"))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or_default();
+        .unwrap_or_default()
+}
+
+fn capabilities(effective: u64, perf_probes: bool) -> Check {
     let has = |n: u32| effective >> n & 1 == 1;
+    let admin = has(CAP_SYS_ADMIN.1);
+    let lacks_admin = perf_probes && !admin;
     let missing: Vec<_> = CAPABILITIES
         .iter()
-        .filter(|(_, n)| !(has(*n) || *n >= 38 && has(CAP_SYS_ADMIN)))
+        .filter(|(_, n)| !(has(*n) || *n >= 38 && admin))
+        .chain(lacks_admin.then_some(&CAP_SYS_ADMIN))
         .map(|(name, _)| *name)
         .collect();
     if missing.is_empty() {
@@ -150,7 +158,11 @@ fn capabilities() -> Check {
         "privileges",
         Verdict::Bad,
         &found,
-        "run genspan as root (sudo), or grant them",
+        if lacks_admin {
+            "run genspan as root (sudo), or grant them: before Linux 6.13 user probes take CAP_SYS_ADMIN"
+        } else {
+            "run genspan as root (sudo), or grant them"
+        },
     )
 }
 
@@ -286,7 +298,7 @@ fn first_line(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{HostSockets, HostWay, told, version};
+    use super::{HostSockets, HostWay, Verdict, capabilities, told, version};
 
     #[test]
     fn a_way_is_told_with_why_it_is_that() {
@@ -303,6 +315,26 @@ mod tests {
         let want = "the tracepoint on all system calls; not trampolines (fentry): EPERM; not tracepoints on \
                     sockets: no such file";
         assert_eq!(told(&host), want);
+    }
+
+    #[test]
+    fn perfs_probes_take_one_capability_more() {
+        let set = |numbers: &[u32]| numbers.iter().fold(0, |all, number| all | 1 << number);
+        let few = [39, 38, 19, 2];
+        assert_eq!(capabilities(set(&few), false).verdict, Verdict::Good);
+        let found = capabilities(set(&few), true);
+        assert_eq!(found.verdict, Verdict::Bad);
+        assert_eq!(found.found, "missing CAP_SYS_ADMIN");
+        assert!(found.remedy.is_some_and(|remedy| remedy.contains("6.13")));
+        for perf_probes in [false, true] {
+            // It stands for the first two.
+            let found = capabilities(set(&[21, 19, 2]), perf_probes);
+            assert_eq!(found.verdict, Verdict::Good);
+            let found = capabilities(set(&[21, 19]), perf_probes);
+            assert_eq!(found.verdict, Verdict::Poor);
+        }
+        let found = capabilities(0, false);
+        assert!(!found.found.contains("CAP_SYS_ADMIN"), "{}", found.found);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What engines say of the requests that a server served, until the span of it is made; and as
 //! attributes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::attributes::Set;
 use crate::model::call::{ModelCall, Operation};
@@ -16,6 +16,9 @@ pub(super) const MAX_WAITING: usize = 8192;
 /// How long they wait, in nanoseconds: one of several answers to the same may be long over before the
 /// last is.
 pub(super) const PATIENCE: u64 = 600_000_000_000;
+
+/// How long after a request was over the same hit may be told again, in nanoseconds.
+const AGAIN: u64 = 100_000_000;
 
 /// Between the id of an answer and the number of a request that was made for it: a prompt of several
 /// in vLLM's completions, a turn of one of its responses.
@@ -37,12 +40,16 @@ impl Served {
     /// A request of an engine is over.
     pub(super) fn know(&mut self, pid: u32, time: BootTime, request: EngineRequest) {
         let same = (pid, request.id.clone(), 0)..=(pid, request.id.clone(), u64::MAX);
-        if self
-            .all
-            .range(same)
-            .any(|(_, (_, known))| known.own == request.own)
-        {
-            return;
+        let mut same = self.all.range(same);
+        let known = same.find(|(_, (_, known))| known.own == request.own);
+        if let Some((key, (then, _))) = known {
+            if time.since(*then) < AGAIN {
+                return;
+            }
+            // Who asks chose an id that he had before: of that nobody came to ask.
+            let key = key.clone();
+            self.all.remove(&key);
+            self.unclaimed += 1;
         }
         self.next = self.next.wrapping_add(1);
         let key = (pid, request.id.clone(), self.next);
@@ -95,13 +102,21 @@ impl Served {
                 _ => {}
             }
         }
-        let keys = if same.is_empty() { numbered } else { same };
+        let is_numbered = same.is_empty();
+        let keys = if is_numbered { numbered } else { same };
         let found = keys.iter().filter_map(|key| self.all.remove(key));
         let found: Vec<_> = found.map(|(_, request)| request).collect();
         if self.all.is_empty() {
             self.order.clear();
         }
-        (!found.is_empty()).then(|| EngineWork::of(&found))
+        if found.is_empty() {
+            return None;
+        }
+        let mut work = EngineWork::of(&found);
+        if is_numbered && !are_all(&found, id, call.response.finish_reasons.len()) {
+            work.is_part();
+        }
+        Some(work)
     }
 
     fn forget_first(&mut self) {
@@ -117,6 +132,24 @@ impl Served {
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix(SEPARATORS).unwrap_or_default();
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether of the requests for an answer none is missing, as far as is known: their numbers begin with
+/// zero and leave none out, and of several prompts there are no fewer requests than the answer has
+/// `choices` of which it says why they ended.
+fn are_all(found: &[EngineRequest], id: &str, choices: usize) -> bool {
+    let mut numbers = BTreeSet::new();
+    let mut are_prompts = true;
+    for request in found {
+        let rest = request.id.strip_prefix(id).unwrap_or_default();
+        are_prompts &= rest.starts_with('-');
+        let Ok(number) = rest.trim_start_matches(SEPARATORS).parse::<usize>() else {
+            return false;
+        };
+        numbers.insert(number);
+    }
+    let is_whole = numbers.iter().copied().eq(0..numbers.len());
+    is_whole && (!are_prompts || choices <= found.len())
 }
 
 /// Has a call say what the engine says and the answer does not.

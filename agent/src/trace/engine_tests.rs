@@ -1,4 +1,4 @@
-use super::{MAX_WAITING, PATIENCE, Served};
+use super::{AGAIN, MAX_WAITING, PATIENCE, Served};
 use crate::model::call::{CallEvent, ModelCall, Operation, Usage};
 use crate::model::defect::Defects;
 use crate::model::engine::{EngineAsked, EngineRequest, EngineWork};
@@ -141,6 +141,54 @@ fn embeddings_make_no_tokens() {
     assert_eq!(count(&span, attr::USAGE_INPUT_TOKENS), Some(20));
     assert_eq!(span.attribute(attr::RESPONSE_FINISH_REASONS), None);
     assert_eq!(count(&span, attr::ENGINE_REQUESTS), Some(2));
+}
+
+#[test]
+fn what_some_of_several_requests_took_is_not_what_all_did() {
+    let tokens = |ids: &[&str], reasons: usize| {
+        let mut call = served("cmpl-1");
+        call.response.usage = Usage::default();
+        call.response.finish_reasons = vec!["stop".to_owned(); reasons];
+        let all: Vec<_> = ids.iter().map(|id| request(id, 5)).collect();
+        let span = spans_of(&all, call);
+        let made = count(&span, attr::USAGE_OUTPUT_TOKENS);
+        let read = count(&span, attr::USAGE_INPUT_TOKENS);
+        assert_eq!(
+            count(&span, attr::USAGE_CACHE_READ).is_some(),
+            made.is_some()
+        );
+        // What took how long is so all the same.
+        assert_eq!(seconds(&span, attr::ENGINE_QUEUE_TIME), Some(1.0));
+        (read, made)
+    };
+    let whole = (Some(20), Some(10));
+    assert_eq!(tokens(&["cmpl-1-0", "cmpl-1-1"], 2), whole);
+    assert_eq!(tokens(&["cmpl-1-1", "cmpl-1-0"], 0), whole);
+    // Turns of one answer, which is one choice.
+    assert_eq!(tokens(&["cmpl-1_0", "cmpl-1_1"], 1), whole);
+    assert_eq!(tokens(&["cmpl-1-0", "cmpl-1-1"], 3), (None, None));
+    assert_eq!(tokens(&["cmpl-1-0", "cmpl-1-2"], 2), (None, None));
+    assert_eq!(tokens(&["cmpl-1-1", "cmpl-1-2"], 2), (None, None));
+    assert_eq!(tokens(&["cmpl-1_1"], 1), (None, None));
+}
+
+#[test]
+fn an_id_that_is_used_again_is_that_of_another_request() {
+    let mut all = Served::default();
+    let mut one = request("mine", 5);
+    one.own = "mine".to_owned();
+    all.know(PID, THEN, one.clone());
+    // The same hit once more.
+    one.output = Some(6);
+    all.know(PID, BootTime(THEN.0 + AGAIN - 1), one.clone());
+    assert_eq!((all.all.len(), all.unclaimed), (1, 0));
+    one.output = Some(7);
+    all.know(PID, BootTime(THEN.0 + AGAIN), one);
+    assert_eq!((all.all.len(), all.unclaimed), (1, 1));
+    let mut call = served("mine");
+    call.connection.pid = PID;
+    assert_eq!(all.take(&call).map(|work| work.output), Some(Some(7)));
+    assert!(all.order.is_empty());
 }
 
 fn take(served: &mut Served, id: &str) -> Option<u32> {

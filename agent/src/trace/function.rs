@@ -13,6 +13,7 @@ use crate::model::request::Begun;
 use crate::model::snapshot::without_classes;
 use crate::model::span::{Span, SpanKind, Value};
 use crate::model::time::BootTime;
+use crate::model::weight;
 use crate::redact::Redactor;
 use crate::vocabulary::attr;
 use serde_json::Value as Json;
@@ -208,7 +209,7 @@ impl Functions {
         let inside = || {
             let mut value = value.clone();
             without_classes(&mut value);
-            let bytes = weight(&value);
+            let bytes = weight::value(&value);
             Told::Inside(value, bytes)
         };
         self.told(call, index, inside);
@@ -348,17 +349,6 @@ fn characters_of(bytes: &[u8], width: usize) -> String {
     codes
         .map(|code| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))
         .collect()
-}
-
-/// About how many bytes a value takes.
-fn weight(value: &Json) -> usize {
-    ARGUMENT_BYTES
-        + match value {
-            Json::String(text) => text.len(),
-            Json::Array(items) => items.iter().map(weight).sum(),
-            Json::Object(all) => all.iter().map(|(name, v)| name.len() + weight(v)).sum(),
-            Json::Number(_) | Json::Bool(_) | Json::Null => 0,
-        }
 }
 
 /// What is inside of an argument: redacted, its texts cut, as JSON; cut itself where that is not enough.

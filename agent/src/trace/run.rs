@@ -105,8 +105,9 @@ pub(super) fn of_run(at: At, known: &Known, over: RunOver, redactor: &Redactor) 
     let facts = &over.facts;
     let mut set = Set::new(known.content.max_attribute_chars, redactor);
     let name = facts.name.clone();
-    // What only a tool itself says, where its framework calls it by its class.
-    let own = over.contents.as_ref().and_then(|c| c.name.clone());
+    // What only a tool itself says, where its framework calls it by its class: content.
+    let wanted = over.contents.as_ref().filter(|_| known.content.on_spans);
+    let own = wanted.and_then(|c| c.name.clone());
     let subject = own.or_else(|| facts.subject.clone().or_else(|| name.clone()));
     // The whole of what was asked for, or a step of it.
     let is_root = facts.parent.is_none();

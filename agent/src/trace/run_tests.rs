@@ -283,6 +283,50 @@ fn contents_are_told_where_they_are_wanted() {
 }
 
 #[test]
+fn a_tool_is_called_by_its_class_where_content_is_not_wanted() {
+    for (wanted, shed) in [(true, false), (true, true), (false, false), (false, true)] {
+        let mut spans = Spans::new(5);
+        let mut facts = ProcessFacts {
+            pid: PID,
+            ..ProcessFacts::default()
+        };
+        facts.content.on_spans = wanted;
+        spans.process(&facts);
+        assert_eq!(spans.tells_content(PID), wanted);
+        // Another process's, of which nothing is known.
+        assert!(!spans.tells_content(PID + 1));
+        began(&mut spans, 1, None, RunKind::Tool);
+        began(&mut spans, 2, None, RunKind::Tool);
+        for exchange in [1, 2].map(ExchangeId) {
+            // To be left out from its end on, or right before that.
+            if exchange == ExchangeId(2) {
+                spans.shed_content(shed);
+            }
+            let mut contents = Box::new(RunContents::default());
+            contents.name = Some("secret".to_owned());
+            spans.run(RunEvent::Contents { exchange, contents });
+            spans.shed_content(shed);
+            ended(&mut spans, exchange.0, 3, None);
+        }
+        // One that had none.
+        began(&mut spans, 3, None, RunKind::Tool);
+        ended(&mut spans, 3, 4, None);
+        let told = wanted && !shed;
+        let all: Vec<Span> = spans.drain().collect();
+        let named = |span: &Span| {
+            let name = span.attribute(attr::TOOL_NAME);
+            let is_own = name == Some(&Value::Str("secret".into()));
+            assert_eq!(span.name.contains("secret"), is_own, "{span:?}");
+            is_own
+        };
+        let named: Vec<bool> = all.iter().map(named).collect();
+        assert_eq!(named, [told, told, false], "{wanted} {shed}");
+        let counted = if wanted && shed { 2 } else { 0 };
+        assert_eq!(spans.counters().calls_shed, counted);
+    }
+}
+
+#[test]
 fn the_only_request_for_embeddings_is_their_run() {
     let mut spans = stage();
     began(&mut spans, 1, None, RunKind::Retriever);

@@ -100,7 +100,8 @@ pub struct Counters {
     pub functions_evicted: u64,
     /// Call paths forgotten because there were too many.
     pub paths_evicted: u64,
-    /// Calls told without the content that they were to be told with, since that was to be left out.
+    /// Calls, and runs of frameworks, told without the content that they were to be told with, since that
+    /// was to be left out.
     pub calls_shed: u64,
     /// What engines said of requests that no served one named.
     pub engines_unclaimed: u64,
@@ -308,6 +309,13 @@ impl Spans {
             .map(|known| Arc::clone(&known.resource))
     }
 
+    /// Whether spans tell content of what a process does, as far as that is known now.
+    #[must_use]
+    pub fn tells_content(&self, pid: u32) -> bool {
+        let known = self.processes.get(&pid);
+        known.is_some_and(|known| known.content.on_spans)
+    }
+
     /// Leaves out the content of what is told from here on, or not any more.
     pub fn shed_content(&mut self, shed: bool) {
         self.shed_content = shed;
@@ -363,16 +371,14 @@ impl Spans {
 
     /// An argument of a function that began just now. Where content is not told it is not kept.
     pub fn function_argument(&mut self, call: FunctionCall, index: u32, value: &Argument<'_>) {
-        let known = self.processes.get(&call.pid);
-        if known.is_some_and(|known| known.content.on_spans) {
+        if self.tells_content(call.pid) {
             self.functions.argument(call, index, value);
         }
     }
 
     /// What is inside of its arguments; likewise.
     pub fn function_values(&mut self, call: FunctionCall, values: &[Option<Json>]) {
-        let known = self.processes.get(&call.pid);
-        if known.is_some_and(|known| known.content.on_spans) {
+        if self.tells_content(call.pid) {
             for (index, value) in (0..).zip(values) {
                 if let Some(value) = value {
                     self.functions.value(call, index, value);
@@ -421,7 +427,14 @@ impl Spans {
             }
             RunEvent::Streams(run) => self.parents.streams(run),
             RunEvent::Left(run) => self.parents.leaves(run),
-            RunEvent::Contents { exchange, contents } => {
+            RunEvent::Contents {
+                exchange,
+                mut contents,
+            } => {
+                let run = self.runs.get(&exchange);
+                if !run.is_some_and(|(run, _)| self.tells_content(run.pid)) {
+                    contents.leave_out();
+                }
                 self.run_contents = Some((exchange, contents));
             }
             RunEvent::Worked {
@@ -617,6 +630,10 @@ impl Spans {
                 if told.is_none_or(|(_, told)| told) {
                     self.parents.forget(exchange);
                     return;
+                }
+                if self.shed_content && known.asked.on_spans {
+                    let had = over.contents.as_ref().is_some_and(|c| c.has_content());
+                    self.counters.calls_shed += u64::from(had);
                 }
                 self.parents.alone(exchange);
                 self.parents.take(&run::begun(&over.facts))

@@ -1,6 +1,7 @@
 """Programs that a run starts, and ends; HTTP to them on loopback."""
 
 import contextlib
+import ctypes
 import fcntl
 import http.client
 import json
@@ -13,6 +14,9 @@ import time
 
 # Of <linux/sockios.h> and <linux/if.h>.
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+# Of <linux/prctl.h>.
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None)
 
 
 def alone():
@@ -38,12 +42,26 @@ def ends_orderly():
 @contextlib.contextmanager
 def started(command, log, variables=None, **options):
     """A program in a process group of its own, which ends with the block: by SIGTERM, or else by
-    SIGKILL; its standard error, and output unless that is piped, go to the file `log`."""
+    SIGKILL; and by SIGKILL when this process is killed. Its standard error, and output unless that is piped,
+    go to the file `log`. To be called by the main thread: with the one that calls it the program ends."""
+    own = os.getpid()
+
+    def dies_with_us():
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        # We may have ended before that.
+        if os.getppid() != own:
+            os._exit(1)
+
     with open(log, "w") as file:
         options.setdefault("stdout", file)
         environment = {**os.environ, **(variables or {})}
         process = subprocess.Popen(
-            command, stderr=file, start_new_session=True, env=environment, **options
+            command,
+            stderr=file,
+            start_new_session=True,
+            env=environment,
+            preexec_fn=dies_with_us,
+            **options,
         )
     try:
         yield process

@@ -1,6 +1,12 @@
-"""Checks the comparison itself: what is missing, or worse than before, is noticed."""
+"""Checks the comparison itself: what is missing, or worse than before, is noticed; and what it starts ends
+with it."""
 
 import copy
+import os
+import select
+import signal
+import subprocess
+import sys
 
 import matching
 import result
@@ -69,7 +75,35 @@ def expect(actual, expected):
         raise SystemExit("%r is not %r" % (actual, expected))
 
 
+# Starts a program that has its standard input and would go on for long, and says so.
+STARTS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from running import started
+with started(["sleep", "60"], "/dev/null", stdin=0):
+    print("started", flush=True)
+    sys.stdin.read()
+"""
+
+
+def what_it_starts_ends_with_it():
+    backends = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "backends")
+    # Who lives has the end that is read from: when nobody has it, the other is told so.
+    theirs, ours = os.pipe()
+    ended = select.poll()
+    ended.register(ours, 0)
+    command = [sys.executable, "-B", "-c", STARTS, backends]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, text=True) as starter:
+        os.close(theirs)
+        expect(starter.stdout.readline(), "started\n")
+        expect(ended.poll(100), [])
+        starter.send_signal(signal.SIGKILL)
+    if not ended.poll(10_000):
+        raise SystemExit("what it started goes on")
+
+
 def main():
+    what_it_starts_ends_with_it()
     good = found(our_tree())
     rows = {row["span"]: row for row in good["app"]["peers"]["peer"]}
     outer = "GET / > Outer.workflow"
@@ -88,6 +122,9 @@ def main():
         {"app": "other", "lacks": ["span"], "why": "d"},
     ]
     expect(result.unexplained(good, reasons), ([], reasons[3:]))
+    # A reason for two things that is needed for one.
+    reasons[1]["lacks"].append("output")
+    expect(result.unexplained(good, reasons)[1], [{**reasons[1], "lacks": ["output"]}, reasons[3]])
 
     expect(result.worse(good, good), [])
     stray = found(our_tree(model_parent=None))
@@ -97,9 +134,31 @@ def main():
     less["app"]["peers"]["peer"][3].update(ours=None, lacks=[], more=[])
     del less["app"]["genspan"][3]
     expect(len(result.worse(good, less)), 2)
+    # What only genspan tells: of its own span, and beside a peer's.
+    silent = copy.deepcopy(good)
+    silent["app"]["genspan"][3]["told"].remove("model")
+    expect(result.worse(good, silent), ["app: 1 spans `chat m` no longer tell model"])
+    expect(result.worse(silent, good), [])
+    silent = copy.deepcopy(good)
+    silent["app"]["peers"]["peer"][3]["more"].remove("model")
+    missing = "app, peer: %s > m.chat: of what only genspan told is missing model" % outer
+    expect(result.worse(good, silent), [missing])
+    silent["app"]["peers"]["peer"][3]["told"].append("model")
+    expect(result.worse(good, silent), [])
     gone = copy.deepcopy(good)
     del gone["app"]["peers"]["peer"][0]
     expect(result.worse(good, gone), ["app, peer: GET /: the peer does not tell it any more"])
+
+    # What did not run is as it was; what there is no more is not kept.
+    other = {"genspan": [], "peers": {"a": [1], "b": [2], "c": [3]}}
+    before = {"app": other, "rest": other}
+    names = {"rest": ["a"], "app": ["a", "b"], "new": ["a"]}
+    now = {"app": {"genspan": ["x"], "peers": {"b": [4]}}}
+    whole = {
+        "rest": {"genspan": [], "peers": {"a": [1]}},
+        "app": {"genspan": ["x"], "peers": {"a": [1], "b": [4]}},
+    }
+    expect(result.merged(before, now, names), whole)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,23 @@ def of_peer(compared):
     return [{"span": key, **row} for key, row in rows.items()]
 
 
+def merged(before, found, peers):
+    """A result with what was seen before of the applications and peers that did not run this time; `peers`
+    are the names of those that there are, by application."""
+    whole = {}
+    for app, names in peers.items():
+        then, now = before.get(app), found.get(app)
+        if not (then or now):
+            continue
+        rows = {**(then or now)["peers"], **(now or then)["peers"]}
+        rows = {name: rows[name] for name in names if name in rows}
+        whole[app] = {"genspan": (now or then)["genspan"], "peers": rows}
+    return whole
+
+
 def unexplained(result, reasons):
-    """What a peer tells and genspan does not, for which no reason is written."""
+    """What a peer tells and genspan does not, for which no reason is written; and of the reasons what they
+    give one for though nothing is lacking."""
     problems, used = [], set()
     for app, peer, row in rows_of(result):
         wanting = row["lacks"] if row["ours"] else ["span"]
@@ -71,8 +86,13 @@ def unexplained(result, reasons):
             if number is None:
                 problems.append("%s, %s: %s: %s, and no reason is written" % (app, peer, row["span"], what))
             else:
-                used.add(number)
-    return problems, [reasons[n] for n in range(len(reasons)) if n not in used]
+                used.add((number, what))
+    unused = []
+    for number, reason in enumerate(reasons):
+        lacks = [what for what in reason["lacks"] if (number, what) not in used]
+        if lacks:
+            unused.append({**reason, "lacks": lacks})
+    return problems, unused
 
 
 def reason_for(reasons, app, peer, span, what):
@@ -114,9 +134,23 @@ def worse(before, result):
             lost = sorted(set(now["lacks"]) - set(row["lacks"]))
             if lost:
                 problems.append(where + ": now lacks %s" % ", ".join(lost))
+            # What the peer tells by now too is no more than it tells.
+            lost = sorted(set(row["more"]) - set(now["more"]) - set(now["told"]))
+            if lost:
+                problems.append(where + ": of what only genspan told is missing %s" % ", ".join(lost))
     for app in before.keys() & result.keys():
         # Where it is told may have become better.
         titles = [collections.Counter(r["title"] for r in t[app]["genspan"]) for t in (before, result)]
-        for title, count in (titles[0] - titles[1]).items():
+        gone = titles[0] - titles[1]
+        for title, count in gone.items():
             problems.append("%s: %d spans `%s` of before are not told" % (app, count, title))
+        told = [
+            collections.Counter((r["title"], what) for r in t[app]["genspan"] for what in r["told"])
+            for t in (before, result)
+        ]
+        for (title, what), count in (told[0] - told[1]).items():
+            # A span that is gone is told of once.
+            count -= gone[title]
+            if count > 0:
+                problems.append("%s: %d spans `%s` no longer tell %s" % (app, count, title, what))
     return problems

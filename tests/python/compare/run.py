@@ -4,8 +4,9 @@ run.py AGENT CERTS VENVS
 Each application runs bare and is attached to while it runs; then once with each instrumentation built in.
 The same is asked of it each time, in a network that has nothing but loopback. The spans of each request are
 compared one by one (`matching.py`), and the result with the last one, which is `seen.json` beside this
-file. Ends with 1 when something that was seen is seen no more, or when a peer tells something that genspan
-does not and no reason for it is in `reasons.json`.
+file. Ends with 1 when something that was seen is seen no more, when a peer tells something that genspan
+does not and no reason for it is in `reasons.json`, or when a reason there is for nothing. With `--write` what
+is seen no more is given up, and said; nothing is kept when a reason is missing, or is for nothing.
 """
 
 import argparse
@@ -196,17 +197,22 @@ def main():
             found = {app.name: run.compared(app) for app in APPS if app.name in wanted}
     if not any(app["peers"] for app in found.values()):
         raise SystemExit("nothing was compared")
-    problems, unused = result.unexplained(found, reasons["reasons"])
     before = result.load(result.SEEN) if os.path.exists(result.SEEN) else {}
-    problems += result.worse(before, found)
+    whole = result.merged(before, found, {app.name: [peer.name for peer in app.peers] for app in APPS})
+    problems, _ = result.unexplained(found, reasons["reasons"])
+    # A reason may be for what did not run this time.
+    for reason in result.unexplained(whole, reasons["reasons"])[1]:
+        problems.append("nothing lacks %s, for which a reason is written: %s" % (reason["lacks"], reason["why"]))
+    worse = result.worse(before, found)
     shown = (reasons["reasons"], options.venvs, options.synonyms)
     print(table.of(found, *shown))
-    if not options.only:
-        for reason in unused:
-            print("no longer needed, a reason: %s" % reason["why"], file=sys.stderr)
-    if options.write:
-        result.save({**before, **found})
-        table.write(options.write, {**before, **found}, *shown)
+    if options.write and not problems:
+        for what in worse:
+            print("given up: %s" % what, file=sys.stderr)
+        result.save(whole)
+        table.write(options.write, whole, *shown)
+    else:
+        problems += worse
     print("%d spans of peers compared, %d problems" % (sum(1 for _ in result.rows_of(found)), len(problems)))
     if problems:
         raise SystemExit("not as it should be:\n" + "\n".join(problems))

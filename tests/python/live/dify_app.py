@@ -7,12 +7,9 @@ serves on a free port of loopback, prints it, and ends with its standard input. 
 what models are asked for. `/record` gives what a layer of the engine was told of every node.
 """
 
-import json
 import threading
 import time
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import web_calls
 from graphon.engine import Engine
@@ -54,12 +51,12 @@ class Step(Node[Data]):
     def _run(self):
         asked = self._node_data.asked
         usage = LLMUsage.empty_usage()
-        outputs = {"answer": f"of {asked}"}
+        outputs = {"answer": f"of {asked}."}
         if self.asks:
             web_calls.call(asked)
         if self.node_type == "llm" and not self.asks:
             usage = LLMUsage.from_metadata({"prompt_tokens": 7, "completion_tokens": 3})
-            outputs = {"text": f"within {asked}"}
+            outputs = {"text": f"within {asked}."}
         if self.fails == "raises":
             raise ValueError("nobody is told")
         if self.fails == "says":
@@ -69,10 +66,10 @@ class Step(Node[Data]):
         time.sleep(0.002)
         return NodeRunResult(
             status=WorkflowNodeExecutionStatus.SUCCEEDED,
-            inputs={"question": f"question {asked}"},
+            inputs={"question": f"question {asked}."},
             process_data={
                 "model_name": "within",
-                "prompts": [{"role": "user", "text": f"question {asked}"}],
+                "prompts": [{"role": "user", "text": f"question {asked}."}],
             },
             outputs=outputs,
             llm_usage=usage,
@@ -162,34 +159,13 @@ def run(path, asked):
             raise
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        url = urlsplit(self.path)
-        if url.path == "/record":
-            with lock:
-                answer = json.dumps(records)
-        else:
-            run(url.path.strip("/"), int(parse_qs(url.query)["id"][0]))
-            answer = "done"
-        answer = answer.encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_):
-        pass
-
-
-def main():
-    listener = web_calls.listening()
-    server = ThreadingHTTPServer(listener.getsockname(), Handler, bind_and_activate=False)
-    server.socket.close()
-    server.socket = listener
-    server.daemon_threads = True
-    web_calls.ends_with_input(server.shutdown)
-    server.serve_forever()
+def answer(path, id):
+    if path == "/record":
+        with lock:
+            return list(records)
+    run(path.strip("/"), int(id))
+    return "done"
 
 
 if __name__ == "__main__":
-    main()
+    web_calls.serve(answer)

@@ -7,10 +7,7 @@ in what models are asked for.
 """
 
 import asyncio
-import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import web_calls
@@ -117,29 +114,10 @@ PATHS = {
 }
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        url = urlsplit(self.path)
-        PATHS[url.path](f"request {parse_qs(url.query)['id'][0]}.")
-        answer = json.dumps("done").encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_):
-        pass
-
-
-def main():
-    listener = web_calls.listening()
-    server = ThreadingHTTPServer(listener.getsockname(), Handler, bind_and_activate=False)
-    server.socket.close()
-    server.socket = listener
-    server.daemon_threads = True
-    web_calls.ends_with_input(server.shutdown)
-    server.serve_forever()
+def answer(path, id):
+    PATHS[path](f"request {id}.")
+    return "done"
 
 
 if __name__ == "__main__":
-    main()
+    web_calls.serve(answer)

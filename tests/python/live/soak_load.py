@@ -50,7 +50,14 @@ def main():
     if not sys.stdin.readline():
         return
     stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
+
+    def listen():
+        sys.stdin.readline()
+        stop.set()
+        sys.stdin.read()
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
     made = failed = 0
     begun = time.monotonic()
     while not stop.is_set():
@@ -63,7 +70,7 @@ def main():
             time.sleep(wait)
     print(json.dumps({"calls": made, "failed": failed}), flush=True)
     # The agent is to see that it is alive until it was looked at for the last time.
-    threading.Event().wait(600)
+    listener.join()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """How the web applications of the tests call a model: with the request's id in the prompt."""
 
+import json
 import os
 import socket
 import ssl
@@ -47,6 +48,35 @@ def listening():
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     print(listener.getsockname()[1], flush=True)
     return listener
+
+
+def serve(answer):
+    """A threaded server of loopback: what it answers, as JSON, is what `answer` gives for a path and the
+    request's id, none where it has none. It prints its port, and ends with standard input."""
+
+    # The others of these programs are servers of other kinds.
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+    from urllib.parse import parse_qs, urlsplit
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            url = urlsplit(self.path)
+            said = json.dumps(answer(url.path, parse_qs(url.query).get("id", [None])[0])).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, *_):
+            pass
+
+    listener = listening()
+    server = ThreadingHTTPServer(listener.getsockname(), Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listener
+    server.daemon_threads = True
+    ends_with_input(server.shutdown)
+    server.serve_forever()
 
 
 def gunicorn(application, *options):

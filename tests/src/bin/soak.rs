@@ -2,8 +2,8 @@
 //! is written to the file TABLE, if it is as it should be.
 
 use anyhow::{Context as _, Result, bail};
-use genspan_tests::need;
 use genspan_tests::soak::Soak;
+use genspan_tests::{interrupt, need};
 
 #[expect(
     clippy::print_stdout,
@@ -24,6 +24,7 @@ fn main() -> Result<()> {
         rate: number(rate)?,
     };
     need::root()?.context("only root can do this")?;
+    interrupt::arm()?;
     let python = need::any_python()?.context("no Python")?;
     let report = soak.run(&python, &mut |line| eprintln!("{line}"))?;
     println!("{}", report.table());

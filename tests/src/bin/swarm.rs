@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use genspan_tests::swarm::Swarm;
-use genspan_tests::{Temp, need};
+use genspan_tests::{Temp, interrupt, need};
 
 #[expect(
     clippy::print_stdout,
@@ -25,6 +25,7 @@ fn main() -> Result<()> {
     };
     let options: Vec<String> = arguments.collect();
     need::root()?.context("only root can do this")?;
+    interrupt::arm()?;
     let python = need::any_python()?.context("no Python")?;
     let temp = Temp::new()?;
     let swarm = Swarm {

@@ -7,7 +7,7 @@ pub mod verdict;
 pub mod watched;
 
 use crate::scene::KEY;
-use crate::{Agent, PATIENCE, Process, Provider, Temp, programs};
+use crate::{Agent, PATIENCE, Process, Provider, Temp, interrupt, programs};
 use anyhow::{Context as _, Result, ensure};
 use collector::{Collector, Mode};
 use serde_json::Value;
@@ -163,6 +163,7 @@ impl Soak {
         let (mut mode, mut since, mut failing) = (Mode::Well, 0.0, 0.0);
         let mut told = begun;
         loop {
+            interrupt::check()?;
             let now = begun.elapsed().as_secs_f64();
             let next = phases.next_if(|(at, _)| *at <= now);
             if next.is_some() || now >= self.seconds {
@@ -251,6 +252,7 @@ impl Side {
             if !waits || begun.elapsed() > DRAIN {
                 break;
             }
+            interrupt::check()?;
             std::thread::sleep(Duration::from_millis(200));
             status = self.status()?;
         }

@@ -12,6 +12,14 @@ const SLACK: u64 = 4 << 10;
 const FEW: u64 = 8;
 /// This part of the calls that were asked for must have been made: with fewer the machine was too slow.
 const ENOUGH: f64 = 0.95;
+/// While the collector takes all, so much of what is told arrives at least: the rest is what waits behind more than
+/// the queue holds when it takes it again.
+const ARRIVES: f64 = 0.9;
+/// An agent is looked at once a second; with less than this part of the looks, or fewer than these, it is not known
+/// what it held.
+const LOOKED: f64 = 0.5;
+/// As above.
+const FEWEST_LOOKS: usize = 12;
 
 impl Outcome {
     /// Spans that it says it dropped.
@@ -38,9 +46,31 @@ impl Outcome {
         }
     }
 
-    /// What is wrong with it.
-    fn faults(&self, calls: u64) -> Vec<String> {
+    /// What is wrong with it, in a run of so many seconds of which the collector failed for some.
+    fn faults(&self, calls: u64, (seconds, failing): (f64, f64)) -> Vec<String> {
         let mut faults = Vec::new();
+        #[expect(clippy::cast_precision_loss, reason = "far fewer")]
+        let (taken, made) = (self.taken as f64, calls as f64);
+        let least = made * (1.0 - failing / seconds) * ARRIVES;
+        if self.taken == 0 || taken < least {
+            faults.push(format!(
+                "{taken} calls arrived, and {least:.0} were made while the collector took all"
+            ));
+        }
+        if self.twice > 0 {
+            faults.push(format!(
+                "{} calls came again after they were acknowledged",
+                self.twice
+            ));
+        }
+        for (what, count) in self.losses.iter().filter(|(_, count)| *count > 0) {
+            faults.push(format!("lost: {count} {what}"));
+        }
+        let looks = self.samples.len();
+        #[expect(clippy::cast_precision_loss, reason = "one a second")]
+        if looks < FEWEST_LOOKS || (looks as f64) < seconds * LOOKED {
+            faults.push(format!("{looks} looks in {seconds:.0} s are too few"));
+        }
         let unexplained = self.unexplained(calls);
         if unexplained != 0 {
             faults.push(format!("{unexplained} calls lost that no counter explains"));
@@ -100,10 +130,14 @@ impl Report {
                 "{made} calls made of {wanted:.0}: this machine is too slow for the rate"
             ));
         }
+        if self.outcomes.is_empty() {
+            faults.push("there was no agent".to_owned());
+        }
+        let times = (self.seconds, self.failing);
         faults.extend(
             self.outcomes
                 .iter()
-                .flat_map(|outcome| outcome.faults(self.calls)),
+                .flat_map(|outcome| outcome.faults(self.calls, times)),
         );
         faults
     }
@@ -240,6 +274,33 @@ mod tests {
             &|r| r.outcomes[0] = outcome("memory", 900, 100, [30_000, 50_000]),
             "memory grew from 30000 to 50000",
         );
+        // All dropped, and counted.
+        check(
+            &|r| r.outcomes[0] = outcome("memory", 0, 1000, [30_000; 2]),
+            "memory: 0 calls arrived, and 450 were made",
+        );
+        check(
+            &|r| r.outcomes[0] = outcome("memory", 449, 551, [30_000; 2]),
+            "memory: 449 calls arrived, and 450 were made",
+        );
+        check(
+            &|r| {
+                (r.calls, r.failing) = (0, 10.0);
+                r.outcomes[0] = outcome("memory", 0, 0, [30_000; 2]);
+            },
+            "memory: 0 calls arrived",
+        );
+        check(&|r| r.outcomes[1].twice = 7, "disk: 7 calls came again");
+        check(
+            &|r| r.outcomes[1].losses = vec![("events".to_owned(), 5)],
+            "disk: lost: 5 events",
+        );
+        check(
+            &|r| r.outcomes[0].samples.truncate(11),
+            "memory: 11 looks in 10 s are too few",
+        );
+        check(&|r| r.seconds = 61.0, "memory: 30 looks in 61 s");
+        check(&|r| r.outcomes.clear(), "no agent");
         check(&|r| r.failed = 3, "3 calls failed");
         check(&|r| r.seconds = 20.0, "too slow");
         check(
@@ -252,6 +313,27 @@ mod tests {
             },
             "descriptors grew",
         );
+    }
+
+    /// What came of half an hour.
+    #[test]
+    fn a_long_one_is_as_it_should_be() {
+        let mut sides = [
+            outcome("memory", 250_440, 109_724, [40_000; 2]),
+            outcome("disk", 360_164, 0, [40_000; 2]),
+        ];
+        for side in &mut sides {
+            side.told = 360_164;
+            let first = side.samples[0];
+            side.samples = vec![first; 1790];
+        }
+        let long = Report {
+            seconds: 1800.0,
+            failing: 830.0,
+            calls: 360_164,
+            ..report(sides.to_vec())
+        };
+        assert_eq!(long.faults(200.0), Vec::<String>::new());
     }
 
     #[test]

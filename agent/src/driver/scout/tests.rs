@@ -27,6 +27,14 @@ fn search(reports: std::sync::mpsc::Sender<Report>) -> Search {
     }
 }
 
+/// Copies a program that is to be run at once. A process of its own writes the copy: what this one
+/// has open for writing, whatever another thread starts meanwhile has too until it is a program of
+/// its own, and what anybody may write cannot be run (`ETXTBSY`).
+fn copy_to_run(program: &Path, copy: &Path) {
+    let made = Command::new("cp").arg(program).arg(copy).status();
+    assert!(made.unwrap().success());
+}
+
 /// A Python under another name, that has begun.
 fn bundle(executable: &Path, home: &str) -> Child {
     let code = "import _ssl, sys, time; print(flush=True); time.sleep(60)";
@@ -58,7 +66,7 @@ fn a_bundle_is_known_the_second_time() {
     let dir = std::env::temp_dir().join(format!("genspan-bundle-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let executable = dir.join("bundle");
-    std::fs::copy(python, &executable).unwrap();
+    copy_to_run(Path::new(python), &executable);
     let (reports, told) = channel();
     let mut search = search(reports);
     let mut children = Vec::new();
@@ -81,6 +89,40 @@ fn a_bundle_is_known_the_second_time() {
         child.wait().unwrap();
     }
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn what_changes_about_a_pod_puts_no_look_off() {
+    let code = "print(flush=True); import time; time.sleep(60)";
+    let Ok(mut python) = Command::new("python3")
+        .args(["-c", code])
+        .stdout(Stdio::piped())
+        .spawn()
+    else {
+        println!("skipped: no python3 on PATH");
+        return;
+    };
+    let mut line = String::new();
+    let mut said = BufReader::new(python.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    let pid = python.id();
+    let (reports, told) = channel();
+    let mut search = search(reports);
+    search.executed(pid);
+    let since = search.known.get(&pid).unwrap().since;
+    assert_eq!(search.agenda.take(since + LOOKS[2]), Some(pid));
+    search.look(pid).unwrap();
+    let next = search.agenda.next();
+    // As where its pod is told of (`pods_changed`).
+    let concluded = search.conclude(pid, None);
+    let then = search.agenda.next();
+    python.kill().unwrap();
+    python.wait().unwrap();
+    assert!(concluded.is_ok());
+    assert!(matches!(told.try_recv(), Ok(Report::Leave { pid: p, .. }) if p == pid));
+    let soon = since + LOOKS[3];
+    assert!(next.is_some_and(|at| at <= soon), "{next:?} {soon:?}");
+    assert_eq!(then, next);
 }
 
 #[test]

@@ -160,7 +160,7 @@ impl Point {
             match &one.data {
                 Data::Histogram(h) => histograms.push(self.histogram(one, h)),
                 Data::Sum(n, last) => sums.push(self.number(one, *n, last.as_ref())),
-                Data::Gauge(value) => gauges.push(self.gauge(one, *value)),
+                Data::Gauge(value, at) => gauges.push(gauge(one, *value, *at)),
             }
         }
         let data = match instrument.kind {
@@ -208,15 +208,6 @@ impl Point {
         }
     }
 
-    fn gauge(&self, series: &Series, value: f64) -> NumberDataPoint {
-        NumberDataPoint {
-            attributes: labels(series),
-            time_unix_nano: self.now.0,
-            value: Some(number_data_point::Value::AsDouble(value)),
-            ..NumberDataPoint::default()
-        }
-    }
-
     fn exemplar(&self, exemplar: &Exemplar) -> Option<OtlpExemplar> {
         (exemplar.sequence > self.exported).then(|| OtlpExemplar {
             filtered_attributes: Vec::new(),
@@ -225,6 +216,16 @@ impl Point {
             trace_id: exemplar.trace_id.to_be_bytes().to_vec(),
             value: Some(exemplar::Value::AsDouble(exemplar.value)),
         })
+    }
+}
+
+/// What it was at that time, which is not now: nobody has said since that it still is.
+fn gauge(series: &Series, value: f64, at: WallTime) -> NumberDataPoint {
+    NumberDataPoint {
+        attributes: labels(series),
+        time_unix_nano: at.0,
+        value: Some(number_data_point::Value::AsDouble(value)),
+        ..NumberDataPoint::default()
     }
 }
 

@@ -121,7 +121,7 @@ pub(crate) fn render_with(snapshot: &Snapshot, own: &[Own<'_>], format: Format) 
                 match &one.data {
                     Data::Histogram(h) => page.histogram(&name, &labels, h),
                     Data::Sum(n, last) => page.sum(&name, &labels, *n, last.as_ref()),
-                    Data::Gauge(value) => page.gauge(&name, &labels, *value),
+                    Data::Gauge(value, _) => page.gauge(&name, &labels, *value),
                 }
             }
         }

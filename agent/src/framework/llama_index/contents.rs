@@ -7,10 +7,10 @@ use std::collections::HashMap;
 
 use serde_json::Value as Json;
 
+use crate::framework::contents::{self, Kept, plain, said};
 use crate::model::call::{CallResponse, Message, Part, Usage};
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{RunContents, RunKind};
-use crate::model::snapshot::{CLASS, without_classes};
 
 /// Where in a snapshot these are.
 mod at {
@@ -19,9 +19,6 @@ mod at {
     /// Where the span of a tool begins: the tool.
     pub(super) const TOOL: usize = 1;
 }
-
-/// Most bytes that the contents of spans under way take, roughly; of more, those of the next are not kept.
-const MAX_BYTES: usize = 64 << 20;
 
 /// Most tools that one message asks for; more are not copied.
 const MAX_CALLS: usize = 64;
@@ -37,12 +34,9 @@ pub(super) struct Of {
 /// The contents of spans under way.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    open: HashMap<ExchangeId, (Box<RunContents>, usize)>,
-    bytes: usize,
+    pub(super) kept: Kept,
     /// Ids of spans by what a snapshot has of them.
     numbers: HashMap<(u32, u32), u128>,
-    /// Contents that were not kept, because there were too many.
-    pub(super) refused: u64,
 }
 
 impl Contents {
@@ -76,14 +70,9 @@ impl Contents {
         if of.is_part && !of.kind.is_model() {
             return;
         }
-        let bytes: usize = values.iter().flatten().map(weight).sum();
-        if self.bytes + bytes > MAX_BYTES {
-            self.refused += 1;
+        let Some(contents) = self.kept.with(of.run, values) else {
             return;
-        }
-        self.bytes += bytes;
-        let (contents, weight) = self.open.entry(of.run).or_default();
-        *weight += bytes;
+        };
         let value = |at: usize| values.get(at).and_then(Option::as_ref);
         if !is_begin {
             if let Some(result) = value(at::FIRST) {
@@ -102,34 +91,11 @@ impl Contents {
             contents.description = part("description");
         }
     }
-
-    /// The contents of a span that is over. One that failed gave nothing.
-    pub(super) fn take(&mut self, run: ExchangeId, failed: bool) -> Option<Box<RunContents>> {
-        let (mut contents, bytes) = self.open.remove(&run)?;
-        self.bytes -= bytes;
-        contents.bytes = bytes;
-        if failed {
-            contents.got = None;
-            contents.response = CallResponse::default();
-        }
-        Some(contents)
-    }
 }
 
 /// What of a UUID is copied with a snapshot: see `genspan_common::dispatch::NUMBER_FROM_END`.
 const fn number(id: u128) -> u32 {
     (id >> 16) as u32
-}
-
-/// About how many bytes a value takes.
-fn weight(value: &Json) -> usize {
-    size_of::<Json>()
-        + match value {
-            Json::String(text) => text.len(),
-            Json::Array(items) => items.iter().map(weight).sum(),
-            Json::Object(all) => all.iter().map(|(name, v)| name.len() + weight(v)).sum(),
-            Json::Number(_) | Json::Bool(_) | Json::Null => 0,
-        }
 }
 
 fn given(contents: &mut RunContents, kind: RunKind, arguments: &Json) {
@@ -203,16 +169,9 @@ fn is_stream(result: &Json) -> bool {
     }
 }
 
-/// A value without the classes of instances.
-fn plain(value: &Json) -> Json {
-    let mut value = value.clone();
-    without_classes(&mut value);
-    value
-}
-
+/// The class of an instance, without its module.
 fn class(value: &Json) -> Option<&str> {
-    let class = value.get(CLASS)?.as_str()?;
-    class.rsplit('.').next()
+    contents::class(value)?.rsplit('.').next()
 }
 
 /// A question as its text, nodes as documents, an answer as its text; anything else as it is.
@@ -274,14 +233,6 @@ fn said_in(message: &Json) -> Option<String> {
     let texts = blocks.iter().filter_map(|b| b.get("text")?.as_str());
     let texts: Vec<_> = texts.collect();
     (!texts.is_empty()).then(|| texts.join("\n"))
-}
-
-fn said(role: &str, text: &str) -> Message {
-    Message {
-        role: role.to_owned(),
-        parts: vec![Part::Text(text.into())],
-        ..Message::default()
-    }
 }
 
 /// A text, or a member of an enumeration of texts.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::framework::contents::MAX_BYTES;
 use serde_json::json;
 
 const RUN: ExchangeId = ExchangeId(1);
@@ -17,8 +18,8 @@ fn whole(kind: RunKind, given: Json, got: Json) -> RunContents {
     let mut contents = Contents::default();
     contents.add(of(kind, false), true, &[Some(given)]);
     contents.add(of(kind, false), false, &[Some(got)]);
-    let taken = *contents.take(RUN, false).expect("contents");
-    assert_eq!((contents.bytes, contents.open.len()), (0, 0));
+    let taken = *contents.kept.take(RUN, false).expect("contents");
+    assert_eq!((contents.kept.bytes, contents.kept.open.len()), (0, 0));
     assert!(taken.bytes > 0);
     taken
 }
@@ -201,7 +202,7 @@ fn what_a_part_of_a_model_says_is_told_of_the_whole() {
         json!({"text": "yes", "additional_kwargs": {"prompt_tokens": 1, "completion_tokens": 2}});
     contents.add(part, false, &[Some(answer)]);
     contents.add(own, false, &[Some(json!("yes"))]);
-    let run = contents.take(RUN, false).expect("contents");
+    let run = contents.kept.take(RUN, false).expect("contents");
     assert_eq!(run.request.messages, [said("user", "filled")]);
     assert_eq!(run.response.messages, [said("assistant", "yes")]);
     assert_eq!(run.response.usage.output, Some(2));
@@ -211,7 +212,7 @@ fn what_a_part_of_a_model_says_is_told_of_the_whole() {
         true,
         &[Some(json!({"q": "q"}))],
     );
-    assert!(contents.take(RUN, false).is_none());
+    assert!(contents.kept.take(RUN, false).is_none());
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn a_tool_says_its_name_and_what_failed_gives_nothing() {
     let own = of(RunKind::Tool, false);
     contents.add(own, true, &[Some(json!({"kwargs": {"a": 1}})), Some(tool)]);
     contents.add(own, false, &[Some(json!({"content": "1"}))]);
-    let run = contents.take(RUN, true).expect("contents");
+    let run = contents.kept.take(RUN, true).expect("contents");
     assert_eq!(run.name.as_deref(), Some("multiply"));
     assert_eq!(run.description.as_deref(), Some("It multiplies."));
     assert_eq!((run.given, run.got), (Some(json!({"a": 1})), None));
@@ -252,7 +253,7 @@ fn there_is_an_end_to_what_is_kept() {
         let given = json!({"query": text.as_str()});
         contents.add(of(RunKind::Chain, false), true, &[Some(given)]);
     }
-    assert_eq!(contents.refused, 2);
-    contents.take(RUN, false);
-    assert_eq!(contents.bytes, 0);
+    assert_eq!(contents.kept.refused, 2);
+    contents.kept.take(RUN, false);
+    assert_eq!(contents.kept.bytes, 0);
 }

@@ -616,8 +616,18 @@ impl Parents {
     }
 
     fn depend(&mut self, child: ExchangeId, parent: ExchangeId) {
+        let Some(node) = self.nodes.get_mut(&parent) else {
+            return;
+        };
+        let mut all = std::mem::take(&mut node.dependents);
+        if all.len() == all.capacity() && all.len() >= MANY_DEPENDENTS {
+            // Of one that lives as long as its process most were told long ago.
+            all.retain(|id| self.nodes.contains_key(id));
+            all.reserve(all.len().max(MANY_DEPENDENTS));
+        }
+        all.push(child);
         if let Some(node) = self.nodes.get_mut(&parent) {
-            node.dependents.push(child);
+            node.dependents = all;
         }
     }
 
@@ -682,6 +692,9 @@ impl Parents {
         Some(place)
     }
 }
+
+/// So many that depend on one are kept whether or not they are told yet.
+const MANY_DEPENDENTS: usize = 64;
 
 /// Everything of a process.
 const fn every(pid: u32) -> std::ops::RangeInclusive<(u32, ExchangeId)> {

@@ -774,3 +774,17 @@ fn a_coroutine_belongs_to_the_request_that_something_in_it_was_made_for() {
     assert_eq!(working.parent, Some((request.span, Source::Context)));
     assert_eq!(silent.parent, None);
 }
+
+#[test]
+fn who_lives_long_does_not_remember_all_that_depended_on_him() {
+    let mut parents = Parents::new(1);
+    let served = begun(1, Role::Server, 7, 71, 0);
+    parents.began(served);
+    for n in 2..5000 {
+        let asked = begun(n, Role::Client, 7, 71, 1);
+        parents.began(asked.clone());
+        end(&mut parents, &asked);
+    }
+    let dependents = &parents.nodes[&ExchangeId(1)].dependents;
+    assert!(dependents.len() <= MANY_DEPENDENTS, "{}", dependents.len());
+}

@@ -3,11 +3,13 @@
 use super::collector::{Answer, Collector, GrpcCollector, Received, free_port};
 use super::{get, logged, quick, text, wait_for};
 use crate::export::metrics::{MetricsExporter, Reader as _, Source};
+use crate::export::otlp::metrics_convert::{When, requests};
 use crate::export::otlp::{Config, OtlpMetrics, Protocol, Signal};
 use crate::export::test_support::{START, resource, span};
 use crate::export::{Exporter as _, Loss};
-use crate::metrics::{Limits, Metrics};
+use crate::metrics::{Label, Limits, Metrics, Observation, Observed, instrument};
 use crate::model::span::{Span, Value};
+use crate::model::time::WallTime;
 use crate::redact::Redacted;
 use crate::vocabulary::{Generation, attr};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -287,6 +289,37 @@ fn nobody_there_holds_nothing_up() {
             "{log}"
         );
     }
+}
+
+#[test]
+fn what_something_is_has_its_own_time() {
+    let mut metrics = Metrics::new(Generation::Legacy, Limits::default());
+    let labels = || vec![("gen_ai.request.model", Label::text("m"))];
+    let all = [
+        (&instrument::ENGINE_RUNNING, Observed::Gauge(2.0)),
+        (&instrument::ENGINE_OUTPUT, Observed::Total(7)),
+    ];
+    let all = all.map(|(instrument, value)| Observation {
+        instrument,
+        labels: labels(),
+        value,
+    });
+    metrics.observe(&resource("vllm", 7), WallTime(5), &all);
+    let when = When {
+        started: WallTime(1),
+        now: WallTime(9),
+        exported: 0,
+    };
+    let requests = requests(&metrics.snapshot(WallTime(9)), when);
+    let told = &requests[0].resource_metrics[0].scope_metrics[0].metrics;
+    let mut times = told.iter().map(|metric| match &metric.data {
+        Some(Data::Gauge(gauge)) => ("gauge", gauge.data_points[0].time_unix_nano),
+        Some(Data::Sum(sum)) => ("sum", sum.data_points[0].time_unix_nano),
+        other => panic!("{other:?}"),
+    });
+    let (first, second) = (times.next().unwrap(), times.next().unwrap());
+    assert_eq!([first, second], [("gauge", 5), ("sum", 9)]);
+    assert!(times.next().is_none());
 }
 
 #[test]
