@@ -41,7 +41,8 @@ pub mod what {
     /// The reference count of its code object is written: a frame of it was made, or is gone. Of
     /// a generator or coroutine from 3.11 on that of the function object, which its frame holds.
     pub const COUNT: u32 = 2;
-    /// None: the interpreter is probed where it runs a frame, and this is its code object.
+    /// None: the interpreter is probed where it runs a frame, and this is its code object; from 3.11 on
+    /// where it runs `RESUME`, and this is that instruction ([`crate::resume`]).
     pub const FRAME: u32 = 64;
     // Further ones: `crate::framework::hook`.
 }
@@ -57,7 +58,8 @@ pub struct ArgumentSlot {
     pub cell: u32,
 }
 
-/// See [`ArgumentSlot::cell`]: of generators from 3.11 on, whose cells are made before they begin.
+/// See [`ArgumentSlot::cell`]: of generators from 3.11 on, whose cells are made before they begin, and of
+/// functions that are seen at `RESUME`.
 pub const IN_CELL: u32 = crate::python::NONE - 1;
 
 /// See [`ArgumentSlot::cell`]: the word is an argument of the caller, for [`crate::framework::hook`]

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod loss;
 pub mod map;
 pub mod python;
+pub mod resume;
 pub mod snapshot;
 pub mod socket;
 pub mod stack;

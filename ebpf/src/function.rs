@@ -110,6 +110,19 @@ pub fn watch(process: &WatchedProcess, address: u64) -> Option<&'static Watch> {
     WATCHES.get_ptr(key).map(|watch| unsafe { &*watch })
 }
 
+/// What an instruction is that is watched where the interpreter runs it, in a process with this root.
+#[inline(always)]
+pub fn watched_there(root: u32, address: u64) -> Option<&'static Watch> {
+    let key = WatchKey {
+        address,
+        root,
+        zero: 0,
+    };
+    // SAFETY: as in `watched`.
+    let watch = WATCHES.get_ptr(key).map(|watch| unsafe { &*watch })?;
+    (watch.what == what::FRAME).then_some(watch)
+}
+
 /// Whether this is a frame of the function before its first instruction.
 #[inline(always)]
 pub fn is_entered(python: &PythonLayout, watch: &Watch, frame: u64, entry: u64) -> bool {
@@ -284,6 +297,48 @@ pub fn look(process: &WatchedProcess, tid: u32, state: u64, current: u64, counte
     if counted {
         open.pushed = u32::from(!ended);
     }
+}
+
+/// The frame of a watched plain function is about to be cleared: it is over, and so are those in it whose
+/// end was not seen.
+///
+/// Verifier: a global function, as below.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_function_gone(frame: u64) -> u64 {
+    let id = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((id >> 32) as u32, id as u32);
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    if genspan_is_open(frame) == 0 {
+        return 0;
+    }
+    let Some(state) = thread_state(&process.python) else {
+        return 0;
+    };
+    let Some(open) = OPEN_CALLS.get_ptr_mut(tid) else {
+        return 0;
+    };
+    // SAFETY: as in `look`.
+    let open = unsafe { &mut *open };
+    for _ in 0..MAX_NESTED {
+        let depth = open.depth;
+        if depth == 0 {
+            break;
+        }
+        let call = innermost(open, depth);
+        let found = call.frame == frame;
+        if found {
+            end(process, tid, state, call);
+        } else {
+            over(call, tid, how::LATE);
+        }
+        open.depth = depth - 1;
+        if found {
+            break;
+        }
+    }
+    0
 }
 
 /// In 3.11 a frame is the current one until it was cleared. While it runs, it has no `stacktop`.

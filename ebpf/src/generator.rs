@@ -183,6 +183,12 @@ fn open(tgid: u32, address: u64) -> Option<&'static OpenGenerator> {
         .map(|open| unsafe { &*open })
 }
 
+/// Whether a watched generator runs in this frame.
+#[inline(always)]
+pub fn is_open(tgid: u32, frame: u64) -> bool {
+    open(tgid, frame).is_some()
+}
+
 #[inline(always)]
 fn forget(tgid: u32, call: &OpenGenerator) {
     let (frame, generator) = (call.frame, call.generator);

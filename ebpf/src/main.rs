@@ -15,6 +15,8 @@
 //! | `function_watched` | hardware watchpoints on chosen Python functions | `function.rs` |
 //! | `function_raised` | uprobes on CPython's `PyTraceBack_Here`, to 3.11, and `PyErr_ExceptionMatches`; both where generators or coroutines are watched | `function.rs`, `generator.rs` |
 //! | `frame_run`; `frame_enter`, `frame_return` | both ends of CPython's `_PyEval_EvalFrameDefault`, to 3.10, only where there is no watchpoint or it is asked for | `interpreter.rs` |
+//! | `resume_reached`, `frame_cleared` | CPython's code for `RESUME`, from 3.11 on, and the function that clears a frame, likewise | `resume.rs` |
+//! | `entry_run`; `entry_left` | both ends of `_PyEval_EvalFrameDefault`, the return, in 3.11, likewise | `resume.rs` |
 //! | `framework_watched` | hardware watchpoints on functions of a framework, only where one is found | `framework.rs` |
 //! | `dispatch_watched` | hardware watchpoints on LlamaIndex's dispatcher, likewise | `dispatch.rs` |
 //! | `framework_raised` | uprobe on `PyTraceBack_Here`, likewise | `framework.rs` |
@@ -47,6 +49,7 @@ mod place;
 mod pool;
 mod process;
 mod python;
+mod resume;
 mod segment;
 mod snapshot;
 mod socket;

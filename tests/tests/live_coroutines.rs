@@ -269,11 +269,19 @@ fn generators() -> Result<()> {
     Ok(())
 }
 
-/// Where the interpreter runs them, without a watchpoint.
+/// Where the interpreter runs them, without a watchpoint: their frames, or `RESUME`.
 #[test]
 fn by_the_interpreter() -> Result<()> {
-    let options = ["--function-probe", "interpreter"];
-    for python in [need::python(8)?, need::python(10)?] {
+    let pythons = [
+        (need::python(8)?, "interpreter"),
+        (need::python(10)?, "interpreter"),
+        (need::python(11)?, "resume"),
+        (need::python(12)?, "resume"),
+        (need::python(13)?, "resume"),
+        (need::system_python()?, "resume"),
+    ];
+    for (python, how) in pythons {
+        let options = ["--function-probe", how];
         if let (Some(()), Some(python)) = (need::root()?, python) {
             let all = [
                 "plain", "errors", "nested", "many", "threads", "closed", "kept",

@@ -31,6 +31,16 @@ fn of_python(python: &Path) -> Command {
     command
 }
 
+/// Debian's 3.14, in a root directory of its own.
+fn of_debian(root: &Path) -> Result<Command> {
+    let source = std::fs::read_to_string(genspan_tests::programs().join("live/functions.py"))?;
+    let mut command = Command::new("chroot");
+    command
+        .arg(root)
+        .args(["/usr/bin/python3.14", "-c", &source]);
+    Ok(command)
+}
+
 /// The agent, when it watches both.
 fn watch(temp: &Temp, pid: u32, options: &[&str]) -> Result<Agent> {
     let mut all = vec!["--function", HANDLE, "--function", INNER];
@@ -277,19 +287,41 @@ fn by_the_interpreter() -> Result<()> {
     Ok(())
 }
 
-/// More functions than there are watchpoints for; from 3.11 on they are refused by name, and where probes are
-/// perf's, since the returns of calls further in would not be seen.
+/// The same where it runs `RESUME`, from 3.11 on: Debian's are static, stripped and built with a profile.
+#[test]
+fn by_resume() -> Result<()> {
+    if need::root()?.is_none() {
+        return Ok(());
+    }
+    let options = ["--function-probe", "resume"];
+    let pythons = [
+        need::python(11)?,
+        need::python(12)?,
+        need::python(13)?,
+        need::system_python()?,
+    ];
+    for python in pythons.into_iter().flatten() {
+        every_call_by(&mut of_python(&python), &options, false)?;
+    }
+    if let Some(root) = need::debian_python(14)? {
+        every_call_by(&mut of_debian(&root)?, &options, false)?;
+    }
+    Ok(())
+}
+
+/// More functions than there are watchpoints for are seen by the interpreter, unless that is not wanted; nor
+/// where it has no such instruction.
 #[test]
 fn more_functions_than_watchpoints() -> Result<()> {
+    let refused = "`__main__:fail` is not watched: no watchpoint is left";
+    let seen = "watching __main__:fail (pid";
     let perfs = "a function takes two; to see it where the interpreter runs frames";
     for (minor, options, said) in [
-        (10, &[][..], "watching __main__:fail (pid"),
+        (10, &[][..], seen),
         (10, &["--perf-probes"], perfs),
-        (
-            12,
-            &[],
-            "`__main__:fail` is not watched: no watchpoint is left",
-        ),
+        (12, &[], seen),
+        (12, &["--perf-probes"], seen),
+        (12, &["--function-probe", "watchpoints"], refused),
     ] {
         let (Some(()), Some(python)) = (need::root()?, need::python(minor)?) else {
             continue;
@@ -311,19 +343,30 @@ fn more_functions_than_watchpoints() -> Result<()> {
     Ok(())
 }
 
+/// Asked for where there is none, it is refused by name.
+#[test]
+fn no_resume_before_311() -> Result<()> {
+    let (Some(()), Some(python)) = (need::root()?, need::python(10)?) else {
+        return Ok(());
+    };
+    let temp = Temp::new()?;
+    let program = Process::ready(&mut of_python(&python), &temp)?;
+    let list = program.pid().to_string();
+    let options = ["--function", INNER, "--function-probe", "resume"];
+    let mut agent = Agent::start(&temp, &options, &["--pid", &list])?;
+    agent.wait_for_log("has no instruction `RESUME`")?;
+    let finished = agent.stop()?;
+    assert!(finished.spans.is_empty(), "{}", finished.lines);
+    Ok(())
+}
+
 /// Debian's, in a root directory of its own.
 #[test]
 fn python_314() -> Result<()> {
     let (Some(()), Some(root)) = (need::root()?, need::debian_python(14)?) else {
         return Ok(());
     };
-    let source = std::fs::read_to_string(genspan_tests::programs().join("live/functions.py"))?;
-    let mut command = Command::new("chroot");
-    every_call(
-        command
-            .arg(root)
-            .args(["/usr/bin/python3.14", "-c", &source]),
-    )
+    every_call(&mut of_debian(&root)?)
 }
 
 /// Debian's: static, stripped, with link-time optimisation.

@@ -109,8 +109,8 @@ pub(super) struct TraceArgs {
     pub(super) function: Vec<Wanted>,
 
     /// How functions are seen: by watchpoints of the processor, of which there are four for each thread
-    /// and a function takes two; or, up to Python 3.10, where the interpreter runs them, which costs
-    /// every call of any Python function of the process
+    /// and a function takes two; or where the interpreter runs them, which costs every call of any Python
+    /// function of the process: its frames up to Python 3.10, the instruction RESUME from 3.11 on
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     pub(super) function_probe: FunctionProbes,
 
@@ -175,8 +175,10 @@ pub(super) enum FunctionProbes {
     Auto,
     /// By watchpoints or not at all
     Watchpoints,
-    /// Where the interpreter runs them
+    /// Where the interpreter runs their frames: up to Python 3.10
     Interpreter,
+    /// Where the interpreter runs RESUME, by which they begin: from Python 3.11 on
+    Resume,
 }
 
 #[cfg(feature = "kernel")]
@@ -186,6 +188,7 @@ impl From<FunctionProbes> for crate::driver::watching::FunctionProbe {
             FunctionProbes::Auto => Self::Auto,
             FunctionProbes::Watchpoints => Self::Watchpoints,
             FunctionProbes::Interpreter => Self::Interpreter,
+            FunctionProbes::Resume => Self::Resume,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::state::mechanisms::{WATCHPOINTS, Way};
 use crate::state::status::Status;
 use crate::target::host::{Check, Verdict};
 use crate::target::python::Python;
+use crate::target::resume;
 
 /// Whether this host has watchpoints at all.
 pub(super) fn watchpoints() -> Check {
@@ -85,10 +86,13 @@ pub(super) fn look(pid: u32, agent: Option<&Status>) -> Found {
 
 fn way_of(pid: u32, python: &Python, way: Way) -> Looked {
     let version = python.fit.layout.version;
-    let Some(symbol) = way.symbol() else {
-        return watchpoints_of(pid);
-    };
     let looked = |there, said| Looked { way, there, said };
+    let Some(symbol) = way.symbol() else {
+        return match way {
+            Way::Resume => resume_of(pid, python),
+            _ => watchpoints_of(pid),
+        };
+    };
     if way == Way::Pools && version >= Version::V3_14 {
         return looked(
             false,
@@ -108,6 +112,32 @@ fn way_of(pid: u32, python: &Python, way: Way) -> Looked {
             looked(true, said)
         }
         Err(error) => looked(false, error.to_string()),
+    }
+}
+
+/// Where the interpreter's code for `RESUME` is, and what clears a frame.
+fn resume_of(pid: u32, python: &Python) -> Looked {
+    let way = Way::Resume;
+    match resume::place(python, pid) {
+        Ok(hook) => {
+            let places = hook.found.places.iter().map(|at| format!("{at:#x}"));
+            let said = format!(
+                "RESUME at {}, frames are cleared at {:#x} of {}",
+                places.collect::<Vec<_>>().join(" and "),
+                hook.found.clears,
+                python.file.display()
+            );
+            Looked {
+                way,
+                there: true,
+                said,
+            }
+        }
+        Err(error) => Looked {
+            way,
+            there: false,
+            said: error.to_string(),
+        },
     }
 }
 

@@ -182,7 +182,12 @@ impl Functions {
             by_name.into_iter().partition(|(_, count)| *count == 0);
         if !frames.is_empty() {
             let names = frames.into_iter().map(|(name, _)| name).collect();
-            all.push(Way::Interpreter.used_by(names, 0));
+            let way = if watching.is_resumed() {
+                Way::Resume
+            } else {
+                Way::Interpreter
+            };
+            all.push(way.used_by(names, 0));
         }
         if !by_name.is_empty() {
             let sum = by_name.iter().map(|(_, count)| count).sum();
@@ -202,6 +207,9 @@ impl Functions {
     pub fn tick(&mut self, kernel: &mut Kernel) -> Vec<FunctionFacts> {
         if self.is_empty() {
             return Vec::new();
+        }
+        for (pid, watching) in &mut self.processes {
+            watching.check_resume(kernel, &mut self.entries, *pid);
         }
         let due = self.processes.iter().filter(|(_, w)| w.is_due());
         let mut due: Vec<_> = due

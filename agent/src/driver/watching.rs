@@ -2,7 +2,7 @@
 //! the kernel for those that were found.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aya::maps::MapError;
@@ -14,6 +14,10 @@ use crate::python::version::Version;
 use crate::target::functions::{self, Hook, Wants, Watchable};
 use crate::target::process;
 use crate::target::python::Python;
+
+mod resume;
+
+use self::resume::Resuming;
 
 /// How long a process is looked at often for modules that it loads; later now and then.
 const OFTEN: Duration = Duration::from_secs(60);
@@ -35,13 +39,15 @@ const PERF_FRAMES: &str = "to see it where the interpreter runs frames may cost 
 /// How functions are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FunctionProbe {
-    /// By watchpoints; where none is left or to be had, where the interpreter runs their frames.
+    /// By watchpoints; where none is left or to be had, where the interpreter runs them.
     #[default]
     Auto,
     /// By watchpoints or not at all.
     Watchpoints,
-    /// Where the interpreter runs their frames.
+    /// Where the interpreter runs their frames: up to 3.10.
     Interpreter,
+    /// Where the interpreter runs the instruction by which they begin: from 3.11 on.
+    Resume,
 }
 
 /// A function that is watched in a process.
@@ -104,6 +110,9 @@ pub(super) struct Watching {
     raised_runs: Option<Raised>,
     /// The probe on what runs a frame.
     frames: Option<Raised>,
+    /// The probes on what functions begin and end by, from 3.11 on; or why there are none any more.
+    resumed: Option<Resuming>,
+    no_resume: Option<String>,
     /// Its layout is in the kernel.
     known: bool,
     /// What is wanted of it, as the kernel was told.
@@ -128,6 +137,8 @@ impl Watching {
             raised: None,
             raised_runs: None,
             frames: None,
+            resumed: None,
+            no_resume: None,
             known: false,
             wants: Wants {
                 generators: false,
@@ -161,12 +172,10 @@ impl Watching {
             all.changed = true;
             all.tell_contents(kernel, child);
         }
-        let of = |pid: u32| Path::new("/proc").join(pid.to_string());
         let childs = |raised: &Option<Raised>| {
             let hook = &raised.as_ref()?.hook;
-            let rest = hook.reach.strip_prefix(of(own)).ok()?;
             Some(Hook {
-                reach: of(child).join(rest),
+                reach: reached_from(&hook.reach, own, child)?,
                 offsets: hook.offsets.clone(),
             })
         };
@@ -181,6 +190,7 @@ impl Watching {
         {
             all.tell(child, format!("functions are not seen: {why}"));
         }
+        self.hook_childs_resume(kernel, own, (child, &mut all));
         all
     }
 
@@ -288,8 +298,14 @@ impl Watching {
         function: &Watchable,
         (way, instead_of): (FunctionProbe, &mut Vec<usize>),
     ) -> Result<(), String> {
-        if way == FunctionProbe::Interpreter {
-            return self.arm_frames((kernel, entries), pid, (index, id), function);
+        match way {
+            FunctionProbe::Auto | FunctionProbe::Watchpoints => {}
+            FunctionProbe::Interpreter => {
+                return self.arm_frames((kernel, entries), pid, (index, id), function);
+            }
+            FunctionProbe::Resume => {
+                return self.arm_resume((kernel, entries), pid, (index, id), function);
+            }
         }
         let is_more = function.generator && !self.wants.generators;
         if is_more {
@@ -340,7 +356,11 @@ impl Watching {
                 if kernel.has_perf_probes() && self.has_frame_probe() {
                     return Err(format!("{why}; {PERF_FRAMES}"));
                 }
-                let done = self.arm_frames((kernel, entries), pid, (index, id), function);
+                let done = if self.has_resume() {
+                    self.arm_resume((kernel, entries), pid, (index, id), function)
+                } else {
+                    self.arm_frames((kernel, entries), pid, (index, id), function)
+                };
                 done.map_err(|other| format!("{why}; {other}"))
             }
         }
@@ -554,6 +574,13 @@ impl Watching {
             }
         }
     }
+}
+
+/// A path by which a file is reached in a process, for one that was forked from it.
+fn reached_from(reach: &Path, own: u32, child: u32) -> Option<PathBuf> {
+    let of = |pid: u32| Path::new("/proc").join(pid.to_string());
+    let rest = reach.strip_prefix(of(own)).ok()?;
+    Some(of(child).join(rest))
 }
 
 /// Sets watchpoints on all threads of a process: what a thread starts later inherits them, but one

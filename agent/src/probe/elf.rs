@@ -182,6 +182,20 @@ impl<'d, R: ReadRef<'d>> Image<'d, R> {
         })
     }
 
+    /// What is loaded and may be written, by the dynamic linker at least, as far as the file has it.
+    pub fn loads_written(&self) -> impl Iterator<Item = Load> {
+        let endian = self.file.endian();
+        let segments = self.file.elf_program_headers().iter();
+        let written = move |s: &&elf::ProgramHeader64<Endianness>| {
+            s.p_type(endian) == elf::PT_LOAD && s.p_flags(endian) & elf::PF_W != 0
+        };
+        segments.filter(written).map(move |s| Load {
+            offset: s.p_offset(endian),
+            len: s.p_filesz(endian),
+            address: s.p_vaddr(endian),
+        })
+    }
+
     /// The address of what is at this offset in the file, by the loadable segments. The offset may
     /// be that of the page in which a segment begins, as in `/proc/PID/maps`.
     #[must_use]

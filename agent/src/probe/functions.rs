@@ -16,9 +16,11 @@ use genspan_common::framework::{OwnerKey, RunManager, RunOwner};
 use genspan_common::function::{
     GeneratorKey, OpenGenerator, Watch, WatchKey, WatchedProcess, what,
 };
+use genspan_common::resume::Resumed;
 
-use super::kernel::{AttachError, Kernel, LoadError, Probes, refused, uprobe};
-use super::multi::{FRAMEWORK_RAISED, FUNCTION_RAISED};
+use super::kernel::{AttachError, ENTRY_LEFT, Kernel, LoadError, Probes, refused, uprobe};
+use super::multi::{ENTRY_RUN, FRAMEWORK_RAISED, FUNCTION_RAISED, RESUME};
+use super::resume::Found;
 use std::io;
 use std::path::Path;
 
@@ -170,6 +172,7 @@ impl Kernel {
         {
             let _ = map.remove(&pid);
         }
+        self.forget_resumed(pid);
         // Its generators go with it: no thread of it tells their end any more.
         if let Ok(map) = self.function_map("GENERATORS")
             && let Ok(mut map) = HashMap::<_, GeneratorKey, OpenGenerator>::try_from(map)
@@ -316,6 +319,64 @@ impl Kernel {
         soon: bool,
     ) -> Result<Probes, AttachError> {
         let programs: Vec<_> = offsets.iter().map(|at| (FUNCTION_RAISED, *at)).collect();
+        if soon {
+            self.attach_soon(pid, path, &programs)
+        } else {
+            self.attach(pid, path, &programs)
+        }
+    }
+
+    /// Tells the programs what to hold hits in a process against that is probed where its interpreter runs
+    /// `RESUME`.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full.
+    pub fn set_resumed(&mut self, pid: u32, told: Resumed) -> Result<(), MapError> {
+        let map = self.function_map("RESUMED")?;
+        HashMap::<_, u32, Resumed>::try_from(map)?.insert(pid, told, 0)
+    }
+
+    /// What they found out of it.
+    pub fn resumed(&mut self, pid: u32) -> Option<Resumed> {
+        let map = self.function_map("RESUMED").ok()?;
+        let map = HashMap::<_, u32, Resumed>::try_from(map).ok()?;
+        map.get(&pid, 0).ok()
+    }
+
+    /// Takes that back.
+    pub fn forget_resumed(&mut self, pid: u32) {
+        if let Ok(map) = self.function_map("RESUMED")
+            && let Ok(mut map) = HashMap::<_, u32, Resumed>::try_from(map)
+        {
+            // Not there: it was not probed so.
+            let _ = map.remove(&pid);
+        }
+    }
+
+    /// Puts probes on a process where its interpreter runs `RESUME`, and on what clears a frame; as
+    /// [`Self::attach_traceback`].
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn attach_resume(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        found: &Found,
+        soon: bool,
+    ) -> Result<Probes, AttachError> {
+        let [reached, cleared] = RESUME;
+        // What is seen to begin is to be seen to end.
+        let mut programs = vec![(cleared, found.clears)];
+        let ends = if self.multi.is_some() {
+            ENTRY_RUN
+        } else {
+            ENTRY_LEFT
+        };
+        programs.extend(found.runs.map(|at| (ends, at)));
+        programs.extend(found.places.iter().map(|at| (reached, *at)));
         if soon {
             self.attach_soon(pid, path, &programs)
         } else {

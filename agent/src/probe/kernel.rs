@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use super::btf::BtfError;
 use super::functions;
-use super::multi::{FRAME_RUN, FRAMEWORK_RAISED, FUNCTION_RAISED, MultiError, MultiProbes};
+use super::multi::{FRAME_RUN, FRAMEWORK_RAISED, FUNCTION_RAISED, MultiError, MultiProbes, RESUME};
 use super::object::{self, KERNEL_BTF};
 use super::place::{Form, TlsPlacements};
 use super::sockets::{self, SocketState, SocketWay};
@@ -228,7 +228,9 @@ pub struct Kernel {
 
 /// The programs of the ends of what runs a frame, where one cannot be both.
 const FRAME_ENDS: [&str; 2] = ["frame_enter", "frame_return"];
-const UPROBES: [&str; 16] = [
+/// That of the return of what runs a frame in 3.11, where a program cannot be of both ends.
+pub(super) const ENTRY_LEFT: &str = "entry_left";
+const UPROBES: [&str; 19] = [
     "tls_read_enter",
     "tls_read_ex_enter",
     "tls_read_public_ex_enter",
@@ -243,6 +245,9 @@ const UPROBES: [&str; 16] = [
     "lock_made",
     FRAME_ENDS[0],
     FRAME_ENDS[1],
+    RESUME[0],
+    RESUME[1],
+    ENTRY_LEFT,
     FUNCTION_RAISED,
     FRAMEWORK_RAISED,
 ];
@@ -271,7 +276,10 @@ impl Kernel {
         };
         if multi.is_none() {
             let wanted = |name: &&str| {
-                let of_functions = **name == *FUNCTION_RAISED || FRAME_ENDS.contains(name);
+                let of_functions = **name == *FUNCTION_RAISED
+                    || FRAME_ENDS.contains(name)
+                    || **name == *ENTRY_LEFT
+                    || RESUME.contains(name);
                 **name != *FRAMEWORK_RAISED && (options.functions || !of_functions)
             };
             for name in UPROBES.into_iter().filter(wanted) {

@@ -22,6 +22,7 @@ pub mod programs;
 pub mod python;
 #[cfg(feature = "kernel")]
 mod removal;
+pub mod resume;
 #[cfg(feature = "kernel")]
 pub mod slots;
 #[cfg(feature = "kernel")]

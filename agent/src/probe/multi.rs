@@ -52,7 +52,7 @@ const UPROBE_MULTI: u32 = 48;
 const UPROBE_SESSION: u32 = 57;
 
 /// The programs, and whether each is run on return as well.
-const PROGRAMS: [(&str, bool); 23] = [
+const PROGRAMS: [(&str, bool); 26] = [
     ("tls_read", true),
     ("tls_read_ex", true),
     ("tls_read_public_ex", true),
@@ -64,6 +64,9 @@ const PROGRAMS: [(&str, bool); 23] = [
     (CONTEXT_COPIED, false),
     ("lock_made", false),
     (FRAME_RUN, true),
+    (RESUME[0], false),
+    (RESUME[1], false),
+    (ENTRY_RUN, true),
     (FUNCTION_RAISED, false),
     (FRAMEWORK_RAISED, false),
     ("socket_read", false),
@@ -88,8 +91,15 @@ const CONTEXT_COPIED: &str = "context_copied";
 pub(super) const FUNCTION_RAISED: &str = "function_raised";
 /// The program of both ends of what runs a frame: likewise.
 pub(super) const FRAME_RUN: &str = "frame_run";
+/// Those of the code by which functions begin, and of what clears a frame: likewise, and loaded when a
+/// process is to be seen so.
+pub(super) const RESUME: [&str; 2] = ["resume_reached", "frame_cleared"];
+/// That of both ends of what runs a frame in 3.11, for those that C calls; likewise.
+pub(super) const ENTRY_RUN: &str = "entry_run";
 /// The program that tells of exceptions in runs of frameworks: loaded when one is found.
 pub(super) const FRAMEWORK_RAISED: &str = "framework_raised";
+/// Those that are wanted only where functions are watched.
+const OF_FUNCTIONS: [&str; 5] = [FUNCTION_RAISED, FRAME_RUN, RESUME[0], RESUME[1], ENTRY_RUN];
 /// `BPF_F_UPROBE_MULTI_RETURN`.
 const ON_RETURN: u32 = 1;
 
@@ -225,7 +235,9 @@ impl MultiProbes {
     ) -> Result<Self, MultiError> {
         let this = Self::prepare(object, ebpf, sockets, functions)?;
         let at_start = |name: &str| {
-            (!is_session(name) || AT_START.contains(&name)) && name != FRAMEWORK_RAISED
+            (!is_session(name) || AT_START.contains(&name))
+                && name != FRAMEWORK_RAISED
+                && !RESUME.contains(&name)
         };
         for (name, program) in this.programs.iter().filter(|(name, _)| at_start(name)) {
             program.fd().map_err(|source| MultiError::Refused {
@@ -300,7 +312,7 @@ impl MultiProbes {
         let mut programs = HashMap::new();
         let wanted = |name: &str| {
             (sockets || !name.starts_with("socket_"))
-                && (functions || (name != FUNCTION_RAISED && name != FRAME_RUN))
+                && (functions || !OF_FUNCTIONS.contains(&name))
         };
         for (name, session) in PROGRAMS.into_iter().filter(|(name, _)| wanted(name)) {
             let program = object.programs.get(name).ok_or(MultiError::Missing(name))?;

@@ -58,6 +58,7 @@ pub(super) fn open(options: &KernelOptions) -> Result<Ebpf, LoadError> {
             .map_max_entries("WATCHES", MAX_WATCHES)
             .map_max_entries("OPEN_CALLS", MAX_CALLING_THREADS)
             .map_max_entries("RUNNING", MAX_CALLING_THREADS)
+            .map_max_entries("RESUMED", MAX_PROCESSES)
             .map_max_entries("RAISING", MAX_CALLING_THREADS)
             .map_max_entries("GENERATORS", 2 * MAX_GENERATORS);
     }

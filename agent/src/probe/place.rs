@@ -178,6 +178,9 @@ pub(super) const ARGUMENTS: [iced_x86::Register; 5] = [
 ];
 
 #[cfg(target_arch = "x86_64")]
+pub(super) use x86::{emulated as is_emulated, written as written_by};
+
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::ARGUMENTS;
     use iced_x86::{
@@ -369,7 +372,7 @@ mod x86 {
     }
 
     /// Full registers that an instruction writes, even in part or perhaps.
-    fn written(
+    pub(in super::super) fn written(
         info: &mut InstructionInfoFactory,
         i: &Instruction,
     ) -> impl Iterator<Item = Register> {
@@ -388,7 +391,7 @@ mod x86 {
     }
 
     /// What the kernel emulates instead of single-stepping it.
-    fn emulated(i: &Instruction) -> bool {
+    pub(in super::super) fn emulated(i: &Instruction) -> bool {
         match i.mnemonic() {
             Mnemonic::Push => i.op0_kind() == OpKind::Register && i.op0_register().is_gpr64(),
             Mnemonic::Nop => i.len() == 1,

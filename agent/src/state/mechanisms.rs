@@ -13,6 +13,8 @@ pub enum Way {
     Watchpoints,
     /// A probe on both ends of `_PyEval_EvalFrameDefault`.
     Interpreter,
+    /// Probes on the interpreter's code for `RESUME`, and on the function that clears a frame.
+    Resume,
     /// A probe on `PyTraceBack_Here`, and on `PyErr_ExceptionMatches` where coroutines are watched.
     Exceptions,
     /// A probe on the return of `PyContext_CopyCurrent`.
@@ -23,9 +25,10 @@ pub enum Way {
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Watchpoints,
         Self::Interpreter,
+        Self::Resume,
         Self::Exceptions,
         Self::Contexts,
         Self::Pools,
@@ -37,6 +40,7 @@ impl Way {
         match self {
             Self::Watchpoints => "watchpoints",
             Self::Interpreter => "interpreter",
+            Self::Resume => "resume",
             Self::Exceptions => "exceptions",
             Self::Contexts => "contexts",
             Self::Pools => "pools",
@@ -47,7 +51,7 @@ impl Way {
     #[must_use]
     pub const fn symbol(self) -> Option<&'static str> {
         match self {
-            Self::Watchpoints => None,
+            Self::Watchpoints | Self::Resume => None,
             Self::Interpreter => Some("_PyEval_EvalFrameDefault"),
             Self::Exceptions => Some("PyTraceBack_Here"),
             Self::Contexts => Some("PyContext_CopyCurrent"),
@@ -61,6 +65,7 @@ impl Way {
         match self {
             Self::Watchpoints => "calls of functions and runs of frameworks",
             Self::Interpreter => "calls of functions for which no watchpoint is left, to 3.10",
+            Self::Resume => "calls of functions for which no watchpoint is left, from 3.11 on",
             Self::Exceptions => "functions, coroutines and runs that an exception ends",
             Self::Contexts => "for which request, run or coroutine tasks and threads work",
             Self::Pools => "for whom thread pools work",
@@ -76,6 +81,7 @@ impl Way {
                  a context switch of a thread 1.3 to 3.5 us; any other function nothing"
             }
             Self::Interpreter => "0.7 us for each call of any Python function of the process",
+            Self::Resume => "1.6 to 3.5 us for each call of any Python function of the process",
             Self::Exceptions => "1.6 us for each Python frame that an exception passes",
             Self::Contexts => "3 to 4 us for each copy of a context, some for each task or request",
             Self::Pools => {

@@ -456,7 +456,7 @@ pub enum NoFrames {
     /// From 3.11 on a Python function that another one calls is run without a call in C.
     #[error(
         "Python {0} calls Python functions within `_PyEval_EvalFrameDefault`, so that no probe on that \
-         sees them (it would up to 3.10)"
+         sees them (it would up to 3.10; --function-probe resume does)"
     )]
     Inlined(String),
     /// It is not found.

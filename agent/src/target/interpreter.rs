@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use object::read::{ReadCache, ReadRef};
 
+use super::resume;
 use super::tls::{FileKey, give_back, key_of, key_of_file};
 use crate::probe::elf::{Image, Load};
 use crate::probe::place;
@@ -38,6 +39,8 @@ pub(super) struct Facts {
     found: OnceLock<u64>,
     /// Where probes on functions go, of those that were asked for: offsets in the file.
     places: Mutex<HashMap<&'static str, Option<u64>>>,
+    /// What was found of its code by which functions begin, once that was looked for.
+    pub(super) resume: resume::Remembered,
 }
 
 impl Facts {
@@ -51,6 +54,7 @@ impl Facts {
             loads: image.loads().collect(),
             found: OnceLock::new(),
             places: Mutex::default(),
+            resume: resume::Remembered::default(),
         }
     }
 

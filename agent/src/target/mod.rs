@@ -15,6 +15,7 @@ pub mod listening;
 mod maps;
 pub mod process;
 pub mod python;
+pub mod resume;
 pub mod rooted;
 pub mod rules;
 pub mod secrets;
