@@ -34,7 +34,7 @@ const ROUNDS: u32 = 16;
 /// probes at a time, each frame takes one, and those of TLS further in would be left out
 /// (`MAX_URETPROBE_DEPTH`, `include/linux/uprobes.h`).
 const PERF_FRAMES: &str = "to see it where the interpreter runs frames may cost calls of models before \
-                           Linux 6.13, so it is to be asked for (--function-probe interpreter)";
+                           Linux 6.13, so it is to be asked for (--function-probe)";
 
 /// How functions are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -353,7 +353,7 @@ impl Watching {
                 if way == FunctionProbe::Watchpoints {
                     return Err(why);
                 }
-                if kernel.has_perf_probes() && self.has_frame_probe() {
+                if kernel.has_perf_probes() && self.takes_returns() {
                     return Err(format!("{why}; {PERF_FRAMES}"));
                 }
                 let done = if self.has_resume() {
@@ -370,6 +370,12 @@ impl Watching {
     fn has_frame_probe(&self) -> bool {
         let python = self.python.as_ref();
         python.is_some_and(|python| python.fit.layout.version < Version::V3_11)
+    }
+
+    /// Whether probes on its interpreter are return probes as well: up to 3.11.
+    fn takes_returns(&self) -> bool {
+        let python = self.python.as_ref();
+        python.is_some_and(|python| python.fit.layout.version <= Version::V3_11)
     }
 
     /// Whether one for which there is no watchpoint is seen where the interpreter runs its frames, unless
