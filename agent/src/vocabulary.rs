@@ -470,6 +470,8 @@ pub mod own {
     pub const CALLS: &str = "genspan_agent_calls_total";
     /// Of those, the ones of which something was not seen.
     pub const INCOMPLETE: &str = "genspan_agent_calls_incomplete_total";
+    /// Spans that were not told, of traces beyond the share that is to be.
+    pub const UNSAMPLED: &str = "genspan_agent_spans_unsampled_total";
 
     /// What is not told to keep to the limits.
     pub const LEFT_OUT: &str = "genspan_agent_left_out";

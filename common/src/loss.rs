@@ -45,7 +45,8 @@ pub enum Loss {
     /// Runs of frameworks for which a table had no room: their errors and the ends of some of them are
     /// not seen in time.
     RunsUnfollowed = 18,
-    /// Snapshots of Python objects for which the data ring had no room.
+    /// Snapshots of Python objects for which the data ring had no room, or that were to be made while another
+    /// one was on the same processor.
     SnapshotsLost = 19,
 }
 
@@ -134,7 +135,8 @@ impl Loss {
             }
             Self::RunsUnfollowed => "framework runs not followed to their end: too many at a time",
             Self::SnapshotsLost => {
-                "contents of Python objects lost: ring full (a larger --ring-size helps)"
+                "contents of Python objects lost: ring full (a larger --ring-size helps), or others \
+                 were being copied"
             }
         }
     }

@@ -20,6 +20,9 @@ pub const MAX_BYTES: usize = 16 << 10;
 pub const MAX_TEXT: usize = 2048;
 /// Most items of a list, tuple or dict that are looked at; a power of two.
 pub const MAX_ITEMS: usize = 32;
+/// Most slots of an instance that are looked at: those within 512 bytes. The engines' own records have
+/// four dozen.
+pub const MAX_SLOTS: usize = 62;
 /// How many references lead to an object at most. An object and its `__dict__` are two.
 pub const MAX_DEPTH: u32 = 12;
 

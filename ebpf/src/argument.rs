@@ -33,24 +33,36 @@ const TEXT_STATE: u64 = 32;
 #[unsafe(no_mangle)]
 pub extern "C" fn genspan_arguments(address: u64, frame: u64, began: u64) -> u64 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(watch) = watched(tgid).and_then(|process| watch(process, address)) else {
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    let Some(watch) = watch(process, address) else {
         return 0;
     };
     if watch.arguments == 0 {
         return 0;
     }
-    genspan_snapshot_begin();
+    // What is inside of them is copied once all are known.
+    let contents = if process.contents == 0 {
+        0
+    } else {
+        genspan_snapshot_begin()
+    };
     for index in 0..MAX_ARGUMENTS {
         if index as u32 >= watch.arguments {
             break;
         }
-        genspan_argument(address, frame, began, index as u64);
+        genspan_argument(address, frame, began, index as u64 | contents << 32);
+    }
+    if contents == 0 {
+        return 0;
     }
     let which = u64::from(purpose::FUNCTION) | u64::from(watch.function) << 32;
     genspan_snapshot_take(which, began, 0)
 }
 
-/// Tells an argument of it.
+/// Tells an argument of it. Above the `index` is one where what is inside of it is to be in the snapshot that
+/// was begun, else zero.
 ///
 /// Verifier: a global function, so it is verified once and by itself: within the programs, for each
 /// argument in each way to begin, it was most of the two seconds that loading them took. Such a one
@@ -61,13 +73,24 @@ pub extern "C" fn genspan_argument(address: u64, frame: u64, began: u64, index: 
     if let Some(process) = watched(tgid)
         && let Some(watch) = watch(process, address)
     {
-        tell(process, watch, frame, began, index as usize);
+        let contents = index >> 32 != 0;
+        tell(
+            (process, watch),
+            frame,
+            began,
+            (index as u32 as usize, contents),
+        );
     }
     0
 }
 
 #[inline(always)]
-fn tell(process: &WatchedProcess, watch: &Watch, frame: u64, began: u64, index: usize) {
+fn tell(
+    (process, watch): (&WatchedProcess, &Watch),
+    frame: u64,
+    began: u64,
+    (index, contents): (usize, bool),
+) {
     let Some(value) = value_of(&process.python, watch, frame, index) else {
         lose(Loss::ArgumentUnreadable, 1);
         return;
@@ -98,8 +121,7 @@ fn tell(process: &WatchedProcess, watch: &Watch, frame: u64, began: u64, index: 
         return;
     }
     plain(process, objects, class, value, &mut told);
-    if told.tag == tag::OTHER && process.contents != 0 {
-        // What is inside of it is copied once all arguments are known.
+    if told.tag == tag::OTHER && contents {
         genspan_snapshot_want(index as u64, value, u64::from(MAX_DEPTH));
     }
     short(&told, if told.tag == tag::OTHER { class } else { 0 });

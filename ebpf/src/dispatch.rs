@@ -23,16 +23,16 @@ use genspan_common::{
     event::EventKind,
     function::{Watch, WatchedProcess},
     loss::Loss,
-    python::{NONE, PythonLayout},
 };
 
 use crate::{
     emit,
+    framework::genspan_dict_value,
     function::{TYPE, in_registers, is_entered, name_of, watch, watched},
     given::{genspan_snapshot_given, genspan_snapshot_got},
     maps::{DATA, lose},
     owner::{self, genspan_run_around},
-    python::{context, current_frame, thread_state, user, word},
+    python::{code_of, context, current_frame, genspan_caller, local, thread_state, user, word},
 };
 
 /// In a `str` and a `tuple`: the size.
@@ -48,17 +48,6 @@ const TYPE_MRO: u64 = 344;
 /// From 3.11 on, before an object without `tp_dictoffset`: its dict
 /// (`MANAGED_DICT_OFFSET`, `Include/internal/pycore_object.h`).
 const MANAGED_DICT: u64 = 24;
-/// In a `dict`: `ma_keys`.
-const DICT_KEYS: u64 = 32;
-/// In its keys, from 3.11 on: a word with `dk_log2_index_bytes` and `dk_kind`; `dk_nentries`; the
-/// indices, behind which the entries are (`Include/internal/pycore_dict.h`).
-const KEYS_HEAD: u64 = 8;
-const KEYS_ENTRIES: u64 = 24;
-const KEYS_INDICES: u64 = 32;
-/// Fields of an event that are looked through for one.
-const MAX_FIELDS: u64 = 16;
-/// Frames that belong to no function, above each other.
-const MAX_SKIPPED: usize = 4;
 /// The beginnings of the classes of events that are told: `LLMChat…Event` and `LLMCompletion…Event`,
 /// `ExceptionEvent`.
 const OF_MODELS: u32 = u32::from_le_bytes(*b"LLMC");
@@ -71,6 +60,15 @@ const OF_EMBEDDINGS: u64 = u64::from_le_bytes(*b"BaseEmbe");
 /// Names of fields of events, the first eight bytes of each, and their lengths.
 const SPAN_ID: (u64, u64) = (u64::from_le_bytes(*b"span_id\0"), 7);
 const EXCEPTION: (u64, u64) = (u64::from_le_bytes(*b"exceptio"), 9);
+const RESPONSE: (u64, u64) = (u64::from_le_bytes(*b"response"), 8);
+
+/// Of the classes that say that a model answered, `LLMChatEndEvent` and `LLMCompletionEndEvent`, the first
+/// eight bytes, and the second eight.
+const CHAT_ENDS: u64 = u64::from_le_bytes(*b"LLMChatE");
+const COMPLETION_ENDS: u64 = u64::from_le_bytes(*b"etionEnd");
+
+/// Bits of `co_flags`: a generator, an asynchronous generator.
+const GIVES_A_STREAM: u32 = 0x20 | 0x200;
 
 /// A watchpoint of the dispatcher was hit.
 #[perf_event]
@@ -204,25 +202,35 @@ fn event(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64, tgid: 
     if start != OF_MODELS && start != OF_EXCEPTIONS {
         return;
     }
+    let is_given = watch.arguments > 1;
+    let dict = dict_of(object, class);
+    let mut id = argument(process, watch, frame, 1);
+    if id == 0 || id == process.objects.none {
+        id = genspan_dict_value(dict, SPAN_ID.0, SPAN_ID.1);
+    }
+    let is_end = word(name) == CHAT_ENDS || word(name.wrapping_add(8)) == COMPLETION_ENDS;
+    // Of what is answered at once the function's own result says it; older versions name any span here.
+    if is_end && !is_given && process.contents != 0 && gives_a_stream(process, frame) {
+        // What a stream gave is told before that it is over.
+        let number = number(process, id);
+        if number != 0 {
+            let response = genspan_dict_value(dict, RESPONSE.0, RESPONSE.1);
+            genspan_snapshot_got(number, response);
+        }
+    }
     let Some(mut record) = DATA.reserve::<SpanTold>(0) else {
         lose(Loss::RunsLost, 1);
         return;
     };
     let at = record.as_mut_ptr();
     clear::<{ size_of::<SpanTold>() / 8 }>(at.cast());
-    let is_given = watch.arguments > 1;
-    let dict = dict_of(object, class);
-    let mut id = argument(process, watch, frame, 1);
-    if id == 0 || id == process.objects.none {
-        id = genspan_event_field(dict, SPAN_ID.0, SPAN_ID.1);
-    }
     // SAFETY: as above.
     unsafe {
         common(process, watch, frame, state, at);
         tail(process, id, ptr::addr_of_mut!((*at).id));
         name_of(class, &mut (*at).class);
         if start == OF_EXCEPTIONS {
-            let exception = genspan_event_field(dict, EXCEPTION.0, EXCEPTION.1);
+            let exception = genspan_dict_value(dict, EXCEPTION.0, EXCEPTION.1);
             name_of(word(exception.wrapping_add(TYPE)), &mut (*at).exception);
         }
         if is_given {
@@ -238,6 +246,16 @@ fn event(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64, tgid: 
     record.submit(emit::wake_flags());
 }
 
+/// Whether the function that calls that of this frame is a generator.
+#[inline(always)]
+fn gives_a_stream(process: &WatchedProcess, frame: u64) -> bool {
+    let python = &process.python;
+    let caller = genspan_caller(frame);
+    let code = word(caller.wrapping_add(u64::from(python.frame_code))) & !u64::from(python.tag);
+    let flags = user::<u32>(code.wrapping_add(u64::from(python.code_flags))).unwrap_or(0);
+    flags & GIVES_A_STREAM != 0
+}
+
 /// What is told of anything: where it is told.
 #[inline(always)]
 // SAFETY: for callers whose pointer is into a record that they reserved.
@@ -249,8 +267,8 @@ unsafe fn common(
     at: *mut SpanTold,
 ) {
     let python = &process.python;
-    let caller = genspan_span_caller(frame);
-    let code = word(caller.wrapping_add(u64::from(python.frame_code))) & !u64::from(python.tag);
+    let caller = genspan_caller(frame);
+    let code = code_of(python, caller);
     let flags = user::<u32>(code.wrapping_add(u64::from(python.code_flags))).unwrap_or(0);
     // SAFETY: the caller's record.
     unsafe {
@@ -262,32 +280,6 @@ unsafe fn common(
         ptr::addr_of_mut!((*at).caller_code).write(code);
         ptr::addr_of_mut!((*at).caller_flags).write(flags);
     }
-}
-
-/// The frame of the function that called that of this frame, which is none of no function's.
-///
-/// Verifier: a global function, so it is verified once and by itself.
-#[unsafe(no_mangle)]
-pub extern "C" fn genspan_span_caller(frame: u64) -> u64 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(process) = watched(tgid) else {
-        return 0;
-    };
-    let python: &PythonLayout = &process.python;
-    let mut at = frame;
-    for _ in 0..MAX_SKIPPED {
-        at = word(at.wrapping_add(u64::from(python.frame_previous)));
-        if at == 0 || python.shim_owner == NONE {
-            return at;
-        }
-        // A byte of the word that it is in, which is whole within the frame.
-        let owner = word(at.wrapping_add(u64::from(python.frame_owner & !7)));
-        let owner = owner >> (8 * (python.frame_owner & 7)) & 0xff;
-        if owner < u64::from(python.shim_owner) {
-            return at;
-        }
-    }
-    0
 }
 
 /// All bytes of a record, which was used before.
@@ -307,10 +299,8 @@ fn argument(process: &WatchedProcess, watch: &Watch, frame: u64, index: usize) -
     if index as u32 >= watch.arguments {
         return 0;
     }
-    let python = &process.python;
     let slot = u64::from(watch.slots[index & 7].slot);
-    let locals = frame.wrapping_add(u64::from(python.frame_locals));
-    word(locals.wrapping_add(slot.wrapping_mul(8))) & !u64::from(python.tag)
+    local(&process.python, frame, slot)
 }
 
 /// A text that is read: its characters, how many, and the bytes of each. None when it is no text, or
@@ -437,43 +427,4 @@ fn dict_of(object: u64, class: u64) -> u64 {
     let dict = word(at);
     // In 3.12 a lowest bit says that it is no dict but values.
     if dict & 1 != 0 { 0 } else { dict }
-}
-
-/// What a dict has under this name: the first eight bytes of it, and its length. Zero when there is
-/// nothing.
-///
-/// Verifier: a global function, so it is verified once and by itself.
-#[unsafe(no_mangle)]
-pub extern "C" fn genspan_event_field(dict: u64, name: u64, length: u64) -> u64 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(process) = watched(tgid) else {
-        return 0;
-    };
-    if dict == 0 {
-        return 0;
-    }
-    let data = u64::from(process.python.string_data);
-    let keys = word(dict.wrapping_add(DICT_KEYS));
-    let head = word(keys.wrapping_add(KEYS_HEAD));
-    let (shift, kind) = (head >> 8 & 0xff, head >> 16 & 0xff);
-    if keys == 0 || shift > 12 {
-        return 0;
-    }
-    // Of keys that are all texts no hashes are kept.
-    let (size, skip) = if kind == 0 { (24, 8) } else { (16, 0) };
-    let count = word(keys.wrapping_add(KEYS_ENTRIES));
-    let mut at = keys
-        .wrapping_add(KEYS_INDICES + skip)
-        .wrapping_add(1 << shift);
-    for index in 0..MAX_FIELDS {
-        if index >= count {
-            break;
-        }
-        let key = word(at);
-        if word(key.wrapping_add(SIZE)) == length && word(key.wrapping_add(data)) == name {
-            return word(at.wrapping_add(8));
-        }
-        at = at.wrapping_add(size);
-    }
-    0
 }

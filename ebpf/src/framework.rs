@@ -27,8 +27,8 @@ use crate::{
     function::{TYPE, in_registers, is_entered, name_of, raised, watch, watched},
     maps::{DATA, lose},
     owner::{self, genspan_run_around, genspan_run_gone, genspan_run_owned},
-    python::{context, current_frame, thread_state, user, word},
-    snapshot::{genspan_snapshot_hook, genspan_snapshot_run},
+    place::{genspan_snapshot_hook, genspan_snapshot_run},
+    python::{code_of, context, current_frame, local, thread_state, user, word},
 };
 
 /// In a `uuid.UUID`: its `int` (`__slots__`, the first by name). In an `int`, a `str`: the size.
@@ -78,6 +78,8 @@ const COROUTINE: u32 = 0x80;
 const ASYNC_GENERATOR: u32 = 0x200;
 /// Argument of `on_chain_start` and its like that describes what runs.
 const SERIALIZED: u64 = 1;
+/// What a run is called by, as [`genspan_dict_value`] takes it.
+const NAME: (u64, u64) = (u64::from_le_bytes(*b"name\0\0\0\0"), 4);
 
 /// What was copied of a process at once, and is looked at in pieces: a copy takes as long for a word
 /// as for many.
@@ -235,7 +237,7 @@ pub fn framework_raised(ctx: ProbeContext) -> u32 {
     } else {
         word(object.wrapping_add(OBJECT_FRAME))
     };
-    if owner::is_known(tgid, frame) {
+    if owner::is_known(&process.python, tgid, frame) {
         genspan_run_raised(frame);
     }
     0
@@ -357,17 +359,6 @@ fn argument(python: &PythonLayout, watch: &Watch, frame: u64, index: usize) -> u
     )
 }
 
-#[inline(always)]
-pub fn local(python: &PythonLayout, frame: u64, slot: u64) -> u64 {
-    let locals = frame.wrapping_add(u64::from(python.frame_locals));
-    word(locals.wrapping_add(slot.wrapping_mul(8))) & !u64::from(python.tag)
-}
-
-#[inline(always)]
-pub fn code_of(python: &PythonLayout, frame: u64) -> u64 {
-    word(frame.wrapping_add(u64::from(python.frame_code))) & !u64::from(python.tag)
-}
-
 /// What a coroutine is given that another function is hidden behind: the arguments as a tuple.
 #[inline(always)]
 // SAFETY: for callers whose pointer is into a record that they reserved.
@@ -448,9 +439,9 @@ unsafe fn begins(process: &WatchedProcess, watch: &Watch, frame: u64, at: *mut R
     if owner != 0 {
         class = word(owner_self.wrapping_add(TYPE));
     }
-    let mut name = genspan_run_name(given);
+    let mut name = genspan_dict_value(given, NAME.0, NAME.1);
     if name == 0 || name == process.objects.none {
-        name = genspan_run_name(serialized);
+        name = genspan_dict_value(serialized, NAME.0, NAME.1);
     }
     // SAFETY: the caller's record.
     unsafe {
@@ -554,11 +545,11 @@ pub extern "C" fn genspan_run_caller(frame: u64) -> u64 {
     0
 }
 
-/// What a dict has under `name`; zero when there is nothing.
+/// What a dict has under a name: the first eight bytes of it, and its length. Zero when there is nothing.
 ///
 /// Verifier: a global function, so it is verified once and by itself.
 #[unsafe(no_mangle)]
-pub extern "C" fn genspan_run_name(dict: u64) -> u64 {
+pub extern "C" fn genspan_dict_value(dict: u64, name: u64, length: u64) -> u64 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(process) = watched(tgid) else {
         return 0;
@@ -614,6 +605,8 @@ pub extern "C" fn genspan_run_name(dict: u64) -> u64 {
     if unsafe { read_user(to.cast(), bytes, from as *const _) } != 0 {
         return 0;
     }
+    // Bits of a word that a shorter name does not have.
+    let unused = if length < 8 { 64 - 8 * length & 63 } else { 0 };
     let mut index = skip;
     for round in 0..MAX_ENTRIES {
         let at = index as usize & 63;
@@ -626,8 +619,8 @@ pub extern "C" fn genspan_run_name(dict: u64) -> u64 {
             (*at, *at.add(1))
         };
         if key != 0
-            && word(key.wrapping_add(VALUE)) == 4
-            && word(key.wrapping_add(data)) as u32 == u32::from_le_bytes(*b"name")
+            && word(key.wrapping_add(VALUE)) == length
+            && (word(key.wrapping_add(data)) ^ name) << unused == 0
         {
             return value;
         }

@@ -34,7 +34,9 @@ pub extern "C" fn genspan_snapshot_given(
     if !is_dict(dict) {
         dict = word(arguments.wrapping_add(SLOTS[0]));
     }
-    genspan_snapshot_begin();
+    if genspan_snapshot_begin() == 0 {
+        return 0;
+    }
     if is_dict(dict) {
         genspan_snapshot_want(0, dict, u64::from(CONTENT_DEPTH));
     }
@@ -50,7 +52,9 @@ pub extern "C" fn genspan_snapshot_given(
 /// Tells what a span of LlamaIndex gives. The `subject` tells which.
 #[unsafe(no_mangle)]
 pub extern "C" fn genspan_snapshot_got(subject: u64, result: u64) -> u64 {
-    genspan_snapshot_begin();
+    if genspan_snapshot_begin() == 0 {
+        return 0;
+    }
     skip(NOTHING);
     genspan_snapshot_want(0, result, u64::from(CONTENT_DEPTH));
     let which = u64::from(purpose::SPAN) | u64::from(hook::EXITS) << 32;

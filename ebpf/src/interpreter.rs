@@ -4,6 +4,11 @@
 //! All functions of the process pay a trap then. Those that are not watched, as their code object says, pay
 //! no more: their return is not asked for. Of those that are, the frame is remembered until the one that
 //! called it is the thread's frame again, which is when the function that ran it returns.
+//!
+//! That the return of others is not asked for takes a session. Of perf's probes each frame has a return probe,
+//! of which a thread has no more than 64 at a time (`MAX_URETPROBE_DEPTH`, `include/linux/uprobes.h`): those of
+//! what is called further in, by whoever, are left out. So the agent uses them where they are asked for, not
+//! where watchpoints do not suffice.
 
 use core::{ffi::c_void, ptr};
 
@@ -20,7 +25,10 @@ use genspan_common::{
 };
 
 use crate::{
-    function::{genspan_function_begin, innermost_frame, is_entered, look, push, watch, watched},
+    function::{
+        genspan_function_begin, genspan_is_no_caller, innermost_frame, is_entered, look, push,
+        watch, watched,
+    },
     generator::{BY_FRAME, genspan_generator_begin, genspan_generator_over},
     maps::lose,
     python::{current_frame, thread_state, word},
@@ -58,7 +66,7 @@ pub extern "C" fn frame_run(ctx: *mut c_void) -> u32 {
     if entry {
         return enters(&ctx);
     }
-    leaves();
+    genspan_frame_left(0);
     0
 }
 
@@ -72,7 +80,7 @@ pub fn frame_enter(ctx: ProbeContext) -> u32 {
 /// Its return.
 #[uretprobe]
 pub fn frame_return(_: RetProbeContext) -> u32 {
-    leaves();
+    genspan_frame_left(0);
     0
 }
 
@@ -110,6 +118,8 @@ fn enters(ctx: &ProbeContext) -> u32 {
     if watch.generator == 0 && !begins {
         return NO_RETURN;
     }
+    // Where the return of the innermost was not seen, the frame that called it calls another one now.
+    genspan_frame_left(1);
     if !remember(process, tid, frame) {
         lose(Loss::FunctionsUnfollowed, 1);
         return NO_RETURN;
@@ -144,42 +154,57 @@ fn remember(process: &WatchedProcess, tid: u32, frame: u64) -> bool {
     };
     // SAFETY: from a lookup just now; only this thread uses this key, and it is here now.
     let running = unsafe { &mut *running };
-    let depth = running.depth as usize;
+    let link = u64::from(process.python.frame_previous);
+    let previous = word(frame.wrapping_add(link));
+    let mut depth = running.depth as usize;
     if depth >= MAX_RUNNING {
-        return false;
+        // One that called nobody of those that run is over, and that was not seen: then nobody is waited for
+        // any more, else no call would ever be followed again.
+        if genspan_is_no_caller(previous, running.frames[MAX_RUNNING - 1], link) == 0 {
+            return false;
+        }
+        lose(Loss::FunctionsUnfollowed, depth as u64);
+        depth = 0;
     }
     let at = depth & (MAX_RUNNING - 1);
     running.frames[at] = frame;
-    running.previous[at] = word(frame.wrapping_add(u64::from(process.python.frame_previous)));
+    running.previous[at] = previous;
     running.depth = depth as u64 + 1;
     true
 }
 
-/// A frame was run, which may be a watched one, and if so the innermost of its thread.
-#[inline(always)]
-fn leaves() {
+/// A frame was run, which may be a watched one, and if so the innermost of its thread; or one begins (`begins`).
+///
+/// Verifier: a global function, so it is verified once and by itself, for all that call it. It looks at the
+/// innermost only: in a loop over all of them it is too much for Linux 5.10.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_frame_left(begins: u64) -> u64 {
     let id = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((id >> 32) as u32, id as u32);
     let Some(running) = RUNNING.get_ptr_mut(tid) else {
-        return;
+        return 0;
     };
     // SAFETY: as in `remember`.
     let running = unsafe { &mut *running };
     let depth = running.depth as usize;
     if depth == 0 {
-        return;
+        return 0;
     }
     let Some(process) = watched(tgid) else {
-        return;
+        return 0;
     };
     let Some(state) = thread_state(&process.python) else {
-        return;
+        return 0;
     };
     let current = current_frame(&process.python, state).unwrap_or(u64::MAX);
+    // What begins on a stack of its own, as of a greenlet, says nothing of the others.
+    if begins != 0 && current == 0 {
+        return 0;
+    }
     let at = (depth - 1) & (MAX_RUNNING - 1);
     // While it runs, the thread's frame is itself or one further in.
     if current != running.previous[at] {
-        return;
+        return 0;
     }
     let frame = running.frames[at];
     running.depth = depth as u64 - 1;
@@ -188,6 +213,7 @@ fn leaves() {
     } else if process.generators != 0 {
         genspan_generator_over(frame, BY_FRAME);
     }
+    0
 }
 
 /// A thread ends.

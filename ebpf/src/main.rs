@@ -43,6 +43,7 @@ mod openssl;
 mod output;
 mod owner;
 mod pending;
+mod place;
 mod pool;
 mod process;
 mod python;

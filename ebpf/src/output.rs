@@ -22,9 +22,8 @@ use genspan_common::{
 };
 
 use crate::{
-    framework::{code_of, local},
     function::{raised, watched},
-    python::{thread_state, user, word},
+    python::{code_of, local, thread_state, user, word},
     snapshot::{genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want},
 };
 
@@ -86,7 +85,9 @@ pub extern "C" fn genspan_run_output(manager: u64, owner: u64, code: u64, flags:
     if value == 0 || !matches!(user::<u32>(value), Some(references) if references != 0) {
         return 0;
     }
-    genspan_snapshot_begin();
+    if genspan_snapshot_begin() == 0 {
+        return 0;
+    }
     genspan_snapshot_want(1, value, u64::from(MAX_DEPTH));
     let which = u64::from(purpose::RUN) | u64::from(hook::GONE) << 32;
     genspan_snapshot_take(which, manager, 0)

@@ -22,16 +22,16 @@ use genspan_common::{
     framework::{OwnerKey, RunHit, RunManager, RunOwner, hook},
     function::WatchedProcess,
     loss::Loss,
-    python::frames,
+    python::{PythonLayout, frames},
 };
 
 use crate::{
     emit,
-    framework::{clear, code_of},
+    framework::clear,
     function::watched,
     maps::{DATA, lose},
     output::genspan_run_output,
-    python::{user, word},
+    python::{code_of, user, word},
 };
 
 /// Frames around one that are looked at to find the one in which another run began.
@@ -65,11 +65,31 @@ const fn key(tgid: u32, address: u64) -> OwnerKey {
     }
 }
 
-/// Whether a run began in this frame of the process.
+/// Whether a run or a step began in this frame of the process. The frame may be another function's by now.
 #[inline(always)]
-pub fn is_known(tgid: u32, frame: u64) -> bool {
-    let at = key(tgid, frame);
-    RUN_OWNERS.get_ptr(at).is_some() || STEP_OWNERS.get_ptr(at).is_some()
+pub fn is_known(python: &PythonLayout, tgid: u32, frame: u64) -> bool {
+    let code = begun(tgid, frame);
+    code != 0 && code == code_of(python, frame)
+}
+
+/// The code object of the function in whose frame a run or a step began, if one did at this address.
+#[inline(always)]
+fn begun(tgid: u32, frame: u64) -> u64 {
+    let here = key(tgid, frame);
+    let mut code = 0;
+    // Verifier: one after the other, or LLVM chooses between their addresses before it looks whether
+    // there are any.
+    if let Some(owner) = RUN_OWNERS.get_ptr(here) {
+        // SAFETY: from a lookup just now; a word.
+        code = unsafe { ptr::read_volatile(&raw const (*owner).code) };
+    }
+    if code == 0
+        && let Some(step) = STEP_OWNERS.get_ptr(here)
+    {
+        // SAFETY: as above.
+        code = unsafe { ptr::read_volatile(step) };
+    }
+    code
 }
 
 /// A step began in this frame of the process.
@@ -106,6 +126,17 @@ pub extern "C" fn genspan_run_owned(
         // What was at this address is gone, and that was not seen.
         forget(tgid, manager);
     }
+    // What goes takes the frame's entry with it: one without it would stay.
+    let value = RunManager {
+        owner,
+        owner_code,
+        owner_flags: owner_flags as u32,
+        ended: 0,
+    };
+    if RUN_MANAGERS.insert(at, value, 0).is_err() {
+        lose(Loss::RunsUnfollowed, 1);
+        return 0;
+    }
     if owner != 0 {
         let frame = key(tgid, owner);
         let mut managers = 1;
@@ -123,16 +154,6 @@ pub extern "C" fn genspan_run_owned(
         if RUN_OWNERS.insert(frame, value, 0).is_err() {
             lose(Loss::RunsUnfollowed, 1);
         }
-    }
-    let value = RunManager {
-        owner,
-        owner_code,
-        owner_flags: owner_flags as u32,
-        ended: 0,
-    };
-    if RUN_MANAGERS.insert(at, value, 0).is_err() {
-        lose(Loss::RunsUnfollowed, 1);
-        return 0;
     }
     1
 }
@@ -248,25 +269,7 @@ pub extern "C" fn genspan_run_around(frame: u64) -> u64 {
         if at == 0 {
             return 0;
         }
-        let here = key(tgid, at);
-        let mut code = 0;
-        // Verifier: one after the other, or LLVM chooses between their addresses before it looks whether
-        // there are any.
-        if let Some(owner) = RUN_OWNERS.get_ptr(here) {
-            // SAFETY: from a lookup just now; a word.
-            code = unsafe { ptr::read_volatile(&raw const (*owner).code) };
-        }
-        if code == 0
-            && let Some(step) = STEP_OWNERS.get_ptr(here)
-        {
-            // SAFETY: as above.
-            code = unsafe { ptr::read_volatile(step) };
-        }
-        if code == 0 {
-            continue;
-        }
-        // The frame may be another function's by now.
-        if code == code_of(python, at) {
+        if is_known(python, tgid, at) {
             return at;
         }
     }

@@ -10,13 +10,13 @@
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
 use genspan_common::{
     event::{ContextCopy, EventKind},
-    python::{POOLED, PythonLayout, values, wanted},
+    python::{POOLED, values, wanted},
 };
 
 use crate::{
     emit, function,
     maps::SETTINGS,
-    python::{context, current_frame, layout, thread_state, word},
+    python::{code_of, context, current_frame, layout, local, thread_state, word},
 };
 
 /// Frames that are looked at to find the item that a thread works for.
@@ -24,17 +24,6 @@ const MAX_WALKED: u32 = 128;
 /// The same to find the `Future` whose lock is made: `RLock` (to 3.13 a function), `Condition.__init__`
 /// and its own `__init__`.
 const MAX_MAKERS: u32 = 4;
-
-/// What the code object of a frame is, and its first argument.
-#[inline(always)]
-fn code_of(python: &PythonLayout, frame: u64) -> u64 {
-    word(frame.wrapping_add(u64::from(python.frame_code))) & !u64::from(python.tag)
-}
-
-#[inline(always)]
-fn first_argument(python: &PythonLayout, frame: u64) -> u64 {
-    word(frame.wrapping_add(u64::from(python.frame_locals))) & !u64::from(python.tag)
-}
 
 /// `PyThread_allocate_lock()`: somebody makes a lock (`Python/thread.c`).
 #[uprobe]
@@ -54,7 +43,7 @@ pub fn lock_made(_: ProbeContext) -> u32 {
             break;
         }
         if code_of(python, frame) == python.future_made {
-            future = first_argument(python, frame);
+            future = local(python, frame, 0);
             break;
         }
         frame = word(frame.wrapping_add(u64::from(python.frame_previous)));
@@ -107,7 +96,7 @@ pub extern "C" fn genspan_pool_future(from: u64) -> u64 {
             return 0;
         }
         if code_of(python, frame) == python.item_run {
-            let future = first_value(python.item_values, first_argument(python, frame));
+            let future = first_value(python.item_values, local(python, frame, 0));
             return if future == 0 || future & 7 != 0 {
                 0
             } else {

@@ -25,12 +25,15 @@ use genspan_common::{
 
 use crate::{
     emit,
+    function::watched,
     maps::{DATA, PYTHON, SETTINGS, SWITCHES, lose},
     pending, pool,
 };
 
 /// Index into `SWITCHES` of "there are layouts".
 const PYTHON_IN_USE: u32 = 3;
+/// Frames that are no function's between two that are.
+const MAX_BETWEEN: usize = 4;
 
 /// A value in the traced process.
 #[inline(always)]
@@ -122,6 +125,50 @@ pub fn context(layout: &PythonLayout, state: u64) -> Option<u64> {
         Some(0) | None => None,
         Some(_) => Some(context),
     }
+}
+
+/// The code object of the function of a frame.
+#[inline(always)]
+pub fn code_of(python: &PythonLayout, frame: u64) -> u64 {
+    word(frame.wrapping_add(u64::from(python.frame_code))) & !u64::from(python.tag)
+}
+
+/// A local variable of the function of a frame, an argument among them.
+#[inline(always)]
+pub fn local(python: &PythonLayout, frame: u64, slot: u64) -> u64 {
+    let locals = frame.wrapping_add(u64::from(python.frame_locals));
+    word(locals.wrapping_add(slot.wrapping_mul(8))) & !u64::from(python.tag)
+}
+
+/// Whether a frame is no function's.
+#[inline(always)]
+fn is_shim(python: &PythonLayout, frame: u64) -> bool {
+    if python.shim_owner == NONE {
+        return false;
+    }
+    // A byte of the word that it is in, which is whole within the frame.
+    let owner = word(frame.wrapping_add(u64::from(python.frame_owner & !7)));
+    owner >> (8 * (python.frame_owner & 7)) & 0xff >= u64::from(python.shim_owner)
+}
+
+/// The frame of the function that called that of this frame, in a process in which functions are watched.
+/// Zero when there is none.
+///
+/// Verifier: a global function, so it is verified once and by itself.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_caller(frame: u64) -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    let mut at = frame;
+    for _ in 0..MAX_BETWEEN {
+        at = word(at.wrapping_add(u64::from(process.python.frame_previous)));
+        if at == 0 || !is_shim(&process.python, at) {
+            return at;
+        }
+    }
+    0
 }
 
 /// `PyContext_CopyCurrent` returns (`Python/context.c`): a task, a callback or a thread that will
@@ -240,13 +287,9 @@ pub extern "C" fn genspan_stack(ssl: u64, generation: u64, time: u64) -> u64 {
             break;
         }
         let part = |offset: u32| word(frame.wrapping_add(u64::from(offset)));
-        let mut code = part(python.frame_code) & !u64::from(python.tag);
-        if python.shim_owner != NONE {
-            // A byte of the word that it is in, which is whole within the frame.
-            let owner = part(python.frame_owner & !7) >> (8 * (python.frame_owner & 7));
-            if owner & 0xff >= u64::from(python.shim_owner) {
-                code = 0;
-            }
+        let mut code = code_of(python, frame);
+        if is_shim(python, frame) {
+            code = 0;
         }
         let read = Frame {
             code,

@@ -23,8 +23,8 @@ use genspan_common::{
     loss::Loss,
     python::{NONE, PythonLayout},
     snapshot::{
-        MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_OBJECTS, MAX_TEXT, SegmentHead, SnapshotHead, cut,
-        dicts, purpose,
+        MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_OBJECTS, MAX_SLOTS, MAX_TEXT, SegmentHead,
+        SnapshotHead, cut, dicts, purpose,
     },
 };
 
@@ -74,18 +74,8 @@ mod flag {
 const BYTES_SHOWN: u64 = 8;
 /// Most digits of an `int`, as many as the agent reads.
 const MAX_DIGITS: u64 = 64;
-/// Most bytes of an instance that are copied; the slots within them are followed.
-const MAX_BODY: u64 = 256;
-/// Words of an instance that may be slots.
-const MAX_SLOTS: u64 = MAX_BODY / 8 - 2;
 /// What is copied before an instance whose dict lies there (from 3.11 on).
 const BEFORE: u64 = 32;
-
-/// Frames that are no function's between two that are.
-const MAX_BETWEEN: usize = 4;
-
-/// In a cell: what is in it.
-const CELL_VALUE: u64 = 16;
 
 /// An object that is to be copied.
 #[repr(C)]
@@ -120,9 +110,13 @@ struct Work {
     limit: u32,
     /// An object that is not copied; where there is any number, neither are lists of floats.
     skipped: u64,
+    /// How many want it or have it: whoever finds itself alone has it.
+    users: u64,
 }
 
-/// That of this processor: programs behind watchpoints run with interrupts off.
+/// That of this processor. A program stays on its processor, but one behind a user probe may be interrupted
+/// by a watchpoint, and by whoever runs there in its place: one of them has it at a time, from
+/// [`genspan_snapshot_begin`] to [`genspan_snapshot_take`], and the others go without.
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);
 
@@ -131,6 +125,37 @@ impl Work {
     fn get() -> Option<&'static mut Self> {
         // SAFETY: from a lookup just now, and nothing else that uses it runs in between.
         WORK.get_ptr_mut(0).map(|work| unsafe { &mut *work })
+    }
+
+    /// Takes it for a snapshot; false when another program has it, which waits for this one. Of two that try
+    /// at the same time both may go without, never both have it.
+    #[inline(always)]
+    fn acquire(&mut self) -> bool {
+        self.count(1);
+        // SAFETY: a word of it.
+        if unsafe { ptr::read_volatile(&raw const self.users) } == 1 {
+            return true;
+        }
+        self.release();
+        false
+    }
+
+    #[inline(always)]
+    fn release(&mut self) {
+        self.count(u64::MAX);
+    }
+
+    /// In one step, whoever comes in between. What it was before no kernel tells before Linux 5.12.
+    #[inline(always)]
+    fn count(&mut self, more: u64) {
+        // SAFETY: adds to a word of it.
+        unsafe {
+            asm!(
+                "lock *(u64 *)({0} + 0) += {1}",
+                in(reg) &raw mut self.users,
+                in(reg) more,
+            );
+        }
     }
 
     /// A word of what was copied; zero when there is none.
@@ -172,8 +197,9 @@ impl Work {
     }
 }
 
+/// What is known of the process, if functions are watched in it.
 #[inline(always)]
-fn own_process() -> Option<&'static WatchedProcess> {
+pub fn own_process() -> Option<&'static WatchedProcess> {
     watched((bpf_get_current_pid_tgid() >> 32) as u32)
 }
 
@@ -182,12 +208,17 @@ fn at_most(value: u64, most: u64) -> u64 {
     if value > most { most } else { value }
 }
 
-/// Begins a snapshot: of nothing so far.
+/// Begins a snapshot: of nothing so far. Zero when there can be none, which is counted; else
+/// [`genspan_snapshot_take`] must follow in the same program, whatever comes in between.
 #[unsafe(no_mangle)]
 pub extern "C" fn genspan_snapshot_begin() -> u64 {
     let Some(work) = Work::get() else {
         return 0;
     };
+    if !work.acquire() {
+        lose(Loss::SnapshotsLost, 1);
+        return 0;
+    }
     work.queued = 0;
     work.used = 0;
     work.depth = 0;
@@ -199,7 +230,7 @@ pub extern "C" fn genspan_snapshot_begin() -> u64 {
         // SAFETY: within the array. Volatile, else LLVM calls a function that there is not.
         unsafe { work.head.roots.as_mut_ptr().add(index).write_volatile(0) };
     }
-    0
+    1
 }
 
 /// Wants an object in the snapshot, as the one of this number, and what so many references lead to.
@@ -218,10 +249,20 @@ pub extern "C" fn genspan_snapshot_want(index: u64, address: u64, limit: u64) ->
     genspan_snapshot_push(address)
 }
 
-/// Copies what is wanted and what that refers to, and tells it. `which` is the purpose, and above it the
-/// number.
+/// Copies what is wanted and what that refers to, and tells it: the end of what was begun. `which` is the
+/// purpose, and above it the number.
 #[unsafe(no_mangle)]
 pub extern "C" fn genspan_snapshot_take(which: u64, subject: u64, context: u64) -> u64 {
+    let told = genspan_snapshot_tell(which, subject, context);
+    if let Some(work) = Work::get() {
+        work.release();
+    }
+    told
+}
+
+/// All of that but the end.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_snapshot_tell(which: u64, subject: u64, context: u64) -> u64 {
     let Some(process) = own_process() else {
         return 0;
     };
@@ -566,7 +607,7 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
         return 0;
     };
     let flags = work.class[TYPE_FLAGS];
-    let size = at_most(work.class[TYPE_BASIC_SIZE] & !7, MAX_BODY);
+    let size = at_most(work.class[TYPE_BASIC_SIZE] & !7, 16 + 8 * MAX_SLOTS as u64);
     if size < 16 {
         return 0;
     }
@@ -590,7 +631,7 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
             if dict >= 16 && dict < size {
                 work.push_own(work.copied(at + dict / 8));
             }
-            genspan_snapshot_push_all(at + 2, size / 8 - 2, 1, 1);
+            genspan_snapshot_slots(at + 2, size / 8 - 2);
         }
         return 0;
     }
@@ -624,9 +665,16 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
             genspan_snapshot_values(values, genspan_snapshot_shared(class), 0);
         }
     }
-    let slots = at_most(size / 8 - 2, MAX_SLOTS);
-    genspan_snapshot_push_all(at + BEFORE / 8 + 2, slots, 1, 1);
+    genspan_snapshot_slots(at + BEFORE / 8 + 2, size / 8 - 2);
     0
+}
+
+/// Queues what is in the slots of an instance, more than a container's items.
+#[inline(always)]
+fn genspan_snapshot_slots(at: u64, slots: u64) {
+    genspan_snapshot_push_all(at, slots, 1, 1);
+    let more = slots.saturating_sub(MAX_ITEMS as u64);
+    genspan_snapshot_push_all(at + MAX_ITEMS as u64, more, 1, 1);
 }
 
 /// Copies values of an instance, so many words with their head of so many.
@@ -650,144 +698,7 @@ fn genspan_snapshot_shared(class: u64) -> u64 {
     }
 }
 
-/// Wants what is in the frame of a function that is entered, in the places of its watchpoint from
-/// `first` on.
-#[unsafe(no_mangle)]
-pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) -> u64 {
-    let Some(process) = own_process() else {
-        return 0;
-    };
-    let Some(watch) = watch(process, entry) else {
-        return 0;
-    };
-    let python = &process.python;
-    let caller = caller(python, frame);
-    let has = arguments(process, caller);
-    for index in 0..MAX_ARGUMENTS {
-        if index as u32 >= watch.arguments {
-            break;
-        }
-        if (index as u64) < first {
-            continue;
-        }
-        let place = watch.slots[index];
-        let is_unwanted = place.slot & CONTENT != 0 && process.contents == 0;
-        let bound = (place.slot & DEPTH) >> DEPTH_SHIFT;
-        if place.cell == ABSENT || (is_unwanted && bound == 0) {
-            continue;
-        }
-        let is_bound = bound != 0 && (is_unwanted || place.slot & CONTENT == 0);
-        let limit = if is_bound { bound } else { MAX_DEPTH };
-        let mut from = frame;
-        let slot = place.slot & 0xffff;
-        if place.cell == IN_CALLER {
-            from = caller;
-            if slot >= has || (place.slot & !(CONTENT | DEPTH)) >> 16 > has {
-                continue;
-            }
-        }
-        let mut value = local(python, from, u64::from(slot));
-        if value == 0 && place.cell < ABSENT {
-            // To 3.10 a cell has it instead.
-            let cell = local(python, from, u64::from(place.cell));
-            value = word(cell.wrapping_add(CELL_VALUE));
-        }
-        if from != 0 && value != 0 {
-            genspan_snapshot_want(index as u64, value, u64::from(limit));
-        }
-    }
-    0
-}
-
-#[inline(always)]
-fn local(python: &PythonLayout, frame: u64, slot: u64) -> u64 {
-    let locals = frame.wrapping_add(u64::from(python.frame_locals));
-    word(locals.wrapping_add(slot.wrapping_mul(8))) & !u64::from(python.tag)
-}
-
-/// How many arguments the function of a frame has, `*args` and `**kwargs` included.
-#[inline(always)]
-fn arguments(process: &WatchedProcess, frame: u64) -> u32 {
-    let python = &process.python;
-    let code = word(frame.wrapping_add(u64::from(python.frame_code))) & !u64::from(python.tag);
-    let part = |offset: u32| word(code.wrapping_add(u64::from(offset))) as u32;
-    let flags = part(python.code_flags);
-    part(process.code_arguments)
-        .wrapping_add(part(process.code_keywords))
-        .wrapping_add(flags >> 2 & 1)
-        .wrapping_add(flags >> 3 & 1)
-}
-
-/// The frame that called this one: none that is no function's. Zero when there is none.
-#[inline(always)]
-fn caller(python: &PythonLayout, frame: u64) -> u64 {
-    let mut at = frame;
-    for _ in 0..MAX_BETWEEN {
-        at = word(at.wrapping_add(u64::from(python.frame_previous)));
-        if at == 0 || python.shim_owner == NONE {
-            return at;
-        }
-        let owner = word(at.wrapping_add(u64::from(python.frame_owner & !7)));
-        if owner >> (8 * (python.frame_owner & 7)) & 0xff < u64::from(python.shim_owner) {
-            return at;
-        }
-    }
-    0
-}
-
-/// Tells the arguments of the function that is entered in this frame: the hook of a framework that
-/// wants no more.
-#[unsafe(no_mangle)]
-pub extern "C" fn genspan_snapshot_hook(entry: u64, frame: u64, state: u64) -> u64 {
-    let Some(process) = own_process() else {
-        return 0;
-    };
-    let Some(watch) = watch(process, entry) else {
-        return 0;
-    };
-    let python = &process.python;
-    genspan_snapshot_begin();
-    genspan_snapshot_places(entry, frame, 0);
-    let subject = local(python, frame, u64::from(watch.slots[0].slot & 0xffff));
-    let context = context(python, state).unwrap_or(0);
-    let which = u64::from(purpose::HOOK) | u64::from(watch.function) << 32;
-    genspan_snapshot_take(which, subject, context)
-}
-
-/// Tells what a run of LangChain is given when it begins, or what it gives when it ends. `manager` is
-/// what speaks for it.
-#[unsafe(no_mangle)]
-pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> u64 {
-    let Some(process) = own_process() else {
-        return 0;
-    };
-    let Some(watch) = watch(process, entry) else {
-        return 0;
-    };
-    if process.contents == 0 {
-        return 0;
-    }
-    let first = if watch.what == hook::BEGINS {
-        COPIED_FROM
-    } else {
-        1
-    };
-    genspan_snapshot_begin();
-    if watch.what == hook::SHIELDED {
-        // The arguments of another function, as a tuple: what it tells is the second one.
-        let given = local(&process.python, frame, u64::from(watch.slots[0].slot));
-        if word(given.wrapping_add(16)) > 1 {
-            let items = given.wrapping_add(u64::from(process.tuple_items));
-            genspan_snapshot_want(1, word(items.wrapping_add(8)), u64::from(MAX_DEPTH));
-        }
-    } else {
-        genspan_snapshot_places(entry, frame, u64::from(first));
-    }
-    let which = u64::from(purpose::RUN) | u64::from(watch.what) << 32;
-    genspan_snapshot_take(which, manager, 0)
-}
-
-/// Does not copy this object, nor lists of floats.
+/// Does not copy this object, nor lists of floats, in a snapshot that was begun.
 #[inline(always)]
 pub fn skip(object: u64) {
     if let Some(work) = Work::get() {

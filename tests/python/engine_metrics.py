@@ -31,14 +31,22 @@ NAME, PORT, OPTIONS, PARTS = ENGINES[ENGINE]
 ADDRESS = ("127.0.0.1", PORT)
 REQUESTS = 200
 REFUSED = 8
-# Seconds that spans and vLLM say, each as the sum over all requests.
+# Seconds that spans and the engine say, each as the sum over all requests.
 TIMES = {
-    "time_to_first_token_seconds_sum": "genspan.engine.time_to_first_token",
-    "request_queue_time_seconds_sum": "genspan.engine.queue_time",
-    "request_prefill_time_seconds_sum": "genspan.engine.prefill_time",
-    "request_decode_time_seconds_sum": "genspan.engine.decode_time",
-}
-COUNTS = ("prompt_tokens_total", "generation_tokens_total", "num_requests_total")
+    "vllm": {
+        "time_to_first_token_seconds_sum": "genspan.engine.time_to_first_token",
+        "request_queue_time_seconds_sum": "genspan.engine.queue_time",
+        "request_prefill_time_seconds_sum": "genspan.engine.prefill_time",
+        "request_decode_time_seconds_sum": "genspan.engine.decode_time",
+    },
+    "sglang": {
+        "queue_time_seconds_sum": "genspan.engine.queue_time",
+        "prefill_forward seconds": "genspan.engine.prefill_time",
+    },
+}[ENGINE]
+# Tokens that were in the engine's cache.
+CACHED = {"vllm": "prompt_tokens_cached_total", "sglang": "cached_tokens_total"}[ENGINE]
+COUNTS = ("prompt_tokens_total", "generation_tokens_total", "num_requests_total", CACHED)
 # Both add up what is measured in nanoseconds; of so many microseconds the sums may differ.
 CLOSE = 5
 AT_ONE_TIME = 8
@@ -62,13 +70,16 @@ def metrics():
     """Its counters by name, and by finish reason."""
     found = collections.Counter()
     for line in ask("GET", "/metrics")[1].splitlines():
-        match = re.match(ENGINE + r":(\w+)\{(.*)\} ([0-9.e+]+)$", line)
+        match = re.match(ENGINE + r":(\w+)\{(.*)\} ([0-9.e+-]+)$", line)
         if match:
             name, labels, value = match.groups()
+            stage = re.search(r'stage="(\w+)"', labels)
+            if stage and name == "per_stage_req_latency_seconds_sum":
+                name = stage.group(1) + " seconds"
             reason = re.search(r'finished_reason="(\w+)"', labels)
             if reason and name == "request_success_total":
                 found["finished: " + reason.group(1)] += float(value)
-            elif name in COUNTS + ("prompt_tokens_cached_total", *TIMES):
+            elif name in (*COUNTS, *TIMES):
                 found[name] += float(value)
     return found
 
@@ -241,7 +252,7 @@ def compare(spans, counted):
     for attributes in answered:
         told["prompt_tokens_total"] += attributes.get("gen_ai.usage.input_tokens", 0)
         told["generation_tokens_total"] += attributes.get("gen_ai.usage.output_tokens", 0)
-        told["prompt_tokens_cached_total"] += attributes.get("gen_ai.usage.cache_read.input_tokens", 0)
+        told[CACHED] += attributes.get("gen_ai.usage.cache_read.input_tokens", 0)
         for reason in attributes.get("gen_ai.response.finish_reasons", []):
             told["finished: " + reason] += 1
     total = sum(n for name, n in counted.items() if name.startswith("finished: "))
@@ -249,9 +260,8 @@ def compare(spans, counted):
         # It does not count how they ended.
         total = counted.pop("num_requests_total")
         told = {name: n for name, n in told.items() if not name.startswith("finished: ")}
-        told.pop("prompt_tokens_cached_total", None)
     rows = []
-    for name, attribute in TIMES.items() if ENGINE == "vllm" else ():
+    for name, attribute in TIMES.items():
         theirs, ours = counted.pop(name), sum(a.get(attribute, 0) for a in answered)
         close = abs(theirs - ours) * 1e6 <= CLOSE
         rows.append((name + ", µs", theirs * 1e6, theirs * 1e6 if close else ours * 1e6))
@@ -260,6 +270,9 @@ def compare(spans, counted):
     if ENGINE == "vllm":
         for number, times in collections.Counter(n for n, _, _ in several()).items():
             rows.append((f"calls of {number} requests to the engine", times, parts[number]))
+    else:
+        why = sum("gen_ai.response.finish_reasons" in a for a in answered)
+        rows.append(("requests that say why they ended", len(answered), why))
     rows.append(("requests", total, len(answered)))
     rows.append(("requests sent", REQUESTS, len(answered)))
     rows.append(("refused requests sent", REFUSED, len(failed)))

@@ -598,8 +598,10 @@ fn rules_carry_settings() -> Result<()> {
     let config = scene.temp.file("rules.yaml");
     let rules = |open: &str| {
         let settings = json!([
-            {"rule": format!("command=*{here}/secret*"), "content": "forbid", "service": "vault"},
-            {"rule": format!("command=*{here}/*"), "content": open, "service": "shop", "max_message": 2},
+            {"rule": format!("command=*{here}/secret*"), "content": "forbid", "service": "vault",
+             "stacks": false, "sample": if open == "none" { 0 } else { 1 }},
+            {"rule": format!("command=*{here}/*"), "content": open, "service": "shop", "max_message": 2,
+             "stacks": open != "none"},
         ]);
         let include = [format!("command=*{here}/*")];
         fs::write(
@@ -643,6 +645,19 @@ fn rules_carry_settings() -> Result<()> {
             .is_null()
             .then_some(())
     })?;
+    open.call(&chat("bare"))?;
+    wait_for("a span not to be told", || {
+        secret.call(&chat("last")).ok()?;
+        let status: Value = serde_json::from_str(&agent.page("/status").ok()?.1).ok()?;
+        (status["counts"]["spans_unsampled"].as_u64()? > 0).then_some(())
+    })?;
+    secret.call(&chat("untold"))?;
+    let told_of = |model: &str| format!("gen_ai_request_model=\"{model}\"");
+    let measured = wait_for("what is not told to be measured", || {
+        let (_, text) = agent.page("/metrics").ok()?;
+        text.contains(&told_of("untold")).then_some(text)
+    })?;
+    assert!(measured.contains(&told_of("last")), "{measured}");
     agent.process.signal(Signal::SIGTERM)?;
     let finished = agent.wait()?;
     let of = |model: &str| {
@@ -656,6 +671,12 @@ fn rules_carry_settings() -> Result<()> {
     let told = of("open")?.attribute(said).to_string();
     assert!(told.contains("on") && !told.contains("one"), "{told}");
     assert_eq!(*of("open")?.resource("service.name"), "shop");
+    assert!(of("untold").is_err());
+    let path = |span: &Span| span.attribute("code.stacktrace").clone();
+    let told = path(of("open")?).to_string();
+    assert!(told.contains("client.py"), "{told}");
+    assert!(path(of("secret")?).is_null());
+    assert!(path(of("bare")?).is_null());
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! What engines (vLLM, SGLang) say of their requests, on the spans of what was served; the functions
-//! are theirs by name and by what they are given. `cargo xtask vllm` does the same with a real one.
+//! are theirs by name and by what they are given. `cargo xtask vllm` and `sglang` do the same with real ones.
 
 use anyhow::{Context as _, Result};
 use genspan::vocabulary::attr;
@@ -24,11 +24,14 @@ fn tokens(span: &Span) -> [Option<i64>; 3] {
 }
 
 fn check_served(span: &Span) {
-    let (cells, reason, requests, counted) = match span.model() {
-        "single" => (true, vec!["length"], None, [12, 5, 3]),
-        "answers" => (true, vec!["length", "length"], Some(2), [12, 12, 3]),
-        "prompts" => (true, vec!["length", "length"], Some(2), [24, 8, 6]),
-        _ => (false, vec!["stop"], None, [300, 400, 256]),
+    const VLLM: [Option<f64>; 4] = [Some(0.25), Some(1.0), Some(2.0), Some(1.5)];
+    const SGLANG: [Option<f64>; 4] = [Some(0.25), Some(1.25), None, None];
+    let (times, reason, requests, counted) = match span.model() {
+        "single" => (VLLM, vec!["length"], None, [12, 5, 3]),
+        "answers" => (VLLM, vec!["length", "length"], Some(2), [12, 12, 3]),
+        "prompts" => (VLLM, vec!["length", "length"], Some(2), [24, 8, 6]),
+        "wide" => (SGLANG, vec!["stop"], None, [300, 400, 256]),
+        _ => ([None; 4], vec!["stop"], None, [300, 400, 256]),
     };
     assert_eq!(tokens(span), counted.map(Some), "{}", span.0);
     assert_eq!(
@@ -38,14 +41,13 @@ fn check_served(span: &Span) {
         span.0
     );
     assert_eq!(span.number(attr::ENGINE_REQUESTS), requests, "{}", span.0);
-    let times = [
-        (attr::ENGINE_QUEUE_TIME, 0.25),
-        (attr::ENGINE_PREFILL_TIME, 1.0),
-        (attr::ENGINE_DECODE_TIME, 2.0),
-        (attr::ENGINE_TIME_TO_FIRST_TOKEN, 1.5),
+    let names = [
+        attr::ENGINE_QUEUE_TIME,
+        attr::ENGINE_PREFILL_TIME,
+        attr::ENGINE_DECODE_TIME,
+        attr::ENGINE_TIME_TO_FIRST_TOKEN,
     ];
-    for (name, wanted) in times {
-        let wanted = cells.then_some(wanted);
+    for (name, wanted) in names.into_iter().zip(times) {
         assert_eq!(seconds(span, name), wanted, "{name}: {}", span.0);
     }
     let each = (span.model() == "single").then_some(0.5);
@@ -76,7 +78,7 @@ fn engines(environment: &str) -> Result<()> {
         told.extend(ids);
     }
     // Each served request is one that was made as well.
-    agent.wait_for_spans(TIMES * 9)?;
+    agent.wait_for_spans(TIMES * 11)?;
     let Finished { spans, log, .. } = agent.stop()?;
     assert!(!log.contains("lost:"), "{log}");
     let mut seen = Vec::new();

@@ -272,6 +272,104 @@ fn check(spans: &[Span], [early, late, last]: [&Cgroup; 3]) -> Result<()> {
     Ok(())
 }
 
+/// The configuration of an agent that asks the kubelet at this port.
+fn kubelet_config(scene: &Scene, port: u64, trust: (&str, Value)) -> Result<String> {
+    let (file, token) = (scene.temp.file("rules.yaml"), scene.temp.file("token"));
+    fs::write(&token, TOKEN)?;
+    let mut kubelet =
+        json!({"address": "127.0.0.1", "port": port, "token": token, "interval_seconds": 1});
+    kubelet[trust.0] = trust.1;
+    let settings = json!({"include": ["namespace=shop-*"],
+                          "kubernetes": {"api": "kubelet", "node": NODE, "kubelet": kubelet}});
+    fs::write(&file, settings.to_string())?;
+    Ok(file.display().to_string())
+}
+
+#[test]
+fn the_kubelet_of_the_node_tells_pods_as_well() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::environment("sdk-new")?) else {
+        return Ok(());
+    };
+    let (group, late) = (Cgroup::new(5)?, Cgroup::new(6)?);
+    let mut api = Api::start(&scene, &python)?;
+    api.tell(&json!({"do": "kubelet", "node": NODE}))?;
+    let port = api.tell(&json!({"do": "port"}))?["port"].as_u64();
+    let port = port.context("no port")?;
+    let mut one = pod(&group, "shop-5d-x", "shop-eu");
+    one["metadata"]["labels"]["pod-template-hash"] = json!("5d");
+    api.put(&running(one, &group))?;
+    api.put(&json!({"metadata": {"uid": "other"}, "spec": {"nodeName": "node-2"}, "status": {}}))?;
+
+    let authority = json!(scene.temp.file("api.pem"));
+    let config = kubelet_config(&scene, port, ("certificate_authority", authority))?;
+    let mut first = client(&scene, &python, &group)?;
+    let mut second = client(&scene, &python, &late)?;
+    let mut agent = Agent::host(&scene.temp, &["--config", &config])?;
+    agent.wait_attached(first.pid())?;
+    agent.wait_for_log("Kubernetes: 1 pods of node node-1")?;
+    first.call(&chat("early"))?;
+    agent.wait_for_spans(1)?;
+    api.tell(&json!({"do": "down"}))?;
+    agent.wait_for_log("Kubernetes cannot be asked")?;
+    api.put(&running(pod(&late, "shop-5d-y", "shop-us"), &late))?;
+    api.tell(&json!({"do": "up"}))?;
+    agent.wait_attached(second.pid())?;
+    second.call(&chat("late"))?;
+    agent.wait_for_spans(2)?;
+    agent.process.signal(Signal::SIGTERM)?;
+    let finished = agent.wait()?;
+    assert_eq!(finished.code, 0, "{}", finished.log);
+    assert!(!finished.log.contains(TOKEN));
+    let seen = |api: &mut Api, what| api.seen(what);
+    assert_eq!(
+        seen(&mut api, "list")? + seen(&mut api, "watch")? + seen(&mut api, "owner")?,
+        0
+    );
+    for (model, group, name, deployment) in [
+        ("early", &group, "shop-5d-x", json!("shop")),
+        ("late", &late, "shop-5d-y", Value::Null),
+    ] {
+        let span = finished.spans.iter().find(|s| s.model() == model);
+        let span = span.with_context(|| format!("no span of {model}"))?;
+        assert_eq!(*span.resource("k8s.pod.name"), name);
+        assert_eq!(*span.resource("k8s.pod.uid"), group.pod);
+        assert_eq!(*span.resource("k8s.container.name"), "web");
+        assert_eq!(*span.resource("k8s.deployment.name"), deployment);
+        assert_eq!(*span.resource("k8s.node.name"), NODE);
+    }
+
+    // A certificate that nobody vouches for is taken where that is said, and nowhere else.
+    let other = scene.temp.file("other.pem");
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=other", "-keyout"])
+        .arg(scene.temp.file("other.key"))
+        .arg("-out")
+        .arg(&other)
+        .output()?;
+    anyhow::ensure!(made.status.success(), "no certificate");
+    let asked = api.seen("kubelet")?;
+    let config = kubelet_config(&scene, port, ("certificate_authority", json!(other)))?;
+    let mut agent = Agent::host(&scene.temp, &["--config", &config])?;
+    agent.wait_for_log("Kubernetes cannot be asked")?;
+    agent.process.signal(Signal::SIGTERM)?;
+    agent.wait()?;
+    assert_eq!(api.seen("kubelet")?, asked, "it was asked all the same");
+    let config = kubelet_config(&scene, port, ("insecure_skip_verify", json!(true)))?;
+    let mut agent = Agent::host(&scene.temp, &["--config", &config])?;
+    agent.wait_for_log("Kubernetes: 2 pods of node node-1")?;
+    agent.process.signal(Signal::SIGTERM)?;
+    agent.wait()?;
+    Ok(())
+}
+
 #[test]
 fn without_kubernetes_cgroups_say_what_they_say() -> Result<()> {
     let (Some(scene), Some(python)) = (Scene::new()?, need::environment("sdk-new")?) else {
@@ -279,11 +377,19 @@ fn without_kubernetes_cgroups_say_what_they_say() -> Result<()> {
     };
     let group = Cgroup::new(9)?;
     let mut app = client(&scene, &python, &group)?;
-    let pod = format!("pod={}", group.pod);
-    let mut agent = Agent::host(&scene.temp, &["--include", &pod])?;
+    let rules = scene.temp.file("rules.yaml");
+    let include = [format!("pod={}", group.pod)];
+    fs::write(&rules, json!({"include": include}).to_string())?;
+    let config = rules.display().to_string();
+    let mut agent = Agent::host(&scene.temp, &["--config", &config])?;
     agent.wait_attached(app.pid())?;
     app.call(&chat("alone"))?;
     agent.wait_for_spans(1)?;
+    // There is nobody to say what a rule asks from here on.
+    let asking = json!({"include": include, "exclude": ["label:genspan=off"]});
+    fs::write(&rules, asking.to_string())?;
+    agent.process.signal(Signal::SIGHUP)?;
+    agent.wait_for_log("rules ask for what Kubernetes knows, and there is none to ask")?;
     agent.process.signal(Signal::SIGTERM)?;
     let finished = agent.wait()?;
     let span = finished.spans.first().context("no span")?;

@@ -5,7 +5,8 @@ use anyhow::{Context as _, Result, ensure};
 use genspan::vocabulary::attr;
 use genspan_tests::tree::{Tree, crowd, get, has_none_of, id_in, replays_to};
 use genspan_tests::{Agent, Finished, Process, Scene, Span, Temp, need, programs};
-use serde_json::Value;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -259,6 +260,84 @@ fn every_run_of(program: &mut Command, expect: fn(&mut Value)) -> Result<()> {
     };
     assert_eq!(count(false), count(true), "{log}");
     replays_to(&temp, &recording, &lines)
+}
+
+/// Of a process whose content an operator's rule forbids no object is copied; of one whose content a rule
+/// asks for they are. The rules are known when the processes are found.
+#[test]
+fn what_a_rule_says_of_content_decides_what_is_copied() -> Result<()> {
+    let (Some(()), Some(python)) = (need::root()?, need::environment("langchain312")?) else {
+        return Ok(());
+    };
+    let temp = Temp::new()?;
+    let here = temp.file("it").display().to_string();
+    let config = temp.file("rules.yaml");
+    let rules = |later: &str| {
+        let rules = json!({
+            "include": [format!("command=*{here}/*")],
+            "settings": [
+                {"rule": format!("command=*{here}/secret"), "content": "forbid"},
+                {"rule": format!("command=*{here}/*"), "content": later},
+            ],
+        });
+        fs::write(&config, rules.to_string())
+    };
+    rules("spans")?;
+    let start = |word: &str, ask: Option<&str>| {
+        let mut command = Command::new(&python);
+        command
+            .arg(programs().join("live/langchain_runs.py"))
+            .arg(temp.file("it").join(word))
+            .envs(ask.map(|ask| ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", ask)));
+        let mut process = Process::start(&mut command, &temp.file(&format!("{word}.err")))?;
+        ensure!(process.line()? == "ready", "{}", process.complaints());
+        anyhow::Ok(process)
+    };
+    let mut secret = start("secret", Some("SPAN_ONLY"))?;
+    let mut open = start("open", None)?;
+    let path = config.display().to_string();
+    let mut agent = Agent::host(&temp, &["--debug", "--config", &path])?;
+    for process in [&secret, &open] {
+        agent.wait_for_log(&format!("watching LangChain (pid {})", process.pid()))?;
+    }
+    let mut sent = 0;
+    let mut runs = |agent: &Agent, process: &mut Process| -> Result<Vec<Span>> {
+        process.tell("plain")?;
+        let truth = process.record()?;
+        sent += truth.len();
+        agent.wait_for_spans(sent)?;
+        let mut spans = agent.spans()?;
+        let is_of = |told: &Value, span: &Span| told["id"] == *span.attribute(attr::RUN_ID);
+        spans.retain(|span| truth.iter().any(|told| is_of(told, span)));
+        assert_eq!(spans.len(), truth.len());
+        Ok(spans)
+    };
+    // The name of a model is among what is copied, and told whatever is said of content.
+    let of_objects = [attr::INPUT_MESSAGES, attr::INPUT_VALUE, attr::REQUEST_MODEL];
+    let count = |spans: &[Span]| {
+        of_objects.map(|name| {
+            let all = spans.iter();
+            all.filter(|s| !s.attribute(name).is_null()).count()
+        })
+    };
+    assert_eq!(count(&runs(&agent, &mut secret)?), [0, 0, 0]);
+    let told = count(&runs(&agent, &mut open)?);
+    assert!(told.iter().all(|count| *count > 0), "{told:?}");
+    // From here on it is not wanted of the other one either.
+    rules("none")?;
+    agent.process.signal(Signal::SIGHUP)?;
+    agent.wait_for_log("whether objects are copied is told anew")?;
+    assert_eq!(count(&runs(&agent, &mut open)?), [0, 0, 0]);
+    rules("spans")?;
+    agent.process.signal(Signal::SIGHUP)?;
+    let again = format!(
+        "whether objects are copied is told anew pid={} contents=true",
+        open.pid()
+    );
+    agent.wait_for_log(&again)?;
+    assert_eq!(count(&runs(&agent, &mut open)?), told);
+    assert_eq!(agent.stop()?.code, 0);
+    Ok(())
 }
 
 #[test]

@@ -24,6 +24,8 @@ const AFTER: u64 = 1_000_000;
 
 /// In so many of a hundred spans it may be later than that: something else ran in between.
 const SLOW: usize = 3;
+/// What is said of objects of which more was to be copied than is at once.
+const IN_PART: &str = "snapshots of Python objects told in part";
 
 fn program(environment: &str, temp: &Temp) -> Result<Option<Process>> {
     let (Some(()), Some(python)) = (need::root()?, need::environment(environment)?) else {
@@ -202,6 +204,13 @@ fn every_span(environment: &str) -> Result<()> {
         assert!(has("given") || kind == "chat", "{kind}");
         assert!(has("got"), "{kind}");
     }
+    // Of streams what they gave when they were read, where models have spans.
+    for kind in ["chain", "chat"] {
+        let mut all = truth.iter().filter(is_own);
+        let streamed =
+            all.any(|t| t["kind"] == kind && t["gives"] == true && t.get("got").is_some());
+        assert_eq!(streamed, environment == NEWEST, "{kind}");
+    }
     // Where models have no spans, nothing says what they answered.
     let counts = truth.iter().any(|told| told.get("tokens").is_some());
     assert_eq!(counts, environment == NEWEST);
@@ -211,7 +220,9 @@ fn every_span(environment: &str) -> Result<()> {
     let Finished {
         spans, log, lines, ..
     } = agent.stop()?;
-    assert!(!log.contains("lost:"), "{log}");
+    // Some objects are more than is copied at once: that is said, and nothing else is lost.
+    let mut lost = log.lines().filter(|line| line.contains("lost:"));
+    assert!(lost.all(|line| line.contains(IN_PART)), "{log}");
     let mut compared = Compared {
         told: truth
             .iter()

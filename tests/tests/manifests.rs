@@ -304,6 +304,8 @@ fn choices() -> Vec<Value> {
         json!({"serviceAccount": {"create": false, "name": "own"}}),
         json!({"serviceAccount.annotations": {"note": "c"}}),
         json!({"kubernetes.enabled": false}),
+        json!({"kubernetes.kubelet.enabled": true}),
+        json!({"kubernetes.kubelet": {"enabled": true, "insecureSkipVerify": true}}),
         json!({"kubernetes": {"rbac": false, "labels": ["team", "a.example/*"],
                               "annotations": ["note"], "wellKnownLabels": true}}),
     ]
@@ -415,6 +417,25 @@ fn what_is_chosen_is_rendered() -> Result<()> {
     let wanted =
         json!({"api": "auto", "labels": ["team"], "annotations": [], "well_known_labels": true});
     assert_eq!(config["kubernetes"], wanted);
+    for (version, resource, skip) in [("1.32", "nodes/proxy", true), (NEWEST, "nodes/pods", false)]
+    {
+        let values = json!({"kubernetes.kubelet": {"enabled": true, "insecureSkipVerify": skip}});
+        let kubelet = helm.rendered(version, &values)?;
+        let role = one(&kubelet, "ClusterRole")?["rules"].clone();
+        let want = json!([{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]);
+        assert_eq!(role, want, "{version}");
+        let config = &one(&kubelet, "ConfigMap")?["data"]["rules.yaml"];
+        let config: Value = serde_yaml_ng::from_str(config.as_str().context("rules")?)?;
+        let authority = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+        let want = if skip {
+            json!({"insecure_skip_verify": true, "interval_seconds": 10})
+        } else {
+            json!({"certificate_authority": authority, "interval_seconds": 10})
+        };
+        assert_eq!(config["kubernetes"]["api"], "kubelet");
+        assert_eq!(config["kubernetes"]["kubelet"], want);
+        assert_eq!(account(one(&kubelet, "DaemonSet")?), json!(true));
+    }
     let without = helm.rendered(NEWEST, &json!({"kubernetes.enabled": false}))?;
     assert!(one(&without, "ClusterRole").is_err() && one(&without, "ClusterRoleBinding").is_err());
     assert_eq!(account(one(&without, "DaemonSet")?), json!(false));

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use genspan_common::event::EventHeader;
-use genspan_common::snapshot::SnapshotHead;
+use genspan_common::snapshot::{SnapshotHead, cut};
 
 use super::decode::{DecodeError, Fields, at_least};
 use crate::model::event::Event;
@@ -38,7 +38,7 @@ pub(super) fn event(head: EventHeader, record: &[u8]) -> Result<Event<'_>, Decod
         subject: subject.ok_or(DecodeError::Tag(purpose))?,
         context: Some(f.u64(offset_of!(SnapshotHead, context))).filter(|context| *context != 0),
         root: f.u32(offset_of!(SnapshotHead, root)),
-        cut: f.u32(offset_of!(SnapshotHead, cut)) != 0,
+        cut: f.u32(offset_of!(SnapshotHead, cut)) & (cut::BYTES | cut::OBJECTS) != 0,
         roots: std::array::from_fn(at),
         segments: segments.ok_or(DecodeError::Payload { announced, there })?,
     }))

@@ -108,6 +108,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     let engines = scrapes.then(|| engines(&file, metrics)).transpose()?;
     let own = engines.as_ref().map(|e| e.scraper.name());
     let output = Output::new(exporters).without(own);
+    let stacks = args.stacks || asks_for_stacks(&rules);
     let kernel = Kernel::load(&KernelOptions {
         ring_bytes: args.ring_size,
         message_bytes: args.shared.max_message,
@@ -117,7 +118,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
         python: true,
         functions: false,
         frameworks: args.frameworks,
-        stacks: args.stacks,
+        stacks,
     })?;
     #[cfg(feature = "kubernetes")]
     let cluster = cluster(&file)?;
@@ -136,8 +137,15 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
             }
             let read = ConfigFile::read(config.as_deref());
             let file = read.map_err(|error| format!("{error:#}"))?;
-            let rules = rules_of(&given, &file);
+            let mut rules = rules_of(&given, &file);
             warn_of_cluster(&rules, clustered);
+            if !stacks && asks_for_stacks(&rules) {
+                tracing::warn!("`stacks` in the configuration has changed: restart for it");
+                rules
+                    .settings
+                    .iter_mut()
+                    .for_each(|set| set.settings.stacks = None);
+            }
             let exports = new_exports(&shared, &before, &file, spools, &measured);
             let exports = exports.map_err(|error| format!("{error:#}"))?;
             before.tell_what_waits(&file, spools);
@@ -316,6 +324,13 @@ pub(super) fn warn_of_cluster(rules: &Rules, clustered: bool) {
     }
 }
 
+/// Whether call paths are to be told of a process that a rule fits: the programs in the kernel are made for that when
+/// they are loaded.
+fn asks_for_stacks(rules: &Rules) -> bool {
+    let mut all = rules.settings.iter();
+    all.any(|set| set.settings.stacks == Some(true))
+}
+
 /// The rules of the command line and those of the file.
 fn rules_of(given: &RulesArgs, file: &ConfigFile) -> Rules {
     let mut rules = given.rules();
@@ -328,7 +343,7 @@ fn rules_of(given: &RulesArgs, file: &ConfigFile) -> Rules {
 #[cfg(all(test, feature = "kubernetes"))]
 mod tests {
     use super::{Api, BadConfig, KubernetesFile, Place, started};
-    use crate::kubernetes::config::Token;
+    use crate::kubernetes::config::{Asked, Token};
 
     #[test]
     fn what_nobody_asked_for_may_fail() {
@@ -338,9 +353,11 @@ mod tests {
             port: 443,
             path: String::new(),
             authority: b"no certificate".to_vec(),
+            unchecked: false,
             token: Token::None,
             identity: None,
             node: "n".to_owned(),
+            asked: Asked::Api,
         };
         let auto = KubernetesFile::default();
         let on = KubernetesFile {

@@ -170,7 +170,7 @@ pub(super) struct TraceArgs {
 /// How functions are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum FunctionProbes {
-    /// By watchpoints; those for which none is left or to be had where the interpreter runs them
+    /// By watchpoints; those for which none is left or to be had where the interpreter runs them, from Linux 6.13 on
     Auto,
     /// By watchpoints or not at all
     Watchpoints,

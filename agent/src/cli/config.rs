@@ -237,6 +237,16 @@ mod tests {
                 "`service`",
             ),
             (
+                "settings:\n  - rule: a\n    sample: 2\n",
+                "line 2",
+                "from 0 to 1",
+            ),
+            (
+                "settings:\n  - rule: a\n    stacks: often\n",
+                "line 3",
+                "boolean",
+            ),
+            (
                 "settings:\n  - {rule: a, service: ''}\n",
                 "line 2",
                 "name of a service",
@@ -245,7 +255,7 @@ mod tests {
             (
                 "kubernetes:\n  api: maybe\n",
                 "line 2",
-                "`auto`, `on`, `off`",
+                "`auto`, `on`, `kubelet`, `off`",
             ),
             #[cfg(feature = "kubernetes")]
             ("kubernetes:\n  labels: ['']\n", "line 2", "expected a key"),

@@ -28,7 +28,10 @@ pub(super) fn watchpoints() -> Check {
         Err(error) => (
             Verdict::Poor,
             format!("refused: {error}"),
-            Some("no functions and frameworks are seen: run as root, or with CAP_PERFMON"),
+            Some(
+                "no functions and frameworks are seen: run as root, or with CAP_PERFMON (Debian's kernels want \
+                 CAP_SYS_ADMIN where kernel.perf_event_paranoid is above 2)",
+            ),
         ),
     };
     Check {

@@ -34,6 +34,8 @@ pub(super) enum Looked {
     NotLoaded,
     /// It may come.
     Again,
+    /// It is looked for once another one is watched.
+    Waits,
     /// It is not to be had.
     Never,
 }
@@ -88,6 +90,16 @@ pub(super) const fn needs_contexts(hook: &Hook) -> bool {
         || hook.what == hook::SNAPSHOT && hook.number == dify::RUN_BEGINS
 }
 
+/// How far behind the one that sees runs go a hook of LangChain is that is nothing without it.
+const fn behind_gone(what: u32) -> Option<usize> {
+    match what {
+        hook::BEGINS => Some(TURNS),
+        hook::ENDS => Some(2 * TURNS),
+        hook::SHIELDED => Some(3 * TURNS),
+        _ => None,
+    }
+}
+
 /// What a function being watched no more is told as.
 pub(super) fn misses(hook: &Hook, why: &str) -> String {
     format!("{}: {}: {why}", framework(hook), hook.without)
@@ -111,10 +123,14 @@ pub(super) fn look(
     let Some(python) = &watching.python else {
         return Looked::Never;
     };
-    // Of a run that is seen to begin more is kept in the kernel, until its end is seen.
-    if hook.what == hook::BEGINS && !index.checked_sub(TURNS).is_some_and(|i| watching.has(i)) {
-        let waits = watching.pending.iter().any(|(i, _)| i + TURNS == index);
-        return if waits { Looked::Again } else { Looked::Never };
+    // Of a run that is seen to begin more is kept in the kernel, until its end is seen; and without its beginning
+    // nothing more is told of it.
+    if let Some(behind) = behind_gone(hook.what) {
+        let gone = index.checked_sub(behind);
+        if !gone.is_some_and(|gone| watching.has(gone)) {
+            let waits = watching.pending.iter().any(|(i, _)| Some(*i) == gone);
+            return if waits { Looked::Waits } else { Looked::Never };
+        }
     }
     let is_llama_index = dispatch::hook::is_one(hook.what);
     if is_llama_index && python.fit.layout.version < Version::V3_11 {
@@ -197,7 +213,22 @@ fn places(hook: &Hook, function: &Watchable) -> Vec<(String, ArgumentSlot)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{dify, langchain, llama_index, sglang, sought, vllm};
+    use super::{behind_gone, dify, hook, langchain, llama_index, sglang, sought, vllm};
+
+    #[test]
+    fn what_is_nothing_without_another_knows_where_that_is() {
+        let all: Vec<_> = sought().collect();
+        let mut found = 0;
+        for (index, one) in all.iter().enumerate() {
+            let Some(behind) = behind_gone(one.hook.expect("a hook").what) else {
+                continue;
+            };
+            let gone = all[index - behind].hook.expect("a hook");
+            assert_eq!(gone.what, hook::GONE);
+            found += 1;
+        }
+        assert_eq!(found, langchain::HOOKS.len() - 1);
+    }
 
     #[test]
     fn every_hook_can_be_looked_for() {

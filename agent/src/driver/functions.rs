@@ -19,8 +19,6 @@ use crate::target::process;
 use crate::target::python::{NoPython, Python};
 use crate::target::secrets::names_secret;
 
-/// What is told of the functions of a framework.
-const LANGCHAIN: &str = "LangChain";
 /// After so many looks it is told that a name is not there, not only its module.
 const SURE: u32 = 3;
 /// In so many processes at a time functions are looked for, those first for which it is longest
@@ -120,6 +118,15 @@ impl Functions {
         self.look(kernel, pid)
     }
 
+    /// Whether what is inside of objects is to be copied is decided anew for each process.
+    pub fn set_contents(&mut self, kernel: &mut Kernel, wanted: impl Fn(u32) -> Option<bool>) {
+        for (pid, watching) in &mut self.processes {
+            if let Some(contents) = wanted(*pid) {
+                watching.set_contents(kernel, *pid, contents);
+            }
+        }
+    }
+
     /// A process was forked: it has its parent's watchpoints.
     pub fn forked(&mut self, kernel: &mut Kernel, pid: u32, parent: u32) {
         if let Some(parents) = self.processes.get(&parent)
@@ -161,7 +168,7 @@ impl Functions {
             };
             // As `Watching::arm` and `Watching::arm_hook` take them.
             let (name, each) = match sought.hook {
-                Some(_) => (LANGCHAIN.to_owned(), 1),
+                Some(hook) => (frameworks::framework(hook).to_owned(), 1),
                 None => (sought.wanted.name.to_string(), 2),
             };
             let count = count.unwrap_or(each);
@@ -264,7 +271,10 @@ impl Functions {
         let mut watched = Vec::new();
         // A large program has thousands of modules: each is looked for once.
         let mut missing: Vec<&str> = Vec::new();
-        for (index, looks) in std::mem::take(&mut watching.pending) {
+        // What others go by, and what comes before others, first: some come back to it later.
+        let mut pending = std::mem::take(&mut watching.pending);
+        pending.sort_unstable();
+        for (index, looks) in pending {
             let (Some(python), Some(sought)) = (&watching.python, self.wanted.get(index)) else {
                 continue;
             };
@@ -277,8 +287,10 @@ impl Functions {
                 let to = (&mut *kernel, &mut self.entries);
                 let which = (index, sought, hook);
                 let mut instead_of = Vec::new();
-                match frameworks::look(to, pid, watching, which, looks, &mut instead_of) {
+                let looked = frameworks::look(to, pid, watching, which, looks, &mut instead_of);
+                match looked {
                     Looked::Again => watching.pending.push((index, looks.saturating_add(1))),
+                    Looked::Waits => watching.pending.push((index, looks)),
                     // What cannot be read of an interpreter that ends, after many looks at one
                     // without the framework, is nothing to complain of.
                     Looked::NotLoaded => {
@@ -294,7 +306,10 @@ impl Functions {
                     Looked::Found | Looked::Never => {}
                 }
                 for index in instead_of {
-                    if let Some(hook) = self.wanted.get(index).and_then(|other| other.hook) {
+                    if looked != Looked::Found {
+                        // They made room for nothing.
+                        watching.pending.push((index, 0));
+                    } else if let Some(hook) = self.wanted.get(index).and_then(|other| other.hook) {
                         let why = "the processor has four watchpoints for each thread, and \
                                    others come before it";
                         watching.tell(pid, frameworks::misses(hook, why));
@@ -326,8 +341,17 @@ impl Functions {
                             if watchable.generator {
                                 self.followed.push(pid);
                             }
+                            let in_vain = !watching.has_points(index);
+                            let again =
+                                self.way == FunctionProbe::Auto && watching.sees_frames(kernel);
                             for index in instead_of {
-                                if let Some(other) = self.wanted.get(index) {
+                                let Some(other) = self.wanted.get(index) else {
+                                    continue;
+                                };
+                                if in_vain || again && other.hook.is_none() {
+                                    // They made room for nothing, or are seen in another way.
+                                    watching.pending.push((index, 0));
+                                } else {
                                     let said = format!(
                                         "`{}` is watched no more: `{}` comes before it",
                                         other.wanted.name, wanted.name

@@ -24,6 +24,7 @@ use crate::driver::host::{Host, Left};
 use crate::driver::losses;
 use crate::driver::memory;
 use crate::driver::output::Output;
+use crate::driver::scout::Place;
 use crate::driver::snapshots::Snapshots;
 use crate::driver::stacks::Stacks;
 use crate::driver::wait::{self, Signals};
@@ -219,7 +220,14 @@ impl Live {
     ///
     /// When the process cannot be traced; a descendant that cannot be is only told.
     pub fn add(&mut self, pid: u32) -> Result<(), TraceError> {
+        self.add_placed(pid, None).map(drop)
+    }
+
+    /// As [`Self::add`], and takes note of where the process belongs before its functions are watched, and
+    /// before its children are looked at, which have its settings: says whether that is new.
+    fn add_placed(&mut self, pid: u32, place: Option<Place>) -> Result<bool, TraceError> {
         self.attachments.add(&mut self.kernel, pid, None)?;
+        let changed = place.is_some_and(|place| self.take_place(pid, place));
         if self.command == Some(pid) {
             self.attachments.prepare(&mut self.kernel, pid)?;
         }
@@ -258,7 +266,7 @@ impl Live {
                 self.watch(child);
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// The traced process with this id.
@@ -277,8 +285,7 @@ impl Live {
             self.stacks.expect(pid);
         }
         if let Some(traced) = self.traced(pid).filter(|traced| traced.target.python) {
-            let policy = &traced.target.facts.content;
-            let contents = !self.core.forbid_content && (policy.on_spans || policy.on_events);
+            let contents = self.copies_of(traced);
             let found = self.functions.add(&mut self.kernel, pid, contents);
             self.tell_functions(found);
         }
@@ -378,10 +385,7 @@ impl Live {
             "records that make no sense",
             self.undecodable,
         )]));
-        lost.extend(losses::named(&[(
-            "contents of Python objects that could not be read",
-            self.snapshots.unread(),
-        )]));
+        lost.extend(losses::named(&self.snapshots.losses()));
         if let Some(host) = &self.host {
             lost.extend(losses::named(&host.scout.losses()));
             lost.extend(losses::named(&[(
@@ -527,12 +531,6 @@ impl Live {
                     continue;
                 }
             };
-            let to = (&mut self.stacks, &mut self.snapshots, &self.functions);
-            let is_python = |pid| self.attachments.get(pid).is_some_and(|t| t.target.python);
-            let is_told = |pid| tells_paths && is_python(pid);
-            if looked::tell(&event, to, &mut self.core, is_told)? {
-                continue;
-            }
             let pid = match &event {
                 Event::Data(Data { connection, .. }) | Event::Socket { connection, .. } => {
                     Some(connection.pid)
@@ -540,6 +538,8 @@ impl Live {
                 Event::FunctionBegan { call, .. } => Some(call.pid),
                 Event::Run(hit) => Some(hit.pid),
                 Event::Span(hit) => Some(hit.pid),
+                // The first that some frameworks tell of a process.
+                Event::RawSnapshot(raw) => Some(raw.pid),
                 _ => None,
             };
             if let Some(pid) = pid {
@@ -561,6 +561,12 @@ impl Live {
                     // It was not looked at yet, or ended before: it is what it was forked from.
                     self.core.announce(&traced.target.forked(pid))?;
                 }
+            }
+            let to = (&mut self.stacks, &mut self.snapshots, &self.functions);
+            let is_python = |pid| self.attachments.get(pid).is_some_and(|t| t.target.python);
+            let is_told = |pid| tells_paths && is_python(pid);
+            if looked::tell(&event, to, &mut self.core, is_told)? {
+                continue;
             }
             if let Event::Socket {
                 connection, socket, ..
@@ -639,6 +645,7 @@ impl Live {
                 } else {
                     self.functions.forget(&mut self.kernel, child);
                     self.stacks.forget(child);
+                    self.snapshots.forget(child);
                 }
                 added
             }
@@ -765,6 +772,7 @@ fn root(event: &Event<'_>, record: &[u8]) -> Option<u32> {
         Event::FunctionBegan { .. } => function::root(record).ok(),
         Event::Run(_) => framework::root(record).ok(),
         Event::Span(_) => dispatch::root(record).ok(),
+        Event::RawSnapshot(raw) => Some(raw.root),
         _ => None,
     }
 }

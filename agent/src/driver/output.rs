@@ -29,10 +29,16 @@ pub struct Told {
     pub calls: u64,
     /// Of those, the ones of which something was not seen.
     pub incomplete: u64,
+    /// Spans that were not: of traces beyond the share of which a process's are told.
+    pub unsampled: u64,
 }
 
 impl Told {
     fn count(&mut self, span: &Span) {
+        if !span.sampled {
+            self.unsampled += 1;
+            return;
+        }
         self.spans += 1;
         // What frameworks do is told with an operation, too.
         if span.kind != SpanKind::Internal && span.attribute(attr::OPERATION_NAME).is_some() {

@@ -23,7 +23,8 @@ const BPF: Capability = of("CAP_BPF", 39, true);
 /// To follow `/proc/PID/map_files`: the only way to a library that was replaced on disk under a
 /// process that still runs it (`proc_map_files_get_link`, `fs/proc/base.c`).
 const RESTORE: Capability = of("CAP_CHECKPOINT_RESTORE", 40, false);
-/// Stands for the last three where a container runtime does not know them; and what perf's probes take.
+/// Stands for the last three where a container runtime does not know them; and what perf's probes
+/// take, and with some kernels breakpoints.
 const ADMIN: Capability = of("CAP_SYS_ADMIN", 21, false);
 
 const KEPT: [Capability; 5] = [READ, PTRACE, PERFMON, BPF, RESTORE];
@@ -58,6 +59,20 @@ struct Sets {
 
 /// What this thread may use.
 fn permitted() -> io::Result<u64> {
+    sets().map(|sets| permitted_of(&sets))
+}
+
+fn permitted_of([low, high]: &[Sets; 2]) -> u64 {
+    u64::from(low.permitted) | u64::from(high.permitted) << 32
+}
+
+/// A set as the kernel has it: the lower numbers first.
+fn halves(set: u64) -> [u32; 2] {
+    [set, set >> 32].map(|half| u32::try_from(half & u64::from(u32::MAX)).unwrap_or(0))
+}
+
+/// The sets of this thread.
+fn sets() -> io::Result<[Sets; 2]> {
     let header = Header {
         version: VERSION,
         pid: 0,
@@ -68,11 +83,25 @@ fn permitted() -> io::Result<u64> {
     if done != 0 {
         return Err(io::Error::last_os_error());
     }
-    let [low, high] = sets;
-    Ok(u64::from(low.permitted) | u64::from(high.permitted) << 32)
+    Ok(sets)
 }
 
-/// Which of those that may be used are kept. `perf` says that user probes are perf's, which take one more.
+/// Sets them.
+fn set(sets: &[Sets; 2]) -> io::Result<()> {
+    let header = Header {
+        version: VERSION,
+        pid: 0,
+    };
+    // SAFETY: both structures are as the kernel has them in this version, and live through the call.
+    let done = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Which of those that may be used are kept. `perf` says that one more is: that user probes are perf's, or
+/// breakpoints take it.
 fn kept(permitted: u64, perf: bool) -> u64 {
     let has = |capability: &Capability| permitted >> capability.number & 1 == 1;
     let mut kept = KEPT
@@ -83,6 +112,26 @@ fn kept(permitted: u64, perf: bool) -> u64 {
         kept |= 1 << ADMIN.number;
     }
     kept
+}
+
+/// Does something as it will be done once the rest is given up ([`drop_rest`] without perf's probes): with
+/// the privileges of this thread that are kept then, and no others.
+///
+/// # Errors
+///
+/// When the kernel does not take it.
+pub fn with_kept<T>(act: impl FnOnce() -> T) -> io::Result<T> {
+    let all = sets()?;
+    let kept = kept(permitted_of(&all), false);
+    let mut fewer = all;
+    for (set, own) in fewer.iter_mut().zip(halves(kept)) {
+        set.effective &= own;
+    }
+    set(&fewer)?;
+    let done = act();
+    // What was permitted all the while.
+    set(&all)?;
+    Ok(done)
 }
 
 /// Those that nothing can be traced without and that are not there. `perf` is as for [`drop_rest`].
@@ -102,7 +151,7 @@ pub fn missing(perf: bool) -> Vec<&'static str> {
 /// as it was.
 ///
 /// Call it while there is no other thread. `perf` says that user probes are perf's
-/// ([`crate::probe::multi::are_perfs`]).
+/// ([`crate::probe::multi::are_perfs`]), or that breakpoints take as much.
 ///
 /// # Errors
 ///
@@ -129,27 +178,16 @@ pub fn drop_rest(perf: bool) -> io::Result<()> {
         // SAFETY: as above.
         unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
     }
-    let half = |set: u64| u32::try_from(set & u64::from(u32::MAX)).unwrap_or(0);
-    let sets = [half(kept), half(kept >> 32)].map(|set| Sets {
-        effective: set,
-        permitted: set,
+    set(&halves(kept).map(|own| Sets {
+        effective: own,
+        permitted: own,
         inheritable: 0,
-    });
-    let header = Header {
-        version: VERSION,
-        pid: 0,
-    };
-    // SAFETY: both structures are as the kernel has them in this version, and live through the call.
-    let done = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    }))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ADMIN, BPF, PERFMON, READ, RESTORE, kept};
+    use super::{ADMIN, BPF, PERFMON, READ, RESTORE, kept, sets, with_kept};
 
     fn set(numbers: &[u32]) -> u64 {
         numbers.iter().fold(0, |all, number| all | 1 << number)
@@ -169,5 +207,16 @@ mod tests {
         assert_eq!(kept(new, false), set(&[38, 39]));
         // But where probes are perf's.
         assert_eq!(kept(new, true), set(&[21, 38, 39]));
+    }
+
+    #[test]
+    fn the_rest_is_not_used_for_a_while() {
+        let effective = || sets().unwrap().map(|set| set.effective);
+        let before = effective();
+        let within = with_kept(effective).unwrap();
+        let [low, high] = within;
+        let all = u64::from(low) | u64::from(high) << 32;
+        assert_eq!(all & !kept(u64::MAX, false), 0);
+        assert_eq!(effective(), before);
     }
 }

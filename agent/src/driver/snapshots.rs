@@ -78,16 +78,20 @@ impl Snapshots {
         (told > 0).then(|| raw.with(values))
     }
 
-    /// Objects that could not be told, because their types could not be read: their process ended.
+    /// What was not told: objects whose types could not be read, most often because their process ended, and
+    /// how many times a snapshot was larger than what is copied of one.
     #[must_use]
-    pub const fn unread(&self) -> u64 {
-        self.unread
-    }
-
-    /// Snapshots of which something was left out.
-    #[must_use]
-    pub const fn cut(&self) -> u64 {
-        self.cut
+    pub const fn losses(&self) -> [(&'static str, u64); 2] {
+        [
+            (
+                "contents of Python objects that could not be read",
+                self.unread,
+            ),
+            (
+                "snapshots of Python objects told in part: too many objects, or too large",
+                self.cut,
+            ),
+        ]
     }
 
     /// A process is gone, or runs another program.

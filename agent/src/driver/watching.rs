@@ -10,6 +10,7 @@ use genspan_common::function::{Watch, WatchKey, what};
 
 use crate::probe::functions::{NoWatchpoint, Watchpoint};
 use crate::probe::kernel::{Kernel, Probes};
+use crate::python::version::Version;
 use crate::target::functions::{self, Hook, Wants, Watchable};
 use crate::target::process;
 use crate::target::python::Python;
@@ -24,6 +25,12 @@ const QUICK_LOOKS: u32 = 8;
 const MOST_LOOKS: u32 = 20;
 /// How often the list of threads is read until no new one is on it.
 const ROUNDS: u32 = 16;
+
+/// Why what runs frames is not watched by itself where the probes on it are perf's: a thread has 64 return
+/// probes at a time, each frame takes one, and those of TLS further in would be left out
+/// (`MAX_URETPROBE_DEPTH`, `include/linux/uprobes.h`).
+const PERF_FRAMES: &str = "to see it where the interpreter runs frames may cost calls of models before \
+                           Linux 6.13, so it is to be asked for (--function-probe interpreter)";
 
 /// How functions are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +108,8 @@ pub(super) struct Watching {
     known: bool,
     /// What is wanted of it, as the kernel was told.
     wants: Wants,
+    /// Whether contents are wanted was told anew at some time.
+    changed: bool,
     since: Instant,
     pub(super) looked: Option<Instant>,
     /// How often its interpreter was looked for in vain.
@@ -124,6 +133,7 @@ impl Watching {
                 generators: false,
                 contents,
             },
+            changed: false,
             since: Instant::now(),
             looked: None,
             looks: 0,
@@ -141,6 +151,16 @@ impl Watching {
         all.inherited.extend(armed);
         all.known = self.known;
         all.wants = self.wants;
+        if !all.pending.is_empty() {
+            // To look for the interpreter takes long: the child's is laid out as this one.
+            let python = self.python.as_ref();
+            all.python = python.and_then(|python| python.of_fork(child).ok());
+        }
+        if self.changed {
+            // The kernel made its entry of its parent's, maybe before that was changed.
+            all.changed = true;
+            all.tell_contents(kernel, child);
+        }
         let of = |pid: u32| Path::new("/proc").join(pid.to_string());
         let childs = |raised: &Option<Raised>| {
             let hook = &raised.as_ref()?.hook;
@@ -162,6 +182,23 @@ impl Watching {
             all.tell(child, format!("functions are not seen: {why}"));
         }
         all
+    }
+
+    /// Says whether what is inside of its objects is to be copied from here on.
+    pub(super) fn set_contents(&mut self, kernel: &mut Kernel, pid: u32, contents: bool) {
+        if self.wants.contents != contents {
+            self.wants.contents = contents;
+            self.changed = true;
+            self.tell_contents(kernel, pid);
+        }
+    }
+
+    fn tell_contents(&self, kernel: &mut Kernel, pid: u32) {
+        let contents = self.wants.contents;
+        tracing::debug!(pid, contents, "whether objects are copied is told anew");
+        if let Err(error) = kernel.set_contents(pid, contents) {
+            tracing::warn!("whether objects are copied cannot be changed (pid {pid}): {error}");
+        }
     }
 
     /// Another process is gone, or runs another program: the watchpoints that this one had from it
@@ -300,10 +337,31 @@ impl Watching {
                 if way == FunctionProbe::Watchpoints {
                     return Err(why);
                 }
+                if kernel.has_perf_probes() && self.has_frame_probe() {
+                    return Err(format!("{why}; {PERF_FRAMES}"));
+                }
                 let done = self.arm_frames((kernel, entries), pid, (index, id), function);
                 done.map_err(|other| format!("{why}; {other}"))
             }
         }
+    }
+
+    /// Whether its functions can be seen where the interpreter runs their frames.
+    fn has_frame_probe(&self) -> bool {
+        let python = self.python.as_ref();
+        python.is_some_and(|python| python.fit.layout.version < Version::V3_11)
+    }
+
+    /// Whether one for which there is no watchpoint is seen where the interpreter runs its frames, unless
+    /// something else is asked for.
+    pub(super) fn sees_frames(&self, kernel: &Kernel) -> bool {
+        self.has_frame_probe() && !kernel.has_perf_probes()
+    }
+
+    /// Whether this one of those wanted has watchpoints of this process.
+    pub(super) fn has_points(&self, index: usize) -> bool {
+        let mut armed = self.armed.iter().filter(|armed| armed.index == index);
+        armed.any(|armed| !armed.points.is_empty())
     }
 
     /// Watches a function where the interpreter runs its frames.

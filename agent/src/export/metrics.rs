@@ -67,6 +67,10 @@ impl MetricsExporter {
 }
 
 impl Exporter for MetricsExporter {
+    fn measures(&self) -> bool {
+        true
+    }
+
     fn span(&mut self, span: &Span) -> Result<(), ExportError> {
         self.source.lock().span(span);
         Ok(())
@@ -123,5 +127,36 @@ impl Exporter for Readers {
             }
         }
         first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exporter as _, MetricsExporter, Source};
+    use crate::export::FanOut;
+    use crate::export::json::JsonLines;
+    use crate::export::test_support::{Sink, resource, span};
+    use crate::metrics::{Limits, Metrics};
+    use crate::vocabulary::{Generation, attr};
+    use std::borrow::Cow;
+
+    #[test]
+    fn what_is_not_told_is_measured() {
+        let source = Source::new(Metrics::new(Generation::Legacy, Limits::default()));
+        let sink = Sink::default();
+        let mut all = FanOut::new();
+        all.push(Box::new(MetricsExporter::new(source.clone(), Vec::new())));
+        all.push(Box::new(JsonLines::new("a sink", Box::new(sink.clone()))));
+        let operation = (Cow::Borrowed(attr::OPERATION_NAME), "chat".into());
+        let mut call = span(1, vec![operation], resource("shop", 1));
+        call.sampled = false;
+        all.span(&call).unwrap();
+        all.flush().unwrap();
+        assert_eq!(sink.text(), "");
+        assert_eq!(source.snapshot().resources.len(), 1);
+        call.sampled = true;
+        all.span(&call).unwrap();
+        all.flush().unwrap();
+        assert_eq!(sink.text().lines().count(), 1);
     }
 }

@@ -98,6 +98,11 @@ pub trait Exporter {
     /// When the buffer had to be written out and could not be.
     fn span(&mut self, span: &Span) -> Result<(), ExportError>;
 
+    /// Whether it measures spans, and so takes those as well that are not to be told ([`Span::sampled`]).
+    fn measures(&self) -> bool {
+        false
+    }
+
     /// How a running call gets on; only views that show it care.
     fn progress(&mut self, progress: &CallProgress) {
         let _ = progress;
@@ -219,7 +224,13 @@ impl FanOut {
 
 impl Exporter for FanOut {
     fn span(&mut self, span: &Span) -> Result<(), ExportError> {
-        self.each(|e| e.span(span))
+        self.each(|e| {
+            if span.sampled || e.measures() {
+                e.span(span)
+            } else {
+                Ok(())
+            }
+        })
     }
 
     fn progress(&mut self, progress: &CallProgress) {
@@ -292,6 +303,7 @@ pub(crate) mod test_support {
             chunk_gaps: None,
             pid: 4242,
             resource,
+            sampled: true,
         }
     }
 

@@ -55,6 +55,12 @@ impl Kept {
         Some(contents)
     }
 
+    /// Whether there is something of a run that is to be told.
+    pub(super) fn is_told(&self, run: ExchangeId) -> bool {
+        let kept = self.open.get(&run);
+        kept.is_some_and(|(contents, _)| !contents.left_out)
+    }
+
     /// What is known of a run now is not to be told.
     pub(super) fn leave_out(&mut self, run: ExchangeId) {
         if let Some((contents, weight)) = self.open.get_mut(&run) {
@@ -120,6 +126,8 @@ mod tests {
         assert_eq!(kept.bytes, 4 * bytes);
         kept.leave_out(ExchangeId(2));
         kept.leave_out(ExchangeId(9));
+        let told = [1, 2, 9].map(|run| kept.is_told(ExchangeId(run)));
+        assert_eq!(told, [true, false, false]);
         assert_eq!(kept.bytes, 3 * bytes);
         let taken = kept.take(ExchangeId(1), false).expect("contents");
         assert_eq!((taken.bytes, &taken.got), (2 * bytes, &value));

@@ -9,7 +9,9 @@
 //! last, which may be over: there the frames of the functions that tell events say what is what.
 
 mod contents;
+mod frames;
 mod kinds;
+mod streamed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -17,9 +19,7 @@ use super::Hook;
 use crate::model::defect::Defects;
 use crate::model::dispatch::{SpanHit, SpanStart, SpanStep};
 use crate::model::exchange::ExchangeId;
-use crate::model::framework::{
-    Framework, Inside, RunEvent, RunFacts, RunHit, RunKind, RunLabel, RunStep,
-};
+use crate::model::framework::{Framework, Inside, RunEvent, RunFacts, RunHit, RunKind, RunStep};
 use crate::model::snapshot::{Snapshot, Subject};
 use crate::model::time::BootTime;
 use genspan_common::dispatch::hook;
@@ -125,6 +125,8 @@ struct Open {
     stream: Option<Stream>,
     /// To 0.10.40: the frame of the generator that gives its stream.
     generator: Option<u64>,
+    /// Since when it is over but for the text of the stream that it gave.
+    returned: Option<BootTime>,
     /// Those that belong to it and are under way.
     children: BTreeSet<ExchangeId>,
     /// Of a model that has events alone: what is known of it.
@@ -141,7 +143,7 @@ impl Open {
             }
             _ => false,
         };
-        is_within && self.stream.is_none()
+        is_within && self.stream.is_none() && self.returned.is_none()
     }
 }
 
@@ -170,6 +172,7 @@ pub struct Spans {
     /// Those that may give a stream of whose generator nothing is known yet, by process.
     unread: BTreeSet<(u32, ExchangeId)>,
     contents: contents::Contents,
+    streamed: streamed::Streamed,
     /// Spans given up because there were too many.
     pub refused: u64,
 }
@@ -178,7 +181,7 @@ impl Spans {
     /// Whether nothing is waited for.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.settling.is_empty()
+        self.settling.is_empty() && self.streamed.is_empty()
     }
 
     /// The dispatcher is told something. `next` names a span, if one begins.
@@ -247,8 +250,10 @@ impl Spans {
         let Some(link) = id.and_then(|id| self.ids.get(&(found.pid, id))) else {
             return;
         };
-        // The kind is that of the span, which is also told of its parts.
-        if let Some(open) = self.open.get(&link.run).filter(|_| !link.is_over) {
+        // The kind is that of the span, which is also told of its parts. What a stream gave is told after
+        // its function returned.
+        let is_wanted = |open: &&Open| !link.is_over || open.stream.is_some();
+        if let Some(open) = self.open.get(&link.run).filter(is_wanted) {
             let of = contents::Of {
                 run: link.run,
                 kind: open.facts.kind,
@@ -280,6 +285,7 @@ impl Spans {
         for (id, last) in due {
             self.ended(id, last, None, Defects::NONE, out);
         }
+        self.read_in_vain(now, out);
     }
 
     /// A process is gone, or (none) nothing more will come: its spans do not end any more.
@@ -426,6 +432,7 @@ impl Spans {
             tells: BTreeMap::new(),
             stream: None,
             generator: None,
+            returned: None,
             children: BTreeSet::new(),
             bare,
         };
@@ -453,6 +460,9 @@ impl Spans {
         };
         let is_stream = link.kind.is_model() && kinds::is_generator(result);
         if !is_stream || open.tells.is_empty() {
+            if kinds::has_stream(result) && self.waits(link.run, hit.time, out) {
+                return;
+            }
             self.ended(link.run, hit.time, None, Defects::NONE, out);
             return;
         }
@@ -547,151 +557,10 @@ impl Spans {
         true
     }
 
-    /// A model is asked that has no span: the frames around the function that asks it say whether it is
-    /// a part of another one.
-    fn of_frames(
-        &mut self,
-        hit: &SpanHit<'_>,
-        kind: RunKind,
-        around: Option<u64>,
-        next: impl FnOnce() -> ExchangeId,
-        out: &mut Vec<RunEvent>,
-    ) {
-        let (pid, frame) = (hit.pid, hit.caller.frame);
-        // What was in this frame is no more.
-        if let Some(before) = self.frames.remove(&(pid, frame)) {
-            self.left(before, frame, hit.time, out);
-        }
-        let outer = around.and_then(|around| self.frames.get(&(pid, around)).copied());
-        if let Some(outer) = outer
-            && let Some(bare) = self.open.get_mut(&outer).and_then(|o| o.bare.as_mut())
-            && bare.frames.len() < MAX_PARTS
-        {
-            bare.frames.push(frame);
-            self.frames.insert((pid, frame), outer);
-            return;
-        }
-        let is_async = hit.caller.flags & COROUTINE != 0;
-        let facts = RunFacts {
-            exchange: next(),
-            pid,
-            tid: hit.tid,
-            start: hit.time,
-            context: hit.context,
-            framework: Framework::LlamaIndex,
-            run: 0,
-            // That of its thread, or of its context.
-            parent: None,
-            kind,
-            name: None,
-            inside: if is_async {
-                Inside::Context
-            } else {
-                Inside::Thread
-            },
-            is_generator: true,
-            label: RunLabel::None,
-            subject: None,
-        };
-        let bare = Bare {
-            frames: vec![frame],
-            named: hit.id,
-        };
-        let run = facts.exchange;
-        self.begins(facts, None, Some(bare), out);
-        // When the function returns what is to be read, that is not told.
-        out.push(RunEvent::Streams(run));
-    }
-
-    /// A model that has no span answered the function in this frame.
-    fn answered(&mut self, hit: &SpanHit<'_>, out: &mut Vec<RunEvent>) {
-        let frame = hit.caller.frame;
-        let Some(run) = self.frames.get(&(hit.pid, frame)).copied() else {
-            return;
-        };
-        let bare = self.open.get(&run).and_then(|open| open.bare.as_ref());
-        // The outermost one is the span.
-        if bare.is_some_and(|bare| bare.frames.first() == Some(&frame)) {
-            self.ended(run, hit.time, None, Defects::NONE, out);
-        }
-    }
-
-    /// To 0.10.40: a piece of a stream, or its end, of the generator in this frame.
-    fn piece(&mut self, hit: &SpanHit<'_>, kind: RunKind, is_end: bool, out: &mut Vec<RunEvent>) {
-        let key = (hit.pid, hit.caller.frame);
-        let mut run = self.frames.get(&key).copied();
-        if let Some(before) = run
-            && let Some(last) = self.open.get(&before).and_then(|open| open.stream?.last)
-            && let Some(new) = self.stream_of(hit, kind)
-            && let Some(new) = self.open.get(&new)
-            && new.facts.start > last
-        {
-            // That stream was over, and its frame is another generator's.
-            self.ended(before, last, None, Defects::NONE, out);
-            run = None;
-        }
-        let Some(run) = run.or_else(|| self.stream_of(hit, kind)) else {
-            return;
-        };
-        let Some(open) = self.open.get_mut(&run) else {
-            return;
-        };
-        let before = open.generator.replace(key.1);
-        let is_begin = |frame| {
-            let bare = open.bare.as_ref();
-            bare.is_some_and(|bare| bare.frames.contains(&frame))
-        };
-        if let Some(before) = before.filter(|before| *before != key.1 && !is_begin(*before))
-            && self.frames.get(&(key.0, before)) == Some(&run)
-        {
-            self.frames.remove(&(key.0, before));
-        }
-        self.frames.insert(key, run);
-        self.unread.remove(&(key.0, run));
-        let stream = open.stream.get_or_insert_default();
-        if !is_end {
-            stream.progressed = true;
-        } else if kind == RunKind::Completion && !stream.progressed {
-            // Each piece of a completion is told as if it were the last.
-            stream.last = Some(hit.time);
-            self.settling.insert(run);
-        } else {
-            self.ended(run, hit.time, None, Defects::NONE, out);
-        }
-    }
-
-    /// The oldest model whose stream this generator may give: one that has the id that this one has,
-    /// and of whose generator nothing is known yet.
-    fn stream_of(&self, hit: &SpanHit<'_>, kind: RunKind) -> Option<ExchangeId> {
-        let all = (hit.pid, ExchangeId(0))..=(hit.pid, ExchangeId(u64::MAX));
-        let mut all = self.unread.range(all).map(|(_, id)| *id);
-        all.find(|id| {
-            self.open.get(id).is_some_and(|open| match &open.bare {
-                Some(bare) => bare.named == hit.id && open.facts.kind == kind,
-                None => {
-                    let told = hit.id.and_then(|id| open.tells.get(&id));
-                    open.stream.is_some() && told == Some(&kind)
-                }
-            })
-        })
-    }
-
-    /// A frame is another function's by now. A stream that a generator in it gave is over.
-    fn left(&mut self, run: ExchangeId, frame: u64, now: BootTime, out: &mut Vec<RunEvent>) {
-        let Some(open) = self.open.get_mut(&run) else {
-            return;
-        };
-        if open.generator == Some(frame) {
-            let last = open.stream.and_then(|stream| stream.last);
-            self.ended(run, last.unwrap_or(now), None, Defects::NONE, out);
-        } else if let Some(bare) = open.bare.as_mut() {
-            bare.frames.retain(|known| *known != frame);
-        }
-    }
-
     /// A span ends without telling.
     fn give_up(&mut self, id: ExchangeId, now: BootTime, out: &mut Vec<RunEvent>) {
-        let last = self.open.get(&id).and_then(|open| open.stream?.last);
+        let open = self.open.get(&id);
+        let last = open.and_then(|open| open.returned.or(open.stream?.last));
         match last {
             Some(last) => self.ended(id, last, None, Defects::NONE, out),
             None => self.ended(id, now, None, Defects::UNFINISHED, out),
@@ -764,7 +633,12 @@ impl Spans {
         if let Some(parent) = facts.parent.and_then(|parent| self.open.get_mut(&parent)) {
             parent.children.remove(&id);
         }
-        if let Some(contents) = self.contents.kept.take(id, error.is_some()) {
+        let contents = self.contents.kept.take(id, error.is_some());
+        let read = self.streamed.over(id, open.returned);
+        let said = contents
+            .as_ref()
+            .and_then(|contents| streamed::text(contents));
+        if let Some(contents) = contents {
             out.push(RunEvent::Contents {
                 exchange: id,
                 contents,
@@ -776,6 +650,9 @@ impl Spans {
             error,
             defects,
         });
+        for (id, since) in read {
+            self.read(id, since, said.as_deref(), out);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::dispatch::{Around, Caller};
-use crate::model::framework::RunName;
+use crate::model::framework::{RunLabel, RunName};
+use serde_json::{Value as Json, json};
 
 const PID: u32 = 7;
 const MAIN: u32 = 7;
@@ -8,6 +9,17 @@ const MAIN: u32 = 7;
 /// Bases of a model, and of other things.
 const MODEL: &[&[u8]] = &[b"FunctionCallingLLM", b"LLM", b"BaseLLM"];
 const ENGINE: &[&[u8]] = &[b"BaseQueryEngine"];
+
+/// Ids of a query, of the synthesizer within it, and of its model.
+const QUERY: [u128; 3] = [1 << 16, 2 << 16, 3 << 16];
+
+/// What is told of these when they begin.
+const QUERY_BEGINS: [&str; 4] = [
+    "1 in -: Chain Thing.query Thread",
+    "2 in 1: Chain Thing.synthesize Thread",
+    "3 in 2: Chat Thing.stream_chat Thread",
+    "3 streams",
+];
 
 /// Feeds what the dispatcher is told, and keeps what comes of it.
 #[derive(Default)]
@@ -41,7 +53,11 @@ impl Scene {
                 RunEvent::Left(id) => format!("{} left", id.0),
                 RunEvent::Streams(id) => format!("{} streams", id.0),
                 RunEvent::Worked { exchange, .. } => format!("{} worked", exchange.0),
-                RunEvent::Contents { exchange, .. } => format!("{} has contents", exchange.0),
+                RunEvent::Contents { exchange, contents } => {
+                    let said = streamed::text(&contents).map(Json::from);
+                    let gave = contents.got.or(said).unwrap_or_default();
+                    format!("{} gave {gave}", exchange.0)
+                }
                 RunEvent::Ended {
                     exchange,
                     end,
@@ -168,6 +184,47 @@ impl Scene {
         self
     }
 
+    /// What a span is given, or gives.
+    fn values(&mut self, hook: u32, id: u128, value: Json, wanted: bool) -> &mut Self {
+        let text = format!("{:08x}", (id >> 16) as u32);
+        let id = u64::from_ne_bytes(text.as_bytes().try_into().expect("eight"));
+        let found = Snapshot {
+            pid: PID,
+            tid: self.tid,
+            time: BootTime(self.now),
+            subject: Subject::Span { hook, id },
+            context: None,
+            values: vec![Some(value)],
+        };
+        self.spans.values(&found, wanted);
+        self
+    }
+
+    /// A query and within it the synthesizer, which give the stream of a model that is begun.
+    fn streamed_query(&mut self, wanted: bool) -> &mut Self {
+        let [query, synthesizer, model] = QUERY;
+        let given = json!({"query": "why"});
+        self.enters((query, None), "Thing.query", Some(50), ENGINE)
+            .values(hook::ENTERS, query, given.clone(), wanted)
+            .enters(
+                (synthesizer, Some(query)),
+                "Thing.synthesize",
+                Some(51),
+                ENGINE,
+            )
+            .values(hook::ENTERS, synthesizer, given, wanted)
+            .enters(
+                (model, Some(synthesizer)),
+                "Thing.stream_chat",
+                Some(52),
+                MODEL,
+            )
+            .event(Some(model), "LLMChatStartEvent", "")
+            .exits(model, "generator")
+            .exits(synthesizer, "StreamingResponse")
+            .exits(query, "AsyncStreamingResponse")
+    }
+
     fn tick(&mut self, now: u64) -> &mut Self {
         let mut out = Vec::new();
         self.spans.tick(BootTime(now), &mut out);
@@ -187,7 +244,7 @@ impl Scene {
     fn is_over(&self) {
         assert!(self.spans.open.is_empty() && self.spans.settling.is_empty());
         assert!(self.spans.frames.is_empty() && self.spans.unread.is_empty());
-        assert!(self.spans.threads.is_empty());
+        assert!(self.spans.threads.is_empty() && self.spans.is_settled());
         assert_eq!(self.spans.ids.len(), self.spans.past.len());
     }
 }
@@ -620,4 +677,106 @@ fn what_is_remembered_is_bounded() {
     }
     assert_eq!(scene.spans.past.len(), MAX_PAST);
     assert_eq!(scene.spans.ids.len(), MAX_PAST);
+}
+
+/// Whether what is told begins so; the rest is left.
+#[track_caller]
+fn begins_with(scene: &mut Scene, wanted: &[&str]) {
+    let rest = scene.told.split_off(wanted.len().min(scene.told.len()));
+    assert_eq!(std::mem::replace(&mut scene.told, rest), wanted);
+}
+
+#[test]
+fn what_a_stream_said_is_what_those_around_it_gave() {
+    let [_, _, model] = QUERY;
+    let mut scene = Scene::new();
+    scene.streamed_query(true);
+    begins_with(&mut scene, &QUERY_BEGINS);
+    scene.gives(&["2 left", "1 left"]);
+    assert!(!scene.spans.is_settled());
+    // What the thread does meanwhile is none of theirs.
+    scene
+        .enters((9, None), "Thing.query", Some(60), ENGINE)
+        .exits(9, "Response")
+        .gives(&["4 in -: Chain Thing.query Thread", "4 over at 9"]);
+    scene.caller.flags = GENERATOR;
+    let answer = json!({"message": {"role": "assistant", "content": "because"}});
+    scene
+        .event(Some(model), "LLMChatInProgressEvent", "")
+        .values(hook::EXITS, model, answer, true)
+        .event(Some(model), "LLMChatEndEvent", "")
+        .gives(&[
+            "3 gave \"because\"",
+            "3 over at 11",
+            "2 gave \"because\"",
+            "2 over at 6",
+            "1 gave \"because\"",
+            "1 over at 7",
+        ])
+        .is_over();
+}
+
+#[test]
+fn who_gives_a_stream_does_not_wait_for_ever() {
+    let [query, synthesizer, model] = QUERY;
+    let mut scene = Scene::new();
+    scene.streamed_query(true).told.clear();
+    // Nobody reads it.
+    scene.tick(streamed::PATIENCE + 6).gives(&[]);
+    scene
+        .tick(streamed::PATIENCE + 7)
+        .gives(&["2 gave null", "2 over at 6"]);
+    scene
+        .tick(streamed::PATIENCE + 8)
+        .gives(&["1 gave null", "1 over at 7"]);
+    assert!(scene.spans.is_settled());
+    scene.caller.flags = GENERATOR;
+    scene
+        .event(Some(model), "LLMChatEndEvent", "")
+        .gives(&["3 over at 8"])
+        .is_over();
+    // It fails, it is left with the process, and nobody wants to know.
+    let mut scene = Scene::new();
+    scene.streamed_query(true).told.clear();
+    scene
+        .event(Some(model), "ExceptionEvent", "pkg.Odd")
+        .gives(&[
+            "3 over at 8 Odd",
+            "2 gave null",
+            "2 over at 6",
+            "1 gave null",
+            "1 over at 7",
+        ]);
+    let mut scene = Scene::new();
+    scene.streamed_query(true).told.clear();
+    let mut out = Vec::new();
+    scene.spans.stop(None, BootTime(99), &mut out);
+    scene.take(out);
+    scene.gives(&[
+        "3 over at 99unfinished",
+        "2 gave null",
+        "2 over at 6",
+        "1 gave null",
+        "1 over at 7",
+    ]);
+    let mut scene = Scene::new();
+    scene.streamed_query(false);
+    begins_with(&mut scene, &QUERY_BEGINS);
+    scene.gives(&["2 gave null", "2 over at 6", "1 gave null", "1 over at 7"]);
+    // Of several streams it is not known which one is given.
+    let mut scene = Scene::new();
+    let given = json!({"query": "why"});
+    scene
+        .enters((query, None), "Thing.query", Some(50), ENGINE)
+        .values(hook::ENTERS, query, given, true);
+    for id in [synthesizer, model] {
+        scene
+            .enters((id, Some(query)), "Thing.stream_chat", Some(52), MODEL)
+            .event(Some(id), "LLMChatStartEvent", "")
+            .exits(id, "generator");
+    }
+    scene.told.clear();
+    scene
+        .exits(query, "StreamingResponse")
+        .gives(&["1 gave null", "1 over at 8"]);
 }

@@ -3,6 +3,11 @@
 //! `TokenizerManager._handle_batch_output` is given what a step of the engine made for several requests:
 //! lists with a place for each (`BatchStrOut`, a dataclass, in 0.4; `BatchStrOutput`, a struct of msgspec,
 //! in 0.5). A request is over when the place of its reason is not empty.
+//!
+//! The newer ones of 0.5 also have what the scheduler took down of times (`time_stats`), where the server keeps
+//! metrics (`--enable-metrics`) and its processes send each other pickles, as they do unless they are told
+//! otherwise: seconds of one clock, which the server's process has made its own. When the last token was made is
+//! not among them.
 
 use genspan_common::framework::hook;
 use serde_json::Value as Json;
@@ -47,6 +52,8 @@ pub fn finished(values: &[Option<Json>]) -> Vec<EngineRequest> {
         let id = id
             .as_str()
             .filter(|id| engine::is_id(id) && !id.starts_with(HEALTH))?;
+        let times = list("time_stats").and_then(|times| times.get(index));
+        let moment = |name: &str| engine::moment(times?, name);
         Some(EngineRequest {
             id: id.to_owned(),
             own: id.to_owned(),
@@ -56,6 +63,10 @@ pub fn finished(values: &[Option<Json>]) -> Vec<EngineRequest> {
             reasoning: counts("reasoning_tokens", index),
             finish_reason: reason.get("type").and_then(Json::as_str).map(str::to_owned),
             preemptions: counts("retraction_counts", index),
+            // One that gave way to others queued anew: that is later than the next, and no time is told.
+            queued: moment("wait_queue_entry_time"),
+            scheduled: moment("forward_entry_time"),
+            first_token: moment("prefill_finished_time"),
             ..EngineRequest::default()
         })
     });
@@ -76,6 +87,12 @@ mod tests {
             "finished_reasons": [null, {"type": "length", "length": 5}, {"type": "stop"}, "<4 more>"],
             "prompt_tokens": [9, 8, 7], "completion_tokens": [1, 5, 3],
             "cached_tokens": [0, 6, "<omitted>"], "retraction_counts": [0, 2, 0],
+            "time_stats": [
+                {"forward_entry_time": 9.0},
+                {"wait_queue_entry_time": 50.0, "forward_entry_time": 50.25,
+                 "prefill_finished_time": 51.5, "queue_duration_s": 0.25},
+                {"wait_queue_entry_time": 0.0, "forward_entry_time": "<deeper>"},
+            ],
         });
         let request = |id: &str, reason: &str| EngineRequest {
             id: id.to_owned(),
@@ -89,6 +106,9 @@ mod tests {
                 cached: Some(6),
                 output: Some(5),
                 preemptions: Some(2),
+                queued: Some(50_000_000_000),
+                scheduled: Some(50_250_000_000),
+                first_token: Some(51_500_000_000),
                 ..request("b", "length")
             },
             EngineRequest {

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use regex::Regex;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+
+use super::kubelet::KubeletFile;
 
 /// Where a pod finds what it needs to ask the API server.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -25,6 +28,8 @@ pub struct KubernetesFile {
     pub node: Option<String>,
     /// Where the API server is, and by what one may ask it; else as a pod is told.
     pub kubeconfig: Option<PathBuf>,
+    /// Where the kubelet is, if that is asked.
+    pub kubelet: KubeletFile,
     /// Which labels of a pod are told.
     pub labels: Vec<OneKey>,
     /// Which annotations.
@@ -42,6 +47,8 @@ pub enum Api {
     Auto,
     /// It must be.
     On,
+    /// The kubelet of the node in its place, which must be.
+    Kubelet,
     /// Not at all.
     Off,
 }
@@ -146,6 +153,18 @@ pub enum BadConfig {
          a `kubeconfig`"
     )]
     Nowhere,
+    /// Nobody says where the kubelet is.
+    #[error(
+        "Kubernetes: the address of the node must be said to ask its kubelet, by NODE_IP in the environment (from \
+         the field status.hostIP) or `kubernetes.kubelet.address`"
+    )]
+    NoAddress,
+    /// Nothing says whose certificate the kubelet has, or two things do.
+    #[error(
+        "Kubernetes: say either whose the kubelet's certificate is (`kubernetes.kubelet.certificate_authority`), \
+         or that any will do (`insecure_skip_verify: true`)"
+    )]
+    Unchecked,
     /// Certificates are none.
     #[error("Kubernetes: {0}")]
     Tls(String),
@@ -167,12 +186,25 @@ pub struct Place {
     pub path: String,
     /// Certificates of the authority, PEM.
     pub authority: Vec<u8>,
+    /// Any certificate is taken for the server's.
+    pub unchecked: bool,
     /// By what one may ask.
     pub token: Token,
     /// Certificate and key of ours, PEM.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
     /// The node whose pods are asked for.
     pub node: String,
+    /// Who is asked.
+    pub asked: Asked,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The API server, which tells what changes.
+    Api,
+    /// The kubelet, each time after so long.
+    Kubelet(Duration),
 }
 
 /// A bearer token.
@@ -217,6 +249,11 @@ impl KubernetesFile {
             return Ok(None);
         }
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let node = self.node.clone().or_else(|| set(NODE));
+        if self.api == Api::Kubelet {
+            let place = self.kubelet.place(&set, node, Path::new(ACCOUNT));
+            return place.map(Some);
+        }
         let place = match (&self.kubeconfig, set(HOST)) {
             (Some(path), _) => of_kubeconfig(path)?,
             (None, Some(host)) => of_pod(host, set(PORT), Path::new(ACCOUNT))?,
@@ -230,13 +267,12 @@ impl KubernetesFile {
                 _ => Ok(None),
             };
         };
-        let node = self.node.clone().or_else(|| set(NODE));
         place.node = node.ok_or(BadConfig::NoNode)?;
         Ok(Some(place))
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, BadConfig> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, BadConfig> {
     std::fs::read(path).map_err(|source| BadConfig::File {
         path: path.to_owned(),
         source,
@@ -254,9 +290,11 @@ fn of_pod(host: String, port: Option<String>, account: &Path) -> Result<Option<P
         port: port.and_then(|port| port.parse().ok()).unwrap_or(443),
         path: String::new(),
         authority: read(&account.join("ca.crt"))?,
+        unchecked: false,
         token: Token::File(token),
         identity: None,
         node: String::new(),
+        asked: Asked::Api,
     }))
 }
 
@@ -398,9 +436,11 @@ fn of_kubeconfig(path: &Path) -> Result<Option<Place>, BadConfig> {
         port,
         path: path.trim_end_matches('/').to_owned(),
         authority: authority.unwrap_or_default(),
+        unchecked: false,
         token,
         identity: certificate.zip(key),
         node: String::new(),
+        asked: Asked::Api,
     }))
 }
 

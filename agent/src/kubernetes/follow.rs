@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
 use super::client::{Client, Failure};
-use super::config::{BadConfig, Place};
+use super::config::{Asked, BadConfig, Place};
 use super::owners::{self, Owners, Top};
 use super::pod::{Object, Pod, PodList};
 use super::store::MAX_PODS;
@@ -118,6 +118,9 @@ impl Pause {
 
 impl Follower {
     async fn follow(&mut self) {
+        if let Asked::Kubelet(interval) = self.client.asked() {
+            return self.poll(interval).await;
+        }
         loop {
             let version = match self.list().await {
                 Ok(version) => version,
@@ -128,6 +131,27 @@ impl Follower {
             };
             self.answered();
             self.watch_on(version).await;
+        }
+    }
+
+    /// Asks the kubelet for its pods, again and again.
+    async fn poll(&mut self, interval: Duration) {
+        loop {
+            match self.client.get::<PodList>("/pods").await {
+                Ok(list) => {
+                    self.works();
+                    let mut pods = list.items;
+                    let beyond = pods.len().saturating_sub(MAX_PODS);
+                    pods.truncate(MAX_PODS);
+                    for pod in &mut pods {
+                        pod.keep(&self.shared.chosen);
+                        pod.top = pod.top_by_name();
+                    }
+                    self.take(pods, beyond);
+                    sleep(interval).await;
+                }
+                Err(failure) => self.failed(&failure, Failing::Asking).await,
+            }
         }
     }
 
@@ -148,6 +172,9 @@ impl Follower {
             match ended {
                 Ok(Ended::Over) => {
                     in_vain = 0;
+                    if lasted {
+                        self.works();
+                    }
                     // One that ends watches at once is not asked without end.
                     let pause = self.pause.take();
                     sleep(pause.saturating_sub(begun.elapsed())).await;
@@ -233,8 +260,18 @@ impl Follower {
             }
             next = page.metadata.next;
         };
+        self.take(pods, beyond);
+        Ok(version)
+    }
+
+    /// These are all pods of the node, and so many more.
+    fn take(&self, pods: Vec<Pod>, mut beyond: usize) {
         let (first, known) = {
             let mut store = self.shared.store();
+            // What was told before.
+            if store.holds(&pods) {
+                return;
+            }
             let first = !store.is_listed();
             beyond += store.replace(pods);
             (first, store.len())
@@ -247,7 +284,6 @@ impl Follower {
             tracing::info!("Kubernetes: {known} pods of node {node}, by {name}");
         }
         self.shared.tell();
-        Ok(version)
     }
 
     /// Watches; `heard` is set once something was told.
@@ -312,9 +348,12 @@ impl Follower {
                         continue;
                     }
                 };
-                *version = at;
-                *heard = true;
-                self.works();
+                // What says that nothing has come since is no news.
+                if *version != at {
+                    *version = at;
+                    *heard = true;
+                    self.works();
+                }
             }
             if changed {
                 self.shared.tell();

@@ -2,7 +2,7 @@
 //! processes in them and for the operator's rules.
 //!
 //! A thread of its own lists the pods of one node from the API server and watches them from there on
-//! ([`follow`]); those who look up ([`Cluster::find`]) never wait for it. The client is a few hundred lines
+//! ([`follow`]), or asks the kubelet for them ([`kubelet`]); those who look up ([`Cluster::find`]) never wait for it. The client is a few hundred lines
 //! over the HTTP and TLS that the export has already, and its types ([`pod`]) name the dozen fields that
 //! are of use, so that whatever else a pod holds (its whole specification, its managed fields) is skipped
 //! while it is read and takes no memory. `kube` would bring 54 more packages to the 255 that there are.
@@ -13,10 +13,13 @@ pub mod config;
 pub mod facts;
 #[cfg(feature = "kubernetes")]
 mod follow;
+pub mod kubelet;
 #[cfg(feature = "kubernetes")]
 mod owners;
 pub mod pod;
 mod store;
+#[cfg(feature = "kubernetes")]
+mod unchecked;
 #[cfg(feature = "kubernetes")]
 mod watch;
 

@@ -51,6 +51,12 @@ impl Store {
         refused.sum()
     }
 
+    /// Whether these are the ones that are known, as they are.
+    pub(super) fn holds(&self, all: &[Pod]) -> bool {
+        let same = |pod: &Pod| self.pods.get(&pod.uid) == Some(pod);
+        self.listed && all.len() == self.pods.len() && all.iter().all(same)
+    }
+
     /// A pod is new or changed; false when there is no room for it.
     pub(super) fn put(&mut self, pod: Pod) -> bool {
         if pod.uid.is_empty() || self.pods.len() >= MAX_PODS && !self.pods.contains_key(&pod.uid) {
@@ -130,6 +136,10 @@ mod tests {
             Some(("2".to_owned(), None))
         );
         assert_eq!(found(&store, Some("x"), None), None);
+        let all = [pod("1", &[("a", None), ("b", Some("b0"))]), pod("2", &[])];
+        assert!(store.holds(&all) && !store.holds(&all[..1]));
+        assert!(!store.holds(&[pod("1", &[]), pod("2", &[])]));
+        assert!(!store.holds(&[pod("3", &[]), pod("2", &[])]));
         // It runs another container now.
         assert!(store.put(pod("1", &[("c", None)])));
         assert_eq!(found(&store, Some("a"), None), None);

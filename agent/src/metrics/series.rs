@@ -56,14 +56,13 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    pub(super) fn record(&mut self, exemplar: Exemplar) {
-        let value = exemplar.value;
+    pub(super) fn record(&mut self, value: f64, exemplar: Option<Exemplar>) {
         let bucket = self.bucket(value);
         self.count_in(bucket, 1);
         self.sum += value;
         self.min = self.min.min(value);
         self.max = self.max.max(value);
-        self.exemplar(exemplar);
+        self.exemplar(value, exemplar);
     }
 
     /// Counts measurements that were sorted into buckets before.
@@ -73,9 +72,10 @@ impl Histogram {
         }
     }
 
-    pub(super) fn exemplar(&mut self, exemplar: Exemplar) {
-        let bucket = self.bucket(exemplar.value);
-        if let Some(slot) = self.exemplars.get_mut(bucket) {
+    /// The last measurement of a bucket; none of a span that is not told.
+    pub(super) fn exemplar(&mut self, value: f64, exemplar: Option<Exemplar>) {
+        let bucket = self.bucket(value);
+        if let (Some(slot), Some(exemplar)) = (self.exemplars.get_mut(bucket), exemplar) {
             *slot = Some(exemplar);
         }
     }

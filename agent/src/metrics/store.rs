@@ -451,12 +451,15 @@ impl Sink for Recording<'_> {
         store.sequence += 1;
         store.counters.measurements += 1;
         let sequence = store.sequence;
-        let exemplar = |value: f64| Exemplar {
-            value,
-            time: self.span.end,
-            trace_id: self.span.trace_id,
-            span_id: self.span.span_id,
-            sequence,
+        // One that leads to a span which nobody is told leads nowhere.
+        let exemplar = |value: f64| {
+            self.span.sampled.then_some(Exemplar {
+                value,
+                time: self.span.end,
+                trace_id: self.span.trace_id,
+                span_id: self.span.span_id,
+                sequence,
+            })
         };
         if let Some(series) = store.slot(at, instrument, labels) {
             record(&mut Arc::make_mut(series).data, what, &exemplar);
@@ -471,9 +474,11 @@ fn series(instrument: &'static Instrument, labels: Labels) -> Arc<Series> {
     })
 }
 
-fn record(data: &mut Data, what: Measured<'_>, exemplar: &dyn Fn(f64) -> Exemplar) {
+fn record(data: &mut Data, what: Measured<'_>, exemplar: &dyn Fn(f64) -> Option<Exemplar>) {
     match (data, what) {
-        (Data::Histogram(histogram), Measured::Value(value)) => histogram.record(exemplar(value)),
+        (Data::Histogram(histogram), Measured::Value(value)) => {
+            histogram.record(value, exemplar(value));
+        }
         (Data::Histogram(histogram), Measured::Gaps(gaps)) => {
             debug_assert_eq!(histogram.counts.len(), gaps::BUCKETS);
             for (bucket, n) in gaps.counts.into_iter().enumerate() {
@@ -483,11 +488,12 @@ fn record(data: &mut Data, what: Measured<'_>, exemplar: &dyn Fn(f64) -> Exempla
             histogram.sum += seconds(gaps.sum);
             histogram.min = histogram.min.min(seconds(gaps.min));
             histogram.max = histogram.max.max(seconds(gaps.max));
-            histogram.exemplar(exemplar(seconds(gaps.last)));
+            let last = seconds(gaps.last);
+            histogram.exemplar(last, exemplar(last));
         }
         (Data::Sum(sum, last), Measured::Add(n)) => {
             *sum = sum.saturating_add(n);
-            *last = Some(exemplar(n as f64));
+            *last = exemplar(n as f64).or(*last);
         }
         // The table of instruments and the measurements go together.
         (Data::Sum(..) | Data::Gauge(..), _) | (Data::Histogram(_), Measured::Add(_)) => {

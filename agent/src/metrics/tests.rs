@@ -378,7 +378,7 @@ fn labels_and_boundaries() {
         sequence: 1,
     };
     for value in [0.0, 0.01, 0.010_001, 81.92, 81.93] {
-        histogram.record(at(value));
+        histogram.record(value, Some(at(value)));
     }
     let mut want = vec![0; 15];
     (want[0], want[1], want[13], want[14]) = (2, 1, 1, 1);
@@ -623,4 +623,34 @@ fn what_something_is_is_told_until_it_is_old() {
     };
     metrics.observe(&resource, WallTime(201), &[total]);
     assert_eq!(told(&metrics, 1000), [0]);
+}
+
+#[test]
+fn what_is_not_told_is_measured_without_examples() {
+    let exemplars = |sampled: bool| {
+        let mut span = of_model("m", 1);
+        span.sampled = sampled;
+        let mut metrics = Metrics::new(Generation::Legacy, Limits::default());
+        metrics.span(&span);
+        let process = metrics.snapshot(WallTime(0)).resources.remove(0);
+        let all = process.instruments.iter().flat_map(|(_, series)| series);
+        let (mut measured, mut exemplars) = (0, 0);
+        for series in all {
+            match &series.data {
+                Data::Histogram(histogram) => {
+                    measured += histogram.count();
+                    exemplars += histogram.exemplars.iter().flatten().count();
+                }
+                Data::Sum(sum, last) => {
+                    measured += sum;
+                    exemplars += usize::from(last.is_some());
+                }
+                Data::Gauge(..) => {}
+            }
+        }
+        (measured, exemplars > 0)
+    };
+    let (told, untold) = (exemplars(true), exemplars(false));
+    assert!(told.0 > 0 && told.1);
+    assert_eq!(untold, (told.0, false));
 }

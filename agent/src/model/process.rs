@@ -36,6 +36,56 @@ pub struct ProcessFacts {
     pub resource: Vec<(String, String)>,
     /// Settings of `design/cli.md` as the process's own environment has them.
     pub content: ContentPolicy,
+    /// Of which traces its spans are told.
+    #[serde(skip_serializing_if = "Share::is_all")]
+    pub share: Share,
+}
+
+/// A share of all traces. Which ones follows from their ids alone, as OpenTelemetry has it
+/// (<https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/>): processes with the same share
+/// tell the same traces, and one with a larger share those and others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Share(u64);
+
+/// So many values have the random bits of a trace's id: the last 56.
+const VALUES: u64 = 1 << 56;
+
+impl Share {
+    /// All of them.
+    pub const ALL: Self = Self(VALUES);
+
+    /// Of a number between zero and one.
+    #[must_use]
+    pub fn of(share: f64) -> Option<Self> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "it is between zero and a power of two"
+        )]
+        let of_values = |share: f64| Self((share * VALUES as f64) as u64);
+        (0.0..=1.0).contains(&share).then(|| of_values(share))
+    }
+
+    /// Whether a trace is one of them.
+    #[must_use]
+    pub const fn has(self, trace: u128) -> bool {
+        let random = trace % VALUES as u128;
+        random >= VALUES.saturating_sub(self.0) as u128
+    }
+
+    /// Whether all are.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        *self == Self::ALL
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::ALL
+    }
 }
 
 /// The value of a resource attribute that was found out.
@@ -110,5 +160,42 @@ impl ContentPolicy {
     #[must_use]
     pub fn emits_events(&self) -> bool {
         self.emit_events.unwrap_or(self.on_events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ProcessFacts, Share};
+
+    #[test]
+    fn shares_are_of_the_ids_of_traces() {
+        let random = |n: u32| (u128::from(n) << 64) + u128::from(n) * ((1 << 56) / 1000);
+        let told = |share: f64| {
+            let share = Share::of(share).unwrap();
+            (0..1000)
+                .filter(|n| share.has(random(*n)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(1.0).len(), 1000);
+        assert!(told(0.0).is_empty());
+        let (few, many) = (told(0.1), told(0.5));
+        assert!((99..=101).contains(&few.len()) && (499..=501).contains(&many.len()));
+        assert!(few.iter().all(|n| many.contains(n)));
+        for no_share in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(Share::of(no_share), None);
+        }
+    }
+
+    #[test]
+    fn a_share_is_recorded_where_it_is_not_all() {
+        let mut facts = ProcessFacts::default();
+        let written = serde_json::to_string(&facts).unwrap();
+        assert!(!written.contains("share"), "{written}");
+        facts.share = Share::of(0.25).unwrap();
+        let written = serde_json::to_string(&facts).unwrap();
+        assert_eq!(
+            serde_json::from_str::<ProcessFacts>(&written).unwrap(),
+            facts
+        );
     }
 }

@@ -73,7 +73,8 @@ pub struct RawSnapshot<'a> {
     pub context: Option<u64>,
     /// The process whose watchpoints this one has.
     pub root: u32,
-    /// Something was left out: there was too much, or it could not be read.
+    /// Something was left out: there was too much. What could not be read is not told by this: words that
+    /// may be no references are followed too.
     pub cut: bool,
     /// Addresses of the objects; zero where there is none.
     pub roots: [u64; genspan_common::function::MAX_ARGUMENTS],

@@ -114,6 +114,8 @@ pub struct Span {
     pub pid: u32,
     /// Resource.
     pub resource: Arc<Resource>,
+    /// Whether it is told. One that is not is measured all the same.
+    pub sampled: bool,
 }
 
 impl Span {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::process::{ContentPolicy, Detected};
 use crate::probe::kernel::{AttachError, Kernel, Probes};
@@ -18,6 +18,11 @@ use crate::target::tls::{self, TlsFile, TlsFinder};
 
 /// Most processes traced at one time.
 pub const MAX_TRACED: usize = genspan_common::limits::MAX_PROCESSES as usize;
+
+/// In so many interpreters at a time it is looked whether what is loaded late is there.
+const MOST_AT_A_TIME: usize = 32;
+/// Of those, so many that are not known yet, which takes longer.
+const MOST_OPENED: usize = 4;
 
 /// How long a process that was executed just now is waited for until it has a C library, and how often.
 const WAIT: Duration = Duration::from_millis(1);
@@ -165,7 +170,7 @@ impl Attachments {
             if let Ok(target) = process::look(pid, &defaults) {
                 traced.target.facts.content = target.facts.content;
             }
-            settings.enforce(&mut traced.target.facts.content);
+            settings.enforce(&mut traced.target.facts);
             traced.settings = settings;
         }
         let facts = &mut traced.target.facts;
@@ -178,6 +183,23 @@ impl Attachments {
             facts.detected = over(own, detected);
         }
         before != *facts
+    }
+
+    /// Has the kernel tell the call paths of a process's requests, or no more, as it is set for it. Says whether it
+    /// tells them.
+    pub fn set_stacks(&mut self, kernel: &mut Kernel, pid: u32) -> bool {
+        let Some(traced) = self.traced.get_mut(&pid) else {
+            return false;
+        };
+        if !traced.target.python {
+            return false;
+        }
+        if traced.settings.stacks.unwrap_or(self.purpose.stacks) {
+            traced.interpreter.tell_stacks(kernel, pid);
+        } else {
+            traced.interpreter.leave_stacks(kernel, pid);
+        }
+        traced.interpreter.tells_stacks()
     }
 
     /// All traced processes.
@@ -231,7 +253,7 @@ impl Attachments {
             let defaults = settings.defaults(&self.defaults);
             let target = match (process::look(pid, &defaults), &forked) {
                 (Ok(mut target), _) => {
-                    settings.enforce(&mut target.facts.content);
+                    settings.enforce(&mut target.facts);
                     target
                 }
                 // Ended while it was being probed: what it said meanwhile is still to come.
@@ -359,7 +381,7 @@ impl Attachments {
                 break;
             }
         }
-        if self.purpose.stacks {
+        if traced.settings.stacks.unwrap_or(self.purpose.stacks) {
             traced.interpreter.tell_stacks(kernel, pid);
         }
         // What was loaded may be what it calls with.
@@ -410,10 +432,17 @@ impl Attachments {
         self.follow(kernel, pid, true);
     }
 
-    /// Time passes: looks for what interpreters load late.
+    /// Time passes: looks for what interpreters load late, in so many processes that what they say is read in
+    /// between.
     pub fn tick(&mut self, kernel: &mut Kernel) {
-        for (pid, traced) in &mut self.traced {
-            traced.interpreter.look_for_pools(kernel, *pid, true);
+        let due = self.traced.iter().filter_map(|(pid, traced)| {
+            let (looked, is_open) = traced.interpreter.pools_due()?;
+            Some((looked, *pid, is_open))
+        });
+        for pid in turns(due.collect()) {
+            if let Some(traced) = self.traced.get_mut(&pid) {
+                traced.interpreter.look_for_pools(kernel, pid, true);
+            }
         }
     }
 
@@ -446,7 +475,7 @@ impl Attachments {
         };
         let defaults = traced.settings.defaults(&self.defaults);
         traced.target = process::look(pid, &defaults)?;
-        traced.settings.enforce(&mut traced.target.facts.content);
+        traced.settings.enforce(&mut traced.target.facts);
         traced.interpreter = Interpreter::default();
         traced.own = None;
         if traced.target.python {
@@ -481,6 +510,19 @@ fn over(own: &[(String, Detected)], others: Vec<(String, Detected)>) -> Vec<(Str
         }
     }
     all
+}
+
+/// Whose turn it is of the processes that are due: those first for which it is longest ago. Of each is given
+/// when it was looked at last, its id, and whether its interpreter is known.
+fn turns(mut due: Vec<(Instant, u32, bool)>) -> Vec<u32> {
+    due.sort_unstable();
+    let mut opened = 0;
+    due.retain(|(_, _, is_open)| {
+        opened += usize::from(!is_open);
+        *is_open || opened <= MOST_OPENED
+    });
+    due.truncate(MOST_AT_A_TIME);
+    due.into_iter().map(|(_, pid, _)| pid).collect()
 }
 
 /// The files of a process. One that was executed just now has nothing but its program and the dynamic
@@ -661,5 +703,20 @@ mod tests {
             assert_eq!(traced.pod.is_some(), traced.own.is_some());
         }
         assert!(!attachments.place(pid + 1, None, Settings::default(), Default::default()));
+    }
+
+    #[test]
+    fn everybody_has_a_turn_and_few_interpreters_are_looked_for_at_once() {
+        let start = Instant::now();
+        let at = |pid: u32| start + Duration::from_millis(u64::from(pid));
+        let some = |is_open: bool| (0..200).rev().map(move |pid| (at(pid), pid, is_open));
+        let known: Vec<u32> = (0..MOST_AT_A_TIME as u32).collect();
+        assert_eq!(turns(some(true).collect()), known);
+        let unknown: Vec<u32> = (0..MOST_OPENED as u32).collect();
+        assert_eq!(turns(some(false).collect()), unknown);
+        // Those that are not known do not stand in the way of the others.
+        let mixed = turns((0..200).map(|pid| (at(pid), pid, pid >= 100)).collect());
+        let expected = unknown.into_iter().chain(100..);
+        assert_eq!(mixed, expected.take(MOST_AT_A_TIME).collect::<Vec<_>>());
     }
 }

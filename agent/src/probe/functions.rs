@@ -36,6 +36,13 @@ const FRAMEWORK_WATCHED: &str = "framework_watched";
 /// The program behind those on LlamaIndex's dispatcher.
 const DISPATCH_WATCHED: &str = "dispatch_watched";
 
+/// `BPF_EXIST`: an entry that the programs took out, as its process ended, stays out.
+const EXISTING: u64 = 2;
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
 /// Loads the programs.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     let program: &mut PerfEvent = ebpf
@@ -82,8 +89,22 @@ pub enum NoWatchpoint {
     #[error("no watchpoint is left: the processor has four for each thread, a function takes two")]
     NoneLeft,
     /// The kernel refused.
-    #[error("the kernel refused a watchpoint: {0}")]
+    #[error("the kernel refused a watchpoint: {}", said(.0))]
     Refused(#[source] ProgramError),
+}
+
+/// What the kernel said, and where that is known what it wants.
+fn said(error: &ProgramError) -> String {
+    match error {
+        ProgramError::SyscallError(e) if e.io_error.kind() == io::ErrorKind::PermissionDenied => {
+            format!(
+                "{} (Debian's and other kernels want CAP_SYS_ADMIN where kernel.perf_event_paranoid is above 2)",
+                e.io_error
+            )
+        }
+        ProgramError::SyscallError(e) => e.io_error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 impl From<ProgramError> for NoWatchpoint {
@@ -121,6 +142,26 @@ impl Kernel {
         HashMap::<_, WatchKey, Watch>::try_from(map)?.insert(key, watch, 0)
     }
 
+    /// Tells them whether what is inside of a process's objects is to be copied from here on.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses. A process that they do not know, or that ended, is none.
+    pub fn set_contents(&mut self, pid: u32, contents: bool) -> Result<(), MapError> {
+        let map = self.function_map("WATCHED")?;
+        let mut map = HashMap::<_, u32, WatchedProcess>::try_from(map)?;
+        let mut process = match map.get(&pid, 0) {
+            Ok(process) => process,
+            Err(MapError::KeyNotFound) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        process.contents = u32::from(contents);
+        match map.insert(pid, process, EXISTING) {
+            Err(MapError::SyscallError(error)) if is_missing(&error.io_error) => Ok(()),
+            done => done,
+        }
+    }
+
     /// Takes back what they know of a process.
     pub fn unwatch_process(&mut self, pid: u32) {
         // Not there: the programs forgot it before.
@@ -141,6 +182,7 @@ impl Kernel {
         if self.frameworks_loaded {
             self.forget_runs::<RunManager>("RUN_MANAGERS", pid);
             self.forget_runs::<RunOwner>("RUN_OWNERS", pid);
+            self.forget_runs::<u64>("STEP_OWNERS", pid);
         }
     }
 

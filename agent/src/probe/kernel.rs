@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use super::btf::BtfError;
 use super::functions;
-use super::multi::{FRAME_RUN, FRAMEWORK_RAISED, FUNCTION_RAISED, MultiProbes};
+use super::multi::{FRAME_RUN, FRAMEWORK_RAISED, FUNCTION_RAISED, MultiError, MultiProbes};
 use super::object::{self, KERNEL_BTF};
 use super::place::{Form, TlsPlacements};
 use super::sockets::{self, SocketState, SocketWay};
@@ -265,7 +265,7 @@ impl Kernel {
         } else {
             let sockets = matches!(options.sockets, SocketWay::Auto | SocketWay::Libc);
             MultiProbes::load(object::bytes(), &ebpf, sockets, options.functions)
-                .inspect_err(|e| tracing::debug!("no multi-uprobes: {e}"))
+                .inspect_err(MultiError::tell)
                 .ok()
                 .map(Arc::new)
         };
@@ -457,6 +457,12 @@ impl Kernel {
         } else {
             self.attach(pid, path, &programs)
         }
+    }
+
+    /// Whether user probes are perf's: the return probes of these are bounded for each thread.
+    #[must_use]
+    pub const fn has_perf_probes(&self) -> bool {
+        self.multi.is_none()
     }
 
     /// Takes that back.

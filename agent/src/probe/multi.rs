@@ -137,6 +137,21 @@ pub(super) enum MultiError {
     },
 }
 
+impl MultiError {
+    /// Says that perf's probes are used, and why. On an old kernel that is as it should be, and the privilege
+    /// that they take is kept there ([`are_perfs`]); on others it may be given up by now.
+    pub(super) fn tell(&self) {
+        if matches!(self, Self::OldKernel) {
+            tracing::debug!("no multi-uprobes: {self}");
+            return;
+        }
+        tracing::warn!(
+            "no multi-uprobes, though this kernel has them: {self}; perf's user probes are used instead, which \
+             take CAP_SYS_ADMIN: grant it, and keep it with --keep-privileges"
+        );
+    }
+}
+
 /// What tells the kernel which functions of a program are verified each by itself.
 #[derive(Debug)]
 struct Functions {

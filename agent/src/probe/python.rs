@@ -41,7 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct Purpose {
     /// The contexts in which requests are handled and made: for the parents of calls.
     pub contexts: bool,
-    /// The frames from which requests are made: for call paths.
+    /// The frames from which requests are made: for call paths. Unless something else is set for a process.
     pub stacks: bool,
 }
 
@@ -165,7 +165,11 @@ impl Interpreter {
         if own.copies.is_some() {
             own.pools = match &self.pools {
                 Pools::Told(lock) => own.inherit_pools(kernel, (pid, parent), lock),
-                Pools::Sought { .. } => Pools::sought(None),
+                // To look for the interpreter takes long: the child's is laid out as this one.
+                Pools::Sought { python, .. } => {
+                    let python = python.as_ref();
+                    Pools::sought(python.and_then(|python| python.of_fork(pid).ok()))
+                }
                 Pools::Unwanted | Pools::Never => Pools::Never,
             };
         }
@@ -194,25 +198,34 @@ impl Interpreter {
         }
     }
 
-    /// Looks for thread pools in a process whose contexts are followed, where it is time for that. Does
-    /// not wait for the probe when it is to be there `soon`.
-    pub(super) fn look_for_pools(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) {
+    /// When thread pools were looked for last, where it is time to look for them again, and whether the
+    /// interpreter is known yet.
+    pub(super) fn pools_due(&self) -> Option<(Instant, bool)> {
         let Pools::Sought {
             python,
             since,
             looked,
-        } = &mut self.pools
+        } = &self.pools
         else {
-            return;
+            return None;
         };
         let pause = if since.elapsed() < POOLS_OFTEN {
             Duration::ZERO
         } else {
             POOLS_SOMETIMES
         };
-        if looked.elapsed() < pause {
+        (looked.elapsed() >= pause).then_some((*looked, python.is_some()))
+    }
+
+    /// Looks for thread pools in a process whose contexts are followed, where it is time for that. Does
+    /// not wait for the probe when it is to be there `soon`.
+    pub(super) fn look_for_pools(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) {
+        if self.pools_due().is_none() {
             return;
         }
+        let Pools::Sought { python, looked, .. } = &mut self.pools else {
+            return;
+        };
         *looked = Instant::now();
         let opened = match python.take() {
             Some(python) => python,
@@ -311,6 +324,21 @@ impl Interpreter {
         self.looks_for_frames += 1;
         if let Err(why) = self.try_stacks(kernel, pid) {
             tracing::debug!(pid, "call paths are not told: {why}");
+        }
+    }
+
+    /// Has it tell them no more.
+    pub(super) fn leave_stacks(&mut self, kernel: &mut Kernel, pid: u32) {
+        let Some(mut layout) = self.layout.filter(|_| self.tells_stacks()) else {
+            return;
+        };
+        layout.wanted &= !wanted::STACK;
+        match kernel.set_python(pid, &layout) {
+            Ok(()) => {
+                self.layout = Some(layout);
+                self.looks_for_frames = 0;
+            }
+            Err(why) => tracing::debug!(pid, "call paths are told on: {why}"),
         }
     }
 

@@ -2,7 +2,7 @@
 //! in it cannot be read, however the process goes on.
 
 use genspan_common::snapshot::{
-    MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_OBJECTS, MAX_TEXT, SegmentHead,
+    MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_OBJECTS, MAX_SLOTS, MAX_TEXT, SegmentHead,
 };
 
 use super::layout::Layout;
@@ -14,6 +14,7 @@ use super::value::{Limits, Value};
 pub const LIMITS: Limits = Limits {
     depth: MAX_DEPTH as usize,
     items: MAX_ITEMS,
+    attributes: MAX_SLOTS,
     text: MAX_TEXT,
     // Objects are copied once, and may be met again and again.
     values: 2 * MAX_OBJECTS,

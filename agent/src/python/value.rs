@@ -31,6 +31,8 @@ pub struct Limits {
     pub depth: usize,
     /// How many items of each container.
     pub items: usize,
+    /// How many attributes of each object, slots included.
+    pub attributes: usize,
     /// How many bytes of each text.
     pub text: usize,
     /// How many values in all.
@@ -42,6 +44,7 @@ impl Default for Limits {
         Self {
             depth: 12,
             items: 128,
+            attributes: 128,
             text: 64 << 10,
             values: 10_000,
         }
@@ -265,7 +268,7 @@ impl Walk<'_, '_> {
         {
             return Ok(Value::Uuid(reader.unsigned_128(int)?));
         }
-        let attributes = reader.attributes(address, self.limits.items)?;
+        let attributes = reader.attributes(address, self.limits.attributes)?;
         self.within(address, |walk| {
             let read = |a: super::instance::Attribute| (a.name, walk.value(a.value));
             let attributes = attributes.into_iter().map(read).collect();

@@ -135,6 +135,11 @@ fn own(status: &Status) -> Vec<Own<'_>> {
             "Model calls told of which something was not seen",
             counts.calls_incomplete,
         ),
+        counter(
+            name::UNSAMPLED,
+            "Spans not told, of traces beyond the share that is to be",
+            counts.spans_unsampled,
+        ),
         one(
             name::CPU,
             "Processor time that the agent used",

@@ -121,6 +121,8 @@ pub struct Counts {
     pub calls: u64,
     /// Of those, the ones of which something was not seen (`genspan.defects`).
     pub calls_incomplete: u64,
+    /// Spans that were not told, of traces beyond the share that is to be.
+    pub spans_unsampled: u64,
 }
 
 /// A reason or rule, and how often it applied.

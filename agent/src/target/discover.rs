@@ -375,6 +375,7 @@ fn search_path(reader: &Reader<'_>, interpreter: u64) -> Vec<PathBuf> {
     let limits = Limits {
         depth: 2,
         items: MAX_PATH,
+        attributes: MAX_PATH,
         text: MAX_WORD_BYTES,
         values: 2 * MAX_PATH,
     };

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::environment::Environment;
 use super::maps::Maps;
 use super::{classify, command, container};
-use crate::model::process::{AppType, ContentPolicy, ProcessFacts};
+use crate::model::process::{AppType, ContentPolicy, ProcessFacts, Share};
 
 /// Why a process cannot be looked at.
 #[derive(Debug, Error)]
@@ -238,6 +238,7 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
         detected: container::of_process(pid).attributes(),
         resource: environment.resource,
         content: environment.content,
+        share: Share::ALL,
     };
     Ok(Target {
         pid,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use super::rules::Rule;
-use crate::model::process::ContentPolicy;
+use crate::model::process::{ContentPolicy, ProcessFacts, Share};
 
 /// What is set for a process; what is not set is as it is for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub struct Settings {
     pub max_message_chars: Option<usize>,
     /// The name of its service.
     pub service: Option<String>,
+    /// Whether its requests are told with their call paths.
+    pub stacks: Option<bool>,
+    /// Of which traces its spans are told.
+    pub share: Option<Share>,
 }
 
 /// What is told of content.
@@ -48,12 +52,13 @@ impl Settings {
         policy
     }
 
-    /// What holds of content, whatever the process itself says.
-    pub fn enforce(&self, policy: &mut ContentPolicy) {
+    /// What holds of a process, whatever it says itself.
+    pub fn enforce(&self, facts: &mut ProcessFacts) {
         if self.content == Some(Content::Forbid) {
-            policy.on_spans = false;
-            policy.on_events = false;
+            facts.content.on_spans = false;
+            facts.content.on_events = false;
         }
+        facts.share = self.share.unwrap_or_default();
     }
 
     /// What these do not set is as the others have it.
@@ -63,6 +68,8 @@ impl Settings {
         if self.service.is_none() {
             self.service.clone_from(&others.service);
         }
+        self.stacks = self.stacks.or(others.stacks);
+        self.share = self.share.or(others.share);
     }
 }
 
@@ -83,6 +90,18 @@ struct Written {
     max_message: Option<usize>,
     #[serde(default, deserialize_with = "name")]
     service: Option<String>,
+    stacks: Option<bool>,
+    #[serde(default, deserialize_with = "share")]
+    sample: Option<Share>,
+}
+
+fn share<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Share>, D::Error> {
+    let Some(number) = Option::<f64>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let expected = "expected a number from 0 to 1, as in 0.1";
+    let share = Share::of(number).ok_or_else(|| D::Error::custom(expected))?;
+    Ok(Some(share))
 }
 
 struct Spelled(Rule);
@@ -112,6 +131,8 @@ impl<'de> Deserialize<'de> for RuleSettings {
                 content: written.content,
                 max_message_chars: written.max_message,
                 service: written.service,
+                stacks: written.stacks,
+                share: written.sample,
             },
         })
     }
@@ -120,7 +141,7 @@ impl<'de> Deserialize<'de> for RuleSettings {
 #[cfg(test)]
 mod tests {
     use super::{Content, Settings};
-    use crate::model::process::ContentPolicy;
+    use crate::model::process::{ContentPolicy, ProcessFacts, Share};
 
     #[test]
     fn what_a_process_says_is_filled_in_and_not_overruled_but_where_it_is_forbidden() {
@@ -139,14 +160,12 @@ mod tests {
             let defaults = settings.defaults(&ContentPolicy::default());
             assert_eq!((defaults.on_spans, defaults.on_events), (spans, events));
             // The process asks for both.
-            let mut policy = ContentPolicy {
-                on_events: true,
-                ..ContentPolicy::default()
-            };
-            settings.enforce(&mut policy);
+            let mut facts = ProcessFacts::default();
+            facts.content.on_events = true;
+            settings.enforce(&mut facts);
             let forbidden = content == Some(Content::Forbid);
             assert_eq!(
-                (policy.on_spans, policy.on_events),
+                (facts.content.on_spans, facts.content.on_events),
                 (!forbidden, !forbidden)
             );
         }
@@ -162,7 +181,20 @@ mod tests {
             max_message_chars: Some(2),
             service: Some("a".to_owned()),
             content: None,
+            stacks: Some(true),
+            share: Share::of(0.5),
         });
+        first.fill(&Settings {
+            stacks: Some(false),
+            share: Some(Share::ALL),
+            ..Settings::default()
+        });
+        assert_eq!((first.stacks, first.share), (Some(true), Share::of(0.5)));
+        let mut facts = ProcessFacts::default();
+        first.enforce(&mut facts);
+        assert_eq!(Some(facts.share), Share::of(0.5));
+        Settings::default().enforce(&mut facts);
+        assert_eq!(facts.share, Share::ALL);
         assert_eq!(
             (first.max_message_chars, first.service.as_deref()),
             (Some(1), Some("a"))

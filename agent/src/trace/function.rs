@@ -70,11 +70,18 @@ pub(super) struct Over {
     pub(super) begun: Begun,
     pub(super) function: u32,
     arguments: BTreeMap<u32, Told>,
-    end: BootTime,
+    pub(super) end: BootTime,
     raised: Option<String>,
     /// A generator or coroutine was closed.
     closed: bool,
     defects: Defects,
+}
+
+impl Over {
+    /// The memory that it holds, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.arguments.values().map(Told::bytes).sum::<usize>()
+    }
 }
 
 impl Open {
@@ -451,6 +458,7 @@ pub(super) fn of_function(
         chunk_gaps: None,
         pid: over.begun.connection.pid,
         resource: known.resource.clone(),
+        sampled: known.share.has(at.place.trace),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Functions become spans whatever was lost of them, and are the parents of what is within them.
 
 use super::*;
+use crate::model::call::CallEvent;
+use crate::model::event::Direction;
 use crate::model::function::FunctionEnd::{Closed, Late, Raised, Returned, ThreadEnded};
 use crate::model::process::ProcessFacts;
 use crate::trace::Spans;
@@ -305,4 +307,51 @@ fn generators_stand_by_themselves() {
     assert_eq!(one.end.0 - one.start.0, 10 * MS);
     assert_eq!(plain.parent_span_id, Some(one.span_id));
     assert_eq!(defects(other), Some(vec!["unfinished".to_owned()].into()));
+}
+
+/// One that waits for an answer is told when that was given, and is not under way meanwhile.
+#[test]
+fn a_function_waits_for_the_answer_that_says_whose_it_is() {
+    let mut spans = stage(true);
+    let served = Begun {
+        exchange: ExchangeId(1),
+        connection: ConnectionId {
+            pid: 7,
+            ssl: 1,
+            generation: 1,
+        },
+        role: Role::Server,
+        tid: 70,
+        start: BootTime(10 * MS),
+        propagated: None,
+        stream: None,
+    };
+    let flows = |spans: &mut Spans, direction, context| {
+        let lineage = spans.lineage();
+        lineage.flows(served.connection, direction, Some(context));
+        lineage.moved(7, 70);
+    };
+    flows(&mut spans, Direction::Read, 0x10);
+    spans.call(CallEvent::Began(Box::new(served.clone())));
+    spans.copied((7, 70), Some(0x10), 0x20, None);
+    let (one, other) = (call(1, 70, 20), call(2, 70, 30));
+    for (id, call) in [(2, one), (3, other)] {
+        spans.function_began(ExchangeId(id), call, Some(0), (None, Some(0x20)));
+        spans.function_argument(call, 1, &Argument::Int(5));
+        spans.function_ended(call, &Returned, BootTime(40 * MS));
+    }
+    assert!(!spans.has_spans());
+    flows(&mut spans, Direction::Write, 0x20);
+    spans.answers(served.connection);
+    let told = drained(&mut spans);
+    let [first, second] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        (first.name.as_str(), second.name.as_str()),
+        ("outer", "Class.inner")
+    );
+    assert!(first.parent_span_id.is_some() && first.parent_span_id == second.parent_span_id);
+    let count = format!("{}count", attr::FUNCTION_ARGUMENT);
+    assert_eq!(first.attribute(&count), Some(&Value::Int(5)));
 }

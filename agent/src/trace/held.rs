@@ -1,8 +1,9 @@
 //! Spans that wait for their parent. A served request waits for the other end of its connection:
 //! a write is seen when it is over, and by then a quick server may have answered what was written.
-//! One that was made waits, where only that can tell, for the answer of the request that it may have
-//! been made for.
+//! What was made or called waits, where only that can tell, for the answer of the request that it may
+//! have been made for.
 
+use super::function::Over;
 use super::retry::Attempted;
 use super::run::RunOver;
 use crate::model::exchange::ExchangeId;
@@ -31,6 +32,8 @@ pub(super) enum Told {
     Request(Box<HttpRequest>),
     /// A run of a framework.
     Run(Box<RunOver>),
+    /// A call of a watched function.
+    Function(Box<Over>),
 }
 
 impl Told {
@@ -39,6 +42,7 @@ impl Told {
             Self::Call(attempted) => attempted.call.exchange,
             Self::Request(request) => request.begun.exchange,
             Self::Run(over) => over.facts.exchange,
+            Self::Function(over) => over.begun.exchange,
         }
     }
 
@@ -47,6 +51,7 @@ impl Told {
             Self::Call(attempted) => attempted.call.connection.pid,
             Self::Request(request) => request.begun.connection.pid,
             Self::Run(over) => over.facts.pid,
+            Self::Function(over) => over.begun.connection.pid,
         }
     }
 
@@ -58,6 +63,7 @@ impl Told {
                 size_of::<HttpRequest>() + request.path.len() + request.query.len()
             }
             Self::Run(over) => over.bytes(),
+            Self::Function(over) => over.bytes(),
         }
     }
 
@@ -66,6 +72,7 @@ impl Told {
             Self::Call(attempted) => attempted.call.end,
             Self::Request(request) => request.end,
             Self::Run(over) => over.end,
+            Self::Function(over) => over.end,
         }
     }
 }

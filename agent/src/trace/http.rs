@@ -103,6 +103,7 @@ pub(super) fn of_request(
         chunk_gaps: None,
         pid: request.begun.connection.pid,
         resource: known.resource.clone(),
+        sampled: known.share.has(at.place.trace),
     }
 }
 

@@ -183,6 +183,7 @@ pub(super) fn of_run(at: At, known: &Known, over: RunOver, redactor: &Redactor) 
         chunk_gaps: None,
         pid: facts.pid,
         resource: known.resource.clone(),
+        sampled: known.share.has(at.place.trace),
     }
 }
 

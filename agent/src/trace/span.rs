@@ -167,5 +167,6 @@ pub(super) fn of_call(
         chunk_gaps: call.response.chunk_gaps,
         pid: call.connection.pid,
         resource: known.resource.clone(),
+        sampled: known.share.has(at.place.trace),
     }
 }

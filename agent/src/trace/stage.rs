@@ -15,7 +15,7 @@ use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::{ExchangeId, Role};
 use crate::model::framework::{RunContents, RunEvent, RunFacts, RunKind};
 use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd, FunctionFacts};
-use crate::model::process::{ContentPolicy, ProcessFacts};
+use crate::model::process::{ContentPolicy, ProcessFacts, Share};
 use crate::model::span::{Resource, Span};
 use crate::model::stack::CallPath;
 use crate::model::time::{BootTime, ClockOffset};
@@ -40,6 +40,8 @@ pub(super) struct Known {
     asked: ContentPolicy,
     /// See [`ProcessFacts::network`].
     network: u64,
+    /// See [`ProcessFacts::share`].
+    pub(super) share: Share,
 }
 
 impl Known {
@@ -52,6 +54,7 @@ impl Known {
             content: facts.content.clone(),
             asked: facts.content.clone(),
             network: facts.network,
+            share: facts.share,
         }
     }
 
@@ -355,7 +358,7 @@ impl Spans {
     ) {
         if let Some(depth) = depth {
             for over in self.functions.lost(call, depth) {
-                self.write_function(over);
+                self.function_over(over);
             }
         }
         if let Some(begun) = self.functions.began(id, call, depth.is_none()) {
@@ -390,21 +393,21 @@ impl Spans {
     /// A function is over.
     pub fn function_ended(&mut self, call: FunctionCall, how: &FunctionEnd<'_>, time: BootTime) {
         for over in self.functions.ended(call, how, time) {
-            self.write_function(over);
+            self.function_over(over);
         }
     }
 
     /// A process is gone: its functions do not end any more.
     pub fn functions_exit(&mut self, pid: u32, time: BootTime) {
         for over in self.functions.stop(Some(pid), time) {
-            self.write_function(over);
+            self.function_over(over);
         }
     }
 
     /// Nothing more will come of functions.
     pub fn functions_stop(&mut self, time: BootTime) {
         for over in self.functions.stop(None, time) {
-            self.write_function(over);
+            self.function_over(over);
         }
     }
 
@@ -471,29 +474,9 @@ impl Spans {
         }
     }
 
-    fn write_function(&mut self, over: Over) {
-        let place = self.parents.take(&over.begun);
-        let at = span::At {
-            place,
-            offset: self.offset,
-            tell_source: self.tell_source,
-            names: self.names,
-            path: None,
-            engine: None,
-        };
-        let pid = over.begun.connection.pid;
-        let unknown;
-        let known = match self.processes.get(&pid) {
-            Some(known) => known,
-            None => {
-                unknown = Known::nothing(pid, &self.redactor);
-                &unknown
-            }
-        };
-        let facts = self.functions.facts(over.function);
-        let span = function::of_function(at, known, facts, over, &self.redactor);
-        self.spans.push(span);
-        self.counters.spans += 1;
+    fn function_over(&mut self, over: Over) {
+        self.parents.returned(&over.begun);
+        self.tell(Told::Function(Box::new(over)));
     }
 
     /// The offset of wall time from here on.
@@ -638,6 +621,7 @@ impl Spans {
                 self.parents.alone(exchange);
                 self.parents.take(&run::begun(&over.facts))
             }
+            Told::Function(over) => self.parents.take(&over.begun),
         };
         let run = merged.and_then(|run| self.runs.get_mut(&run));
         let run = run.map(|(facts, told)| {
@@ -657,6 +641,10 @@ impl Spans {
             Told::Call(attempted) => span::of_call(at, known, *attempted, run, redactor),
             Told::Run(over) => run::of_run(at, known, *over, redactor),
             Told::Request(request) => http::of_request(at, known, &request, redactor),
+            Told::Function(over) => {
+                let facts = self.functions.facts(over.function);
+                function::of_function(at, known, facts, *over, redactor)
+            }
         });
         self.counters.spans += 1;
         // The run that it was, or was a part of, need not wait any longer.

@@ -1,4 +1,5 @@
-"""A stand-in for the API server of Kubernetes: what a client that lists and watches pods needs of it.
+"""A stand-in for the API server of Kubernetes, and for the kubelet of a node: what a client that lists and watches
+pods, or asks for those of a node (`/pods`), needs of them.
 
     api.py DIRECTORY TOKEN
 
@@ -9,6 +10,7 @@ it says, and prints one line for it:
     {"do": "port"}                                  where it listens
     {"do": "put", "pod": {…}}                       a pod is new or changed
     {"do": "delete", "uid": "…"}
+    {"do": "kubelet", "node": "…"}                  whose kubelet it is as well
     {"do": "own", "path": "apis/…", "object": {…}}  what controls pods; others are 404
     {"do": "token", "token": "…"}                   another token from here on; open watches are closed
     {"do": "expire"}                                what was is forgotten: open watches end with 410
@@ -41,6 +43,7 @@ class State:
         self.events = []
         self.owners = {}
         self.down = False
+        self.node = None
         # Watches that were opened before the last of these are over.
         self.generation = 0
         self.seen = {}
@@ -75,6 +78,12 @@ def handler(state):
                 return self.status(401, "Unauthorized")
             url = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            if url.path == "/pods" and state.node:
+                state.note("kubelet")
+                with state.changed:
+                    pods = [p for p in state.pods.values() if p["spec"]["nodeName"] == state.node]
+                    text = json.dumps({"kind": "PodList", "metadata": {}, "items": pods})
+                return self.answer(text)
             if url.path != "/api/v1/pods":
                 state.note("owner")
                 with state.changed:
@@ -161,6 +170,8 @@ def do(state, step):
             state.event(kind, pod)
         elif what == "delete":
             state.event("DELETED", state.pods.pop(step["uid"]))
+        elif what == "kubelet":
+            state.node = step["node"]
         elif what == "own":
             state.owners[step["path"]] = json.dumps(step["object"])
         elif what == "token":

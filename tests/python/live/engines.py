@@ -123,6 +123,47 @@ class BatchStrOut:
     cached_tokens: list
 
 
+class BatchStrOutput:
+    """The newer one: with its four dozen fields it is as wide, and what counts is at either end of it."""
+
+    __slots__ = (
+        *("rids", "finished_reasons", "output_strs", "prompt_tokens", "completion_tokens"),
+        *("cached_tokens", "retraction_counts", "time_stats"),
+        *(f"input_{number:02}" for number in range(40)),
+    )
+
+    def __init__(self, **known):
+        for name in self.__slots__:
+            setattr(self, name, known.get(name))
+
+
+@dataclasses.dataclass
+class SchedulerReqTimeStats:
+    """Comes as a pickle, which knows it by its attributes."""
+
+    completion_time: float = 0.0
+    wait_queue_entry_time: float = 0.0
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+
+
+def times_of(at):
+    times = SchedulerReqTimeStats.__new__(SchedulerReqTimeStats)
+    times.__setstate__(
+        {
+            "disagg_mode": None,
+            "enable_metrics": False,
+            "has_timing_data": True,
+            "wait_queue_entry_time": at,
+            "forward_entry_time": at + 0.25,
+            "prefill_finished_time": at + 1.5,
+            "queue_duration_s": 0.25,
+        }
+    )
+    return times
+
+
 PROCESSOR = vllm.OutputProcessor()
 ENGINE = vllm.LLMEngine(PROCESSOR)
 MANAGER = sglang.TokenizerManager()
@@ -152,6 +193,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             reasons = [None, {"type": "stop", "matched": 2}]
             batch = BatchStrOut(["other", id], reasons, ["no", "no"], None, [7, 300], [1, 400], [0, 256])
+            if asked["model"] == "wide":
+                batch = BatchStrOutput(
+                    rids=["other", id],
+                    finished_reasons=reasons,
+                    output_strs=["no", "nobody is told this"],
+                    prompt_tokens=[7, 300],
+                    completion_tokens=[1, 400],
+                    cached_tokens=[0, 256],
+                    retraction_counts=[0, 0],
+                    time_stats=[times_of(300.0), times_of(700.0 + number)],
+                )
             try:
                 MANAGER._handle_batch_output(batch).send(None)
             except StopIteration:
@@ -174,7 +226,7 @@ def main():
     print("ready", flush=True)
     for number, _ in enumerate(sys.stdin):
         told = []
-        for kind in ("single", "answers", "prompts", "batch"):
+        for kind in ("single", "answers", "prompts", "batch", "wide"):
             id = f"chatcmpl-{kind}-{number}"
             connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
             body = {"model": kind, "user": id, "messages": [{"role": "user", "content": "why"}]}

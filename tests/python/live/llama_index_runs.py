@@ -19,11 +19,12 @@ from llama_index.core import Document, Settings, VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.base import BaseLLM
+from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
-from llama_index.core.llms import ChatMessage, CompletionResponse, MockLLM
+from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse, MockLLM
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.response_synthesizers.base import BaseSynthesizer
@@ -179,8 +180,10 @@ class Record:
                     whole["tokens"] = [usage["prompt_tokens"], usage["completion_tokens"]]
             if model and type(result).__name__ in {"generator", "async_generator"}:
                 span["stream"] = now
+            # What it gives is to be read yet.
+            span["gives"] = bool(span["stream"]) or "Streaming" in type(result).__name__
 
-    def told(self, name, span_id):
+    def told(self, name, span_id, response):
         """Something is told of a model: its stream's end, or all of a model without a span."""
         now = time.time_ns()
         kind = "chat" if name.startswith("LLMChat") else "text_completion"
@@ -189,10 +192,20 @@ class Record:
             if not HAS_SPANS:
                 self.old(name, kind, span, now)
             elif span["stream"] and name.endswith("EndEvent"):
+                self.streamed(self.whole(span), got_of(span["kind"], response))
                 # The end of the outermost one is that of the last of its parts.
                 while span:
                     span["end"] = now
                     span = self.spans.get(span["parent"]) if span["part"] else None
+
+    def streamed(self, model, got):
+        """What the stream of a model gave, and what those gave whose stream it is."""
+        model["got"] = got
+        above = self.spans.get(model["parent"])
+        while above:
+            if above.get("gives") and not above["part"]:
+                above["got"] = got[0][1]
+            above = self.spans.get(above["parent"])
 
     def old(self, name, kind, span, now):
         """To 0.10.40: what the frames of the functions that tell events say, not what these say."""
@@ -282,7 +295,7 @@ class Events(BaseEventHandler):
     def handle(self, event, **_):
         name = type(event).__name__
         if name.startswith(("LLMChat", "LLMCompletion")):
-            RECORD.told(name, event.span_id)
+            RECORD.told(name, event.span_id, getattr(event, "response", None))
 
 
 class Odd(Exception):
@@ -299,6 +312,20 @@ class Broken(MockLLM):
     @llm_completion_callback()
     def complete(self, prompt, formatted=False, **_):
         raise Odd
+
+
+class Paced(MockLLM):
+    """A model that takes its time for each piece."""
+
+    @llm_chat_callback()
+    def stream_chat(self, messages, **_):
+        def pieces():
+            for count in range(1, 4):
+                time.sleep(0.02)
+                message = ChatMessage(role="assistant", content="word " * count)
+                yield ChatResponse(message=message, delta="word ")
+
+        return pieces()
 
 
 class Counted(MockLLM):
@@ -377,6 +404,10 @@ def stream():
         time.sleep(0.01)
     for _ in MODEL.stream_complete("hello"):
         time.sleep(0.01)
+    if HAS_SPANS:
+        # It asks the model before it returns; an engine for queries asks it when its answer is read.
+        for _ in SimpleChatEngine.from_defaults(llm=Paced()).stream_chat("hello").response_gen:
+            pass
 
 
 async def later():

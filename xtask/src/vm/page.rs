@@ -11,6 +11,9 @@ use std::path::PathBuf;
 /// What checks of single programs begin with.
 pub(super) const PROGRAM: &str = "program ";
 
+/// The check of all of them.
+const PROGRAMS: &str = "programs";
+
 /// What checks of single ways' costs begin with: `tests/python/vm/cost.py`.
 const COST: &str = "cost ";
 
@@ -39,7 +42,7 @@ const COST_HEADS: [&str; 6] = [
 const ROWS: [(&str, &str); 13] = [
     ("boots", "kernel"),
     ("doctor", "`genspan doctor`"),
-    ("programs", "eBPF programs"),
+    (PROGRAMS, "eBPF programs"),
     ("tls", "a call over TLS"),
     ("tls-perf", "the same, `--perf-probes`"),
     ("stacks", "with `--stacks`"),
@@ -64,9 +67,10 @@ const INTRODUCTION: &str = "\
 Made by `cargo xtask vm`: Debian's cloud kernels, each booted in QEMU (emulated, one processor, 1 GiB) with
 Debian 12's Python 3.11 and OpenSSL 3.0. The program that is traced runs before genspan comes, and makes two
 calls; `yes` is that both were told, with their ids, tokens and the server's port as the program had them.
-Runs of LangChain are compared with what its own callback handler was told.
+Runs of LangChain are compared with what its own callback handler was told, also of what they were given and gave.
 Every program of the object is loaded, also those that are loaded only on demand (`genspan doctor
---programs` does the same on any host).
+--programs` does the same on any host). The verifier gives up at a million instructions; how many it went through
+kernels tell from 5.16 on.
 
 The oldest kernel is Linux 5.8: the ring buffer and the boot clock in programs are of that version.
 ";
@@ -91,7 +95,7 @@ pub(super) fn keep(kernel: Kernel, checks: &[Check]) -> Result<()> {
 
 /// Results of before with new ones in their places.
 fn joined(mut all: Vec<Check>, new: &[Check]) -> Vec<Check> {
-    if new.iter().any(|check| check.check == "programs") {
+    if new.iter().any(|check| check.check == PROGRAMS) {
         all.retain(|check| !check.check.starts_with(PROGRAM));
     }
     for check in new {
@@ -134,8 +138,25 @@ fn table(all: &[(Kernel, Vec<Check>)]) -> String {
     for (check, name) in ROWS {
         let cells = all.iter().map(|(_, checks)| cell(checks, check));
         text += &row(name, cells.collect());
+        if check == PROGRAMS {
+            let cells = all.iter().map(|(_, checks)| longest(checks));
+            text += &row("the one that takes the verifier longest", cells.collect());
+        }
     }
     text
+}
+
+/// The program for which the verifier went through the most instructions, and how many.
+fn longest(checks: &[Check]) -> String {
+    let counted = checks.iter().filter_map(|check| {
+        let (_, name) = check.check.strip_prefix(PROGRAM)?.split_once(' ')?;
+        let count: u32 = check.found.strip_suffix(" verified")?.parse().ok()?;
+        Some((count, name))
+    });
+    counted.max().map_or_else(
+        || "not told".to_owned(),
+        |(count, name)| format!("{name}: {count}"),
+    )
 }
 
 /// What each way of reading sockets costs, on the kernels where that was measured.
@@ -182,7 +203,7 @@ fn cell(checks: &[Check], name: &str) -> String {
         .to_owned();
     };
     match (check.verdict, name) {
-        (Verdict::Ok, "boots" | "programs") => check.found.clone(),
+        (Verdict::Ok, "boots" | PROGRAMS) => check.found.clone(),
         (Verdict::Ok, _) => "yes".to_owned(),
         (Verdict::Poor, _) => "does without".to_owned(),
         (Verdict::Failed, _) => "no".to_owned(),
@@ -255,6 +276,16 @@ mod tests {
         ] {
             assert!(text.contains(want), "{want}\nin\n{text}");
         }
+    }
+
+    #[test]
+    fn the_longest_program_is_told() {
+        let mut checks = vec![check("program uprobe a", Verdict::Ok, "None verified")];
+        assert_eq!(longest(&checks), "not told");
+        for (name, found) in [("b", "900 verified"), ("c", "10 verified")] {
+            checks.push(check(&format!("program uprobe {name}"), Verdict::Ok, found));
+        }
+        assert_eq!(longest(&checks), "b: 900");
     }
 
     #[test]

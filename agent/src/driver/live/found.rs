@@ -81,22 +81,39 @@ impl Live {
         if new {
             self.leave_inner_parts(pid);
         }
-        if new && let Err(error) = self.add(pid) {
-            if error.is_gone() {
+        if !new {
+            self.standing.forget(pid);
+            return self.place(pid, place);
+        }
+        match self.add_placed(pid, Some(place)) {
+            Ok(changed) => {
+                self.standing.forget(pid);
+                tracing::debug!("process {pid} is to be traced ({why})");
+                self.announce_again(pid, changed)
+            }
+            Err(error) if error.is_gone() => {
                 tracing::debug!("{error}");
-            } else {
+                Ok(())
+            }
+            Err(error) => {
                 tracing::warn!("process {pid} is not traced: {error}");
                 self.standing.failed(pid, error.to_string());
+                Ok(())
             }
-            return Ok(());
         }
-        self.standing.forget(pid);
-        tracing::debug!("process {pid} is to be traced ({why})");
-        self.place(pid, place)
     }
 
     /// Takes note of where a process belongs. What was told of it before stays told.
     fn place(&mut self, pid: u32, place: Place) -> Result<(), LiveError> {
+        let changed = self.take_place(pid, place);
+        if changed {
+            self.set_contents();
+        }
+        self.announce_again(pid, changed)
+    }
+
+    /// Gives it what it has where it belongs; says whether that is new.
+    pub(super) fn take_place(&mut self, pid: u32, place: Place) -> bool {
         let Place {
             service,
             settings,
@@ -106,6 +123,14 @@ impl Live {
         } = place;
         let pod = (attributes, address);
         let changed = self.attachments.place(pid, service, settings, pod);
+        if self.attachments.set_stacks(&mut self.kernel, pid) {
+            self.stacks.expect(pid);
+        }
+        changed
+    }
+
+    /// Tells of a process again what is known of it, if that has changed.
+    fn announce_again(&mut self, pid: u32, changed: bool) -> Result<(), LiveError> {
         if changed
             && self.core.announced.contains(&pid)
             && let Some(traced) = self.attachments.get(pid)

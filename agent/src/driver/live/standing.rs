@@ -80,6 +80,7 @@ impl Live {
                 spans: sums.spans,
                 calls: sums.calls,
                 calls_incomplete: sums.incomplete,
+                spans_unsampled: sums.unsampled,
             },
             losses: self.losses().into_iter().map(count).collect(),
             redacted: redacted

@@ -29,6 +29,7 @@ pub(super) fn without_content(span: &Span) -> Span {
         chunk_gaps: None,
         pid: span.pid,
         resource: span.resource.clone(),
+        sampled: span.sampled,
     }
 }
 

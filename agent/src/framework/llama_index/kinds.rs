@@ -40,6 +40,11 @@ pub(super) fn is_generator(result: &[u8]) -> bool {
     matches!(result, b"generator" | b"async_generator")
 }
 
+/// Whether it is an answer with a stream in it (`StreamingResponse` and its like).
+pub(super) fn has_stream(result: &[u8]) -> bool {
+    class_of(result).contains("Streaming")
+}
+
 /// A method, or a function, whose span begins.
 #[derive(Debug)]
 pub(super) struct Called {

@@ -45,6 +45,11 @@ impl Calls {
         self.within.insert(request, name);
     }
 
+    /// In what something is made is not asked any more.
+    pub(super) fn placed(&mut self, id: ExchangeId) {
+        self.within.remove(&id);
+    }
+
     /// Whether a request is made in a generator or coroutine under way.
     pub(super) fn is_in_generator(&self, begun: &Begun) -> bool {
         let within = self.within.get(&begun.exchange);

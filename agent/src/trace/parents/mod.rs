@@ -10,11 +10,11 @@
 //! | made | the span that the request's headers name | `traceparent`, `b3` |
 //! | made, of a model run | it is that run, being its first request and a model call ([`runs`]) | as the run's |
 //! | made | the innermost run of a framework, or function, that its thread is in, or the coroutine that it is made in, or its context, unless the request that the next rules tell began within that ([`calls`]) | `run`, `function` |
-//! | made | the served request for which the Python context was made that it was made in ([`lineage`]) | `context` |
-//! | made, in a thread of a pool | the same of the context in which the pool was given the work, or the request that the thread was handling which gave it | `submitted` |
+//! | made, or a function's call | the served request for which the Python context was made that it was made in ([`lineage`]) | `context` |
+//! | made, or a function's call, in a thread of a pool | the same of the context in which the pool was given the work, or the request that the thread was handling which gave it | `submitted` |
 //! | made, or a function's call | the served request that its thread is handling, and no other ([`threads`]) | `thread` |
 //! | a run | the run whose id it names; else as a request that is made | `run` |
-//! | a function's call | the innermost one around it; else the request to which something belongs that was made in it | `function`, `context` |
+//! | a function's call | as a request that is made; else, if its context says nothing, the request to which something belongs that was made in it ([`functions`]) | `context` |
 //!
 //! Where the context says that a request was made for nobody who can be named, the thread is not
 //! asked.
@@ -26,6 +26,7 @@
 mod calls;
 mod copies;
 mod ends;
+mod functions;
 mod inside;
 pub mod lineage;
 mod runs;
@@ -37,7 +38,6 @@ mod tests;
 use super::ids;
 use crate::model::event::{ConnectionId, Socket};
 use crate::model::exchange::{ExchangeId, Role};
-use crate::model::function::CallName;
 use crate::model::propagated::{Format, Propagated};
 use crate::model::request::Begun;
 use crate::model::time::BootTime;
@@ -316,51 +316,6 @@ impl Parents {
         self.put(id, served, self.by_context(id));
     }
 
-    /// The generator or coroutine in which a request is made that is about to begin.
-    pub fn within(&mut self, request: ExchangeId, call: CallName) {
-        self.calls.writes(request, call);
-    }
-
-    /// A function begins. It is named as an exchange is, so that either may be within the other.
-    ///
-    /// `generator` is the name of one that is a generator or coroutine. `around` is that of the
-    /// generator or coroutine that it began in, nearer than any plain function of its thread, and
-    /// the context that it began in.
-    pub fn called(
-        &mut self,
-        begun: Begun,
-        generator: Option<CallName>,
-        (around, context): (Option<CallName>, Option<u64>),
-    ) {
-        if self.nodes.len() >= MAX_FOLLOWED {
-            self.refused += 1;
-            return;
-        }
-        let id = begun.exchange;
-        let thread = (begun.connection.pid, begun.tid);
-        if context.is_some() {
-            self.lineage.ran(id, thread, context, false);
-        }
-        let around = around.and_then(|name| self.calls.named(name));
-        let within = match around {
-            Some(around) => Some((around, Source::Function)),
-            // Of an event loop its thread says nothing: a plain function at least is not
-            // interrupted by another task.
-            None if generator.is_some() && self.lineage.is_loop(&begun) => {
-                self.inside(&begun, Asked::Other)
-            }
-            None => self.around(&begun, Asked::Other),
-        };
-        match generator {
-            Some(name) => self.calls.generator(name, id),
-            None => self.calls.began(&begun),
-        }
-        self.insert(begun, within);
-        if let Some((parent, _)) = within {
-            self.depend(id, parent);
-        }
-    }
-
     fn insert(&mut self, begun: Begun, within: Option<(ExchangeId, Source)>) {
         self.nodes.insert(
             begun.exchange,
@@ -392,31 +347,6 @@ impl Parents {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.within = Some((within, source));
             self.depend(id, within);
-        }
-    }
-
-    /// What was made in a function belongs to a request: so does the function, and what is around
-    /// it, as far as it began within that request and was not told yet.
-    fn adopt(&mut self, function: ExchangeId, served: ExchangeId) {
-        let Some(start) = self.start(served) else {
-            return;
-        };
-        let mut at = function;
-        for _ in 0..MAX_CHAIN {
-            let Some(node) = self.nodes.get(&at) else {
-                return;
-            };
-            if node.place.is_some() || node.begun.start < start {
-                return;
-            }
-            match node.within {
-                Some((outer, Source::Function)) if self.start(outer) >= Some(start) => at = outer,
-                None | Some((_, Source::Function)) => {
-                    self.put(at, served, Source::Context);
-                    return;
-                }
-                Some(_) => return,
-            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::event::{Direction, SocketRole};
+use crate::model::function::CallName;
 use crate::model::time::BootTime;
 
 const MS: u64 = 1_000_000;
@@ -437,15 +438,15 @@ fn nothing_is_kept_of_what_is_over() {
 }
 
 /// An event loop of process 7, thread 71, and what it is seen to do.
-struct Loop {
-    parents: Parents,
+pub(super) struct Loop {
+    pub(super) parents: Parents,
     served: Vec<Begun>,
 }
 
-const READS: u64 = 0x10;
+pub(super) const READS: u64 = 0x10;
 
 impl Loop {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             parents: Parents::new(1),
             served: Vec::new(),
@@ -453,7 +454,7 @@ impl Loop {
     }
 
     /// A request is read in the loop's context.
-    fn reads(&mut self, n: u64) -> Begun {
+    pub(super) fn reads(&mut self, n: u64) -> Begun {
         let served = begun(n, Role::Server, 7, 71, n);
         self.flows(&served, Direction::Read, READS);
         self.parents.lineage().moved(7, 71);
@@ -470,12 +471,12 @@ impl Loop {
             .flows(of.connection, direction, context);
     }
 
-    fn copies(&mut self, from: u64, to: u64) {
+    pub(super) fn copies(&mut self, from: u64, to: u64) {
         self.parents.lineage().copied(7, 71, Some(8 * from), 8 * to);
     }
 
     /// A request is made in a context, or in none.
-    fn asks(&mut self, n: u64, tid: u32, context: u64) -> Begun {
+    pub(super) fn asks(&mut self, n: u64, tid: u32, context: u64) -> Begun {
         let asked = begun(n, Role::Client, 7, tid, n);
         self.flows(&asked, Direction::Write, context);
         self.parents.lineage().moved(7, tid);
@@ -483,7 +484,7 @@ impl Loop {
         asked
     }
 
-    fn answers(&mut self, served: &Begun, context: u64) -> bool {
+    pub(super) fn answers(&mut self, served: &Begun, context: u64) -> bool {
         self.flows(served, Direction::Write, context);
         self.parents.lineage().moved(7, 71);
         self.parents.answers(served.connection)

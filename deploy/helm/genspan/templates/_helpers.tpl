@@ -45,7 +45,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "genspan.config" -}}
 {{- toYaml .Values.rules }}
 kubernetes:
-  api: {{ ternary "auto" "off" .Values.kubernetes.enabled | quote }}
+  {{- with .Values.kubernetes }}
+  api: {{ ternary (ternary "kubelet" "auto" .kubelet.enabled) "off" .enabled | quote }}
+  {{- if and .enabled .kubelet.enabled }}
+  kubelet:
+    {{- if .kubelet.insecureSkipVerify }}
+    insecure_skip_verify: true
+    {{- else }}
+    certificate_authority: {{ .kubelet.certificateAuthority | quote }}
+    {{- end }}
+    interval_seconds: {{ .kubelet.intervalSeconds }}
+  {{- end }}
+  {{- end }}
   labels:
     {{- toYaml .Values.kubernetes.labels | nindent 4 }}
   annotations:
