@@ -1,6 +1,6 @@
 //! What runs under way were given and gave, whatever their framework, and how a value is told of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value as Json;
 
@@ -10,7 +10,8 @@ use crate::model::framework::RunContents;
 use crate::model::snapshot::{CLASS, without_classes};
 use crate::model::weight;
 
-/// Most bytes that the contents of runs under way take, roughly; of more, those of the next are not kept.
+/// Most bytes that the contents of runs under way take, roughly; of more, those of the oldest go: a stream that nobody
+/// reads to its end stays under way for as long as its process.
 pub(super) const MAX_BYTES: usize = 64 << 20;
 
 /// The contents of the runs of one framework.
@@ -18,23 +19,37 @@ pub(super) const MAX_BYTES: usize = 64 << 20;
 pub(super) struct Kept {
     pub(super) open: HashMap<ExchangeId, (Box<RunContents>, usize)>,
     pub(super) bytes: usize,
-    /// Contents that were not kept, because there were too many.
+    /// Those of `open` that take any bytes. They are numbered as they come: the first is the oldest.
+    heavy: BTreeSet<ExchangeId>,
+    /// Contents that were not kept, or not to the end, because there were too many.
     pub(super) refused: u64,
 }
 
 impl Kept {
-    /// The contents of a run to which these values come; none when there are too many.
+    /// The contents of a run to which these values come; none when they are too many by themselves. What the oldest
+    /// runs have makes room for them.
     pub(super) fn with(
         &mut self,
         run: ExchangeId,
         values: &[Option<Json>],
     ) -> Option<&mut RunContents> {
         let bytes: usize = values.iter().flatten().map(weight::value).sum();
-        if self.bytes + bytes > MAX_BYTES {
+        let own = self.open.get(&run).map_or(0, |(_, weight)| *weight);
+        if own.saturating_add(bytes) > MAX_BYTES {
             self.refused += 1;
             return None;
         }
+        while self.bytes + bytes > MAX_BYTES {
+            let Some(oldest) = self.heavy.iter().copied().find(|other| *other != run) else {
+                break;
+            };
+            self.leave_out(oldest);
+            self.refused += 1;
+        }
         self.bytes += bytes;
+        if bytes > 0 {
+            self.heavy.insert(run);
+        }
         let (contents, weight) = self.open.entry(run).or_default();
         *weight += bytes;
         Some(contents)
@@ -51,6 +66,7 @@ impl Kept {
         if let Some((contents, weight)) = self.open.get_mut(&run) {
             contents.leave_out();
             self.bytes -= std::mem::take(weight);
+            self.heavy.remove(&run);
         }
     }
 
@@ -58,6 +74,7 @@ impl Kept {
     pub(super) fn take(&mut self, run: ExchangeId, failed: bool) -> Option<Box<RunContents>> {
         let (mut contents, bytes) = self.open.remove(&run)?;
         self.bytes -= bytes;
+        self.heavy.remove(&run);
         contents.bytes = bytes;
         if failed {
             contents.got = None;
@@ -127,10 +144,51 @@ mod tests {
         let mut kept = Kept::default();
         let large = [Some(json!("x".repeat(MAX_BYTES / 2)))];
         assert!(kept.with(ExchangeId(1), &large).is_some());
-        assert!(kept.with(ExchangeId(2), &large).is_none());
-        assert_eq!(kept.refused, 1);
         kept.leave_out(ExchangeId(1));
         assert!(kept.with(ExchangeId(2), &large).is_some());
-        assert_eq!(kept.refused, 1);
+        assert_eq!(kept.refused, 0);
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let of = |bytes: usize| [Some(json!("x".repeat(bytes)))];
+        let third = of(MAX_BYTES / 3 - 1000);
+        let mut kept = Kept::default();
+        // Each run that something comes to, how much, whether there is room, what was left out by then, and of
+        // which runs there is something.
+        for (run, value, fits, refused, full) in [
+            (5, &third, true, 0, &[5][..]),
+            (3, &third, true, 0, &[3, 5]),
+            (9, &third, true, 0, &[3, 5, 9]),
+            // Whatever was heard of last, the one with the lowest number began first.
+            (7, &third, true, 1, &[5, 7, 9]),
+            // Not the run itself.
+            (5, &third, true, 2, &[5, 9]),
+            (5, &of(MAX_BYTES / 2), false, 3, &[5, 9]),
+            (4, &of(MAX_BYTES - 1000), true, 5, &[4]),
+            (6, &of(MAX_BYTES + 1), false, 6, &[4]),
+            (8, &of(10), true, 6, &[4, 8]),
+        ] {
+            let contents = kept.with(ExchangeId(run), value);
+            assert_eq!(contents.is_some(), fits, "{run}");
+            if let Some(contents) = contents {
+                contents.given = Some(json!("given"));
+            }
+            let open = kept.open.iter();
+            let of = open.filter(|(_, (contents, _))| contents.given.is_some());
+            let mut of: Vec<_> = of.map(|(run, _)| run.0).collect();
+            of.sort_unstable();
+            assert_eq!((kept.refused, &*of), (refused, full), "{run}");
+            let sum: usize = kept.open.values().map(|(_, weight)| weight).sum();
+            assert!(sum == kept.bytes && sum <= MAX_BYTES, "{run}");
+            assert_eq!(kept.heavy.len(), full.len(), "{run}");
+        }
+        // What was left out is said to have been there.
+        let left = kept.take(ExchangeId(5), false).expect("contents");
+        assert!(left.left_out && left.given.is_none());
+        for run in [3, 4, 7, 8, 9].map(ExchangeId) {
+            assert!(kept.take(run, false).is_some());
+        }
+        assert_eq!((kept.bytes, kept.heavy.len(), kept.open.len()), (0, 0, 0));
     }
 }

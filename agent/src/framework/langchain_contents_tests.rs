@@ -273,6 +273,9 @@ fn there_is_an_end_to_what_is_kept() {
     }
     assert_eq!(contents.kept.refused, 2);
     assert!(contents.kept.bytes <= MAX_BYTES);
-    assert!(contents.kept.take(ExchangeId(0), false).is_some());
+    for (n, is_told) in [(0, false), (1, false), (2, true)] {
+        let run = contents.kept.take(ExchangeId(n), false).expect("contents");
+        assert_eq!((run.given.is_some(), run.left_out), (is_told, !is_told));
+    }
     assert_eq!(contents.kept.bytes, 0);
 }

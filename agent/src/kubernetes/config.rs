@@ -351,7 +351,7 @@ fn of_kubeconfig(path: &Path) -> Result<Option<Place>, BadConfig> {
         why,
     };
     let text = String::from_utf8_lossy(&read(path)?).into_owned();
-    let file: Kubeconfig = serde_yaml_ng::from_str(&text).map_err(|e| bad(e.to_string()))?;
+    let file: Kubeconfig = serde_yaml_ng::from_str(&text).map_err(|e| bad(senseless(&e)))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let context = of_name(file.contexts, &file.current_context)
         .ok_or_else(|| bad(format!("no context `{}`", file.current_context)))?;
@@ -442,6 +442,16 @@ fn of_kubeconfig(path: &Path) -> Result<Option<Place>, BadConfig> {
         node: String::new(),
         asked: Asked::Api,
     }))
+}
+
+/// Where a kubeconfig makes no sense, and nothing of what stands there: the error itself names the value, which may be
+/// a token.
+fn senseless(error: &serde_yaml_ng::Error) -> String {
+    let place = error.location();
+    let place = place.map_or_else(String::new, |at| {
+        format!(" at line {}, column {}", at.line(), at.column())
+    });
+    format!("it is no YAML, or has something else than it should{place}")
 }
 
 fn of_name<T>(all: Vec<Named<T>>, name: &str) -> Option<T> {
@@ -629,6 +639,29 @@ mod tests {
             assert!(error.contains("a token or a client certificate"), "{error}");
             assert!(!error.contains("hush"), "{error}");
         }
+        // Nor is what stands where something else should.
+        let told = |text: &str| place(&file(text), &env).unwrap_err().to_string();
+        for (cluster, user) in [
+            (good, "hush"),
+            (good, "12345678"),
+            (good, "[hush]"),
+            (good, "{token: [hush]}"),
+            (good, "{token: {hush: 1}}"),
+            (good, "{token: 'hush}"),
+            (good, "{token: *hush}"),
+            (good, "{token: a, token: hush}"),
+            ("hush", "{}"),
+            ("{insecure-skip-tls-verify: hush}", "{}"),
+        ] {
+            let error = told(&kubeconfig(cluster, user));
+            assert!(error.contains("should"), "{user}: {error}");
+            let is_told = error.contains("hush") || error.contains("12345678");
+            assert!(!is_told, "{error}");
+        }
+        assert!(told(&kubeconfig(good, "hush")).contains("line 4"));
+        // A token may look like a number.
+        let found = place(&file(&kubeconfig(good, "{token: 12345678}")), &env);
+        assert!(found.unwrap().unwrap().token == Token::Fixed("12345678".to_owned()));
         let open = place(&file(&kubeconfig("{server: 'http://a'}", "{}")), &env);
         let open = open.unwrap().unwrap();
         assert!(!open.tls && open.port == 80 && open.token == Token::None);

@@ -45,9 +45,11 @@ const CONTROLLERS: [(&str, &str); 6] = [
 ];
 
 impl PodFacts {
-    /// Of a pod, and a container of it where that is known.
+    /// Of a pod, and a container of it where that is known, which was found by this id. Kubernetes also knows a container
+    /// by the id of the one that was there before it was started again: the id and the count of restarts that it tells
+    /// are not that one's.
     #[must_use]
-    pub fn of(pod: &Pod, container: Option<&Container>, chosen: &Chosen) -> Self {
+    pub fn of(pod: &Pod, container: Option<&Container>, id: Option<&str>, chosen: &Chosen) -> Self {
         let controllers = [pod.top.as_ref(), pod.owner.as_ref()];
         let named = |kind: &str| {
             let mut all = controllers.iter().flatten();
@@ -65,10 +67,12 @@ impl PodFacts {
         }
         let mut version = None;
         if let Some(container) = container {
-            attributes.text(name::CONTAINER_ID, &container.id);
             attributes.text(name::K8S_CONTAINER_NAME, &container.name);
-            let restarts = Detected::Number(container.restarts);
-            attributes.add(name::K8S_CONTAINER_RESTART_COUNT, restarts);
+            if id == Some(container.id.as_str()) {
+                attributes.text(name::CONTAINER_ID, &container.id);
+                let restarts = Detected::Number(container.restarts);
+                attributes.add(name::K8S_CONTAINER_RESTART_COUNT, restarts);
+            }
             if let Some((image, tag)) = container.image_name_and_tag() {
                 attributes.text(name::CONTAINER_IMAGE_NAME, image);
                 if let Some(tag) = tag {
@@ -221,7 +225,7 @@ mod tests {
             annotations: "note".parse().unwrap(),
             well_known_labels: false,
         };
-        let facts = PodFacts::of(&pod(), Some(&container), &chosen);
+        let facts = PodFacts::of(&pod(), Some(&container), Some("abc"), &chosen);
         for (key, value) in [
             (name::K8S_POD_NAME, text("shop-5d-x")),
             (name::K8S_POD_UID, text("u")),
@@ -250,9 +254,34 @@ mod tests {
         assert_eq!(facts.service.as_deref(), Some("shop-d"));
         assert_eq!(facts.workload, "shop-d");
         // Before the kubelet has told of the container.
-        let facts = PodFacts::of(&pod(), None, &Chosen::default());
+        let facts = PodFacts::of(&pod(), None, None, &Chosen::default());
         assert_eq!(get(&facts, name::K8S_CONTAINER_NAME), None);
         assert_eq!(get(&facts, name::SERVICE_VERSION), None);
+    }
+
+    #[test]
+    fn an_earlier_container_is_not_told_as_the_present_one() {
+        let container = Container {
+            name: "web".to_owned(),
+            id: "new".to_owned(),
+            last_id: Some("old".to_owned()),
+            image: "r/shop:1.2".to_owned(),
+            restarts: 3,
+            ..Container::default()
+        };
+        for (id, told, restarts) in [
+            (Some("new"), text("new"), Some(Detected::Number(3))),
+            (Some("old"), None, None),
+        ] {
+            let facts = PodFacts::of(&pod(), Some(&container), id, &Chosen::default());
+            assert_eq!(get(&facts, name::CONTAINER_ID), told, "{id:?}");
+            assert_eq!(get(&facts, name::K8S_CONTAINER_RESTART_COUNT), restarts);
+            assert_eq!(get(&facts, name::K8S_CONTAINER_NAME), text("web"));
+            assert_eq!(get(&facts, name::CONTAINER_IMAGE_NAME), text("r/shop"));
+        }
+        // What is known of the pod alone.
+        let facts = PodFacts::of(&pod(), None, Some("x"), &Chosen::default());
+        assert_eq!(facts, PodFacts::of(&pod(), None, None, &Chosen::default()));
     }
 
     #[test]
@@ -275,7 +304,7 @@ mod tests {
             one.address = address.map(str::to_owned);
             let annotation = annotation.map(|ip| (annotated.to_owned(), ip.to_owned()));
             one.annotations.extend(annotation);
-            let facts = PodFacts::of(&one, None, &Chosen::default());
+            let facts = PodFacts::of(&one, None, None, &Chosen::default());
             assert_eq!(get(&facts, name::K8S_POD_IP), told, "{address:?}");
             let found = facts.address.map(|ip| ip.to_string());
             assert_eq!(found.as_deref(), want, "{address:?}");
@@ -289,7 +318,7 @@ mod tests {
                 well_known_labels: labels,
                 ..Chosen::default()
             };
-            PodFacts::of(pod, None, &chosen).service.unwrap()
+            PodFacts::of(pod, None, None, &chosen).service.unwrap()
         };
         let mut one = pod();
         assert_eq!(service(&one, true), "shop");
@@ -304,7 +333,7 @@ mod tests {
         assert_eq!(service(&one, true), "told");
         assert_eq!(
             get(
-                &PodFacts::of(&one, None, &Chosen::default()),
+                &PodFacts::of(&one, None, None, &Chosen::default()),
                 name::SERVICE_NAME
             ),
             None

@@ -122,8 +122,9 @@ impl Cluster {
     #[must_use]
     pub fn find(&self, container: Option<&str>, pod: Option<&str>) -> Option<PodFacts> {
         let store = self.shared.store();
-        let (pod, container) = store.find(container, pod)?;
-        Some(PodFacts::of(pod, container, &self.shared.chosen))
+        let (pod, found) = store.find(container, pod)?;
+        let chosen = &self.shared.chosen;
+        Some(PodFacts::of(pod, found, container, chosen))
     }
 
     /// Waits until all pods were listed once, but not longer than this; says whether they were.

@@ -34,7 +34,7 @@ pub struct Counters {
     pub exchanges_served: u64,
     /// Runs of frameworks given up because there were too many.
     pub runs_refused: u64,
-    /// Contents of runs of frameworks that were not kept because there were too many.
+    /// Contents of runs of frameworks that were not kept to the end because there were too many.
     pub run_contents_refused: u64,
     /// Sums of the protocol stage over connections that are over.
     pub http1: http1::Counters,

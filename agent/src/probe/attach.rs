@@ -80,6 +80,8 @@ pub struct Traced {
     /// The address of its pod, by Kubernetes. Nobody else has a say in it: it is where the process is asked for
     /// what it serves.
     pub pod: Option<IpAddr>,
+    /// What was found out of where it runs without Kubernetes, once that has told of it.
+    own: Option<Vec<(String, Detected)>>,
     /// What an operator sets for it.
     settings: Settings,
     linker: Option<Probes>,
@@ -175,11 +177,10 @@ impl Attachments {
         if let Some(name) = service {
             facts.service_name = name;
         }
-        for (key, value) in detected {
-            match facts.detected.iter_mut().find(|(k, _)| *k == key) {
-                Some((_, slot)) => *slot = value,
-                None => facts.detected.push((key, value)),
-            }
+        // What was told of its pod before stays as long as nothing is.
+        if !detected.is_empty() {
+            let own = traced.own.get_or_insert_with(|| facts.detected.clone());
+            facts.detected = over(own, detected);
         }
         before != *facts
     }
@@ -274,6 +275,7 @@ impl Attachments {
                 interpreter: interpreter.filter(|_| python).unwrap_or_default(),
                 since: SystemTime::now(),
                 pod: None,
+                own: None,
                 settings,
                 linker: None,
             };
@@ -475,6 +477,7 @@ impl Attachments {
         traced.target = process::look(pid, &defaults)?;
         traced.settings.enforce(&mut traced.target.facts);
         traced.interpreter = Interpreter::default();
+        traced.own = None;
         if traced.target.python {
             self.rescan(kernel, pid)?;
             if self.purpose.contexts && listening::listens(pid) {
@@ -495,6 +498,18 @@ impl Attachments {
         kernel.forget(pid);
         self.traced.remove(&pid)
     }
+}
+
+/// Attributes with others that win over them.
+fn over(own: &[(String, Detected)], others: Vec<(String, Detected)>) -> Vec<(String, Detected)> {
+    let mut all = own.to_vec();
+    for (key, value) in others {
+        match all.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, slot)) => *slot = value,
+            None => all.push((key, value)),
+        }
+    }
+    all
 }
 
 /// Whose turn it is of the processes that are due: those first for which it is longest ago. Of each is given
@@ -606,8 +621,89 @@ fn watch_linker(
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST_AT_A_TIME, MOST_OPENED, turns};
-    use std::time::{Duration, Instant};
+    use super::*;
+
+    fn all(of: &[(&str, &str)]) -> Vec<(String, Detected)> {
+        let one =
+            |(key, value): &(&str, &str)| ((*key).to_owned(), Detected::Text((*value).to_owned()));
+        of.iter().map(one).collect()
+    }
+
+    #[test]
+    fn what_is_no_more_said_of_a_pod_is_no_more_told() {
+        let pid = std::process::id();
+        let mut target = process::look(pid, &ContentPolicy::default()).unwrap();
+        target.facts.detected = all(&[("container.id", "c"), ("k8s.pod.uid", "u")]);
+        let traced = Traced {
+            target,
+            libraries: Vec::new(),
+            parent: None,
+            sockets: Sockets::default(),
+            since: SystemTime::now(),
+            interpreter: Interpreter::default(),
+            pod: None,
+            own: None,
+            settings: Settings::default(),
+            linker: None,
+        };
+        let mut attachments = Attachments::default();
+        attachments.traced.insert(pid, traced);
+        let address = Some("10.0.0.7".parse().unwrap());
+        for (told, at, changes, want) in [
+            (
+                &[][..],
+                None,
+                false,
+                &[("container.id", "c"), ("k8s.pod.uid", "u")][..],
+            ),
+            (
+                &[
+                    ("k8s.pod.uid", "u"),
+                    ("k8s.pod.label.a", "1"),
+                    ("container.id", "d"),
+                ],
+                address,
+                true,
+                &[
+                    ("container.id", "d"),
+                    ("k8s.pod.uid", "u"),
+                    ("k8s.pod.label.a", "1"),
+                ],
+            ),
+            // Its label is gone, and so is what was told of its container.
+            (
+                &[("k8s.pod.uid", "u"), ("k8s.pod.label.b", "2")],
+                address,
+                true,
+                &[
+                    ("container.id", "c"),
+                    ("k8s.pod.uid", "u"),
+                    ("k8s.pod.label.b", "2"),
+                ],
+            ),
+            // Nobody tells of it: it is as it was.
+            (
+                &[],
+                None,
+                false,
+                &[
+                    ("container.id", "c"),
+                    ("k8s.pod.uid", "u"),
+                    ("k8s.pod.label.b", "2"),
+                ],
+            ),
+        ] {
+            let place = (all(told), at);
+            let changed = attachments.place(pid, None, Settings::default(), place);
+            let traced = attachments.get(pid).unwrap();
+            assert_eq!(
+                (changed, &traced.target.facts.detected),
+                (changes, &all(want))
+            );
+            assert_eq!(traced.pod.is_some(), traced.own.is_some());
+        }
+        assert!(!attachments.place(pid + 1, None, Settings::default(), Default::default()));
+    }
 
     #[test]
     fn everybody_has_a_turn_and_few_interpreters_are_looked_for_at_once() {

@@ -182,6 +182,8 @@ impl Scraper {
 /// What is remembered of a server.
 struct Known {
     due: Instant,
+    /// Where it is asked, and in which network namespace: no other one is asked there as long as this one is.
+    at: Option<(u64, SocketAddr)>,
     /// Why it is not asked or does not answer, which was told.
     told: Option<Trouble>,
 }
@@ -211,6 +213,8 @@ struct Work {
 /// What came of asking.
 enum Outcome {
     Said(Vec<Observation>),
+    /// Another process is asked at its address already: vLLM's API servers (`--api-server-count`) share a socket.
+    Shared,
     /// Ask again as usual.
     Failed(Trouble, String),
     /// Ask again much later.
@@ -250,6 +254,7 @@ impl Work {
                         }
                         (self.interval, None)
                     }
+                    Outcome::Shared => (self.interval, None),
                     Outcome::Failed(trouble, why) => (self.interval, Some((trouble, why))),
                     Outcome::Refused(why) => (self.interval * SELDOM, Some((Trouble::NoPage, why))),
                 };
@@ -277,7 +282,8 @@ impl Work {
         tracing::warn!("no metrics of the model server {}: {why}", key.0);
     }
 
-    /// Which of them are asked: one of those that share a socket.
+    /// Which of them are asked: one of those whose command lines name the same port. Others that share a socket show
+    /// when they are to be asked.
     fn take_up(&mut self, mut new: Vec<Server>) -> Vec<Server> {
         new.sort_unstable_by_key(|server| server.pid);
         let mut seen = HashSet::new();
@@ -300,6 +306,7 @@ impl Work {
         for key in keys {
             let new = || Known {
                 due: now,
+                at: None,
                 told: None,
             };
             self.known.entry(key).or_insert_with(new);
@@ -307,32 +314,49 @@ impl Work {
         new
     }
 
-    fn scrape(&self, server: &Server) -> Outcome {
+    fn scrape(&mut self, server: &Server) -> Outcome {
+        let key = (server.pid, server.start_ticks);
+        let address = self.reach(server);
+        let at = address.as_ref().ok().map(|a| (server.network, *a));
+        let mut others = self.known.iter().filter(|(other, _)| **other != key);
+        let is_shared = at.is_some() && others.any(|(_, known)| known.at == at);
+        if let Some(known) = self.known.get_mut(&key) {
+            known.at = at.filter(|_| !is_shared);
+        }
+        match address {
+            Err((trouble, why)) => Outcome::Failed(trouble, why),
+            Ok(_) if is_shared => Outcome::Shared,
+            Ok(address) => self.ask(server.engine, address),
+        }
+    }
+
+    /// The address at which a server is asked.
+    fn reach(&self, server: &Server) -> Result<SocketAddr, (Trouble, String)> {
         let listens = listening::addresses(server.pid);
         let here = self.own == Some(server.network);
         let port = port(&listens, server.port, server.engine.usual_port());
-        let Some(address) = address(&listens, port, here, server.pod) else {
-            let (trouble, why) = match server.pod {
-                _ if listens.iter().all(|a| a.port() != port) => (
-                    Trouble::Silent,
-                    format!("it does not listen at port {port}"),
+        address(&listens, port, here, server.pod).ok_or_else(|| match server.pod {
+            _ if listens.iter().all(|a| a.port() != port) => (
+                Trouble::Silent,
+                format!("it does not listen at port {port}"),
+            ),
+            Some(pod) if !here => (
+                Trouble::Elsewhere,
+                format!(
+                    "it is in another network namespace, and does not listen at its pod's {pod}"
                 ),
-                Some(pod) if !here => (
-                    Trouble::Elsewhere,
-                    format!(
-                        "it is in another network namespace, and does not listen at its pod's {pod}"
-                    ),
-                ),
-                _ => (
-                    Trouble::Elsewhere,
-                    "it is in another network namespace, and no pod with an address".to_owned(),
-                ),
-            };
-            return Outcome::Failed(trouble, why);
-        };
+            ),
+            _ => (
+                Trouble::Elsewhere,
+                "it is in another network namespace, and no pod with an address".to_owned(),
+            ),
+        })
+    }
+
+    fn ask(&self, engine: Engine, address: SocketAddr) -> Outcome {
         match http::get(address, &self.agent) {
             Ok(page) => {
-                let page = server.engine.read(&page);
+                let page = engine.read(&page);
                 add(&self.counts.senseless, page.senseless);
                 add(&self.counts.samples, page.beyond);
                 Outcome::Said(page.found)
@@ -385,8 +409,9 @@ fn address(
         let fits = |a: &&SocketAddr| a.ip().is_unspecified() || a.ip() == pod;
         return at.find(fits).map(|a| SocketAddr::new(pod, a.port()));
     }
-    // An address at which somebody listens here is one of this host.
-    at.next().map(|address| {
+    // An address at which somebody listens here is one of this host. Of several it is the same one each time, for all
+    // that share their sockets.
+    at.min().map(|address| {
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -399,9 +424,10 @@ fn address(
 #[cfg(test)]
 mod tests {
     use super::{
-        Counts, Engine, HashMap, HashSet, Instant, MAX_SERVERS, Outcome, Server, Trouble, Work,
-        address, port,
+        Counts, Engine, HashMap, HashSet, Instant, Known, MAX_SERVERS, Outcome, Server, Trouble,
+        Work, address, port,
     };
+    use std::io::{Read as _, Write as _};
     use std::os::unix::fs::MetadataExt as _;
     use std::sync::atomic::Ordering;
 
@@ -494,6 +520,54 @@ mod tests {
     }
 
     #[test]
+    fn those_that_share_a_socket_are_asked_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let serving = std::thread::spawn({
+            let listener = listener.try_clone().unwrap();
+            move || {
+                for stream in listener.incoming().take(3) {
+                    let mut stream = stream.unwrap();
+                    let mut request = [0; 4096];
+                    assert!(stream.read(&mut request).unwrap() > 0);
+                    let none =
+                        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                    stream.write_all(none).unwrap();
+                }
+            }
+        });
+        let mut work = work();
+        let own = work.own.unwrap();
+        let of = |start_ticks: u64, network: u64| Server {
+            start_ticks,
+            pod: Some(at.ip()),
+            ..server(std::process::id(), at.port(), network)
+        };
+        // Two processes here, and one elsewhere that has the same address.
+        let all = [of(1, own), of(2, own), of(3, own + 1)];
+        for one in &all {
+            let known = Known {
+                due: Instant::now(),
+                at: None,
+                told: None,
+            };
+            work.known.insert((one.pid, one.start_ticks), known);
+        }
+        let ask = |work: &mut Work, which: usize| match work.scrape(&all[which]) {
+            Outcome::Refused(_) => "asked",
+            Outcome::Shared => "shared",
+            Outcome::Said(_) | Outcome::Failed(..) => "neither",
+        };
+        for (which, want) in [(0, "asked"), (1, "shared"), (2, "asked"), (1, "shared")] {
+            assert_eq!(ask(&mut work, which), want, "{which}");
+        }
+        // The first one is gone.
+        work.known.remove(&(all[0].pid, 1));
+        assert_eq!(ask(&mut work, 1), "asked");
+        serving.join().unwrap();
+    }
+
+    #[test]
     fn ports_are_those_that_servers_were_told() {
         let at = |ports: &[u16]| -> Vec<_> {
             ports.iter().map(|p| ([127, 0, 0, 1], *p).into()).collect()
@@ -520,6 +594,12 @@ mod tests {
                 true,
                 pod,
                 Some("192.0.2.1:8000"),
+            ),
+            (
+                &["[::]:8000", "0.0.0.0:8000"],
+                true,
+                None,
+                Some("127.0.0.1:8000"),
             ),
             (&["127.0.0.1:8001"], true, None, None),
             (&[], true, pod, None),

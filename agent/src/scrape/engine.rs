@@ -106,8 +106,8 @@ impl Engine {
             Some((place, *instrument))
         };
         let mut found: Vec<Observation> = Vec::new();
-        // By what they are, where in `found` that is, and the place of the name that it is of.
-        let mut seen: BTreeMap<_, (usize, usize)> = BTreeMap::new();
+        // By what they are, where in `found` that is, and of which name (by its place) and rank it is.
+        let mut seen: BTreeMap<_, (usize, (usize, u32))> = BTreeMap::new();
         let mut beyond = 0;
         let senseless = text::read(
             page,
@@ -116,13 +116,14 @@ impl Engine {
                 let Some((place, instrument)) = of(sample.name) else {
                     return;
                 };
-                let Some(one) = observation(instrument, &sample) else {
+                let Some((one, rank)) = observation(instrument, &sample) else {
                     return;
                 };
+                let of = (place, rank);
                 match seen.entry((instrument.name, one.labels.clone())) {
                     Entry::Vacant(_) if found.len() >= MAX_SAMPLES => beyond += 1,
                     Entry::Vacant(slot) => {
-                        slot.insert((found.len(), place));
+                        slot.insert((found.len(), of));
                         found.push(one);
                     }
                     Entry::Occupied(mut slot) => {
@@ -130,10 +131,11 @@ impl Engine {
                         let Some(told) = found.get_mut(at) else {
                             return;
                         };
-                        // What a page has under an old name and a new one is the same, and counts once.
-                        match place.cmp(&before) {
+                        // What a page has under an old name and a new one, or of several ranks, is the same, and
+                        // counts once.
+                        match of.cmp(&before) {
                             Ordering::Less => {
-                                slot.insert((at, place));
+                                slot.insert((at, of));
                                 told.value = one.value;
                             }
                             Ordering::Equal => add(&mut told.value, one.value),
@@ -159,10 +161,18 @@ const fn add(told: &mut Observed, more: Observed) {
     }
 }
 
-fn observation(instrument: &'static Instrument, sample: &Sample<'_>) -> Option<Observation> {
+/// What a sample says, and which rank says it.
+fn observation(instrument: &'static Instrument, sample: &Sample<'_>) -> Option<(Observation, u32)> {
     // The ranks of one model run the same requests: the first speaks for them.
-    let others = ["tp_rank", "pp_rank"].map(|name| sample.label(name));
-    if others.into_iter().flatten().any(|rank| rank != "0") {
+    if sample.label("pp_rank").is_some_and(|rank| rank != "0") {
+        return None;
+    }
+    let rank = sample
+        .label("tp_rank")
+        .map_or(Some(0), |r| r.parse().ok())?;
+    // With `--enable-dp-attention` a rank of SGLang's is numbered among all: the first of a replica is its lowest.
+    let of_replica = sample.label("dp_rank").is_some_and(|dp| !dp.is_empty());
+    if rank != 0 && !of_replica {
         return None;
     }
     if !sample.value.is_finite() || sample.value < 0.0 {
@@ -189,16 +199,17 @@ fn observation(instrument: &'static Instrument, sample: &Sample<'_>) -> Option<O
     let model = text("model_name").map(|label| (attr::REQUEST_MODEL, label));
     let index = text("engine").or_else(|| text("dp_rank"));
     let index = index.map(|label| (metric::ENGINE_INDEX, label));
-    Some(Observation {
+    let one = Observation {
         instrument,
         labels: model.into_iter().chain(index).collect(),
         value,
-    })
+    };
+    Some((one, rank))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Engine, MAX_SAMPLES, Observed, on};
+    use super::{Engine, Label, MAX_SAMPLES, Observed, metric, on};
 
     #[test]
     fn vllms_page_is_read() {
@@ -237,6 +248,48 @@ mod tests {
         assert_eq!(values, [Observed::Gauge(2.0), Observed::Gauge(0.75)]);
         assert_eq!(Engine::of("sglang"), Some(Engine::Sglang));
         assert_eq!(Engine::of("ollama"), None);
+    }
+
+    #[test]
+    fn of_the_ranks_of_a_replica_the_lowest_speaks() {
+        let line = |dp: &str, tp: &str, value: u32| {
+            let labels = format!("dp_rank=\"{dp}\",pp_rank=\"0\",tp_rank=\"{tp}\"");
+            format!("sglang:num_running_reqs{{{labels}}} {value}\n")
+        };
+        for (samples, want) in [
+            (
+                &[("0", "0", 3), ("1", "1", 4)][..],
+                &[("0", 3), ("1", 4)][..],
+            ),
+            // Four for each, all of which report, in the order of their texts.
+            (
+                &[
+                    ("1", "10", 9),
+                    ("1", "11", 8),
+                    ("1", "8", 4),
+                    ("1", "9", 7),
+                    ("0", "0", 3),
+                ],
+                &[("1", 4), ("0", 3)],
+            ),
+            (&[("1", "2", 4), ("1", "3", 9)], &[("1", 4)]),
+            // Those without replicas, as ever.
+            (&[("", "1", 9), ("", "0", 3)], &[("", 3)]),
+            (&[("", "1", 9)], &[]),
+            (&[("0", "x", 9), ("0", "-1", 9), ("0", "", 9)], &[]),
+        ] {
+            let page: String = samples.iter().map(|(d, t, v)| line(d, t, *v)).collect();
+            let found = Engine::Sglang.read(&page).found;
+            let told: Vec<_> = found.iter().map(|o| (o.labels.clone(), o.value)).collect();
+            let index = |dp: &str| {
+                let label = (!dp.is_empty()).then(|| (metric::ENGINE_INDEX, Label::text(dp)));
+                label.into_iter().collect()
+            };
+            let want = want
+                .iter()
+                .map(|(dp, v)| (index(dp), Observed::Gauge(f64::from(*v))));
+            assert_eq!(told, want.collect::<Vec<_>>(), "{page}");
+        }
     }
 
     #[test]
