@@ -345,6 +345,21 @@ fn the_newest_on_the_systems_python() -> Result<()> {
     every_run("langchain-system")
 }
 
+/// An `AgentExecutor` is an agent.
+#[test]
+fn an_agent_executor_on_312() -> Result<()> {
+    let (Some(()), Some(python)) = (need::root()?, need::environment("compare-langchain")?) else {
+        return Ok(());
+    };
+    let mut program = Command::new(python);
+    program.arg(programs().join("live/executor_runs.py"));
+    every_run_of(&mut program, &["agent", "awaited"], |told| {
+        if told["name"] == "AgentExecutor" {
+            told["kind"] = Value::from("invoke_agent");
+        }
+    })
+}
+
 /// Where content is not wanted nothing is told of what runs were given and gave.
 #[test]
 fn without_content() -> Result<()> {
