@@ -179,7 +179,8 @@ pub(crate) const TESTS: [Environment; 32] = [
     environment(
         "langchain313",
         Python::Version((3, 13)),
-        &["langchain-core"],
+        // LangGraph comes with it.
+        &["langchain"],
     ),
     // Sample applications with the in-process instrumentations that genspan is compared with: versions
     // are those that the expected result was made with.

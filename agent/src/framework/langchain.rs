@@ -71,6 +71,17 @@ pub const HOOKS: [Hook; 4] = [
     },
 ];
 
+/// Class of what runs a graph of LangGraph.
+const GRAPH: &[u8] = b"CompiledStateGraph";
+
+/// What the prebuilt agents of LangGraph call the node that asks the model: `create_agent` of LangChain 1.x
+/// and `create_react_agent`. The graph itself has the class of any other.
+const ASKS: [&str; 2] = ["model", "agent"];
+
+/// Class of what runs a node of LangGraph. Newer ones have a function of their own that begins the run and
+/// returns: exceptions do not pass that, and its frame's address is soon another one's.
+const NODE: &[u8] = b"RunnableSeq";
+
 /// Runs under way that are followed; of more, the oldest are given up.
 pub const MAX_RUNS: usize = 16_384;
 
@@ -120,6 +131,10 @@ struct Open {
     /// What speaks for it.
     managers: Vec<u64>,
     is_async: bool,
+    /// It is a graph of LangGraph: what belongs to it are its nodes.
+    is_graph: bool,
+    /// It is a node of one, which the function that began it may not be around.
+    is_node: bool,
     /// How many were begun together with it, before it.
     position: usize,
     failing: Option<Failing>,
@@ -127,6 +142,8 @@ struct Open {
     children: BTreeSet<ExchangeId>,
     /// What it belongs to was over then.
     orphaned: Option<BootTime>,
+    /// By this exception.
+    failed_around: Option<String>,
 }
 
 impl Open {
@@ -156,7 +173,11 @@ impl Open {
             },
             None => End {
                 time: self.orphaned.unwrap_or(now),
-                error: None,
+                // A synchronous node that tells no end has failed, and its graph by that.
+                error: self
+                    .failed_around
+                    .clone()
+                    .filter(|_| self.is_node && !self.is_async),
                 defects,
             },
         }
@@ -372,10 +393,13 @@ impl Runs {
             first: start.manager,
             managers: vec![start.manager],
             is_async,
+            is_node: start.owner_class == NODE,
+            is_graph: kind == RunKind::Chain && start.owner_class == GRAPH,
             position,
             failing: None,
             children: BTreeSet::new(),
             orphaned: None,
+            failed_around: None,
         };
         if start.owner != 0 {
             self.owners.insert((hit.pid, start.owner, id));
@@ -385,6 +409,12 @@ impl Runs {
         }
         if let Some(parent) = parent.and_then(|parent| self.open.get_mut(&parent)) {
             parent.children.insert(id);
+            let is_chain = |run: &Open| run.facts.kind == RunKind::Chain;
+            let name = open.facts.name.as_deref().unwrap_or_default();
+            if parent.is_graph && is_chain(parent) && is_chain(&open) && ASKS.contains(&name) {
+                parent.facts.kind = RunKind::Agent;
+                out.push(RunEvent::Agent(parent.facts.exchange));
+            }
         }
         self.open.insert(id, open);
     }
@@ -406,7 +436,7 @@ impl Runs {
             }
             if run.has_failed() {
                 self.give_up(id, Defects::END_LATE, hit.time, out);
-            } else {
+            } else if !run.is_node {
                 count += 1;
                 out.push(RunEvent::Left(id));
             }
@@ -489,6 +519,7 @@ impl Runs {
     ) {
         let (first, last) = (ExchangeId(0), ExchangeId(u64::MAX));
         let all = (hit.pid, owner.0, first)..=(hit.pid, owner.0, last);
+        let mut graphs = Vec::new();
         for (_, _, id) in self.owners.range(all) {
             let Some(run) = self.open.get_mut(id).filter(|run| run.owner == owner) else {
                 continue;
@@ -508,6 +539,35 @@ impl Runs {
                 });
             }
             out.push(RunEvent::Left(*id));
+            if run.is_graph {
+                graphs.push(*id);
+            }
+        }
+        for graph in graphs {
+            self.leaves_nodes(graph, hit, class, out);
+        }
+    }
+
+    /// An exception passes the frame of a graph: nodes that its thread ran are over, and have failed unless
+    /// they tell something else.
+    fn leaves_nodes(
+        &mut self,
+        graph: ExchangeId,
+        hit: &RunHit<'_>,
+        class: &[u8],
+        out: &mut Vec<RunEvent>,
+    ) {
+        let children = self.open.get(&graph).map(|run| run.children.clone());
+        for id in children.into_iter().flatten() {
+            let Some(node) = self.open.get_mut(&id) else {
+                continue;
+            };
+            let is_here = node.is_node && !node.is_async && node.facts.tid == hit.tid;
+            if is_here && node.orphaned.is_none() {
+                node.orphaned = Some(hit.time);
+                node.failed_around = Some(class_of(class));
+                out.push(RunEvent::Left(id));
+            }
         }
     }
 
@@ -549,6 +609,7 @@ impl Runs {
         while let Some((id, end)) = over.get(next) {
             next += 1;
             let time = end.time;
+            let error = end.error.clone();
             let run = self.open.get_mut(id);
             let children = run.map(|run| std::mem::take(&mut run.children));
             for child in children.into_iter().flatten() {
@@ -557,7 +618,10 @@ impl Runs {
                 };
                 if of.is_told() && !of.has_failed() {
                     // Its own end may come yet.
-                    of.orphaned.get_or_insert(time);
+                    if of.orphaned.is_none() {
+                        of.orphaned = Some(time);
+                        of.failed_around.clone_from(&error);
+                    }
                 } else {
                     over.push((child, of.given_up(time, Defects::END_LATE)));
                 }

@@ -35,6 +35,7 @@ impl Scene {
                 RunEvent::Contents { exchange, contents } => {
                     format!("{} gave {:?}", exchange.0, contents.got)
                 }
+                RunEvent::Agent(id) => format!("{} is an agent", id.0),
                 RunEvent::Streams(id) => format!("{} streams", id.0),
                 RunEvent::Worked { exchange, .. } => format!("{} worked", exchange.0),
                 RunEvent::Ended {
@@ -75,11 +76,23 @@ impl Scene {
         self
     }
 
-    fn begins(
+    fn begins(&mut self, tid: u32, start: Start<'_>) -> &mut Self {
+        self.begins_as(tid, start, b"pkg.Thing", None)
+    }
+
+    /// A run of a class, with a name of its own.
+    fn begins_as(
         &mut self,
         tid: u32,
         (run, parent, manager, method, owner, flags): Start<'_>,
+        class: &[u8],
+        name: Option<&str>,
     ) -> &mut Self {
+        let name = name.map(|name| RunName {
+            bytes: name.as_bytes(),
+            width: 1,
+            characters: name.len() as u64,
+        });
         self.hit(
             tid,
             RunStep::Begins(Box::new(RunStart {
@@ -91,11 +104,11 @@ impl Scene {
                 owner,
                 owner_code: owner + 1,
                 owner_flags: flags,
-                owner_class: b"pkg.Thing",
+                owner_class: class,
                 method: method.as_bytes(),
                 flags,
                 followed: self.followed,
-                name: None,
+                name,
             })),
         )
     }
@@ -152,6 +165,32 @@ const CHAIN: &str = "CallbackManager.on_chain_start";
 const LLM: &str = "CallbackManager.on_llm_start";
 const TOOL: &str = "CallbackManager.on_tool_start";
 const RETRIEVER: &str = "CallbackManager.on_retriever_start";
+
+/// A graph with a node that asks a model is an agent, also when it fails, which its nodes do not tell; what
+/// begins where a node's first function was is not begun with it.
+#[test]
+fn a_graph_that_is_an_agent() {
+    let mut scene = Scene::default();
+    let graph = (10, None, 0xa, CHAIN, 100, GENERATOR);
+    scene.begins_as(MAIN, graph, b"CompiledStateGraph", Some("helper"));
+    let node = (11, Some(10), 0xb, CHAIN, 200, 0);
+    scene.begins_as(MAIN, node, b"RunnableSeq", Some("model"));
+    let other = (12, Some(10), 0xc, CHAIN, 200, 0);
+    scene.begins_as(MAIN + 1, other, b"RunnableSeq", Some("tools"));
+    scene.ends(0xc).raised(100, "Odd").tick(CAUGHT_WITHIN + 1);
+    scene.gone(0xb, false);
+    scene.comes_to(&[
+        "1 in -: Chain helper Nowhere",
+        "2 in 1: Chain model Thread",
+        "1 is an agent",
+        "3 in 1: Chain tools Thread",
+        "3 over at 4",
+        "1 left",
+        "2 left",
+        "1 over at 5 Odd",
+        "2 over at 5 Odd end_late",
+    ]);
+}
 
 #[test]
 fn a_chain_with_a_model() {

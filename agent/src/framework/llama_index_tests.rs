@@ -51,6 +51,7 @@ impl Scene {
                     format!("{id} in {parent}: {kind:?} {name} {inside:?}")
                 }
                 RunEvent::Left(id) => format!("{} left", id.0),
+                RunEvent::Agent(id) => format!("{} is an agent", id.0),
                 RunEvent::Streams(id) => format!("{} streams", id.0),
                 RunEvent::Worked { exchange, .. } => format!("{} worked", exchange.0),
                 RunEvent::Contents { exchange, contents } => {

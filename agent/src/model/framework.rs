@@ -256,6 +256,8 @@ impl RunContents {
 pub enum RunEvent {
     /// A run began.
     Began(Box<RunFacts>),
+    /// A chain is an agent: what it does first shows that.
+    Agent(ExchangeId),
     /// Its function returned a stream that is to be read: of what is done from now on only the
     /// first request is known to be its own.
     Streams(ExchangeId),

@@ -438,6 +438,11 @@ impl Spans {
                 }
                 self.runs.insert(facts.exchange, (facts, false));
             }
+            RunEvent::Agent(run) => {
+                if let Some((facts, _)) = self.runs.get_mut(&run) {
+                    facts.kind = RunKind::Agent;
+                }
+            }
             RunEvent::Streams(run) => self.parents.streams(run),
             RunEvent::Left(run) => self.parents.leaves(run),
             RunEvent::Contents {

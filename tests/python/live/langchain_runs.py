@@ -25,7 +25,13 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import BaseTool, ToolException, tool
 
 
-ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
+ROLES = {
+    "human": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "system": "system",
+    "tool": "tool",
+}
 
 
 def shown(value):
@@ -36,13 +42,21 @@ def shown(value):
         return {key: shown(inside) for key, inside in value.items()}
     if isinstance(value, (list, tuple)):
         return [shown(inside) for inside in value]
-    return {key: shown(inside) for key, inside in vars(value).items()}
+    slots = [key for of in type(value).__mro__ for key in getattr(of, "__slots__", ())]
+    own = {key: getattr(value, key) for key in slots if not key.startswith("__") and hasattr(value, key)}
+    return {key: shown(inside) for key, inside in {**own, **getattr(value, "__dict__", {})}.items()}
 
 
 def message(given):
     """A message in the form of the conventions."""
     parts = [{"type": "text", "content": given.content}] if given.content else []
-    return {"role": ROLES[given.type], "parts": parts}
+    if given.type == "tool":
+        parts = [{"type": "tool_call_response", "id": given.tool_call_id, "response": given.content}]
+    for call in getattr(given, "tool_calls", []):
+        part = {"type": "tool_call", "id": call["id"], "name": call["name"], "arguments": call["args"]}
+        parts.append(part)
+    name = {"name": given.name} if given.name else {}
+    return {"role": ROLES[given.type], "parts": parts, **name}
 
 
 def answered(result):
@@ -120,7 +134,9 @@ class Record(BaseCallbackHandler):
         self.ends(run_id, **answered(response))
 
     def on_tool_end(self, output, *, run_id, **_):
-        self.ends(run_id, got=shown(output))
+        # What a model asked for is answered by a message.
+        of_message = getattr(output, "type", "") == "tool"
+        self.ends(run_id, got=shown(output.content if of_message else output), message=of_message)
 
     def on_retriever_end(self, documents, *, run_id, **_):
         self.ends(run_id, got=[{"content": one.page_content} for one in documents])
