@@ -81,7 +81,7 @@ impl Way {
                  a context switch of a thread 1.3 to 3.5 us; any other function nothing"
             }
             Self::Interpreter => "0.7 us for each call of any Python function of the process",
-            Self::Resume => "1.6 to 3.5 us for each call of any Python function of the process",
+            Self::Resume => "1.3 us for each call of any Python function of the process",
             Self::Exceptions => "1.6 us for each Python frame that an exception passes",
             Self::Contexts => "3 to 4 us for each copy of a context, some for each task or request",
             Self::Pools => {
