@@ -307,12 +307,7 @@ impl Watching {
                 return self.arm_resume((kernel, entries), pid, (index, id), function);
             }
         }
-        let is_more = function.generator && !self.wants.generators;
-        if is_more {
-            // The kernel is told anew.
-            self.wants.generators = true;
-            self.known = false;
-        }
+        let is_more = self.takes_up(function);
         self.tell_layout(kernel, pid)?;
         let Some(python) = &self.python else {
             return Err("its interpreter is gone".to_owned());
@@ -366,6 +361,17 @@ impl Watching {
         }
     }
 
+    /// A function is to be watched. Says whether it is the first that is a generator or coroutine: then the kernel
+    /// is told anew what is wanted.
+    fn takes_up(&mut self, function: &Watchable) -> bool {
+        let is_more = function.generator && !self.wants.generators;
+        if is_more {
+            self.wants.generators = true;
+            self.known = false;
+        }
+        is_more
+    }
+
     /// Whether its functions can be seen where the interpreter runs their frames.
     fn has_frame_probe(&self) -> bool {
         let python = self.python.as_ref();
@@ -398,10 +404,7 @@ impl Watching {
         (index, id): (usize, u32),
         function: &Watchable,
     ) -> Result<(), String> {
-        if function.generator && !self.wants.generators {
-            self.wants.generators = true;
-            self.known = false;
-        }
+        self.takes_up(function);
         self.tell_layout(kernel, pid)?;
         if self.frames.is_none() {
             let Some(python) = &self.python else {

@@ -47,10 +47,7 @@ impl Watching {
         if let Some(why) = &self.no_resume {
             return Err(why.clone());
         }
-        if function.generator && !self.wants.generators {
-            self.wants.generators = true;
-            self.known = false;
-        }
+        self.takes_up(function);
         self.tell_layout(kernel, pid)?;
         let Some(python) = &self.python else {
             return Err("its interpreter is gone".to_owned());

@@ -74,7 +74,11 @@ impl Spans {
     fn stream_in(&self, run: ExchangeId) -> Option<ExchangeId> {
         let mut inside = vec![run];
         let mut found = None;
-        while let Some(open) = inside.pop().and_then(|id| self.open.get(&id)) {
+        while let Some(id) = inside.pop() {
+            // One that was told already leaves the others to be looked at.
+            let Some(open) = self.open.get(&id) else {
+                continue;
+            };
             if open.stream.is_some() && found.replace(open.facts.exchange).is_some() {
                 return None;
             }
