@@ -210,7 +210,7 @@ langchain_runs.STEPS = {
     "at_once": at_once,
     "models": models,
     "stream": stream,
-    "errors": errors,
+    "failing": errors,
     "awaited": lambda config: asyncio.run(awaited(config)),
 }
 
