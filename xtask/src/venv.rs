@@ -45,7 +45,7 @@ const WEB_PACKAGES: [&str; 10] = [
 const EACH_PYTHON: [&str; 2] = ["openai", "msgspec"];
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 32] = [
+pub(crate) const TESTS: [Environment; 33] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -249,6 +249,12 @@ pub(crate) const TESTS: [Environment; 32] = [
             "typing-extensions==4.16.0",
             "typing-inspection==0.4.5",
         ],
+    ),
+    // What makes bundles, and what is bundled.
+    environment(
+        "bundle",
+        Python::Version((3, 12)),
+        &["pyinstaller", "openai"],
     ),
     // The system's: on Debian an executable without symbols.
     environment("system", Python::System, &["openai"]),

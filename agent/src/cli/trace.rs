@@ -122,12 +122,40 @@ fn pids(given: &[u32]) -> Result<Vec<u32>, ProcessError> {
     for pid in given {
         let group = process::group_of(*pid)?;
         let target = process::look(group, &ContentPolicy::default())?;
-        let pid = process::require_python(target)?.pid;
-        if !pids.contains(&pid) {
-            pids.push(pid);
+        let started = if target.python {
+            vec![target.pid]
+        } else {
+            pythons_of(target.pid)
+        };
+        if started.is_empty() {
+            process::require_python(target)?;
+        }
+        for pid in started {
+            if !pids.contains(&pid) {
+                pids.push(pid);
+            }
         }
     }
     Ok(pids)
+}
+
+/// The Pythons that a process of another kind has started: what it bundles (PyInstaller, Nuitka), or what
+/// a shell script runs. Their own children come with them.
+fn pythons_of(pid: u32) -> Vec<u32> {
+    /// Most processes below it that are looked at.
+    const MOST: usize = 256;
+    let mut found = Vec::new();
+    let mut waiting = process::children(pid);
+    for _ in 0..MOST {
+        let Some(child) = waiting.pop() else { break };
+        match process::look(child, &ContentPolicy::default()) {
+            Ok(target) if target.python => found.push(child),
+            // Gone by now is as good as none.
+            _ => waiting.extend(process::children(child)),
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 fn explain(error: TraceError) -> anyhow::Error {

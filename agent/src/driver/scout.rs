@@ -26,6 +26,7 @@ use crate::kubernetes::facts::PodFacts;
 use crate::model::process::AppType;
 use crate::target::classify::{Classification, Description, Evidence, classify};
 use crate::target::discover::{self, Before, Depth, Discovery, Stat};
+use crate::target::embedding;
 use crate::target::process;
 use crate::target::rules::{Candidate, NotTraced, Rules, Whereabouts};
 use crate::target::settings::Settings;
@@ -371,7 +372,8 @@ impl Search {
         self.parents.insert(pid, stat.parent);
         let executable = discover::executable(pid).unwrap_or_default();
         let python = process::python_version(Path::new(&executable), &[]).is_some()
-            || self.embedding.contains(&executable);
+            || self.embedding.contains(&executable)
+            || embedding::of_process(pid).is_some();
         let since = Instant::now();
         // Most of what is executed is no Python and soon over.
         let looks = if python { 0 } else { 2 };

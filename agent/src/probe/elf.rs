@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
+use object::read::elf::{Dyn as _, ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{
     Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadRef, SymbolKind, elf,
 };
@@ -87,6 +87,9 @@ pub const MAX_SEARCHED: u64 = 256 << 20;
 
 /// Most segments of a file that are searched; linkers make some four.
 const MAX_SEGMENTS: usize = 64;
+
+/// Most entries of a dynamic section that are looked at.
+const MAX_DYNAMIC: usize = 1024;
 
 impl<'d, R: ReadRef<'d>> Image<'d, R> {
     /// Reads headers only.
@@ -281,6 +284,26 @@ impl<'d, R: ReadRef<'d>> Image<'d, R> {
             s.is_undefined()
                 && s.name()
                     .is_ok_and(|n| names.contains(&n.split('@').next().unwrap_or(n)))
+        })
+    }
+
+    /// Whether the file is linked to a library whose name begins so.
+    #[must_use]
+    pub fn needs(&self, library: &str) -> bool {
+        let endian = self.file.endian();
+        let sections = self.file.elf_section_table();
+        let Ok(Some((all, strings))) = sections.dynamic(endian, self.data) else {
+            return false;
+        };
+        let Ok(strings) = sections.strings(endian, self.data, strings) else {
+            return false;
+        };
+        all.iter().take(MAX_DYNAMIC).any(|entry| {
+            let name = u32::try_from(entry.d_val(endian)).ok();
+            entry.d_tag(endian) == u64::from(elf::DT_NEEDED)
+                && name
+                    .and_then(|at| strings.get(at).ok())
+                    .is_some_and(|name| name.starts_with(library.as_bytes()))
         })
     }
 

@@ -20,6 +20,12 @@ const RUNNERS: [&str; 10] = [
 /// Options of the interpreter that take the next argument (`Python/getopt.c`).
 pub(super) const OPTIONS_WITH_VALUE: [&str; 4] = ["-W", "-X", "-Q", "--check-hash-based-pycs"];
 
+/// Ends of the names of what an interpreter runs: source, bytecode, archives (`zipapp`, PEX).
+const SUFFIXES: [&str; 5] = [".py", ".pyc", ".pyz", ".pyzw", ".pex"];
+
+/// Folder in which PEX unpacks an archive, under the hash of it, and runs that.
+const UNPACKED: &str = "/unzipped_pexes/";
+
 /// What stands for a secret.
 const HIDDEN: &str = "***";
 
@@ -36,6 +42,20 @@ pub fn service_name(command: &[String]) -> String {
             program_name(program.name, rest)
         }
         _ => python(),
+    }
+}
+
+/// The same where the process says in its environment (`PEX`) which archive it is run from: PEX runs what
+/// it unpacked, whose name says nothing.
+#[must_use]
+pub fn service_name_in(command: &[String], archive: Option<&str>) -> String {
+    let unpacked = Program::of(command).is_some_and(|program| program.name.contains(UNPACKED));
+    match archive
+        .map(file_stem)
+        .filter(|stem| unpacked && !stem.is_empty())
+    {
+        Some(stem) => stem.to_owned(),
+        None => service_name(command),
     }
 }
 
@@ -128,8 +148,9 @@ pub(super) fn file_stem(path: &str) -> &str {
         .rsplit('/')
         .next()
         .unwrap_or(path);
-    name.strip_suffix(".py")
-        .or_else(|| name.strip_suffix(".pyc"))
+    SUFFIXES
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
         .unwrap_or(name)
 }
 
@@ -180,7 +201,7 @@ fn hide_userinfo(argument: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{service_name, without_secrets};
+    use super::{service_name, service_name_in, without_secrets};
 
     fn words(line: &str) -> Vec<String> {
         line.split_whitespace().map(str::to_owned).collect()
@@ -210,9 +231,21 @@ mod tests {
             ("python ./pkg/__main__.py", "pkg"),
             ("python -W ignore -O job.py", "job"),
             ("/opt/bundle/agent serve", "agent"),
+            ("/usr/bin/python3 ./bot.pyz --port 1", "bot"),
+            ("/usr/bin/python3 /srv/shop.pex", "shop"),
             ("", "python"),
         ] {
             assert_eq!(service_name(&words(line)), name, "{line}");
+        }
+        let unpacked = "python3 /home/a/.pex/unzipped_pexes/4/622aa629b533a762";
+        for (line, archive, name) in [
+            (unpacked, Some("/srv/shop.pex"), "shop"),
+            (unpacked, Some(""), "622aa629b533a762"),
+            (unpacked, None, "622aa629b533a762"),
+            // What it starts inherits the variable.
+            ("python3 /srv/job.py", Some("/srv/shop.pex"), "job"),
+        ] {
+            assert_eq!(service_name_in(&words(line), archive), name, "{line}");
         }
         for (title, name) in [
             ("gunicorn: worker [api]", "api"),

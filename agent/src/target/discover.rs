@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use nix::unistd::{Uid, User};
 use procfs::process::Process;
 
-use super::classify::Description;
 use super::classify::description::VARIABLES;
 use super::classify::packages;
 use super::classify::server::Server;
+use super::classify::{Description, Distribution};
 use super::distributions::{Distributions, Installed, Variables, likely_path};
 use super::maps::Maps;
 use super::process::{self, ProcessError};
@@ -155,6 +155,8 @@ struct Inside {
     version: String,
     /// The known ones of its modules.
     modules: Vec<String>,
+    /// What they say of their versions, where nothing else does.
+    told: Vec<Distribution>,
     found: Installed,
 }
 
@@ -189,6 +191,7 @@ impl Discovery {
         let executable = maps.seen(&executable);
         let code = maps.paths();
         let version = process::python_version(&executable, &code);
+        let version = version.or_else(|| process::holds_python(pid));
         let container = container::of_process(pid);
         let mut described = Description {
             pid,
@@ -249,6 +252,7 @@ impl Discovery {
                     if now.is_some() && now == before.stamp {
                         process.version = Some(before.version.clone());
                         process.modules = Some(before.modules.clone());
+                        process.told.clone_from(&before.told);
                         process.installed.clone_from(&before.found.all);
                         process.installed_unseen.clone_from(&before.found.unseen);
                         *inside = Some(before);
@@ -267,6 +271,7 @@ impl Discovery {
             },
         };
         let mut path = Vec::new();
+        let mut loaded = None;
         let mut stamp = None;
         if let Some((opened, fit)) = &fit {
             let paged = Paged::new(opened);
@@ -275,7 +280,8 @@ impl Discovery {
             // Before the modules: what is loaded meanwhile is seen the next time.
             stamp = reader().modules_stamp(main).ok();
             process.version = Some(hex_to_text(fit.hex));
-            process.modules = modules(&reader(), main);
+            loaded = modules(&reader(), main);
+            process.modules = loaded.as_ref().map(|all| names(all));
             path = search_path(&reader(), main);
         }
         let files = match Rooted::open(pid) {
@@ -291,6 +297,16 @@ impl Discovery {
         let found = self.distributions.of(&files, &path, until);
         process.installed.clone_from(&found.all);
         process.installed_unseen.clone_from(&found.unseen);
+        if let (Some((opened, fit)), Some(loaded)) = (&fit, &loaded) {
+            let paged = Paged::new(opened);
+            let reader = Reader::new(&paged, &fit.layout, QUESTION_BUDGET);
+            process.told = told(&reader, loaded, &found);
+            // One that is being imported says its version late.
+            let silent = |name: &str| !known_version(process, name);
+            if loaded.iter().any(|(name, _)| silent(name)) {
+                stamp = None;
+            }
+        }
         if let (Some((_, fit)), Some(modules)) = (fit, &process.modules) {
             *inside = Some(Inside {
                 version: hex_to_text(fit.hex),
@@ -298,6 +314,7 @@ impl Discovery {
                 // What was not looked through to its end is so the next time.
                 stamp: stamp.filter(|_| found.unseen.is_none()),
                 modules: modules.clone(),
+                told: process.told.clone(),
                 found,
             });
         }
@@ -355,12 +372,52 @@ fn variables(process: &Process) -> Option<(Vec<(String, String)>, Variables)> {
     Some((kept, places))
 }
 
-/// Names of the known modules in `sys.modules`.
-fn modules(reader: &Reader<'_>, interpreter: u64) -> Option<Vec<String>> {
+/// The known modules in `sys.modules`: names and objects.
+fn modules(reader: &Reader<'_>, interpreter: u64) -> Option<Vec<(String, u64)>> {
     let all = reader.modules(interpreter).ok()?;
-    let names = all.into_iter().take(MAX_MODULES);
-    let names = names.filter_map(|(name, _)| reader.short_text(name).ok());
-    Some(names.filter(|name| is_known_module(name)).collect())
+    let all = all.into_iter().take(MAX_MODULES);
+    let named = all.filter_map(|(name, module)| Some((reader.short_text(name).ok()?, module)));
+    Some(named.filter(|(name, _)| is_known_module(name)).collect())
+}
+
+/// Whether the version of a module is known, by what is installed or by what it says.
+fn known_version(process: &Description, module: &str) -> bool {
+    let known = packages::ALL.iter().find(|k| k.module == module);
+    known.is_none_or(|k| {
+        let names = k.distributions.iter();
+        let mut all = process.installed.iter().chain(&process.told);
+        all.any(|one| names.clone().any(|name| *name == one.name))
+    })
+}
+
+fn names(modules: &[(String, u64)]) -> Vec<String> {
+    modules.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// What loaded modules say of their versions (`__version__`), of those of which no distribution was found.
+fn told(reader: &Reader<'_>, modules: &[(String, u64)], found: &Installed) -> Vec<Distribution> {
+    /// The longest that is taken for a version.
+    const MAX_VERSION: usize = 64;
+    let alone = modules.iter().filter_map(|(name, module)| {
+        let known = packages::ALL.iter().find(|k| k.module == name)?;
+        let of_it = |f: &Distribution| known.distributions.contains(&f.name.as_str());
+        let alone = !found.all.iter().any(of_it);
+        alone.then_some((known.distributions.first()?, *module))
+    });
+    let versions = alone.filter_map(|(distribution, module)| {
+        let dict = reader.module_dict(module).ok()?;
+        let version = reader.dict_get(dict, "__version__").ok()??;
+        let version = reader.short_text(version).ok()?;
+        let part = |c: char| c.is_ascii_alphanumeric() || ".+-_!".contains(c);
+        let is_one = version.starts_with(|c: char| c.is_ascii_digit())
+            && version.len() <= MAX_VERSION
+            && version.chars().all(part);
+        is_one.then(|| Distribution {
+            name: (*distribution).to_owned(),
+            version,
+        })
+    });
+    versions.collect()
 }
 
 /// `sys.path`; nothing when it is not there yet.

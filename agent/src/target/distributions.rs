@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::archive;
 use super::classify::Distribution;
 use super::classify::description::Description;
 use super::rooted::Rooted;
@@ -14,9 +15,12 @@ const MAX_FOLDERS: usize = 48;
 const MAX_DISTRIBUTIONS: usize = 4096;
 /// Most folders whose contents are remembered; then the memory starts anew.
 const MAX_REMEMBERED: usize = 1024;
+/// How deep in an archive a folder may be.
+const MAX_DEPTH: usize = 8;
 
-/// Folder, inode and time of change: as long as they stay, so do the names in it.
-type Stamp = (u64, u64, i64, i64);
+/// Folder or archive, inode and time of change: as long as they stay, so do the names in it. And the folder
+/// within an archive.
+type Stamp = ((u64, u64, i64, i64), PathBuf);
 
 /// Remembers which folder holds which distributions: the same environment serves many processes.
 #[derive(Debug, Default)]
@@ -63,7 +67,7 @@ impl Distributions {
                 Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
                     found.unseen = Some(error.to_string());
                 }
-                // Not there, or an archive.
+                // Not there.
                 Err(_) => {}
             }
         }
@@ -75,19 +79,36 @@ impl Distributions {
         files: &Rooted,
         folder: &Path,
     ) -> std::io::Result<&(Vec<Distribution>, bool)> {
-        let stamp = files.stamp(folder)?;
+        let (archive, inside) = match files.stamp(folder) {
+            Ok(_) => (folder, Path::new("")),
+            Err(error) => archive_of(files, folder).ok_or(error)?,
+        };
+        let stamp = (files.stamp(archive)?, inside.to_owned());
         if self.seen.len() >= MAX_REMEMBERED {
             self.seen.clear();
         }
         match self.seen.entry(stamp) {
             std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
             std::collections::hash_map::Entry::Vacant(new) => {
+                let opened = files.file(archive)?;
+                if opened.metadata()?.is_file() {
+                    let inside = inside.to_string_lossy();
+                    return Ok(new.insert(archive::distributions(&opened, &inside)?));
+                }
                 let (names, whole) = files.names(folder)?;
                 let found = names.iter().filter_map(|n| Distribution::of_file_name(n));
                 Ok(new.insert((found.collect(), whole)))
             }
         }
     }
+}
+
+/// The archive that a path leads into, and the path within it: `/srv/app.pex/.deps/a.whl`.
+fn archive_of<'p>(files: &Rooted, path: &'p Path) -> Option<(&'p Path, &'p Path)> {
+    let mut above = path.ancestors().skip(1).take(MAX_DEPTH);
+    let archive = above.find(|p| files.stamp(p).is_ok())?;
+    files.has(archive).then_some(())?;
+    Some((archive, path.strip_prefix(archive).ok()?))
 }
 
 /// Where a Python most likely imports from, as long as it was not asked itself: by where it is, by the

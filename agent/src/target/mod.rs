@@ -1,5 +1,6 @@
 //! Which processes are traced, and what they are.
 
+mod archive;
 pub mod banner;
 pub mod classify;
 pub mod clients;
@@ -7,6 +8,7 @@ pub mod command;
 pub mod container;
 pub mod discover;
 pub mod distributions;
+pub mod embedding;
 pub mod environment;
 pub mod functions;
 pub mod host;

@@ -8,6 +8,7 @@ use procfs::ProcError;
 use procfs::process::Process;
 use thiserror::Error;
 
+use super::embedding::{self, Embedding};
 use super::environment::Environment;
 use super::maps::Maps;
 use super::{classify, command, container, system};
@@ -220,13 +221,13 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
         None => executable,
     };
     let code = maps.as_ref().map(Maps::paths).unwrap_or_default();
-    let version = python_version(&executable, &code);
+    let version = python_version(&executable, &code).or_else(|| holds_python(pid));
     let facts = ProcessFacts {
         pid,
         start_ticks,
         service_name: environment
             .service_name
-            .unwrap_or_else(|| command::service_name(&arguments)),
+            .unwrap_or_else(|| command::service_name_in(&arguments, get("PEX").as_deref())),
         executable: executable.to_string_lossy().into_owned(),
         runtime_name: version.is_some().then(|| "cpython".to_owned()),
         runtime_version: version.clone().flatten(),
@@ -368,6 +369,12 @@ pub fn python_version(executable: &Path, code: &[&Path]) -> Option<Option<String
         .or_else(|| minor_version(name.strip_prefix("python")?))
         .or_else(folder);
     (by_name || version.is_some()).then_some(version)
+}
+
+/// The same by the executable itself, where no name tells: whether it is one, and no version.
+#[must_use]
+pub(super) fn holds_python(pid: u32) -> Option<Option<String>> {
+    (embedding::of_process(pid) == Some(Embedding::Holds)).then_some(None)
 }
 
 /// `3.11` of `3.11`, `3.11.so.1.0` and the like.

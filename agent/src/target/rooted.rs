@@ -65,14 +65,23 @@ impl Rooted {
         Ok(found)
     }
 
+    /// A file or folder, opened for reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::text`].
+    pub fn file(&self, path: &Path) -> io::Result<File> {
+        let found = self.near(path)?;
+        File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+    }
+
     /// The text of a small file.
     ///
     /// # Errors
     ///
     /// When there is none, or it is not to be looked into.
     pub fn text(&self, path: &Path) -> io::Result<String> {
-        let found = self.near(path)?;
-        let file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
+        let file = self.file(path)?;
         let mut bytes = Vec::new();
         file.take(MAX_SMALL).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -97,7 +106,7 @@ impl Rooted {
         Ok((names, all))
     }
 
-    /// Identity of a folder's contents: device, inode, time of change.
+    /// Identity of what is in a folder or file: device, inode, time of change.
     ///
     /// # Errors
     ///

@@ -128,7 +128,8 @@ pub fn survey(others: bool) -> Survey {
 /// The name of a process's service: what its environment says, else what it runs.
 #[must_use]
 pub fn service_name(process: &Description) -> String {
-    told_service(process).unwrap_or_else(|| command::service_name(&process.command))
+    told_service(process)
+        .unwrap_or_else(|| command::service_name_in(&process.command, process.variable("PEX")))
 }
 
 /// What a process's own environment says that its service is called.

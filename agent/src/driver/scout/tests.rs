@@ -65,13 +65,18 @@ fn a_bundle_is_known_the_second_time() {
     let (python, home) = told.trim().split_once('\n').unwrap();
     let dir = std::env::temp_dir().join(format!("genspan-bundle-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    let executable = dir.join("bundle");
-    copy_to_run(Path::new(python), &executable);
     let (reports, told) = channel();
     let mut search = search(reports);
     let mut children = Vec::new();
-    for looks in [2, 0] {
-        let child = bundle(&executable, home);
+    // One that its file tells is known at once; one that shows by what it has loaded, the second time.
+    let (open, closed) = (dir.join("open"), dir.join("closed"));
+    copy_to_run(Path::new(python), &open);
+    let mut renamed = Command::new("objcopy");
+    renamed.args(["--rename-section", ".PyRuntime=.other"]);
+    let made = renamed.arg(python).arg(&closed).status();
+    assert!(made.unwrap().success());
+    for (executable, looks) in [(&open, 0), (&closed, 2), (&closed, 0)] {
+        let child = bundle(executable, home);
         let pid = child.id();
         children.push(child);
         search.executed(pid);

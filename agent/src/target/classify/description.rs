@@ -36,6 +36,9 @@ pub struct Description {
     pub installed_unseen: Option<String>,
     /// Names of the known modules that it has loaded; `None` when its memory was not read.
     pub modules: Option<Vec<String>>,
+    /// The versions that loaded modules say of themselves, of those of which no distribution was found:
+    /// what is bundled comes without.
+    pub told: Vec<Distribution>,
     /// TCP ports at which it listens.
     pub ports: Vec<u16>,
     /// Id of the container that it runs in.
@@ -108,7 +111,7 @@ pub fn normalized(name: &str) -> String {
 }
 
 /// Variables of a process's environment that tell what it is. No other one is kept.
-pub const VARIABLES: [&str; 12] = [
+pub const VARIABLES: [&str; 13] = [
     "APSARA_APM_APP_TYPE",
     "OTEL_SERVICE_NAME",
     "OTEL_RESOURCE_ATTRIBUTES",
@@ -121,6 +124,7 @@ pub const VARIABLES: [&str; 12] = [
     "NUM_SHARD",
     "MODEL",
     "PORT",
+    "PEX",
 ];
 
 impl Description {

@@ -228,9 +228,17 @@ fn packages_of(process: &Description) -> Vec<(&'static Known, Package)> {
             return None;
         }
         let name = installed.map_or(known.module, |(name, _)| name);
+        let told = || {
+            process
+                .told
+                .iter()
+                .find(|t| t.name == known.distributions[0])
+        };
+        let version = installed.map(|(_, version)| version);
+        let version = version.or_else(|| told().map(|t| t.version.as_str()));
         let package = Package {
             name: name.to_owned(),
-            version: installed.map(|(_, version)| version.to_owned()),
+            version: version.map(str::to_owned),
             role: known.role,
             loaded,
         };
