@@ -13,7 +13,7 @@ use crate::{
 
 /// In an `inspect.BoundArguments`, its slots: `_signature`, `arguments`.
 const SLOTS: [u64; 2] = [16, 24];
-/// No object: only lists of floats are left out.
+/// No object: only lists of floats, and LlamaIndex's own handle, are left out.
 const NOTHING: u64 = 1;
 /// In a type: `tp_name`.
 const TYPE_NAME: u64 = 24;

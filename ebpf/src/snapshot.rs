@@ -54,6 +54,11 @@ const TYPE_BASIC_SIZE: usize = 0;
 const TYPE_FLAGS: usize = (168 - 32) / 8;
 const TYPE_DICT_OFFSET: usize = (288 - 32) / 8;
 
+/// The class of what LlamaIndex hands to each step of a workflow beside its event, to work with. So many references
+/// lead to it at most: it is among the arguments, by their names or as `args`.
+const HANDLE: u64 = u64::from_le_bytes(*b"Context\0");
+const HANDLE_DEPTH: u32 = 3;
+
 /// Bits of `tp_flags` (`Include/object.h`).
 mod flag {
     pub(super) const INLINE_VALUES: u64 = 1 << 2;
@@ -108,7 +113,8 @@ struct Work {
     used: u32,
     /// How many references may lead to an object, of what is at hand.
     limit: u32,
-    /// An object that is not copied; where there is any number, neither are lists of floats.
+    /// An object that is not copied; where there is any number, neither are lists of floats and what a framework
+    /// gives its functions to work with.
     skipped: u64,
     /// How many want it or have it: whoever finds itself alone has it.
     users: u64,
@@ -612,6 +618,12 @@ pub extern "C" fn genspan_snapshot_instance(address: u64) -> u64 {
         return 0;
     }
     let class = work.object[TYPE as usize / 8];
+    if work.skipped != 0 && work.depth <= HANDLE_DEPTH && flags & flag::HEAP != 0 {
+        // It leads to the workflow, with all that it is made of.
+        if word(word(class.wrapping_add(TYPE_NAME))) == HANDLE {
+            return 0;
+        }
+    }
     if flags & flag::HEAP == 0 {
         genspan_snapshot_copy(address, size, 16);
         // Of Python functions and of methods that are one's, the name.

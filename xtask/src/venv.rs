@@ -44,8 +44,11 @@ const WEB_PACKAGES: [&str; 10] = [
 /// What there is for every version of Python.
 const EACH_PYTHON: [&str; 2] = ["openai", "msgspec"];
 
+/// The oldest LangChain that is supported.
+const OLD_LANGCHAIN: [&str; 1] = ["langchain-core==0.1.52"];
+
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 33] = [
+pub(crate) const TESTS: [Environment; 38] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -153,35 +156,33 @@ pub(crate) const TESTS: [Environment; 33] = [
         Python::Version((3, 12)),
         &["celery", "flask", "httpx"],
     ),
-    // LangChain: the newest, and one of the first.
+    // LangChain, the newest that each Python takes: with web applications, with LangGraph, and alone.
     environment(
         "langchain312",
         Python::Version((3, 12)),
+        // LangGraph comes with `langchain`.
         &[
-            "langchain-core",
+            "langchain",
             "langchain-openai",
             "fastapi",
             "uvicorn",
             "httpx",
         ],
     ),
+    environment("langchain313", Python::Version((3, 13)), &["langchain"]),
     environment(
         "langchain311",
         Python::Version((3, 11)),
-        &["langchain-core==0.1.53"],
+        &["langchain-core"],
     ),
+    environment("langchain39", Python::Version((3, 9)), &["langchain-core"]),
     environment("langchain-system", Python::System, &["langchain-core"]),
-    environment(
-        "langchain39",
-        Python::Version((3, 9)),
-        &["langchain-core==0.1.53"],
-    ),
-    environment(
-        "langchain313",
-        Python::Version((3, 13)),
-        // LangGraph comes with it.
-        &["langchain"],
-    ),
+    // The oldest that is supported, on the same.
+    environment("langchain-old312", Python::Version((3, 12)), &OLD_LANGCHAIN),
+    environment("langchain-old313", Python::Version((3, 13)), &OLD_LANGCHAIN),
+    environment("langchain-old311", Python::Version((3, 11)), &OLD_LANGCHAIN),
+    environment("langchain-old39", Python::Version((3, 9)), &OLD_LANGCHAIN),
+    environment("langchain-old-system", Python::System, &OLD_LANGCHAIN),
     // Sample applications with the in-process instrumentations that genspan is compared with: versions
     // are those that the expected result was made with.
     environment(
@@ -217,12 +218,12 @@ pub(crate) const TESTS: [Environment; 33] = [
     environment(
         "llamaindex313",
         Python::Version((3, 13)),
-        &["llama-index-core"],
+        &["llama-index-core", "fastapi", "uvicorn", "httpx"],
     ),
     environment(
         "llamaindex311",
         Python::Version((3, 11)),
-        &["llama-index-core==0.10.28"],
+        &["llama-index-core==0.10.28", "fastapi", "uvicorn", "httpx"],
     ),
     // Dify's engine: without what it takes documents apart with, which is half a gigabyte.
     environment(

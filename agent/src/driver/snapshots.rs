@@ -183,8 +183,21 @@ fn has_text(value: &Json) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::without_secrets;
+    use super::{told, without_secrets};
+    use crate::model::snapshot::OMITTED;
+    use crate::python::value::Value;
     use serde_json::json;
+
+    #[test]
+    fn what_was_not_copied_is_told_as_others_know_it() {
+        let items = vec![Value::Omitted, Value::Bool(true)];
+        let list = Value::Items {
+            kind: crate::python::object::Kind::List,
+            items,
+            missing: 0,
+        };
+        assert_eq!(told(Some(&list)), Some(json!([OMITTED, true])));
+    }
 
     #[test]
     fn secrets_are_left_out_by_their_names() {

@@ -126,6 +126,8 @@ struct Open {
     facts: RunFacts,
     /// The frame in which it began, and its code.
     owner: (u64, u64),
+    /// The code's `co_flags`.
+    owner_flags: u32,
     /// What spoke for it first, in the function that began it.
     first: u64,
     /// What speaks for it.
@@ -390,6 +392,7 @@ impl Runs {
         let open = Open {
             facts,
             owner: (start.owner, start.owner_code),
+            owner_flags: start.owner_flags,
             first: start.manager,
             managers: vec![start.manager],
             is_async,
@@ -519,11 +522,15 @@ impl Runs {
     ) {
         let (first, last) = (ExchangeId(0), ExchangeId(u64::MAX));
         let all = (hit.pid, owner.0, first)..=(hit.pid, owner.0, last);
+        let class = class_of(class);
         let mut graphs = Vec::new();
         for (_, _, id) in self.owners.range(all) {
             let Some(run) = self.open.get_mut(id).filter(|run| run.owner == owner) else {
                 continue;
             };
+            if ends_a_loop(&class, run.owner_flags) {
+                continue;
+            }
             // Synchronous code stays on its thread.
             if !run.is_async && run.facts.tid != hit.tid && !run.facts.is_generator {
                 continue;
@@ -534,7 +541,7 @@ impl Runs {
             if times == 0 || is_tool {
                 run.failing = Some(Failing {
                     time: hit.time,
-                    class: class_of(class),
+                    class: class.clone(),
                     times: times.saturating_add(1),
                 });
             }
@@ -544,7 +551,7 @@ impl Runs {
             }
         }
         for graph in graphs {
-            self.leaves_nodes(graph, hit, class, out);
+            self.leaves_nodes(graph, hit, &class, out);
         }
     }
 
@@ -554,7 +561,7 @@ impl Runs {
         &mut self,
         graph: ExchangeId,
         hit: &RunHit<'_>,
-        class: &[u8],
+        class: &str,
         out: &mut Vec<RunEvent>,
     ) {
         let children = self.open.get(&graph).map(|run| run.children.clone());
@@ -565,7 +572,7 @@ impl Runs {
             let is_here = node.is_node && !node.is_async && node.facts.tid == hit.tid;
             if is_here && node.orphaned.is_none() {
                 node.orphaned = Some(hit.time);
-                node.failed_around = Some(class_of(class));
+                node.failed_around = Some(class.to_owned());
                 out.push(RunEvent::Left(id));
             }
         }
@@ -686,6 +693,17 @@ fn kind_of(start: &RunStart<'_>) -> Option<(RunKind, bool)> {
     };
     let is_async = class.starts_with("Async") || start.flags & COROUTINE != 0;
     Some((kind, is_async))
+}
+
+/// Whether an exception of this class, in a frame of code with these flags, is the end of a loop there: it leaves no
+/// generator and no coroutine, which make a `RuntimeError` of it (PEP 479, PEP 525). From a coroutine
+/// `StopAsyncIteration` may go on, but is what each `async for` in it ends by; and a run that it ends tells so.
+fn ends_a_loop(class: &str, flags: u32) -> bool {
+    match class {
+        "StopIteration" => flags & (GENERATOR | COROUTINE | ASYNC_GENERATOR) != 0,
+        "StopAsyncIteration" => flags & (COROUTINE | ASYNC_GENERATOR) != 0,
+        _ => false,
+    }
 }
 
 /// The name of a run: that which it was given, else the class of what runs.

@@ -315,6 +315,32 @@ fn an_exception_ends_what_does_not_catch_it() {
 }
 
 #[test]
+fn the_end_of_a_loop_ends_no_run() {
+    let (next, anext) = ("StopIteration", "StopAsyncIteration");
+    let table = [
+        (next, GENERATOR, false),
+        (next, COROUTINE, false),
+        (next, ASYNC_GENERATOR, false),
+        (next, 0, true),
+        (anext, ASYNC_GENERATOR, false),
+        (anext, COROUTINE, false),
+        (anext, GENERATOR, true),
+        ("Odd", ASYNC_GENERATOR, true),
+    ];
+    for (class, flags, is_its_end) in table {
+        let mut scene = Scene::default();
+        scene.begins(MAIN, (10, None, 0xa, CHAIN, 100, flags));
+        scene.raised(100, class).tick(CAUGHT_WITHIN + 1);
+        let over = format!("1 over at 2 {class}");
+        let has_ended = scene.told.iter().any(|told| told.trim_end() == over);
+        assert_eq!(has_ended, is_its_end, "{class} {flags:#x}");
+        // Nor is it left.
+        let is_left = scene.told.contains(&"1 left".to_owned());
+        assert_eq!(is_left, is_its_end, "{class} {flags:#x}");
+    }
+}
+
+#[test]
 fn a_tool_that_handles_an_exception_goes_on() {
     let mut scene = Scene::default();
     scene

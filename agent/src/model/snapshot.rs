@@ -14,6 +14,9 @@ use super::time::BootTime;
 /// The member under which a value has the class of an instance: no attribute has such a name.
 pub const CLASS: &str = "<class>";
 
+/// In the place of an object that was not copied: there was no room for it, or it is not wanted.
+pub const OMITTED: &str = "<omitted>";
+
 /// A value in which instances have no classes: one without attributes is a text with its class.
 pub fn without_classes(value: &mut Json) {
     match value {
@@ -97,7 +100,7 @@ pub struct Snapshot {
     pub context: Option<u64>,
     /// The values: `None` where there is none. Lists, dicts and texts are themselves, an instance is the
     /// object of its attributes, with its class under [`CLASS`]; what is missing says so in its place, as
-    /// `<omitted>` and the like.
+    /// [`OMITTED`] and the like.
     pub values: Vec<Option<Json>>,
 }
 

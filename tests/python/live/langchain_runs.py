@@ -1,7 +1,8 @@
 """Runs of LangChain in many ways, with a record of its own made by a callback handler.
 
 Reads names of steps from its standard input; after each it prints what the handler was told, as one
-line of JSON: a list of runs with id, parent, kind, name, times, and the class of what was raised.
+line of JSON: a list of runs with id, parent, kind, name, times, and the class of what was raised. With
+the times is how long the thread then did something else or nothing: see `Record.waits`.
 A step with `bare ` before it is taken without any handler, and prints how many runs it has.
 """
 
@@ -75,6 +76,14 @@ def answered(result):
     return {"got": all_of, **told}
 
 
+def idle(stamps, at):
+    """How long a thread did not run between this time and the next that it was seen."""
+    if at + 1 >= len(stamps):
+        return 0
+    (wall, cpu, _), (later, more, _) = stamps[at : at + 2]
+    return max(0, (later - wall) - (more - cpu))
+
+
 class Record(BaseCallbackHandler):
     """What LangChain says of its runs."""
 
@@ -83,32 +92,72 @@ class Record(BaseCallbackHandler):
 
     def __init__(self):
         self.runs = {}
+        self.above = {}
         self.lock = threading.Lock()
+        self.own = threading.local()
+        self.threads = []
+
+    def stamp(self, run=None):
+        """Remembers when a thread was here, and for which run. Gives its place."""
+        now = time.time_ns()
+        stamps = getattr(self.own, "stamps", None)
+        if stamps is None:
+            stamps = self.own.stamps = []
+            self.threads.append(stamps)
+        stamps.append((now, time.thread_time_ns(), run))
+        return stamps, len(stamps) - 1
 
     def begins(self, kind, serialized, more, given):
-        now = time.time_ns()
+        at = self.stamp(more["run_id"])
         name = more.get("name") or (serialized or {}).get("name")
         if not name and (serialized or {}).get("id"):
             name = serialized["id"][-1]
         parent = more.get("parent_run_id")
+        self.above[more["run_id"]] = parent
         with self.lock:
             self.runs[more["run_id"]] = {
                 "id": str(more["run_id"]),
                 "parent": str(parent) if parent else None,
                 "kind": kind,
                 "name": name,
-                "start": now,
+                "start": at[0][at[1]][0],
+                "began": at,
                 "given": given,
                 "model": more.get("invocation_params", {}).get("model"),
             }
 
     def ends(self, run_id, error=None, **more):
-        now = time.time_ns()
+        run = self.runs[run_id]
+        at = self.stamp(run_id)
         with self.lock:
-            run = self.runs[run_id]
-            run["end"] = now
+            run["end"] = at[0][at[1]][0]
+            run["ended"] = at
             run["error"] = type(error).__name__ if error is not None else None
             run.update(more)
+
+    def is_part(self, one, run_id):
+        """Whether a run is this one, or belongs to it."""
+        while one is not None and one != run_id:
+            one = self.above.get(one)
+        return one is not None
+
+    def waits(self):
+        """The runs. Of each beginning and end how long its thread did not run between then and when it was
+        here next; and before an end, how long it did not run, or was with others, since it was here for
+        the same run."""
+        for run_id, run in self.runs.items():
+            stamps, at = run.pop("began")
+            run["start_waited"] = idle(stamps, at)
+            if "ended" not in run:
+                continue
+            stamps, at = run.pop("ended")
+            run["end_waited"] = idle(stamps, at)
+            before = at - 1
+            while before >= 0 and stamps[before][2] != ANY and not self.is_part(stamps[before][2], run_id):
+                before -= 1
+            others = stamps[at - 1][0] - stamps[before][0] if before >= 0 else 0
+            run["end_late"] = others + (idle(stamps, at - 1) if at else 0)
+        return list(self.runs.values())
 
     def on_chain_start(self, serialized, inputs, **more):
         self.begins("chain", serialized, more, shown(inputs))
@@ -145,6 +194,32 @@ class Record(BaseCallbackHandler):
         self.ends(run_id, error)
 
     on_llm_error = on_tool_error = on_retriever_error = on_chain_error
+
+
+# The record of the step at hand.
+RECORD = None
+
+
+# In the place of a run: whoever waits for it.
+ANY = "any"
+
+
+def here():
+    if RECORD:
+        RECORD.stamp(ANY)
+
+
+def pause(seconds):
+    """Sleeps. That is no waiting that excuses anybody."""
+    here()
+    time.sleep(seconds)
+    here()
+
+
+async def apause(seconds):
+    here()
+    await asyncio.sleep(seconds)
+    here()
 
 
 class Odd(Exception):
@@ -197,21 +272,21 @@ def by_hand(config):
     """Begins a run and tells its end, and gives something else: nothing."""
     manager = CallbackManager.configure(inheritable_callbacks=config.get("callbacks"))
     run = manager.on_tool_start({"name": "by_hand"}, "x")
-    time.sleep(0.001)
+    pause(0.001)
     run.on_tool_end("y")
 
 
 @tool
 async def waits(number: int) -> int:
     """The number, after a while."""
-    await asyncio.sleep(0.001)
+    await apause(0.001)
     return number
 
 
 @tool
 async def breaks(number: int) -> int:
     """Nothing, after a while."""
-    await asyncio.sleep(0.001)
+    await apause(0.001)
     raise KeyError(number)
 
 
@@ -219,7 +294,7 @@ class Slow(Books):
     """Finds it in an event loop."""
 
     async def _aget_relevant_documents(self, query, *, run_manager):
-        await asyncio.sleep(0.001)
+        await apause(0.001)
         return [Document(page_content=query)]
 
 
@@ -276,31 +351,31 @@ search = RunnableLambda(lambda x: x["x"]) | Books() | RunnableLambda(len)
 def count(x, config):
     found = double.invoke({"number": 2}, config) + len(Books().invoke("q", config))
     # Whoever is late is late by more than anybody needs to tell.
-    time.sleep(0.02)
+    pause(0.02)
     return found
 
 
 def keep(x, config):
     found = Keeps().invoke({"number": 2}, config)
-    time.sleep(0.02)
+    pause(0.02)
     return found
 
 
 async def acount(x, config):
     found = await waits.ainvoke({"number": 2}, config) + len(await Slow().ainvoke("q", config))
-    await asyncio.sleep(0.02)
+    await apause(0.02)
     return found
 
 
 async def aanswer(x, config):
     found = await llm.ainvoke("alone", config)
-    await asyncio.sleep(0.02)
+    await apause(0.02)
     return found
 
 
 def answer(x, config):
     found = [llm.invoke("alone", config), chat.invoke("alone", config)]
-    time.sleep(0.02)
+    pause(0.02)
     return found
 
 
@@ -402,12 +477,16 @@ STEPS = {
 
 
 def main():
+    global RECORD
     print("ready", flush=True)
     for line in iter(sys.stdin.readline, ""):
         record = Record()
         how, _, step = line.strip().rpartition(" ")
-        STEPS[step]({} if how == "bare" else {"callbacks": [record]})
-        print(json.dumps(list(record.runs.values())), flush=True)
+        is_bare = how == "bare"
+        RECORD = None if is_bare else record
+        STEPS[step]({} if is_bare else {"callbacks": [record]})
+        record.stamp()
+        print(json.dumps(record.waits()), flush=True)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def adds(name, more):
 
 
 async def awaits(state: Counted):
-    await asyncio.sleep(0.001)
+    await langchain_runs.apause(0.001)
     return {"number": state["number"] + 1, "path": ["awaits"]}
 
 

@@ -11,6 +11,7 @@ use crate::framework::contents::{self, Kept, plain, said};
 use crate::model::call::{CallResponse, Message, Part, Usage};
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{RunContents, RunKind};
+use crate::model::snapshot::OMITTED;
 
 /// Where in a snapshot these are.
 mod at {
@@ -102,8 +103,10 @@ fn given(contents: &mut RunContents, kind: RunKind, arguments: &Json) {
     let Some(all) = arguments.as_object() else {
         return;
     };
-    // That of which it is a method was not copied.
-    let mut own = all.iter().filter(|(name, _)| *name != "self");
+    // That of which it is a method was not copied; nor was what a step of a workflow is given to work with. The
+    // arguments themselves are the first for which there is room.
+    let is_told = |(name, value): &(&String, &Json)| *name != "self" && *value != OMITTED;
+    let mut own = all.iter().filter(is_told);
     match kind {
         RunKind::Embedding => {}
         RunKind::Chat | RunKind::Completion => {

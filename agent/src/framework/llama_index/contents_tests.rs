@@ -89,6 +89,14 @@ fn what_spans_are_given_and_give() {
             Some(json!({"n": 1})),
             None,
         ),
+        // What a step is given to work with is not copied.
+        (
+            RunKind::Chain,
+            json!({"self": "<omitted>", "ctx": "<omitted>", "ev": {"<class>": "a.AgentInput", "input": ["x"]}}),
+            json!(null),
+            Some(json!({"input": ["x"]})),
+            None,
+        ),
         (
             RunKind::Agent,
             json!({"user_msg": "hello"}),
