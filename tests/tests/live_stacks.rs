@@ -151,7 +151,7 @@ fn a_sub_interpreter_of_311() -> Result<()> {
     let finished = agent.stop()?;
     assert_eq!(finished.spans.len(), made.len(), "{}", finished.log);
     for span in &finished.spans {
-        let (told, cut) = places(&span.text(attr::CODE_STACKTRACE))?;
+        let (told, cut) = places(span.text(attr::CODE_STACKTRACE))?;
         let functions: Vec<_> = told.iter().map(|place| place.2.as_str()).collect();
         assert_eq!(
             (functions.as_slice(), cut),
