@@ -8,6 +8,8 @@ mod early;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use genspan_common::dispatch;
+
 use crate::framework::{Engines, Runs, Workflows, dify, llama_index};
 use crate::model::call::{CallEvent, CallProgress};
 use crate::model::event::{ConnectionId, Data, Direction, Event};
@@ -275,6 +277,13 @@ impl Pipeline {
                     Subject::Run { .. } => {
                         let wanted = self.spans.tells_content(found.pid);
                         self.runs.values(found, wanted);
+                    }
+                    Subject::Counts { hook, .. } => {
+                        if dispatch::hook::is_one(hook) {
+                            self.dispatched.counts(found);
+                        } else {
+                            self.runs.counts(found);
+                        }
                     }
                     Subject::Span { .. } => {
                         let wanted = self.spans.tells_content(found.pid);

@@ -36,6 +36,21 @@ pub mod purpose {
     pub const HOOK: u32 = 3;
     /// What a span of LlamaIndex is given, or gives; the subject is a part of its id, as eight bytes.
     pub const SPAN: u32 = 4;
+    /// What a model says of its answer besides the answer ([`super::counts`]), where content is not wanted; the
+    /// number is that of the hook, the subject as for [`RUN`] or [`SPAN`], whichever the hook is of.
+    pub const COUNTS: u32 = 5;
+}
+
+/// Numbers of the objects of [`purpose::COUNTS`].
+pub mod counts {
+    /// A dict of counts, as `usage_metadata` of LangChain's messages.
+    pub const USAGE: u32 = 0;
+    /// The same, as `llm_output` has it: it counts for all prompts of a call.
+    pub const TOKEN_USAGE: u32 = 1;
+    /// What the model is called: a text.
+    pub const MODEL: u32 = 2;
+    /// Why it stopped: a text.
+    pub const REASON: u32 = 3;
 }
 
 /// Bits of [`SnapshotHead::cut`]: what is missing.

@@ -168,7 +168,7 @@ fn enters(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
 /// A span's function is over.
 #[inline(always)]
 fn leaves(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
-    if watch.what == hook::EXITS && process.contents != 0 {
+    if watch.what == hook::EXITS {
         // What it gives is told before that it is over.
         let number = number(process, argument(process, watch, frame, 0));
         if number != 0 {
@@ -210,7 +210,7 @@ fn event(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64, tgid: 
     }
     let is_end = word(name) == CHAT_ENDS || word(name.wrapping_add(8)) == COMPLETION_ENDS;
     // Of what is answered at once the function's own result says it; older versions name any span here.
-    if is_end && !is_given && process.contents != 0 && gives_a_stream(process, frame) {
+    if is_end && !is_given && gives_a_stream(process, frame) {
         // What a stream gave is told before that it is over.
         let number = number(process, id);
         if number != 0 {
@@ -417,7 +417,7 @@ unsafe fn bases(class: u64, at: *mut SpanEntered) {
 
 /// The dict that has an object's attributes; zero when there is none.
 #[inline(always)]
-fn dict_of(object: u64, class: u64) -> u64 {
+pub fn dict_of(object: u64, class: u64) -> u64 {
     let offset = word(class.wrapping_add(TYPE_DICT_OFFSET)) as i64;
     let at = if offset > 0 && offset < 4096 {
         object.wrapping_add(offset as u64)

@@ -23,6 +23,7 @@ use genspan_common::{
 };
 
 use crate::{
+    counts::genspan_counts_run,
     emit,
     function::{TYPE, in_registers, is_entered, name_of, raised, watch, watched},
     maps::{DATA, lose},
@@ -314,7 +315,7 @@ pub extern "C" fn genspan_run(entry: u64, frame: u64, state: u64) -> u64 {
         } else {
             first
         };
-        genspan_snapshot_run(entry, frame, manager);
+        values(process, entry, frame, manager);
     }
     let Some(mut record) = DATA.reserve::<RunHit>(0) else {
         lose(Loss::RunsLost, 1);
@@ -344,9 +345,19 @@ pub extern "C" fn genspan_run(entry: u64, frame: u64, state: u64) -> u64 {
     }
     record.submit(emit::wake_flags());
     if is_begin {
-        genspan_snapshot_run(entry, frame, first);
+        values(process, entry, frame, first);
     }
     0
+}
+
+/// Tells what a run is given, or gives; where content is not wanted what a model says besides.
+#[inline(always)]
+fn values(process: &WatchedProcess, entry: u64, frame: u64, manager: u64) {
+    if process.contents == 0 {
+        genspan_counts_run(entry, frame, manager);
+    } else {
+        genspan_snapshot_run(entry, frame, manager);
+    }
 }
 
 /// An argument of a function that is entered.

@@ -6,9 +6,13 @@ use genspan_common::{
 };
 
 use crate::{
+    counts::genspan_counts_answer,
     function::TYPE,
     python::word,
-    snapshot::{genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want, skip},
+    snapshot::{
+        genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want, numbers_only,
+        own_process, skip,
+    },
 };
 
 /// In an `inspect.BoundArguments`, its slots: `_signature`, `arguments`.
@@ -49,11 +53,21 @@ pub extern "C" fn genspan_snapshot_given(
     genspan_snapshot_take(which, subject, 0)
 }
 
-/// Tells what a span of LlamaIndex gives. The `subject` tells which.
+/// Tells what a span of LlamaIndex gives, or where content is not wanted what a model says of that. The
+/// `subject` tells which.
 #[unsafe(no_mangle)]
 pub extern "C" fn genspan_snapshot_got(subject: u64, result: u64) -> u64 {
+    let Some(process) = own_process() else {
+        return 0;
+    };
     if genspan_snapshot_begin() == 0 {
         return 0;
+    }
+    if process.contents == 0 {
+        numbers_only();
+        genspan_counts_answer(result);
+        let which = u64::from(purpose::COUNTS) | u64::from(hook::EXITS) << 32;
+        return genspan_snapshot_take(which, subject, 0);
     }
     skip(NOTHING);
     genspan_snapshot_want(0, result, u64::from(CONTENT_DEPTH));
@@ -61,8 +75,9 @@ pub extern "C" fn genspan_snapshot_got(subject: u64, result: u64) -> u64 {
     genspan_snapshot_take(which, subject, 0)
 }
 
+/// Whether an object is a dict.
 #[inline(always)]
-fn is_dict(object: u64) -> bool {
+pub fn is_dict(object: u64) -> bool {
     let class = word(object.wrapping_add(TYPE));
     let flags = word(class.wrapping_add(TYPE_FLAGS));
     object != 0 && flags & IS_DICT != 0

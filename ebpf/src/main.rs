@@ -31,6 +31,7 @@
 
 mod argument;
 mod connection;
+mod counts;
 mod dispatch;
 mod emit;
 mod framework;

@@ -22,9 +22,12 @@ use genspan_common::{
 };
 
 use crate::{
+    counts::genspan_counts_answer,
     function::{raised, watched},
     python::{code_of, local, thread_state, user, word},
-    snapshot::{genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want},
+    snapshot::{
+        genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want, numbers_only,
+    },
 };
 
 /// `co_flags`: a generator; a coroutine; an asynchronous generator, which is not read: models tell what
@@ -60,11 +63,7 @@ pub extern "C" fn genspan_run_output(manager: u64, owner: u64, code: u64, flags:
     };
     let flags = flags as u32;
     // The frame may be another function's by now.
-    if process.contents == 0
-        || flags & ASYNC_GENERATOR != 0
-        || code == 0
-        || code_of(&process.python, owner) != code
-    {
+    if flags & ASYNC_GENERATOR != 0 || code == 0 || code_of(&process.python, owner) != code {
         return 0;
     }
     let Some(state) = thread_state(&process.python) else {
@@ -87,6 +86,12 @@ pub extern "C" fn genspan_run_output(manager: u64, owner: u64, code: u64, flags:
     }
     if genspan_snapshot_begin() == 0 {
         return 0;
+    }
+    if process.contents == 0 {
+        numbers_only();
+        genspan_counts_answer(value);
+        let which = u64::from(purpose::COUNTS) | u64::from(hook::GONE) << 32;
+        return genspan_snapshot_take(which, manager, 0);
     }
     genspan_snapshot_want(1, value, u64::from(MAX_DEPTH));
     let which = u64::from(purpose::RUN) | u64::from(hook::GONE) << 32;

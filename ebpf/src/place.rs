@@ -67,7 +67,7 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
 
 /// How many arguments the function of a frame has, `*args` and `**kwargs` included.
 #[inline(always)]
-fn arguments(process: &WatchedProcess, frame: u64) -> u32 {
+pub fn arguments(process: &WatchedProcess, frame: u64) -> u32 {
     let code = code_of(&process.python, frame);
     let part = |offset: u32| word(code.wrapping_add(u64::from(offset))) as u32;
     let flags = part(process.python.code_flags);
@@ -99,7 +99,7 @@ pub extern "C" fn genspan_snapshot_hook(entry: u64, frame: u64, state: u64) -> u
 }
 
 /// Tells what a run of LangChain is given when it begins, or what it gives when it ends. `manager` is
-/// what speaks for it.
+/// what speaks for it. Where content is wanted.
 #[unsafe(no_mangle)]
 pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> u64 {
     let Some(process) = own_process() else {
@@ -108,9 +108,6 @@ pub extern "C" fn genspan_snapshot_run(entry: u64, frame: u64, manager: u64) -> 
     let Some(watch) = watch(process, entry) else {
         return 0;
     };
-    if process.contents == 0 {
-        return 0;
-    }
     let first = if watch.what == hook::BEGINS {
         COPIED_FROM
     } else {

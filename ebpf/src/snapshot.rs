@@ -75,6 +75,10 @@ mod flag {
     pub(super) const TYPE: u64 = 1 << 31;
 }
 
+/// How much of a dict's entries is followed ([`genspan_snapshot_push_all`]).
+const PAIRS: u64 = 2;
+const NUMBERS: u64 = 3;
+
 /// Bytes of a `bytes` object that are copied behind its head: it is told by its length.
 const BYTES_SHOWN: u64 = 8;
 /// Most digits of an `int`, as many as the agent reads.
@@ -116,6 +120,8 @@ struct Work {
     /// An object that is not copied; where there is any number, neither are lists of floats and what a framework
     /// gives its functions to work with.
     skipped: u64,
+    /// Not zero where of dicts only names and whole numbers are copied, and dicts of those.
+    numbers: u64,
     /// How many want it or have it: whoever finds itself alone has it.
     users: u64,
 }
@@ -229,6 +235,7 @@ pub extern "C" fn genspan_snapshot_begin() -> u64 {
     work.used = 0;
     work.depth = 0;
     work.skipped = 0;
+    work.numbers = 0;
     work.serial = work.serial.wrapping_add(1);
     work.head.cut = 0;
     work.head.objects = 0;
@@ -352,7 +359,7 @@ pub extern "C" fn genspan_snapshot_push(address: u64) -> u64 {
 }
 
 /// Queues objects whose addresses were copied: from this word on so many groups, that many words
-/// apart, of each the first `width`.
+/// apart, of each the first `width`; of [`NUMBERS`] two, but of texts none as the second one.
 #[unsafe(no_mangle)]
 pub extern "C" fn genspan_snapshot_push_all(at: u64, count: u64, apart: u64, width: u64) -> u64 {
     let Some(work) = Work::get() else {
@@ -365,7 +372,10 @@ pub extern "C" fn genspan_snapshot_push_all(at: u64, count: u64, apart: u64, wid
         }
         genspan_snapshot_push(work.copied(index));
         if width > 1 {
-            genspan_snapshot_push(work.copied(index + 1));
+            let value = work.copied(index + 1);
+            if width == PAIRS || !is_text(value) {
+                genspan_snapshot_push(value);
+            }
         }
         index += apart;
     }
@@ -469,9 +479,10 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         };
         let bytes = 24 + 4 * at_most(digits, MAX_DIGITS);
         genspan_snapshot_copy(address, bytes, bytes);
-    } else if work.limit < MAX_DEPTH
+    } else if (work.limit < MAX_DEPTH
         && work.depth > work.limit
-        && flags & (flag::EXCEPTION | flag::TYPE) == 0
+        && flags & (flag::EXCEPTION | flag::TYPE) == 0)
+        || (work.numbers != 0 && flags & flag::DICT == 0)
     {
         // Nothing that it refers to is wanted: what it is is enough.
         genspan_snapshot_copy(address, 16, 16);
@@ -588,10 +599,15 @@ pub extern "C" fn genspan_snapshot_dict(address: u64) -> u64 {
         return 0;
     }
     if values == 0 {
-        genspan_snapshot_push_all(at + first, count, apart, 2);
+        let width = if work.numbers == 0 { PAIRS } else { NUMBERS };
+        genspan_snapshot_push_all(at + first, count, apart, width);
         return 0;
     }
     genspan_snapshot_push_all(at + first, count, apart, 1);
+    if work.numbers != 0 {
+        // Instances have such dicts, and of these none is wanted.
+        return 0;
+    }
     // From 3.13 on they have a head of one word.
     let skip = if process.dicts == dicts::INLINE_VALUES {
         1
@@ -716,4 +732,19 @@ pub fn skip(object: u64) {
     if let Some(work) = Work::get() {
         work.skipped = object;
     }
+}
+
+/// Copies of dicts names and whole numbers alone, in a snapshot that was begun.
+#[inline(always)]
+pub fn numbers_only() {
+    if let Some(work) = Work::get() {
+        work.numbers = 1;
+    }
+}
+
+/// Whether an object is a text.
+#[inline(always)]
+fn is_text(object: u64) -> bool {
+    let class = word(object.wrapping_add(TYPE));
+    word(class.wrapping_add(TYPE_FROM + 8 * TYPE_FLAGS as u64)) & flag::TEXT != 0
 }

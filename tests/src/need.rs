@@ -115,6 +115,19 @@ pub fn static_python() -> Result<Option<PathBuf>> {
     missing("the Python with OpenSSL in its executable (cargo xtask setup --tests)")
 }
 
+/// The Python without the GIL (3.14): it takes a program and its arguments, and no options.
+///
+/// # Errors
+///
+/// As [`missing`].
+pub fn free_threaded_python() -> Result<Option<PathBuf>> {
+    let path = environments().join("free-threaded/bin/python3.14t");
+    if path.is_file() {
+        return Ok(Some(path));
+    }
+    missing("the Python without the GIL (cargo xtask setup --tests)")
+}
+
 /// The system's own Python.
 ///
 /// # Errors

@@ -506,7 +506,8 @@ fn an_agent_executor_on_312() -> Result<()> {
     })
 }
 
-/// Where content is not wanted nothing is told of what runs were given and gave.
+/// Where content is not wanted nothing is told of what runs were given and gave, but of models what they are
+/// called, why they stopped, and tokens.
 #[test]
 fn without_content() -> Result<()> {
     let temp = Temp::new()?;
@@ -519,8 +520,11 @@ fn without_content() -> Result<()> {
     let options = ["--no-content", "--record", &recording];
     let mut agent = Agent::start(&temp, &options, &["--pid", &pid])?;
     agent.wait_for_log(&format!("watching LangChain (pid {pid})"))?;
-    program.tell("plain")?;
-    let runs = program.record()?;
+    let mut runs = Vec::new();
+    for step in ["plain", "stream", "later"] {
+        program.tell(step)?;
+        runs.extend(program.record()?);
+    }
     agent.wait_for_spans(runs.len())?;
     let Finished { spans, log, .. } = agent.stop()?;
     assert_eq!(spans.len(), runs.len(), "{log}");
@@ -529,12 +533,27 @@ fn without_content() -> Result<()> {
         attr::OUTPUT_MESSAGES,
         attr::INPUT_VALUE,
         attr::OUTPUT_VALUE,
-        attr::USAGE_INPUT_TOKENS,
     ];
     for span in &spans {
         let told = content.iter().find(|name| !span.attribute(name).is_null());
         assert_eq!(told, None, "{}", span.0);
     }
+    let mut counted = 0;
+    for mut told in runs {
+        let id = told["id"].as_str().unwrap_or_default();
+        let span = spans.iter().find(|span| span.text(attr::RUN_ID) == id);
+        let span = span.with_context(|| format!("no span of {told}"))?;
+        let all = told.as_object_mut().context("no run")?;
+        all.retain(|name, _| name != "given" && name != "got");
+        let wrong = contents_differ(&told, span);
+        assert!(wrong.is_empty(), "{wrong:?}: {told}: {}", span.0);
+        if told["tokens"] == serde_json::json!([11, 7]) {
+            counted += 1;
+            let reasons = span.attribute(attr::RESPONSE_FINISH_REASONS);
+            assert_eq!(*reasons, serde_json::json!(["stop"]), "{}", span.0);
+        }
+    }
+    assert_eq!(counted, 2);
     // Nor is it recorded.
-    has_none_of(&recording, &["Say three"])
+    has_none_of(&recording, &["Say three", "viele", "alone", "how many"])
 }

@@ -317,8 +317,11 @@ fn without_content() -> Result<()> {
     let options = ["--no-content", "--record", &recording];
     let mut agent = Agent::start(&temp, &options, &["--pid", &pid])?;
     agent.wait_for_log(&format!("watching LlamaIndex (pid {pid})"))?;
-    program.tell("query")?;
-    let told = program.record()?;
+    let mut told = Vec::new();
+    for step in ["query", "models"] {
+        program.tell(step)?;
+        told.extend(program.record()?);
+    }
     let count = told.iter().filter(|told| told["part"] != true).count();
     agent.wait_for_spans(count)?;
     let Finished { spans, log, .. } = agent.stop()?;
@@ -327,7 +330,14 @@ fn without_content() -> Result<()> {
         let contents = contents(span);
         assert_eq!(contents, (Value::Null, Value::Null), "{}", span.0);
     }
-    has_none_of(&recording, &["what?"])
+    // What a model says besides is none.
+    let counted = spans.iter().filter(|span| {
+        span.attribute(attr::USAGE_INPUT_TOKENS) == 3
+            && span.attribute(attr::USAGE_OUTPUT_TOKENS) == 4
+            && span.text(attr::RESPONSE_MODEL) == "counted-1"
+    });
+    assert_eq!(counted.count(), 1, "{log}");
+    has_none_of(&recording, &["what?", "hello"])
 }
 
 /// Clients at one time, and requests of each.

@@ -2,16 +2,22 @@
 
 use anyhow::Result;
 use genspan::vocabulary::resource;
-use genspan_tests::{Call, Scene, need};
-use serde_json::json;
+use genspan_tests::{Agent, Call, Client, Scene, agent, need, programs, wait_for};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 fn python(python: Option<PathBuf>, version: Option<&str>) -> Result<()> {
     let (Some(scene), Some(python)) = (Scene::new()?, python) else {
         return Ok(());
     };
-    let mut client = scene.client(&python, &["stdlib"])?;
+    let client = scene.client(&python, &["stdlib"])?;
     let agent = scene.attach(&client)?;
+    same_calls(client, agent, version)?;
+    Ok(())
+}
+
+/// Has the client call, and holds what the agent tells against that; gives what the agent said.
+fn same_calls(mut client: Client, agent: Agent, version: Option<&str>) -> Result<String> {
     let mut seen = Vec::new();
     for stream in [false, true] {
         seen.push(client.call(&json!({
@@ -36,7 +42,7 @@ fn python(python: Option<PathBuf>, version: Option<&str>) -> Result<()> {
             assert_eq!(span.resource(resource::PROCESS_RUNTIME_VERSION), version);
         }
     }
-    Ok(())
+    Ok(finished.log)
 }
 
 #[test]
@@ -73,4 +79,108 @@ fn cpython_3_13() -> Result<()> {
 #[test]
 fn the_systems_python() -> Result<()> {
     python(need::system_python()?, None)
+}
+
+/// Without the GIL, objects are laid out in another way: calls are told, and that nothing is read of the
+/// interpreter is, by name, where one looks for it.
+#[test]
+fn cpython_3_14_without_the_gil() -> Result<()> {
+    const WHY: &str = "a free-threaded build of CPython 3.14 is not read";
+    let (Some(scene), Some(python)) = (Scene::new()?, need::free_threaded_python()?) else {
+        return Ok(());
+    };
+    let client = scene.client(&python, &["stdlib"])?;
+    let pid = client.pid();
+    let options = ["--stacks", "--function", "clients:Stdlib.send"];
+    let attached = Agent::attach(&scene.temp, &[pid], &options)?;
+
+    let asked = agent::command(&["ps", "--json", "--socket", "none"])?.output()?;
+    let report: Value = serde_json::from_slice(&asked.stdout)?;
+    let mut all = report["processes"].as_array().into_iter().flatten();
+    let process = all.find(|process| process["pid"] == pid).expect("it");
+    assert_eq!(process["python"], "3.14", "{process}");
+    assert_eq!(process["tls"]["state"], "reachable", "{process}");
+    let why = process["python_unread"].as_str().unwrap_or_default();
+    assert!(why.starts_with(WHY), "{process}");
+    let number = pid.to_string();
+    let asked = agent::command(&["doctor", "--pid", &number])?.output()?;
+    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(said.contains(WHY), "{said}");
+
+    let log = same_calls(client, attached, Some("3.14"))?;
+    for wanted in ["no functions are watched: ", ""] {
+        let line = log.lines().find(|l| l.contains(&format!("{wanted}{WHY}")));
+        assert!(line.is_some_and(|line| line.contains(&number)), "{log}");
+    }
+    assert!(
+        log.contains("call paths and contexts are not told"),
+        "{log}"
+    );
+    Ok(())
+}
+
+/// The same of an agent that finds it, which says so at `/status`.
+#[test]
+fn an_agent_says_what_it_does_not_read() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::free_threaded_python()?) else {
+        return Ok(());
+    };
+    let mark = scene.temp.file("it").display().to_string();
+    let mut command = scene.live(&python, "client.py");
+    command
+        .args(["stdlib", &mark])
+        .env("APSARA_APM_APP_TYPE", "app");
+    let mut client = Client::start(&mut command, &scene.next_log())?;
+    let pid = client.pid();
+    let mut agent = Agent::host(&scene.temp, &["--include", &format!("command=*{mark}*")])?;
+    agent.wait_attached(pid)?;
+    client.call(&json!({"do": "chat", "body": {
+        "model": "m", "messages": [{"role": "user", "content": "Why?"}]}}))?;
+    agent.wait_for_spans(1)?;
+    let process = wait_for("the process to stand in the status", || {
+        let status: Value = serde_json::from_str(&agent.page("/status").ok()?.1).ok()?;
+        let mut all = status["processes"].as_array()?.iter();
+        let found = all.find(|p| p["pid"] == pid && p["calls"] == 1)?;
+        // A process is looked into once it had time to start.
+        found["why_not"][0].is_string().then(|| found.clone())
+    })?;
+    assert_eq!(process["state"], "attached", "{process}");
+    let why = process["why_not"][0].as_str().unwrap_or_default();
+    assert!(
+        why.starts_with("a free-threaded build of CPython 3.14"),
+        "{process}"
+    );
+    assert_eq!(agent.stop()?.code, 0);
+    Ok(())
+}
+
+/// A program that lives in a sub-interpreter, beside a main one that only waits.
+fn in_subinterpreter(python: Option<PathBuf>) -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, python) else {
+        return Ok(());
+    };
+    let mut command = scene.live(&python, "subinterpreter.py");
+    command
+        .arg(programs().join("live/client.py"))
+        .arg("stdlib")
+        .env("OTEL_SERVICE_NAME", "client");
+    let client = Client::start(&mut command, &scene.next_log())?;
+    let agent = scene.attach(&client)?;
+    same_calls(client, agent, None)?;
+    Ok(())
+}
+
+#[test]
+fn a_sub_interpreter_of_3_8() -> Result<()> {
+    in_subinterpreter(need::python(8)?)
+}
+
+#[test]
+fn a_sub_interpreter_of_3_13() -> Result<()> {
+    in_subinterpreter(need::python(13)?)
+}
+
+#[test]
+fn a_sub_interpreter_without_the_gil() -> Result<()> {
+    in_subinterpreter(need::free_threaded_python()?)
 }

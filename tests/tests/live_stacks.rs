@@ -77,7 +77,13 @@ fn compare(span: &Span, call: &Value, what: &str) -> Result<()> {
     Ok(())
 }
 
-fn every_call(scene: &Scene, command: &mut Command) -> Result<()> {
+/// What the program may be asked to do.
+const STEPS: [&str; 6] = ["plain", "generated", "deep", "threads", "tasks", "forked"];
+
+/// What of it a sub-interpreter may do: it does not fork.
+const STEPS_BESIDE: &[&str] = STEPS.split_at(5).0;
+
+fn every_call(scene: &Scene, command: &mut Command, steps: &[&'static str]) -> Result<()> {
     let mut program = Client::start(command, &scene.next_log())?;
     let recording = scene.temp.file("recording");
     let path = recording.to_string_lossy().into_owned();
@@ -87,7 +93,7 @@ fn every_call(scene: &Scene, command: &mut Command) -> Result<()> {
         &["--stacks", "--record", &path],
     )?;
     let mut calls = Vec::new();
-    for step in ["plain", "generated", "deep", "threads", "forked", "tasks"] {
+    for &step in steps {
         program.0.tell(step)?;
         let line = program.0.line()?;
         let made: Vec<Value> = serde_json::from_str(&line).with_context(|| line.clone())?;
@@ -116,7 +122,57 @@ fn python(python: Option<PathBuf>) -> Result<()> {
     let (Some(scene), Some(python)) = (Scene::new()?, python) else {
         return Ok(());
     };
-    every_call(&scene, &mut scene.live(&python, "stacks.py"))
+    every_call(&scene, &mut scene.live(&python, "stacks.py"), &STEPS)
+}
+
+/// The frames of a sub-interpreter, in the thread in which the main one waits for it and in its own.
+fn in_subinterpreter(python: Option<PathBuf>) -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, python) else {
+        return Ok(());
+    };
+    let mut command = scene.live(&python, "subinterpreter.py");
+    command.arg(genspan_tests::programs().join("live/stacks.py"));
+    every_call(&scene, &mut command, STEPS_BESIDE)
+}
+
+/// Before 3.12 a thread tells the main interpreter's frames alone, as far as they go: to where that waits.
+#[test]
+fn a_sub_interpreter_of_311() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::python(11)?) else {
+        return Ok(());
+    };
+    let mut command = scene.live(&python, "subinterpreter.py");
+    command.arg(genspan_tests::programs().join("live/stacks.py"));
+    let mut program = Client::start(&mut command, &scene.next_log())?;
+    let agent = Agent::attach(&scene.temp, &[program.pid()], &["--stacks"])?;
+    program.0.tell("plain")?;
+    let made: Vec<Value> = serde_json::from_str(&program.0.line()?)?;
+    agent.wait_for_spans(made.len())?;
+    let finished = agent.stop()?;
+    assert_eq!(finished.spans.len(), made.len(), "{}", finished.log);
+    for span in &finished.spans {
+        let (told, cut) = places(span.text(attr::CODE_STACKTRACE))?;
+        let functions: Vec<_> = told.iter().map(|place| place.2.as_str()).collect();
+        assert_eq!(
+            (functions.as_slice(), cut),
+            (&["<module>", "main", "wait"][..], false)
+        );
+        assert!(
+            told.iter()
+                .all(|place| place.0.ends_with("subinterpreter.py"))
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_sub_interpreter_of_312() -> Result<()> {
+    in_subinterpreter(need::python(12)?)
+}
+
+#[test]
+fn a_sub_interpreter_of_313() -> Result<()> {
+    in_subinterpreter(need::python(13)?)
 }
 
 #[test]
@@ -166,7 +222,7 @@ fn python_314() -> Result<()> {
     // The authority's file is not there.
     let authority = std::fs::read_to_string(scene.provider.authority())?;
     command.env("AUTHORITY", authority);
-    every_call(&scene, &mut command)
+    every_call(&scene, &mut command, &STEPS)
 }
 
 #[test]

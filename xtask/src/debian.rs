@@ -59,6 +59,11 @@ pub(crate) fn is_ready() -> bool {
         .is_file()
 }
 
+/// Its standard library.
+pub(crate) fn library() -> PathBuf {
+    root().join(format!("usr/lib/python{VERSION}"))
+}
+
 /// Whether packages of the index are in it.
 pub(crate) fn has_packages() -> bool {
     fs::read_to_string(list()).is_ok_and(|list| list == OF_INDEX.join("\n"))

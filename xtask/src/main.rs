@@ -17,6 +17,7 @@ mod debian;
 mod demo;
 mod ebpf;
 mod engines;
+mod free_threaded;
 mod fuzz;
 mod helm;
 mod host;

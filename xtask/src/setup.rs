@@ -4,7 +4,7 @@ use crate::cmd::Cmd;
 use crate::progress::{note, step};
 use crate::python::{self, Interpreter};
 use crate::toolchain::Compiler;
-use crate::{debian, fuzz, helm, host, linker, static_python, toolchain, venv};
+use crate::{debian, free_threaded, fuzz, helm, host, linker, static_python, toolchain, venv};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -148,6 +148,11 @@ pub(crate) fn for_tests() -> Result<Vec<String>> {
             skipped.push(format!(
                 "packages of Debian's Python 3.14 are missing: {error:#}"
             ));
+        }
+    }
+    if !free_threaded::is_ready() {
+        if let Err(error) = step("making a Python without the GIL", free_threaded::make) {
+            skipped.push(format!("a Python without the GIL is missing: {error:#}"));
         }
     }
     if !static_python::is_ready() {

@@ -381,6 +381,39 @@ pub(crate) fn install_for(version: &str, packages: &[&str], dir: &Path) -> Resul
     })
 }
 
+/// Puts what a package has for an interpreter of this version and ABI into a directory, without what it depends
+/// on: by pip, which takes an ABI.
+pub(crate) fn install_built_for(
+    (version, abi): (&str, &str),
+    package: &str,
+    dir: &Path,
+) -> Result<()> {
+    uv()?;
+    Cmd::new(interpreter_of("uv"))
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-compile",
+        ])
+        .args([
+            "--disable-pip-version-check",
+            "--timeout",
+            "15",
+            "--retries",
+            "2",
+        ])
+        .args(["--only-binary", ":all:", "--implementation", "cp"])
+        .args(["--platform", "manylinux2014_x86_64"])
+        .args(["--python-version", version, "--abi", abi, "--target"])
+        .arg(dir)
+        .arg(package)
+        .timeout(300)
+        .logged("install-built-for")
+}
+
 /// The version of an installed package, for a line that says what there is.
 pub(crate) fn installed_version(name: &str, package: &str) -> Option<String> {
     let code = format!("import importlib.metadata as m; print(m.version('{package}'))");

@@ -102,6 +102,7 @@ mod tests {
                 },
             ),
             (4, Subject::Span { hook: 3, id: 100 }),
+            (5, Subject::Counts { hook: 3, of: 100 }),
             (
                 3,
                 Subject::Hook {
@@ -118,6 +119,6 @@ mod tests {
             let (purpose_of, number, subject) = wanted.numbers();
             assert_eq!((purpose_of, number, subject), (purpose, 3, 100));
         }
-        assert_eq!(data(&record(5, b"")), Err(DecodeError::Tag(5)));
+        assert_eq!(data(&record(6, b"")), Err(DecodeError::Tag(6)));
     }
 }

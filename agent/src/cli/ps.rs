@@ -104,6 +104,7 @@ fn as_json(one: &Surveyed, rules: &Rules, agent: Option<&Agent>) -> Value {
         "executable": process.executable,
         "command": process.command,
         "python": process.python.then_some(&process.version),
+        "python_unread": process.unread,
         "packages": packages,
         "packages_unseen": process.installed_unseen,
         "modules_read": process.modules.is_some(),
@@ -267,6 +268,9 @@ fn notes(one: &Surveyed, rules: &Rules, agent: Option<&Agent>) -> Vec<String> {
     if !told.is_empty() {
         let all: Vec<_> = told.into_iter().map(package).collect();
         notes.push(plain(&format!("loaded: {}", all.join(", ")), usize::MAX));
+    }
+    if let Some(why) = &one.process.unread {
+        notes.push(plain(&format!("Python: {why}"), usize::MAX));
     }
     if let TlsState::Unreachable { path, why } = &one.tls {
         notes.push(plain(

@@ -106,6 +106,8 @@ pub struct Sighting {
     pub service: String,
     /// The version of its Python.
     pub python: Option<String>,
+    /// Why that is not read, where it is of a kind that never is.
+    pub unread: Option<String>,
     /// Whether it is to be traced.
     pub verdict: Result<(), NotTraced>,
 }
@@ -547,6 +549,7 @@ impl Search {
             evidence: what.evidence.first().map(said),
             service: service.to_owned(),
             python: process.version.clone().filter(|_| process.python),
+            unread: process.unread.clone(),
             verdict: verdict.clone(),
         };
         self.sighted().insert(pid, sighting);

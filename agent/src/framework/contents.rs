@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value as Json;
 
-use crate::model::call::{CallResponse, Message, Part};
+use crate::model::call::{CallResponse, Message, Part, Usage};
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::RunContents;
 use crate::model::snapshot::{CLASS, without_classes};
 use crate::model::weight;
+use genspan_common::snapshot::counts;
 
 /// Most bytes that the contents of runs under way take, roughly; of more, those of the oldest go: a stream that nobody
 /// reads to its end stays under way for as long as its process.
@@ -81,6 +82,41 @@ impl Kept {
             contents.response = CallResponse::default();
         }
         Some(contents)
+    }
+}
+
+/// What a model says of its answer besides the answer, as the kernel copies it where content is not wanted
+/// (`genspan_common::snapshot::counts`); where its run begins, which model is asked.
+pub(super) fn besides(contents: &mut RunContents, is_begin: bool, values: &[Option<Json>]) {
+    let value = |at: u32| values.get(at as usize).and_then(Option::as_ref);
+    let text = |at: u32| value(at).and_then(Json::as_str).map(str::to_owned);
+    let model = text(counts::MODEL);
+    if is_begin {
+        contents.request.model = model;
+        return;
+    }
+    let response = &mut contents.response;
+    response.model = model;
+    response.finish_reasons = text(counts::REASON).into_iter().collect();
+    let mut all = [counts::USAGE, counts::TOKEN_USAGE].into_iter();
+    let usage = all.find_map(|at| value(at).filter(|usage| usage.is_object()));
+    response.usage = usage.map(counted).unwrap_or_default();
+}
+
+/// Tokens, as `usage_metadata` of a message or as `token_usage` of a result has them.
+pub(super) fn counted(usage: &Json) -> Usage {
+    let count = |names: [&str; 2]| {
+        let mut all = names.into_iter().filter_map(|name| usage.get(name));
+        all.find_map(Json::as_i64)
+    };
+    let detail = |of: &str, name: &str| usage.get(of)?.get(name)?.as_i64();
+    Usage {
+        input: count(["input_tokens", "prompt_tokens"]),
+        output: count(["output_tokens", "completion_tokens"]),
+        cache_read: detail("input_token_details", "cache_read"),
+        cache_write: detail("input_token_details", "cache_creation"),
+        reasoning: detail("output_token_details", "reasoning"),
+        ..Usage::default()
     }
 }
 

@@ -272,6 +272,22 @@ impl Runs {
         }
     }
 
+    /// What the model of a run says besides what it is asked and answers, where that is not wanted.
+    pub fn counts(&mut self, found: &Snapshot) {
+        let Subject::Counts { hook, of } = found.subject else {
+            return;
+        };
+        let Some(id) = self.managers.get(&(found.pid, of)) else {
+            return;
+        };
+        let is_own = |run: &&Open| hook != hook::GONE || run.first == of;
+        let run = self.open.get(id).filter(is_own);
+        if run.is_some_and(|run| run.facts.kind.is_model()) {
+            self.contents
+                .count(*id, hook == hook::BEGINS, &found.values);
+        }
+    }
+
     /// Contents of runs that were not kept because there were too many.
     #[must_use]
     pub const fn contents_refused(&self) -> u64 {

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::CallerArgument;
-use super::contents::{Kept, class, plain, said};
+use super::contents::{self, Kept, class, counted, plain, said};
 use crate::model::call::{CallRequest, CallResponse, Message, Part, Usage};
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{RunContents, RunKind};
@@ -70,6 +70,13 @@ impl Contents {
             given(contents, of, value);
         } else if let Some(got) = value(at::GOT) {
             self::got(contents, of, got);
+        }
+    }
+
+    /// What the model of a run says besides what it is asked and answers.
+    pub(super) fn count(&mut self, run: ExchangeId, is_begin: bool, values: &[Option<Json>]) {
+        if let Some(contents) = self.kept.with(run, &[]) {
+            contents::besides(contents, is_begin, values);
         }
     }
 }
@@ -239,23 +246,6 @@ fn answered(result: &Json, of: Of) -> CallResponse {
         }
     }
     response
-}
-
-/// Tokens, as `usage_metadata` of a message or as `token_usage` of a result has them.
-fn counted(usage: &Json) -> Usage {
-    let count = |names: [&str; 2]| {
-        let mut all = names.into_iter().filter_map(|name| usage.get(name));
-        all.find_map(Json::as_i64)
-    };
-    let detail = |of: &str, name: &str| usage.get(of)?.get(name)?.as_i64();
-    Usage {
-        input: count(["input_tokens", "prompt_tokens"]),
-        output: count(["output_tokens", "completion_tokens"]),
-        cache_read: detail("input_token_details", "cache_read"),
-        cache_write: detail("input_token_details", "cache_creation"),
-        reasoning: detail("output_token_details", "reasoning"),
-        ..Usage::default()
-    }
 }
 
 /// A message (`BaseMessage`); none of what is no such one.

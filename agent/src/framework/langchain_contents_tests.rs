@@ -279,3 +279,41 @@ fn there_is_an_end_to_what_is_kept() {
     }
     assert_eq!(contents.kept.bytes, 0);
 }
+
+#[test]
+fn what_a_model_says_besides_is_told_without_content() {
+    let counted = |model: Option<&str>, usage: [Option<Json>; 2], reason: Option<&str>| {
+        let mut contents = Contents::default();
+        let run = ExchangeId(1);
+        contents.count(run, true, &[None, None, Some("asked-1".into())]);
+        let [own, whole] = usage;
+        let texts = [model, reason].map(|text| text.map(Json::from));
+        let [model, reason] = texts;
+        contents.count(run, false, &[own, whole, model, reason]);
+        assert_eq!(contents.kept.bytes, 0);
+        contents.kept.leave_out(run);
+        let taken = *contents.kept.take(run, false).expect("contents");
+        assert!(!taken.left_out);
+        assert_eq!(taken.request.model.as_deref(), Some("asked-1"));
+        taken.response
+    };
+    let own =
+        json!({"input_tokens": 11, "output_tokens": 7, "output_token_details": {"reasoning": 2}});
+    let whole = json!({"prompt_tokens": 1, "completion_tokens": 2});
+    let told = counted(
+        Some("fake-1"),
+        [Some(own), Some(whole.clone())],
+        Some("stop"),
+    );
+    assert_eq!(
+        (told.usage.input, told.usage.reasoning),
+        (Some(11), Some(2))
+    );
+    assert_eq!(told.model.as_deref(), Some("fake-1"));
+    assert_eq!(told.finish_reasons, ["stop"]);
+    let told = counted(None, [None, Some(whole)], None);
+    assert_eq!((told.usage.input, told.usage.output), (Some(1), Some(2)));
+    // What is no dict counts nothing.
+    let told = counted(None, [Some("11".into()), None], None);
+    assert_eq!(told, CallResponse::default());
+}

@@ -266,6 +266,23 @@ impl Spans {
         }
     }
 
+    /// What the model of a span says besides what it is asked and answers, where that is not wanted. Of its parts
+    /// the outermost that says anything counts.
+    pub fn counts(&mut self, found: &Snapshot) {
+        let Subject::Counts { of, .. } = found.subject else {
+            return;
+        };
+        let id = self.contents.id(found.pid, of);
+        let Some(link) = id.and_then(|id| self.ids.get(&(found.pid, id))) else {
+            return;
+        };
+        let is_wanted = |open: &&Open| !link.is_over || open.stream.is_some();
+        let open = self.open.get(&link.run).filter(is_wanted);
+        if open.is_some_and(|open| open.facts.kind.is_model()) {
+            self.contents.count(link.run, &found.values);
+        }
+    }
+
     /// Contents of spans that were not kept because there were too many.
     #[must_use]
     pub const fn contents_refused(&self) -> u64 {

@@ -52,6 +52,13 @@ pub enum Subject {
         /// Eight characters of its id.
         id: u64,
     },
+    /// What a model says of its answer besides the answer, where content is not wanted.
+    Counts {
+        /// Of the same of [`Self::Run`] or of [`Self::Span`], and which of these it is.
+        hook: u32,
+        /// The manager, or a part of the id, likewise.
+        of: u64,
+    },
     /// What a hook wants.
     Hook {
         /// Its number.
@@ -162,6 +169,10 @@ impl Subject {
                 hook: number,
                 id: subject,
             },
+            numbers::COUNTS => Self::Counts {
+                hook: number,
+                of: subject,
+            },
             numbers::HOOK => Self::Hook {
                 hook: number,
                 first: subject,
@@ -178,6 +189,7 @@ impl Subject {
             Self::Call(call) => (numbers::FUNCTION, call.function, call.began.0),
             Self::Run { hook, manager } => (numbers::RUN, hook, manager),
             Self::Span { hook, id } => (numbers::SPAN, hook, id),
+            Self::Counts { hook, of } => (numbers::COUNTS, hook, of),
             Self::Hook { hook, first } => (numbers::HOOK, hook, first),
         }
     }

@@ -9,7 +9,7 @@ use crate::probe::kernel::{AttachError, Kernel, Probes};
 use crate::python::find::FunctionName;
 use crate::python::version::Version;
 use crate::target::clients;
-use crate::target::python::Python;
+use crate::target::python::{NoPython, Python};
 use genspan_common::python::{PythonLayout, values, wanted};
 
 /// The function that makes a copy of the current context (`Python/context.c`): what
@@ -60,6 +60,8 @@ pub struct Interpreter {
     idle: Option<(Instant, Duration)>,
     /// How often it was looked for to tell frames.
     looks_for_frames: u32,
+    /// It is of a kind that is not read, which was told.
+    refused: bool,
 }
 
 /// The probe on copied contexts, and where it is; or that on locks.
@@ -122,6 +124,7 @@ impl Interpreter {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.copies.is_none()
+            && !self.refused
             && self.looks < MOST_LOOKS
             && (self.calls || self.idle.is_none_or(|(next, _)| Instant::now() >= next))
     }
@@ -318,7 +321,7 @@ impl Interpreter {
     /// Has the kernel tell the frames from which requests are made. The interpreter may not be there
     /// yet: then this is to be tried again when libraries were loaded.
     pub(super) fn tell_stacks(&mut self, kernel: &mut Kernel, pid: u32) {
-        if self.tells_stacks() || self.looks_for_frames >= MOST_LOOKS {
+        if self.tells_stacks() || self.refused || self.looks_for_frames >= MOST_LOOKS {
             return;
         }
         self.looks_for_frames += 1;
@@ -342,8 +345,19 @@ impl Interpreter {
         }
     }
 
+    /// The interpreter of a process. That one is of a kind that is not read is told, once.
+    fn open(&mut self, pid: u32) -> Result<Python, String> {
+        Python::open(pid).map_err(|error| {
+            if matches!(error, NoPython::Unsupported(_)) && !self.refused {
+                self.refused = true;
+                tracing::warn!("{error}; call paths and contexts are not told (pid {pid})");
+            }
+            error.to_string()
+        })
+    }
+
     fn try_stacks(&mut self, kernel: &mut Kernel, pid: u32) -> Result<(), String> {
-        let python = Python::open(pid).map_err(|e| e.to_string())?;
+        let python = self.open(pid)?;
         self.tell_layout(kernel, pid, &python, wanted::STACK)
     }
 
@@ -374,7 +388,7 @@ impl Interpreter {
     }
 
     fn try_follow(&mut self, kernel: &mut Kernel, pid: u32, soon: bool) -> Result<(), String> {
-        let python = Python::open(pid).map_err(|e| e.to_string())?;
+        let python = self.open(pid)?;
         if !self.calls && !clients::any_loaded(&python) {
             let pause = self.idle.map_or(FIRST_PAUSE, |(_, pause)| pause);
             self.idle = Some((Instant::now() + pause, (2 * pause).min(LONGEST_PAUSE)));

@@ -139,13 +139,19 @@ fn attempt(memory: &dyn Memory, layout: &Layout, root: Root) -> Result<Fit, NoFi
     check_function(&reader, step, main.address)?;
     let threads = step.of("threads", reader.threads(main.address))?;
     // Both C libraries: the first word of a thread's control block points to itself.
-    let sound = |t: &&Thread| reader.word(t.base).is_ok_and(|word| word == t.base);
-    let sound: Vec<_> = threads.iter().filter(sound).copied().collect();
-    if sound.is_empty() {
+    let is_sound = |t: &&Thread| reader.word(t.base).is_ok_and(|word| word == t.base);
+    if !threads.iter().any(|thread| is_sound(&thread)) {
         return Err(step.wrong("thread_id of a thread"));
     }
     check_frames(&reader, step, &threads)?;
-    let thread_state = thread_state(&reader, &sound, hinted(&reader, root));
+    // One that runs a sub-interpreter has the state of its thread there for its own.
+    let others = interpreters.iter().filter(|other| **other != main);
+    let others: Vec<_> = others
+        .flat_map(|other| reader.threads(other.address).unwrap_or_default())
+        .collect();
+    let all = threads.iter().chain(&others).filter(is_sound);
+    let all: Vec<_> = all.copied().collect();
+    let thread_state = thread_state(&reader, &all, hinted(&reader, root));
     Ok(Fit {
         hex,
         main,
@@ -321,19 +327,24 @@ fn hinted(reader: &Reader<'_>, root: Root) -> Option<u64> {
 
 /// The word that points to the thread state at the same distance from every thread's base.
 ///
-/// A thread that begins or ends may not have it: that most have it is enough.
+/// A thread has a state in each interpreter that it ran; the word points to one of them. One that begins
+/// or ends may not have it: that most have it is enough.
 fn thread_state(reader: &Reader<'_>, threads: &[Thread], hint: Option<u64>) -> Option<i32> {
-    let mut counts = std::collections::BTreeMap::<u64, usize>::new();
+    let mut bases = std::collections::BTreeMap::<u64, Vec<u64>>::new();
     for thread in threads {
-        let words = reader.words(thread.base, (SPECIFIC_END / 8) as usize);
+        bases.entry(thread.base).or_default().push(thread.address);
+    }
+    let mut counts = std::collections::BTreeMap::<u64, usize>::new();
+    for (base, states) in &bases {
+        let words = reader.words(*base, (SPECIFIC_END / 8) as usize);
         for (i, word) in words.unwrap_or_default().iter().enumerate() {
-            if *word == thread.address {
+            if states.contains(word) {
                 *counts.entry(i as u64 * 8).or_default() += 1;
             }
         }
     }
     let most = counts.values().max().copied()?;
-    if most * 2 <= threads.len() {
+    if most * 2 <= bases.len() {
         return None;
     }
     let best = |at: &u64| counts.get(at) == Some(&most);

@@ -20,7 +20,7 @@ use super::classify::{Description, Distribution};
 use super::distributions::{Distributions, Installed, Variables, likely_path};
 use super::maps::Maps;
 use super::process::{self, ProcessError};
-use super::python::{ProcessMemory, Python};
+use super::python::{NoPython, ProcessMemory, Python};
 use super::rooted::Rooted;
 use super::secrets::names_secret;
 use super::{command, container, listening};
@@ -266,6 +266,9 @@ impl Discovery {
                 Ok(python) => Some((python.memory, python.fit)),
                 Err(error) => {
                     tracing::debug!(pid, "{error}");
+                    if let NoPython::Unsupported(why) = &error {
+                        process.unread = Some(why.to_string());
+                    }
                     None
                 }
             },

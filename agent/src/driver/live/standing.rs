@@ -134,6 +134,7 @@ impl Live {
         let told = self.core.output.of(facts.pid);
         let read = traced.libraries.iter().filter(|l| l.is_read());
         let problems = traced.libraries.iter().filter_map(|l| l.failed.clone());
+        let unread = sighting.and_then(|s| s.unread.clone());
         let since = traced.since.duration_since(UNIX_EPOCH).ok();
         let reads = traced.reachable() || traced.sockets.are_read();
         ProcessStatus {
@@ -144,7 +145,7 @@ impl Live {
             } else {
                 Attached::Waiting
             },
-            why_not: problems.collect(),
+            why_not: problems.chain(unread).collect(),
             service: facts.service_name.clone(),
             // To the last digit, once its memory was read.
             python: sighting

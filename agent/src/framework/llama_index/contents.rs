@@ -65,6 +65,15 @@ impl Contents {
         self.numbers.get(&(pid, number)).copied()
     }
 
+    /// What the model of a span says besides its answer.
+    pub(super) fn count(&mut self, run: ExchangeId, values: &[Option<Json>]) {
+        if values.iter().any(Option::is_some)
+            && let Some(contents) = self.kept.with(run, &[])
+        {
+            contents::besides(contents, false, values);
+        }
+    }
+
     /// What a span is given, or what it gives.
     pub(super) fn add(&mut self, of: Of, is_begin: bool, values: &[Option<Json>]) {
         // What an object asks itself is what it was asked; of models the parts say more than the whole.

@@ -24,6 +24,8 @@ pub struct Description {
     pub python: bool,
     /// The interpreter's version, `3.N` or more exact.
     pub version: Option<String>,
+    /// Why nothing is read of the interpreter's memory, where it is of a kind that never is.
+    pub unread: Option<String>,
     /// Command line without secrets.
     pub command: Vec<String>,
     /// Those variables of its environment that are of use here ([`VARIABLES`]).
