@@ -82,6 +82,15 @@ const SERIALIZED: u64 = 1;
 /// What a run is called by, as [`genspan_dict_value`] takes it.
 const NAME: (u64, u64) = (u64::from_le_bytes(*b"name\0\0\0\0"), 4);
 
+/// What begins nodes of LangGraph is called: its characters with their end, and how many; and the class.
+const STARTER: (u64, u64) = (u64::from_le_bytes(*b"_start\0\0"), 6);
+const NODES: [u64; 2] = [
+    u64::from_le_bytes(*b"Runnable"),
+    u64::from_le_bytes(*b"Seq\0\0\0\0\0"),
+];
+/// In a type: `tp_name`.
+const TYPE_NAME: u64 = 24;
+
 /// What was copied of a process at once, and is looked at in pieces: a copy takes as long for a word
 /// as for many.
 ///
@@ -449,6 +458,14 @@ unsafe fn begins(process: &WatchedProcess, watch: &Watch, frame: u64, at: *mut R
     let mut class = 0;
     if owner != 0 {
         class = word(owner_self.wrapping_add(TYPE));
+        if is_starter(process, scratch, class) {
+            let runs = genspan_run_caller(owner);
+            if runs != 0 {
+                owner = runs;
+                owner_code = scratch.in_frame(python.frame_code) & !u64::from(python.tag);
+                owner_flags = scratch.half_in_code(python.code_flags);
+            }
+        }
     }
     let mut name = genspan_dict_value(given, NAME.0, NAME.1);
     if name == 0 || name == process.objects.none {
@@ -483,6 +500,21 @@ unsafe fn begins(process: &WatchedProcess, watch: &Watch, frame: u64, at: *mut R
         let certain = genspan_run_owned((*at).manager, owner, owner_code, u64::from(owner_flags));
         ptr::addr_of_mut!((*at).certain).write(certain as u32);
     }
+}
+
+/// Whether the function whose code was copied last begins a run for the one that calls it, which runs it and has
+/// what speaks for it: `RunnableSeq._start`, by which nodes of LangGraph are begun (older ones begin them where
+/// they run them). `class` is that of what it is a method of.
+#[inline(always)]
+fn is_starter(process: &WatchedProcess, scratch: &Scratch, class: u64) -> bool {
+    let name = scratch.in_code(process.code_name);
+    let start = word(name.wrapping_add(u64::from(process.python.string_data)));
+    // A text ends with a zero, and of what is behind that nothing is known.
+    if word(name.wrapping_add(VALUE)) != STARTER.1 || (start ^ STARTER.0) << 8 != 0 {
+        return false;
+    }
+    let class = word(class.wrapping_add(TYPE_NAME));
+    word(class) == NODES[0] && word(class.wrapping_add(8)) as u32 == NODES[1] as u32
 }
 
 /// Up to 3.10: the first argument of the function whose frame and code were copied last, if it is kept in a

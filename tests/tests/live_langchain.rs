@@ -97,8 +97,6 @@ fn differs(told: &Value, span: &Span, by_id: &BTreeMap<&str, &Span>) -> Vec<Stri
 fn is_sound(span: &Span) -> bool {
     let late: &[&str] = match span.text(attr::RUN_NAME) {
         "keeps" => &["end_late"],
-        // A synchronous node of a graph that failed.
-        "first" if span.error() == "Odd" && !span.defects().is_empty() => &["end_late"],
         _ => &[],
     };
     span.defects() == late
