@@ -75,7 +75,9 @@ pub struct SpanTold {
     /// id of the span that the thread began last, whether that goes on or not.
     pub given: u32,
     /// Of [`hook::EVENT`] by such a version: the innermost frame around the caller that told
-    /// something before; zero when there is none among those that were looked at.
+    /// something before; zero when there is none among those that were looked at. So of [`hook::ENTERS`]
+    /// without a parent: such a frame, or that of a generator that was told. Of [`hook::EXITS`]: the frame of
+    /// the generator in the answer that the function returns, if it is one that is streamed.
     pub around: u64,
     /// The span's id.
     pub id: Tail,

@@ -33,6 +33,7 @@ use crate::{
     maps::{DATA, lose},
     owner::{self, genspan_run_around},
     python::{code_of, context, current_frame, genspan_caller, local, thread_state, user, word},
+    stream::genspan_stream_frame,
 };
 
 /// In a `str` and a `tuple`: the size.
@@ -117,7 +118,7 @@ pub extern "C" fn genspan_dispatch(entry: u64, frame: u64, state: u64) -> u64 {
     match watch.what {
         hook::ENTERS => enters(process, watch, frame, state),
         hook::EVENT => event(process, watch, frame, state, tgid),
-        _ => leaves(process, watch, frame, state),
+        _ => leaves(process, watch, frame, state, tgid),
     }
     0
 }
@@ -142,6 +143,10 @@ fn enters(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
         ptr::addr_of_mut!((*told).header).write(emit::header(EventKind::SpanEntered));
         tail(process, id, ptr::addr_of_mut!((*told).id));
         tail(process, parent, ptr::addr_of_mut!((*at).parent));
+        if process.contents != 0 && (parent == 0 || parent == process.objects.none) {
+            // Who reads a stream may be in nothing else.
+            ptr::addr_of_mut!((*told).around).write(genspan_run_around((*told).caller));
+        }
         head(process, id, at);
         if object != process.objects.none {
             ptr::addr_of_mut!((*told).object).write(object);
@@ -167,7 +172,7 @@ fn enters(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
 
 /// A span's function is over.
 #[inline(always)]
-fn leaves(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
+fn leaves(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64, tgid: u32) {
     if watch.what == hook::EXITS {
         // What it gives is told before that it is over.
         let number = number(process, argument(process, watch, frame, 0));
@@ -183,8 +188,16 @@ fn leaves(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64) {
     clear::<{ size_of::<SpanTold>() / 8 }>(at.cast());
     let id = argument(process, watch, frame, 0);
     let value = argument(process, watch, frame, 1);
+    let mut stream = 0;
+    if watch.what == hook::EXITS && process.contents != 0 {
+        stream = genspan_stream_frame(value);
+        if stream != 0 {
+            owner::stepped(tgid, stream, code_of(&process.python, stream));
+        }
+    }
     // SAFETY: as above.
     unsafe {
+        ptr::addr_of_mut!((*at).around).write(stream);
         common(process, watch, frame, state, at);
         tail(process, id, ptr::addr_of_mut!((*at).id));
         name_of(word(value.wrapping_add(TYPE)), &mut (*at).class);

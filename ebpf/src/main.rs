@@ -54,6 +54,7 @@ mod resume;
 mod segment;
 mod snapshot;
 mod socket;
+mod stream;
 mod syscall;
 mod trampoline;
 

@@ -44,12 +44,16 @@ pub(super) fn event(head: EventHeader, record: &[u8]) -> Result<Event<'_>, Decod
             SpanStep::Enters(Box::new(SpanStart {
                 label: label(record)?,
                 parent: id(record, offset_of!(SpanEntered, parent))?,
+                around: some(offset_of!(SpanTold, around)),
                 object: some(offset_of!(SpanTold, object)),
                 class,
                 bases: bases.take_while(|name| !name.is_empty()).collect(),
             }))
         }
-        hook::EXITS => SpanStep::Exits { result: class },
+        hook::EXITS => SpanStep::Exits {
+            result: class,
+            stream: some(offset_of!(SpanTold, around)),
+        },
         hook::DROPS => SpanStep::Drops { class },
         hook::EVENT => SpanStep::Event {
             class,

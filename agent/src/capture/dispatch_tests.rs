@@ -38,6 +38,7 @@ const ID: usize = offset_of!(SpanTold, id);
 const ID_BYTES: usize = ID + offset_of!(Tail, bytes);
 const PARENT: usize = offset_of!(SpanEntered, parent);
 const CLASS: usize = offset_of!(SpanTold, class);
+const AROUND: usize = offset_of!(SpanTold, around);
 
 fn hit(record: &[u8]) -> Result<SpanHit<'_>, DecodeError> {
     match data(record)? {
@@ -63,6 +64,7 @@ fn beginnings() {
             (48, 0x30),
             (56, 0x40),
             (64, 0x80),
+            (AROUND, 0x90),
             (ID, halves(1, 36)),
             (PARENT, halves(2, 36)),
             (offset_of!(SpanEntered, head_width), 1),
@@ -86,6 +88,7 @@ fn beginnings() {
             characters: label.len() as u64,
         }),
         parent: Some(NUMBER),
+        around: Some(0x90),
         object: Some(0x20),
         class: b"Flow",
         bases: vec![b"Workflow", b"object"],
@@ -109,7 +112,19 @@ fn what_comes_later() {
     let texts: [(usize, &[u8]); 2] = [(ID_BYTES, UUID.as_bytes()), (CLASS, b"KeyError")];
     let exits = record(TOLD, &words(hook::EXITS), &texts);
     let result = b"KeyError".as_slice();
-    assert_eq!(hit(&exits).unwrap().what, SpanStep::Exits { result });
+    let stream = None;
+    assert_eq!(
+        hit(&exits).unwrap().what,
+        SpanStep::Exits { result, stream }
+    );
+    let mut streamed = words(hook::EXITS).to_vec();
+    streamed.push((AROUND, 0x90));
+    let exits = record(TOLD, &streamed, &texts);
+    let stream = Some(0x90);
+    assert_eq!(
+        hit(&exits).unwrap().what,
+        SpanStep::Exits { result, stream }
+    );
     let drops = record(TOLD, &words(hook::DROPS), &texts);
     let found = hit(&drops).unwrap();
     assert_eq!(found.what, SpanStep::Drops { class: result });

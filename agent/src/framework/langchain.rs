@@ -79,7 +79,7 @@ const GRAPH: &[u8] = b"CompiledStateGraph";
 const ASKS: [&str; 2] = ["model", "agent"];
 
 /// Class of what runs a node of LangGraph. Newer ones have a function of their own that begins the run and
-/// returns: exceptions do not pass that, and its frame's address is soon another one's.
+/// returns: of synchronous nodes the kernel tells the frame of the one that calls that, and runs the node.
 const NODE: &[u8] = b"RunnableSeq";
 
 /// Runs under way that are followed; of more, the oldest are given up.

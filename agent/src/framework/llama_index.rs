@@ -193,7 +193,7 @@ impl Spans {
     ) {
         match &hit.what {
             SpanStep::Enters(start) => self.enters(hit, start, next, out),
-            SpanStep::Exits { result } => self.exits(hit, result, out),
+            SpanStep::Exits { result, stream } => self.exits(hit, (result, *stream), out),
             SpanStep::Drops { class } => self.drops(hit, class, out),
             SpanStep::Event {
                 class,
@@ -402,6 +402,11 @@ impl Spans {
             method: what.method,
             is_over: false,
         };
+        if facts.kind.is_model()
+            && let Some(frame) = start.around
+        {
+            self.streamed.asked((hit.pid, frame), run);
+        }
         self.begins(facts, Some((id, link)), None, out);
     }
 
@@ -465,7 +470,12 @@ impl Spans {
         }
     }
 
-    fn exits(&mut self, hit: &SpanHit<'_>, result: &[u8], out: &mut Vec<RunEvent>) {
+    fn exits(
+        &mut self,
+        hit: &SpanHit<'_>,
+        (result, stream): (&[u8], Option<u64>),
+        out: &mut Vec<RunEvent>,
+    ) {
         let Some(link) = self.over(hit) else {
             return;
         };
@@ -477,7 +487,7 @@ impl Spans {
         };
         let is_stream = link.kind.is_model() && kinds::is_generator(result);
         if !is_stream || open.tells.is_empty() {
-            if kinds::has_stream(result) && self.waits(link.run, hit.time, out) {
+            if kinds::has_stream(result) && self.waits(link.run, stream, hit.time, out) {
                 return;
             }
             self.ended(link.run, hit.time, None, Defects::NONE, out);
@@ -654,6 +664,8 @@ impl Spans {
         let read = self.streamed.over(id, open.returned);
         let said = contents
             .as_ref()
+            // What is no stream may have been asked on the way.
+            .filter(|_| open.stream.is_some())
             .and_then(|contents| streamed::text(contents));
         if let Some(contents) = contents {
             out.push(RunEvent::Contents {

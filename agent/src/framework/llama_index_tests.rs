@@ -30,6 +30,8 @@ struct Scene {
     tid: u32,
     caller: Caller,
     context: Option<u64>,
+    /// The frame of the generator that is in what is returned, or around what begins.
+    generator: Option<u64>,
     told: Vec<String>,
 }
 
@@ -112,6 +114,7 @@ impl Scene {
                 characters: text.len() as u64,
             }),
             parent,
+            around: self.generator,
             object,
             class: if object.is_some() { b"Thing" } else { b"" },
             bases: bases.to_vec(),
@@ -121,7 +124,8 @@ impl Scene {
 
     fn exits(&mut self, id: u128, result: &str) -> &mut Self {
         let result = result.as_bytes();
-        self.hit(Some(id), SpanStep::Exits { result })
+        let stream = self.generator;
+        self.hit(Some(id), SpanStep::Exits { result, stream })
     }
 
     fn drops(&mut self, id: u128, class: &str) -> &mut Self {
@@ -344,6 +348,7 @@ fn each_class_has_its_kinds() {
                 characters: text.len() as u64,
             }),
             parent: None,
+            around: None,
             object: Some(1),
             class: b"Thing",
             bases: bases.to_vec(),
@@ -371,6 +376,7 @@ fn ids_that_are_cut_or_are_no_uuids() {
                     characters: text.len() as u64,
                 }),
                 parent: None,
+                around: None,
                 object: None,
                 class: b"",
                 bases: Vec::new(),
@@ -781,3 +787,6 @@ fn who_gives_a_stream_does_not_wait_for_ever() {
         .exits(query, "StreamingResponse")
         .gives(&["1 gave null", "1 over at 8"]);
 }
+
+#[path = "llama_index/streamed_tests.rs"]
+mod asked_late;

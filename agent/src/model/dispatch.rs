@@ -42,6 +42,8 @@ pub enum SpanStep<'a> {
     Exits {
         /// Class of what it returned.
         result: &'a [u8],
+        /// The frame of the generator in that, if it is an answer that is streamed.
+        stream: Option<u64>,
     },
     /// An exception left its function.
     Drops {
@@ -73,6 +75,9 @@ pub struct SpanStart<'a> {
     pub label: Option<RunName<'a>>,
     /// Id of the span that it belongs to.
     pub parent: Option<u128>,
+    /// Of one that belongs to none: the innermost frame around it that told something, or is that of a
+    /// generator which was told ([`SpanStep::Exits`]).
+    pub around: Option<u64>,
     /// The object whose method it is.
     pub object: Option<u64>,
     /// Class of that.

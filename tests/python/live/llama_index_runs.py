@@ -207,6 +207,13 @@ class Record:
                 above["got"] = got[0][1]
             above = self.spans.get(above["parent"])
 
+    def read(self, text):
+        """What somebody read who has the answer of a query engine, whose model nothing is around."""
+        with self.lock:
+            for span in self.spans.values():
+                if HAS_SPANS and span.get("gives") and not span["part"] and span["kind"] == "chain":
+                    span.setdefault("got", text)
+
     def old(self, name, kind, span, now):
         """To 0.10.40: what the frames of the functions that tell events say, not what these say."""
         frame = sys._getframe(3)
@@ -328,6 +335,20 @@ class Paced(MockLLM):
         return pieces()
 
 
+class Speaks(MockLLM):
+    """A model that says in all what its pieces are: those of `MockLLM` are one more."""
+
+    @llm_completion_callback()
+    def stream_complete(self, prompt, formatted=False, **_):
+        def pieces():
+            text = ""
+            for piece in ("be", "cau", "se"):
+                text += piece
+                yield CompletionResponse(text=text, delta=piece)
+
+        return pieces()
+
+
 class Counted(MockLLM):
     """A model that says how many tokens it took."""
 
@@ -361,7 +382,7 @@ Settings.embed_model = MockEmbedding(embed_dim=4)
 INDEX = VectorStoreIndex.from_documents([Document(text=f"text {n}") for n in range(3)])
 RETRIEVER = INDEX.as_retriever()
 ENGINE = INDEX.as_query_engine()
-STREAMED = INDEX.as_query_engine(streaming=True)
+STREAMED = INDEX.as_query_engine(streaming=True, llm=Speaks())
 MESSAGES = [ChatMessage(role="user", content="how are you")]
 TOOL = FunctionTool.from_defaults(multiply)
 HAS_SPANS = hasattr(FunctionTool.call, "__wrapped__")
@@ -398,8 +419,11 @@ def models():
 
 
 def stream():
-    for _ in STREAMED.query("what?").response_gen:
+    text = ""
+    for piece in STREAMED.query("what?").response_gen:
+        text += piece
         time.sleep(0.01)
+    RECORD.read(text)
     for _ in MODEL.stream_chat(MESSAGES):
         time.sleep(0.01)
     for _ in MODEL.stream_complete("hello"):
@@ -420,6 +444,10 @@ async def later():
         # Before, its events do not tell it from the model's that it calls.
         async for _ in await MODEL.astream_chat(MESSAGES):
             await asyncio.sleep(0.01)
+        text = ""
+        async for piece in (await STREAMED.aquery("what?")).response_gen:
+            text += piece
+        RECORD.read(text)
 
 
 async def crowd():
