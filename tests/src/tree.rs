@@ -1,7 +1,7 @@
 //! Small servers that many clients ask at the same time, and the tree of spans that comes of it: a request's
 //! id is in its query and in what models are asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -70,6 +70,20 @@ pub fn id_in(text: &str, before: &str) -> Option<u32> {
     let (_, rest) = text.split_once(before)?;
     let end = rest.find(|c: char| !c.is_ascii_digit());
     rest.get(..end.unwrap_or(rest.len()))?.parse().ok()
+}
+
+/// The ids of requests that a text names: as `request 17.`, or as `"id":"17"` in what chains are given.
+#[must_use]
+pub fn ids_in(text: &str) -> BTreeSet<u32> {
+    let asked = text.split("request ").skip(1).filter_map(|rest| {
+        let (number, _) = rest.split_once('.')?;
+        number.parse().ok()
+    });
+    let given = text.split(r#""id":""#).skip(1).filter_map(|rest| {
+        let (number, _) = rest.split_once('"')?;
+        number.parse().ok()
+    });
+    asked.chain(given).collect()
 }
 
 /// Spans by their ids.
@@ -154,7 +168,7 @@ pub fn has_none_of(file: impl AsRef<Path>, texts: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tree, has_none_of, id_in};
+    use super::{Tree, has_none_of, id_in, ids_in};
     use crate::{Span, Temp};
     use serde_json::json;
 
@@ -162,6 +176,9 @@ mod tests {
     fn ids_are_found_and_parents_followed() {
         assert_eq!(id_in("a request 17.", "request "), Some(17));
         assert_eq!(id_in("a request", "request "), None);
+        let text =
+            r#"any request is: request 17. {"id":"4","x":{"id":"call_5"}} request 3, request 2."#;
+        assert_eq!(ids_in(text), [2, 4, 17].into());
         let span = |own: &str, above: &str| {
             Span(
                 json!({"span_id": own, "parent_span_id": above, "kind": "SERVER",

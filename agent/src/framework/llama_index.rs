@@ -235,10 +235,19 @@ impl Spans {
             return;
         };
         let first = open.bare.as_ref().and_then(|bare| bare.frames.first());
-        if first == Some(owner) || open.generator == Some(*owner) {
-            let error = error_of(class);
-            self.ended(id, hit.time, error, Defects::NONE, out);
-        }
+        let class = super::class_of(class);
+        let is_end = if open.generator == Some(*owner) {
+            // Of a stream that is read to its end, or left.
+            let ends = ["StopIteration", "StopAsyncIteration", "GeneratorExit"];
+            ends.contains(&class.as_str())
+        } else if first == Some(owner) && class != "StopAsyncIteration" {
+            class == "GeneratorExit"
+        } else {
+            // That is the end of a loop: of a generator, most likely, which is where the function was.
+            return;
+        };
+        let error = Some(class).filter(|_| !is_end);
+        self.ended(id, hit.time, error, Defects::NONE, out);
     }
 
     /// What a span is given, or gives: kept where it is `wanted`, but for what is no content.

@@ -615,6 +615,14 @@ fn models_with_events_alone_are_known_by_their_frames() {
             "2 over at 9 Odd",
         ])
         .is_over();
+    // The end of a loop is that of its generator; where that took the function's place it is nothing.
+    scene
+        .old(9, "LLMCompletionStartEvent", 100, 0, COROUTINE)
+        .raised(100, "StopAsyncIteration")
+        .old(9, "LLMCompletionEndEvent", 500, 0, ASYNC_GENERATOR)
+        .raised(500, "StopAsyncIteration")
+        .gives(&["4 in -: Completion ? Context", "4 streams", "4 over at 13"])
+        .is_over();
 }
 
 #[test]
