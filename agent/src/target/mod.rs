@@ -1,6 +1,7 @@
 //! Which processes are traced, and what they are.
 
 pub mod banner;
+pub mod builds;
 pub mod classify;
 pub mod clients;
 pub mod command;
