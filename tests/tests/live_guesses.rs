@@ -56,14 +56,31 @@ fn a_wrong_guess_is_given_up_at_its_first_call() -> Result<()> {
     let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
         return Ok(());
     };
-    for (options, times, why) in [
+    const PERF: &str = "--perf-probes";
+    for (options, times, way, why) in [
         // Its objects have no table of methods of the library.
-        (&[][..], 1, "no connection"),
-        (&["-DMETHODS", "-DMORE=1"], 1, "returned more than"),
-        (&["-DMETHODS", "-DRESULT=37"], 1, "returned what it never"),
-        (&["-DMETHODS", "-DNO_LENGTH"], 1, "no length"),
+        (&[][..], 1, None, "no connection"),
+        (&["-DMETHODS", "-DMORE=1"], 1, None, "returned more than"),
+        (
+            &["-DMETHODS", "-DMORE=1"],
+            1,
+            Some(PERF),
+            "returned more than",
+        ),
+        (
+            &["-DMETHODS", "-DRESULT=37"],
+            1,
+            None,
+            "returned what it never",
+        ),
+        (&["-DMETHODS", "-DNO_LENGTH"], 1, None, "no length"),
         // It may be OpenSSL with nothing to say, for a while.
-        (&["-DMETHODS", "-DRESULT=-1"], 1100, "never moved anything"),
+        (
+            &["-DMETHODS", "-DRESULT=-1"],
+            1100,
+            None,
+            "never moved anything",
+        ),
     ] {
         let Some(library) = library(&scene, options)? else {
             return Ok(());
@@ -73,7 +90,8 @@ fn a_wrong_guess_is_given_up_at_its_first_call() -> Result<()> {
         let want = [exchange(&mut alone, times)?, exchange(&mut alone, times)?];
 
         let mut client = client(&scene, &python, &[path])?;
-        let mut agent = Agent::attach(&scene.temp, &[client.pid()], &["--debug"])?;
+        let flags: Vec<&str> = ["--debug"].into_iter().chain(way).collect();
+        let mut agent = Agent::attach(&scene.temp, &[client.pid()], &flags)?;
         let log = agent.log();
         assert!(log.contains("found by code"), "{options:?}: {log}");
         assert!(is_left_alone(client.pid(), &library).is_none());
@@ -115,29 +133,32 @@ fn a_right_guess_is_told_from_its_first_call() -> Result<()> {
     let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
         return Ok(());
     };
-    for options in [
-        &["-DMETHODS"][..],
-        &["-DMETHODS", "-DBUILT_IN"],
-        &["-DMETHODS", "-DFLAGS"],
+    for (options, ways) in [
+        (&["-DMETHODS"][..], 3),
+        (&["-DMETHODS", "-DBUILT_IN"], 1),
+        (&["-DMETHODS", "-DFLAGS"], 1),
     ] {
         let Some(library) = library(&scene, options)? else {
             return Ok(());
         };
         let path = library.to_str().context("a path")?;
-        for more in [&[][..], &["later"]] {
+        for (more, way) in [
+            (&[][..], &["--debug"][..]),
+            (&["later"], &["--debug"]),
+            (&[], &["--debug", "--perf-probes"]),
+        ]
+        .into_iter()
+        .take(ways)
+        {
             let arguments = [&[path], more].concat();
             let mut client = client(&scene, &python, &arguments)?;
-            let agent = Agent::attach(&scene.temp, &[client.pid()], &["--debug"])?;
+            let mut agent = Agent::attach(&scene.temp, &[client.pid()], way)?;
             if more.is_empty() {
                 exchange(&mut client, 1)?;
             } else {
-                // Its first call comes sooner than the probes.
+                // Its first call may come sooner than the probes.
                 exchange(&mut client, 1)?;
-                wait_for("the probes", || {
-                    is_left_alone(client.pid(), &library)
-                        .is_none()
-                        .then_some(())
-                })?;
+                agent.wait_for_log("found by code")?;
                 exchange(&mut client, 1)?;
             }
             let told = if more.is_empty() { 1 } else { 2 };
@@ -192,7 +213,7 @@ fn the_agent_says_how_it_stands() -> Result<()> {
         agent.wait_attached(pid)?;
     }
     let socket = Agent::socket(&scene.temp).display().to_string();
-    let mut said = |pid: u32, text: &str| -> Result<()> {
+    let said = |agent: &mut Agent, pid: u32, text: &str| -> Result<()> {
         wait_for(&format!("{text:?} of {pid}"), || {
             let (_, body) = agent.page("/status").ok()?;
             let status: Value = serde_json::from_str(&body).ok()?;
@@ -200,19 +221,23 @@ fn the_agent_says_how_it_stands() -> Result<()> {
             let own = all.iter().find(|p| p["pid"] == pid)?;
             own.to_string().contains(text).then_some(())
         })
+        .with_context(|| agent.log())
     };
     let by_code = |verified: bool| format!(r#"[{{"library":"{good}","verified":{verified}}}]"#);
-    said(speaks.pid(), &by_code(false))?;
+    said(&mut agent, speaks.pid(), &by_code(false))?;
     exchange(&mut speaks, 1)?;
-    said(speaks.pid(), &by_code(true))?;
+    said(&mut agent, speaks.pid(), &by_code(true))?;
     exchange(&mut errs, 1)?;
     let given_up = format!("{bad}: found by its code, but given up: what writes was called");
-    said(errs.pid(), &given_up)?;
-    said(silent.pid(), &given_up)?;
+    said(&mut agent, errs.pid(), &given_up)?;
+    said(&mut agent, silent.pid(), &given_up)?;
     wait_for("the probes to go", || is_left_alone(silent.pid(), &wrong))?;
     // One that comes later is not probed at all.
-    let late = client(&scene, &python, &[bad])?;
+    let mut late = client(&scene, &python, &[bad, "later"])?;
+    agent.wait_attached(late.pid())?;
+    exchange(&mut late, 1)?;
     said(
+        &mut agent,
         late.pid(),
         "found but unreachable: found by its code, but given up",
     )?;

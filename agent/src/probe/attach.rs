@@ -548,6 +548,8 @@ impl Attachments {
     /// have the file.
     pub fn hear(&mut self, kernel: &mut Kernel, pid: u32, place: u64, said: u32) {
         let Some(traced) = self.traced.get_mut(&pid) else {
+            // Let go of meanwhile. Who has its number later is not to be held back.
+            kernel.forget_guesses(pid, &[0]);
             return;
         };
         let mut libraries: Vec<&mut AttachedLibrary> = traced
