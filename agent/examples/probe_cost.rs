@@ -169,7 +169,7 @@ fn main() -> anyhow::Result<()> {
                         drop(links);
                     }
                     _ => {
-                        let probes: Probes = kernel.attach_tls(pid, &file.reach, &places)?;
+                        let probes: Probes = kernel.attach_tls(pid, &file.reach, &places, false)?;
                         genspan.push(draining(&mut kernel, &mut target, size)?);
                         probes.remove();
                     }

@@ -31,6 +31,8 @@ pub enum EventKind {
     ContextCopied = 10,
     /// The Python frames from which the next bytes are written ([`crate::stack::StackEvent`]).
     Stack = 11,
+    /// What calls of a function say of which it was guessed what it is ([`crate::guess::GuessEvent`]).
+    Guess = 12,
     /// A watched Python function begins ([`crate::function::FunctionBegan`]).
     FunctionBegan = 16,
     /// An argument of it ([`crate::function::FunctionArgument`]).
@@ -66,6 +68,7 @@ impl EventKind {
             9 => Self::Context,
             10 => Self::ContextCopied,
             11 => Self::Stack,
+            12 => Self::Guess,
             16 => Self::FunctionBegan,
             17 => Self::FunctionArgument,
             18 => Self::FunctionEnded,

@@ -48,11 +48,14 @@ pub enum Loss {
     /// Snapshots of Python objects for which the data ring had no room, or that were to be made while another
     /// one was on the same processor.
     SnapshotsLost = 19,
+    /// Calls of functions that were found by their code, of which nothing was told because it was not sure what
+    /// they are.
+    CallsUnverified = 20,
 }
 
 impl Loss {
     /// How many there are: the length of the kernel's array.
-    pub const COUNT: usize = 20;
+    pub const COUNT: usize = 21;
 
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -76,6 +79,7 @@ impl Loss {
         Self::RunsLost,
         Self::RunsUnfollowed,
         Self::SnapshotsLost,
+        Self::CallsUnverified,
     ];
 
     /// The counter's name in `genspan doctor`, logs and metrics.
@@ -102,6 +106,7 @@ impl Loss {
             Self::RunsLost => "runs_lost",
             Self::RunsUnfollowed => "runs_unfollowed",
             Self::SnapshotsLost => "snapshots_lost",
+            Self::CallsUnverified => "calls_unverified",
         }
     }
 
@@ -137,6 +142,9 @@ impl Loss {
             Self::SnapshotsLost => {
                 "contents of Python objects lost: ring full (a larger --ring-size helps), or others \
                  were being copied"
+            }
+            Self::CallsUnverified => {
+                "calls of functions found by their code left out: they did not look like TLS"
             }
         }
     }

@@ -12,6 +12,7 @@ use genspan_common::{
         ConnectionContext, ConnectionEvent, ContextCopy, DataHeader, EventHeader, EventKind,
         ProcessEvent, SocketEvent, flag,
     },
+    guess::GuessEvent,
     limits::{DATA_TIERS, MAX_CHUNK},
     loss::Loss,
 };
@@ -243,6 +244,23 @@ pub fn process(kind: EventKind, child: u32) {
     let event = ProcessEvent {
         header: header(kind),
         child,
+        zero: 0,
+    };
+    put(
+        &CONTROL,
+        event,
+        u64::from(BPF_RB_FORCE_WAKEUP),
+        Loss::ControlRingFull,
+    );
+}
+
+/// Writes a record about a guessed function of the current process; wakes the agent as well.
+#[inline(always)]
+pub fn guess(place: u64, verdict: u32) {
+    let event = GuessEvent {
+        header: header(EventKind::Guess),
+        place,
+        verdict,
         zero: 0,
     };
     put(

@@ -5,6 +5,7 @@
 //! | `tls_read_enter`, `tls_read_ex_enter`, `tls_read_return` | uprobes on OpenSSL's reads | `openssl.rs` |
 //! | `tls_write_enter`, `tls_write_ex_enter`, `tls_write_return` | uprobes on OpenSSL's writes | `openssl.rs` |
 //! | `tls_free` | uprobe on `SSL_free` | `openssl.rs` |
+//! | `guess_read_enter`, `guess_write_return`, `guess_free`, … | the same where these were found by their code | `guess.rs` |
 //! | `socket_read`, `socket_write`, … and their `_enter` forms, `socket_return`, `socket_close` | uprobes on the C library | `libc.rs` |
 //! | `socket_sent`, `socket_received`, `socket_syscall`, `socket_state` | raw tracepoints, only where asked for or needed | `syscall.rs` |
 //! | `socket_inet_received`, `socket_unix_sent`, … | trampolines (`fexit`, `fentry`), only where asked for or needed | `trampoline.rs` |
@@ -38,6 +39,7 @@ mod framework;
 mod function;
 mod generator;
 mod given;
+mod guess;
 mod interpreter;
 mod libc;
 mod linker;

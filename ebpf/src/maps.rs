@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use genspan_common::{
+    guess::{GuessKey, GuessState, MAX_GUESSES},
     limits::{DEFAULT_MESSAGE_BYTES, MAX_CONNECTIONS, MAX_PENDING_CALLS, MAX_PROCESSES},
     loss::Loss,
     map::{ConnectionKey, ConnectionMode, ConnectionState, Settings},
@@ -13,7 +14,10 @@ use genspan_common::{
     socket::{NO_CALL, SocketLayout, call},
 };
 
-use crate::pending::{OWN_PLACES, OwnCall, PendingCall};
+use crate::{
+    guess::GuessCall,
+    pending::{OWN_PLACES, OwnCall, PendingCall},
+};
 
 /// A call on a socket: of a thread, from the entry of the function (where it is probed at its
 /// entry and its return) to the last segment copied. Entries are used again in place as above.
@@ -59,6 +63,16 @@ pub static OWN_CALLS: Array<OwnCall> = Array::with_max_entries(OWN_PLACES, 0);
 /// Those of the others, by thread and direction.
 #[map]
 pub static PENDING: HashMap<u64, PendingCall> = HashMap::with_max_entries(MAX_PENDING_CALLS, 0);
+
+/// Functions of TLS libraries that were found by their code, and what their calls said of that. The agent
+/// takes out those of processes that are gone; a place that had to give way is looked at anew.
+#[map]
+pub static GUESSES: LruHashMap<GuessKey, GuessState> = LruHashMap::with_max_entries(MAX_GUESSES, 0);
+
+/// Calls of those of which nothing is known yet, between entry and return, by thread and direction.
+#[map]
+pub static GUESS_CALLS: LruHashMap<u64, GuessCall> =
+    LruHashMap::with_max_entries(MAX_PENDING_CALLS, 0);
 
 /// Connections. Least recently used ones give way: a process that never frees its `SSL` objects
 /// must not stop the rest. One that comes back gets a new generation.

@@ -21,7 +21,7 @@ use aya_log_ebpf::debug;
 use genspan_common::{
     event::{Direction, EventKind},
     loss::Loss,
-    map::ConnectionKey,
+    map::{ConnectionKey, ConnectionState},
 };
 
 use crate::{
@@ -32,13 +32,14 @@ use crate::{
 };
 
 /// Values of [`PendingCall::active`]: a call under way, and one of a function that returns 0
-/// whatever went wrong.
+/// whatever went wrong. Calls of guessed functions may have a bit of their own beside them, see
+/// [`crate::guess`].
 const ACTIVE: u64 = 1;
 const ACTIVE_PUBLIC: u64 = 2;
 
 /// Where a call tells the length that it transferred.
-#[derive(Clone, Copy)]
-enum Length {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Length {
     /// In its return value.
     Returned,
     /// Where its fourth argument points to.
@@ -154,34 +155,38 @@ session!(
 fn either(ctx: &ProbeContext, direction: Direction, length: Length) -> u32 {
     const NO_RETURN: u32 = 1;
     let id = bpf_get_current_pid_tgid();
-    let pending = pending::key(id as u32, direction);
     // SAFETY: the context is the kernel's.
     let ip = unsafe { (*ctx.regs).rip };
-    let entry = match pending::end(pending, ip) {
+    if !enters(ctx, pending::key(id as u32, direction), ip) {
+        return leave(&RetProbeContext { regs: ctx.regs }, id, direction);
+    }
+    match ctx.arg::<u64>(0) {
+        Some(ssl) if unwanted(ssl, id) => NO_RETURN,
+        _ => enter(ctx, id, ip, direction, length, 0),
+    }
+}
+
+/// Whether a thread that stands at `ip` is at the entry of the probed function, and not at its return.
+#[inline(always)]
+pub fn enters(ctx: &ProbeContext, pending: u64, ip: u64) -> bool {
+    match pending::end(pending, ip) {
         End::Entry => true,
         End::Return => false,
         End::Unknown => {
-            // SAFETY: as above. The helper gives the probe's address, at both ends; at the entry the
-            // thread is there, on return at the caller.
+            // SAFETY: the context is the kernel's. The helper gives the probe's address, at both ends; at the
+            // entry the thread is there, on return at the caller.
             let entry = unsafe { bpf_get_func_ip(ctx.as_ptr()) } == ip;
             if !entry {
                 pending::came_back(pending, ip);
             }
             entry
         }
-    };
-    if !entry {
-        return leave(&RetProbeContext { regs: ctx.regs }, id, direction);
-    }
-    match ctx.arg::<u64>(0) {
-        Some(ssl) if unwanted(ssl, id) => NO_RETURN,
-        _ => enter(ctx, id, ip, direction, length),
     }
 }
 
 /// Whether nothing of this connection is wanted any more: then its calls need no return.
 #[inline(always)]
-fn unwanted(ssl: u64, id: u64) -> bool {
+pub fn unwanted(ssl: u64, id: u64) -> bool {
     if !connection::modes_in_use() {
         return false;
     }
@@ -205,23 +210,37 @@ pub fn tls_free(ctx: ProbeContext) -> u32 {
     let Some(state) = CONNECTIONS.get_ptr(key) else {
         return 0;
     };
+    debug!(&ctx, "SSL_free({:x})", ssl);
+    freed(key, state);
+    0
+}
+
+/// A connection is no more.
+#[inline(always)]
+pub fn freed(key: ConnectionKey, state: *const ConnectionState) {
     // SAFETY: from a lookup just now; a racing reuse of the slot could only give another
     // connection's generation, which the agent does not match with this address.
     let generation = unsafe { (*state).generation };
-    debug!(&ctx, "SSL_free({:x})", ssl);
-    emit::connection(EventKind::Closed, ssl, generation);
+    emit::connection(EventKind::Closed, key.ssl, generation);
     let _ = CONNECTIONS.remove(key);
-    0
 }
 
 /// The entry, for a program of its own.
 #[inline(always)]
 fn entered(ctx: &ProbeContext, direction: Direction, length: Length) -> u32 {
-    enter(ctx, bpf_get_current_pid_tgid(), 0, direction, length)
+    enter(ctx, bpf_get_current_pid_tgid(), 0, direction, length, 0)
 }
 
+/// A call begins. `more` are further bits of [`PendingCall::active`].
 #[inline(always)]
-fn enter(ctx: &ProbeContext, id: u64, ip: u64, direction: Direction, length: Length) -> u32 {
+pub fn enter(
+    ctx: &ProbeContext,
+    id: u64,
+    ip: u64,
+    direction: Direction,
+    length: Length,
+    more: u64,
+) -> u32 {
     let (Some(ssl), Some(buf)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
@@ -239,8 +258,8 @@ fn enter(ctx: &ProbeContext, id: u64, ip: u64, direction: Direction, length: Len
             Direction::Read => 0,
         },
         active: match length {
-            Length::PublicFourth => ACTIVE_PUBLIC,
-            _ => ACTIVE,
+            Length::PublicFourth => ACTIVE_PUBLIC | more,
+            _ => ACTIVE | more,
         },
         sk: 0,
         unsent: 0,
@@ -256,6 +275,13 @@ fn leave(ctx: &RetProbeContext, id: u64, direction: Direction) -> u32 {
         lose(Loss::ReturnWithoutEntry, 1);
         return 0;
     };
+    finish(ctx, id, direction, &call)
+}
+
+/// A call is over, and it is to be told what it did.
+#[inline(always)]
+pub fn finish(ctx: &RetProbeContext, id: u64, direction: Direction, call: &PendingCall) -> u32 {
+    let pending = pending::key(id as u32, direction);
     let key = ConnectionKey {
         ssl: call.ssl,
         tgid: (id >> 32) as u32,

@@ -214,6 +214,8 @@ fn search(bytes: &[u8]) {
         return;
     };
     if let Ok(found) = stripped::find(&image, segments) {
+        assert!(found.evidence.iter().all(|r| r.start < r.end));
+        let found = found.places;
         assert!(found.are_distinct());
         let places = found.reads.iter().chain(&found.writes).map(|p| p.offset);
         for offset in places.chain(found.free) {

@@ -506,7 +506,8 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
             "{status}"
         );
         ours.retain(|pid, _| wanted.contains_key(pid));
-        tls = json!([ours.get(&bot)?["tls"][0], ours.get(&standalone)?["tls"]]);
+        let own = ours.get(&standalone)?;
+        tls = json!([ours.get(&bot)?["tls"][0], own["tls"], own["tls_by_code"]]);
         seen = ours
             .into_iter()
             .map(|(pid, p)| (pid, status_of(p)))
@@ -518,7 +519,13 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
         "{seen:#?}\n, wanted {wanted:#?}\n{}",
         genspan.log()
     );
-    assert_eq!(tls, json!(["/opt/lib/libssl.so.3", [alone]]));
+    // That one's OpenSSL has no names: its calls have shown that it is one.
+    let by_code = json!([{"library": alone, "verified": true}]);
+    assert_eq!(tls, json!(["/opt/lib/libssl.so.3", [alone], by_code]));
+    let verified = format!(
+        "TLS: {}: found by its code, verified by a call",
+        alone.display()
+    );
     let socket = Agent::socket(&scene.temp).display().to_string();
     let said = |more: &[&str]| -> Result<BTreeMap<u32, Vec<String>>> {
         let report = agent::command(&["ps", "--socket", &socket])?
@@ -531,6 +538,9 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
         // How its Python is looked into is told where it is by then.
         let mut lines = report.get(&one.pid).cloned().unwrap_or_default();
         lines.retain(|line| line != "Python by: contexts");
+        let told = lines.len();
+        lines.retain(|line| *line != verified);
+        assert_eq!(told - lines.len(), usize::from(one.pid == standalone));
         assert_eq!(lines, one.lines());
     }
     let json = agent::command(&["ps", "--json", "--socket", "none"])?.output()?;

@@ -4,6 +4,7 @@ use genspan_common::event::{
     ConnectionContext, ConnectionEvent, ContextCopy, DataHeader, Direction, EventHeader, EventKind,
     ProcessEvent, SocketEvent, SocketRole, family, flag,
 };
+use genspan_common::guess::GuessEvent;
 use genspan_common::stack::{Frame, StackEvent};
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -64,6 +65,13 @@ pub enum ProcessChangeKind {
     Exited,
     /// Its list of libraries changed.
     LibrariesChanged,
+    /// A call of a function that was guessed says whether the guess is right.
+    Guess {
+        /// Address of the probe.
+        place: u64,
+        /// A number of [`genspan_common::guess::verdict`].
+        verdict: u32,
+    },
 }
 
 /// Reads fixed-size integers off a record.
@@ -272,6 +280,14 @@ pub fn control(record: &[u8]) -> Result<ProcessChange, DecodeError> {
         Some(EventKind::Exec) => ProcessChangeKind::Executed,
         Some(EventKind::Exit) => ProcessChangeKind::Exited,
         Some(EventKind::LibrariesChanged) => ProcessChangeKind::LibrariesChanged,
+        Some(EventKind::Guess) => {
+            at_least(record, size_of::<GuessEvent>())?;
+            let f = Fields(record);
+            ProcessChangeKind::Guess {
+                place: f.u64(offset_of!(GuessEvent, place)),
+                verdict: f.u32(offset_of!(GuessEvent, verdict)),
+            }
+        }
         _ => return Err(DecodeError::Kind(head.kind)),
     };
     Ok(ProcessChange {

@@ -286,6 +286,8 @@ fn notes(one: &Surveyed, rules: &Rules, agent: Option<&Agent>) -> Vec<String> {
         (Some(agent), _) => {
             let of = agent.of(one);
             notes.push(plain(&running::of_process(of), usize::MAX));
+            let found = of.map(running::found_by_code).unwrap_or_default();
+            notes.extend(found.iter().map(|line| plain(line, usize::MAX)));
             let ways = of.map(running::mechanisms).unwrap_or_default();
             if !ways.is_empty() {
                 let said = format!("Python by: {}", ways.join(", "));

@@ -112,6 +112,19 @@ pub(super) fn mechanisms(of: &ProcessStatus) -> Vec<String> {
     told.collect()
 }
 
+/// The TLS libraries whose functions were found by their code, and what calls said of that.
+pub(super) fn found_by_code(of: &ProcessStatus) -> Vec<String> {
+    let told = of.tls_by_code.iter().map(|found| {
+        let calls = if found.verified {
+            "verified by a call"
+        } else {
+            "not verified by a call yet"
+        };
+        format!("TLS: {}: found by its code, {calls}", found.library)
+    });
+    told.collect()
+}
+
 /// The lines of `genspan doctor`.
 pub(super) fn report(status: Option<&Status>) -> String {
     let Some(status) = status else {

@@ -385,6 +385,10 @@ impl Live {
             "records that make no sense",
             self.undecodable,
         )]));
+        lost.extend(losses::named(&[(
+            "TLS libraries found by their code and given up: a call showed that they are something else",
+            self.attachments.given_up(),
+        )]));
         lost.extend(losses::named(&self.snapshots.losses()));
         if let Some(host) = &self.host {
             lost.extend(losses::named(&host.scout.losses()));
@@ -682,6 +686,10 @@ impl Live {
                 done
             }
             ProcessChangeKind::Exited => return self.ended(pid, change.time),
+            ProcessChangeKind::Guess { place, verdict } => {
+                self.attachments.hear(&mut self.kernel, pid, place, verdict);
+                return Ok(());
+            }
         };
         if let Err(error) = result {
             // Short-lived children come and go.

@@ -10,11 +10,13 @@ use crate::model::process::{ContentPolicy, Detected};
 use crate::probe::kernel::{AttachError, Kernel, Probes};
 use crate::probe::python::{Interpreter, Purpose};
 use crate::probe::sockets::Sockets;
+use crate::probe::trial::{Outcome, Trial};
 use crate::target::listening;
 use crate::target::process::{self, MappedFile, ProcessError, Target};
 use crate::target::settings::Settings;
 use crate::target::sockets::LibcFinder;
-use crate::target::tls::{self, TlsFile, TlsFinder};
+use crate::target::tls::{self, FileKey, TlsFile, TlsFinder};
+use genspan_common::guess::verdict;
 
 /// Most processes traced at one time.
 pub const MAX_TRACED: usize = genspan_common::limits::MAX_PROCESSES as usize;
@@ -42,7 +44,9 @@ pub struct AttachedLibrary {
     pub failed: Option<String>,
     /// The process has it mapped; until then it was only foreseen.
     mapped: bool,
-    _probes: Probes,
+    /// What calls said of its functions, where these were found by their code, and by what the file is known then.
+    trial: Option<(Trial, Option<FileKey>)>,
+    probes: Probes,
 }
 
 impl AttachedLibrary {
@@ -50,6 +54,25 @@ impl AttachedLibrary {
     #[must_use]
     pub fn is_read(&self) -> bool {
         self.mapped && self.failed.is_none() && matches!(self.found, TlsFile::Reachable(_))
+    }
+
+    /// Of one whose functions were found by their code, and that is read: whether calls showed that this is right.
+    #[must_use]
+    pub fn verified_by_calls(&self) -> Option<bool> {
+        let (trial, _) = self.trial.as_ref().filter(|_| self.is_read())?;
+        Some(trial.is_verified())
+    }
+
+    /// It is something else than it was taken for.
+    fn give_up(&mut self, kernel: &mut Kernel, pid: u32, why: &str) {
+        if let Some((trial, _)) = &self.trial {
+            kernel.revoke_guesses(pid, trial.addresses());
+        }
+        self.probes = Probes::default();
+        let path = self.path.display();
+        self.failed = Some(format!(
+            "{path}: found by its code, but given up: {why}; nothing of it is told"
+        ));
     }
 
     /// Whether this is the library in a mapped file. Some file systems show another device for a
@@ -130,6 +153,8 @@ pub struct Attachments {
     defaults: ContentPolicy,
     /// What interpreters are looked at for.
     purpose: Purpose,
+    /// Libraries of processes that turned out to be something else than they were taken for.
+    given_up: u64,
 }
 
 impl Attachments {
@@ -316,9 +341,12 @@ impl Attachments {
                 Ok(rest) => own.join(rest),
                 Err(_) => continue,
             };
-            let Ok(probes) = kernel.attach_tls_soon(pid, &reach, &reachable.places) else {
+            let guessed = reachable.is_guessed();
+            let probes = kernel.attach_tls_soon(pid, &reach, &reachable.places, guessed);
+            let Ok(probes) = probes else {
                 continue;
             };
+            let key = library.trial.as_ref().and_then(|(_, key)| *key);
             all.push(AttachedLibrary {
                 path: library.path.clone(),
                 reach,
@@ -326,7 +354,8 @@ impl Attachments {
                 id: library.id,
                 failed: None,
                 mapped: library.mapped,
-                _probes: probes,
+                trial: guessed.then(|| (Trial::new(&reachable.places), key)),
+                probes,
             });
         }
         all
@@ -478,6 +507,10 @@ impl Attachments {
         traced.settings.enforce(&mut traced.target.facts);
         traced.interpreter = Interpreter::default();
         traced.own = None;
+        for (trial, _) in traced.libraries.iter_mut().filter_map(|l| l.trial.as_mut()) {
+            kernel.forget_guesses(pid, trial.addresses());
+            trial.restart();
+        }
         if traced.target.python {
             self.rescan(kernel, pid)?;
             if self.purpose.contexts && listening::listens(pid) {
@@ -496,7 +529,89 @@ impl Attachments {
     /// Stops tracing a process: its probes go.
     pub fn forget(&mut self, kernel: &mut Kernel, pid: u32) -> Option<Traced> {
         kernel.forget(pid);
-        self.traced.remove(&pid)
+        let gone = self.traced.remove(&pid)?;
+        for (trial, _) in gone.libraries.iter().filter_map(|l| l.trial.as_ref()) {
+            kernel.forget_guesses(pid, trial.addresses());
+            kernel.forget_guesses(pid, &[0]);
+        }
+        Some(gone)
+    }
+
+    /// How many libraries of processes were given up, since a call showed that they are not what they were taken for.
+    #[must_use]
+    pub const fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
+    /// A call says of a function that was found by its code whether it is that one: `said` is a number of
+    /// [`verdict`], and `place` the address of its probe. What is wrong is let go of at once, in all processes that
+    /// have the file.
+    pub fn hear(&mut self, kernel: &mut Kernel, pid: u32, place: u64, said: u32) {
+        let Some(traced) = self.traced.get_mut(&pid) else {
+            // Let go of meanwhile. Who has its number later is not to be held back.
+            kernel.forget_guesses(pid, &[0]);
+            return;
+        };
+        let mut libraries: Vec<&mut AttachedLibrary> = traced
+            .libraries
+            .iter_mut()
+            .filter(|l| l.failed.is_none())
+            .filter(|l| l.trial.as_ref().is_some_and(|(t, _)| t.may_have(place)))
+            .collect();
+        if libraries.len() > 1
+            && let Some(file) = process::file_at(pid, place)
+        {
+            libraries.retain(|l| l.id == file);
+        }
+        // Of a process that is gone it may not be known whose it was: then all of them may be wrong.
+        if libraries.len() > 1 && said == verdict::PLAUSIBLE {
+            return;
+        }
+        let mut accused = Vec::new();
+        for library in libraries {
+            let Some((trial, key)) = &mut library.trial else {
+                continue;
+            };
+            let key = *key;
+            match trial.hear(place, said) {
+                Outcome::Nothing => {}
+                Outcome::Verified => {
+                    let path = library.path.display();
+                    tracing::debug!(pid, "{path}: found by its code, verified by a call");
+                    if let Some(key) = key {
+                        self.finder.vouch(key);
+                    }
+                }
+                Outcome::Wrong(why) => {
+                    library.give_up(kernel, pid, &why);
+                    self.given_up += 1;
+                    tracing::warn!(pid, "{}", library.failed.as_deref().unwrap_or_default());
+                    accused.extend(key.map(|key| (key, why)));
+                }
+            }
+        }
+        // Until now the kernel let none of the process's pass, since it does not know which are this library's.
+        if !matches!(said, verdict::PLAUSIBLE | verdict::SILENT) {
+            kernel.forget_guesses(pid, &[0]);
+        }
+        for (key, why) in accused {
+            if self.finder.accuse(key, &why) {
+                self.give_up_everywhere(kernel, key, &why);
+            }
+        }
+    }
+
+    /// A file was found to be something else than it was taken for.
+    fn give_up_everywhere(&mut self, kernel: &mut Kernel, key: FileKey, why: &str) {
+        for (pid, traced) in &mut self.traced {
+            for library in &mut traced.libraries {
+                let its = library.trial.as_ref().and_then(|(_, key)| *key);
+                if its == Some(key) && library.failed.is_none() {
+                    library.give_up(kernel, *pid, why);
+                    self.given_up += 1;
+                }
+            }
+        }
     }
 }
 
@@ -565,10 +680,16 @@ fn attach(
     let found = finder.examine(&file.reach);
     let mut failed = None;
     let mut probes = Probes::default();
+    let mut trial = None;
     match &found {
         TlsFile::None => return Ok(None),
         TlsFile::Reachable(reachable) => {
-            match kernel.attach_tls(pid, &file.reach, &reachable.places) {
+            let guessed = reachable.is_guessed();
+            if guessed {
+                let key = TlsFinder::key(&file.reach);
+                trial = Some((Trial::new(&reachable.places), key));
+            }
+            match kernel.attach_tls(pid, &file.reach, &reachable.places, guessed) {
                 Ok(attached) => probes = attached,
                 Err(gone @ AttachError::Gone(_)) => return Err(gone.into()),
                 Err(_) if !process::runs(pid) => return Err(AttachError::Gone(pid).into()),
@@ -593,7 +714,8 @@ fn attach(
         id: file.id,
         failed,
         mapped,
-        _probes: probes,
+        trial,
+        probes,
     }))
 }
 
@@ -620,103 +742,4 @@ fn watch_linker(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn all(of: &[(&str, &str)]) -> Vec<(String, Detected)> {
-        let one =
-            |(key, value): &(&str, &str)| ((*key).to_owned(), Detected::Text((*value).to_owned()));
-        of.iter().map(one).collect()
-    }
-
-    #[test]
-    fn what_is_no_more_said_of_a_pod_is_no_more_told() {
-        let pid = std::process::id();
-        let mut target = process::look(pid, &ContentPolicy::default()).unwrap();
-        target.facts.detected = all(&[("container.id", "c"), ("k8s.pod.uid", "u")]);
-        let traced = Traced {
-            target,
-            libraries: Vec::new(),
-            parent: None,
-            sockets: Sockets::default(),
-            since: SystemTime::now(),
-            interpreter: Interpreter::default(),
-            pod: None,
-            own: None,
-            settings: Settings::default(),
-            linker: None,
-        };
-        let mut attachments = Attachments::default();
-        attachments.traced.insert(pid, traced);
-        let address = Some("10.0.0.7".parse().unwrap());
-        for (told, at, changes, want) in [
-            (
-                &[][..],
-                None,
-                false,
-                &[("container.id", "c"), ("k8s.pod.uid", "u")][..],
-            ),
-            (
-                &[
-                    ("k8s.pod.uid", "u"),
-                    ("k8s.pod.label.a", "1"),
-                    ("container.id", "d"),
-                ],
-                address,
-                true,
-                &[
-                    ("container.id", "d"),
-                    ("k8s.pod.uid", "u"),
-                    ("k8s.pod.label.a", "1"),
-                ],
-            ),
-            // Its label is gone, and so is what was told of its container.
-            (
-                &[("k8s.pod.uid", "u"), ("k8s.pod.label.b", "2")],
-                address,
-                true,
-                &[
-                    ("container.id", "c"),
-                    ("k8s.pod.uid", "u"),
-                    ("k8s.pod.label.b", "2"),
-                ],
-            ),
-            // Nobody tells of it: it is as it was.
-            (
-                &[],
-                None,
-                false,
-                &[
-                    ("container.id", "c"),
-                    ("k8s.pod.uid", "u"),
-                    ("k8s.pod.label.b", "2"),
-                ],
-            ),
-        ] {
-            let place = (all(told), at);
-            let changed = attachments.place(pid, None, Settings::default(), place);
-            let traced = attachments.get(pid).unwrap();
-            assert_eq!(
-                (changed, &traced.target.facts.detected),
-                (changes, &all(want))
-            );
-            assert_eq!(traced.pod.is_some(), traced.own.is_some());
-        }
-        assert!(!attachments.place(pid + 1, None, Settings::default(), Default::default()));
-    }
-
-    #[test]
-    fn everybody_has_a_turn_and_few_interpreters_are_looked_for_at_once() {
-        let start = Instant::now();
-        let at = |pid: u32| start + Duration::from_millis(u64::from(pid));
-        let some = |is_open: bool| (0..200).rev().map(move |pid| (at(pid), pid, is_open));
-        let known: Vec<u32> = (0..MOST_AT_A_TIME as u32).collect();
-        assert_eq!(turns(some(true).collect()), known);
-        let unknown: Vec<u32> = (0..MOST_OPENED as u32).collect();
-        assert_eq!(turns(some(false).collect()), unknown);
-        // Those that are not known do not stand in the way of the others.
-        let mixed = turns((0..200).map(|pid| (at(pid), pid, pid >= 100)).collect());
-        let expected = unknown.into_iter().chain(100..);
-        assert_eq!(mixed, expected.take(MOST_AT_A_TIME).collect::<Vec<_>>());
-    }
-}
+mod tests;

@@ -213,6 +213,25 @@ impl<'d, R: ReadRef<'d>> Image<'d, R> {
         offset.checked_add(address - start)
     }
 
+    /// The same of anything that is loaded.
+    #[must_use]
+    pub fn any_offset(&self, address: u64) -> Option<u64> {
+        self.loads().find_map(|load| {
+            let into = address.checked_sub(load.address)?;
+            let inside = into < load.len;
+            inside.then(|| load.offset.checked_add(into))?
+        })
+    }
+
+    /// What the linker took for the identity of the build (`NT_GNU_BUILD_ID`), if it is there and no longer than
+    /// this. It says nothing of what is in the file: whoever changes that may leave it.
+    #[must_use]
+    pub fn build_id(&self) -> Option<&'d [u8]> {
+        const LONGEST: usize = 64;
+        let id = self.file.build_id().ok()??;
+        (1..=LONGEST).contains(&id.len()).then_some(id)
+    }
+
     /// The code at this address, up to what is looked at of one function.
     #[must_use]
     pub fn code(&self, address: u64, size: u64) -> &'d [u8] {

@@ -14,6 +14,7 @@ use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfError};
 use aya_log::EbpfLogger;
+use genspan_common::guess::{GuessKey, GuessState};
 use genspan_common::loss::Loss;
 use genspan_common::map::{ConnectionKey, ConnectionMode, traced};
 use genspan_common::python::PythonLayout;
@@ -23,7 +24,6 @@ use super::btf::BtfError;
 use super::functions;
 use super::multi::{FRAME_RUN, FRAMEWORK_RAISED, FUNCTION_RAISED, MultiError, MultiProbes, RESUME};
 use super::object::{self, KERNEL_BTF};
-use super::place::{Form, TlsPlacements};
 use super::sockets::{self, SocketState, SocketWay};
 use super::warm::Warm;
 use crate::model::event::ConnectionId;
@@ -214,6 +214,7 @@ pub struct Kernel {
     traced: HashMap<MapData, u32, u32>,
     python: HashMap<MapData, u32, PythonLayout>,
     modes: HashMap<MapData, ConnectionKey, ConnectionMode>,
+    pub(super) guesses: HashMap<MapData, GuessKey, GuessState>,
     switches: Array<MapData, u32>,
     loss: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -315,6 +316,7 @@ impl Kernel {
             traced: HashMap::try_from(map("TRACED")?)?,
             python: HashMap::try_from(map("PYTHON")?)?,
             modes: HashMap::try_from(map("MODES")?)?,
+            guesses: HashMap::try_from(map("GUESSES")?)?,
             switches: Array::try_from(map("SWITCHES")?)?,
             loss: PerCpuArray::try_from(map("LOSS")?)?,
             logger,
@@ -480,51 +482,11 @@ impl Kernel {
         let _ = self.traced.remove(&pid);
     }
 
-    /// Puts the probes of one TLS library on one process. `path` is where this process finds
-    /// the file.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses one; those placed before are removed again.
-    pub fn attach_tls(
-        &mut self,
-        pid: u32,
-        path: &Path,
-        places: &TlsPlacements,
-    ) -> Result<Probes, AttachError> {
-        let programs = self.tls_programs(places);
-        self.attach(pid, path, &programs)
-    }
-
-    /// The same for a process that was just forked and may call soon: does not wait until the
-    /// kernel has placed them, where the kernel heeds them before. What it refuses is only logged.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::attach_tls`], where it does wait.
-    pub fn attach_tls_soon(
-        &mut self,
-        pid: u32,
-        path: &Path,
-        places: &TlsPlacements,
-    ) -> Result<Probes, AttachError> {
-        let programs = self.tls_programs(places);
-        self.attach_soon(pid, path, &programs)
-    }
-
     /// A traced process forked, or is about to: probes for its children should be placed without
     /// delay.
     pub fn forks_are_likely(&self) {
         if let Some(warm) = &self.warm {
             warm.forks_are_likely();
-        }
-    }
-
-    fn tls_programs(&self, places: &TlsPlacements) -> Vec<(&'static str, u64)> {
-        if self.multi.is_some() {
-            sessions(places)
-        } else {
-            paired(places)
         }
     }
 
@@ -597,6 +559,10 @@ impl Kernel {
             let Ok(program) = uprobe(&mut self.ebpf, name) else {
                 return Err(failed(ProgramError::UnexpectedProgramType));
             };
+            // Those of guessed functions are loaded when there are any.
+            if program.fd().is_err() {
+                program.load().map_err(failed)?;
+            }
             let point = UProbeAttachLocation::AbsoluteOffset(offset);
             let id = program
                 .attach(point, path, UProbeScope::OneProcess(process))
@@ -647,55 +613,6 @@ impl Kernel {
         }
         sums
     }
-}
-
-/// The programs of a TLS library's probes as perf places them, each with its place.
-fn paired(places: &TlsPlacements) -> Vec<(&'static str, u64)> {
-    let mut programs = Vec::new();
-    // The return before the entry: between the two a call would be an entry without its return
-    // otherwise, and stay pending.
-    for read in &places.reads {
-        let enter = match read.form {
-            Form::Plain => "tls_read_enter",
-            Form::Ex | Form::Ex5 => "tls_read_ex_enter",
-            Form::PublicEx => "tls_read_public_ex_enter",
-        };
-        programs.push(("tls_read_return", read.offset));
-        programs.push((enter, read.offset));
-    }
-    for write in &places.writes {
-        let enter = match write.form {
-            Form::Plain => "tls_write_enter",
-            Form::Ex | Form::PublicEx => "tls_write_ex_enter",
-            Form::Ex5 => "tls_write_ex5_enter",
-        };
-        programs.push(("tls_write_return", write.offset));
-        programs.push((enter, write.offset));
-    }
-    programs.extend(places.free.map(|free| ("tls_free", free)));
-    programs
-}
-
-/// The same for sessions: one program for both ends of a call.
-fn sessions(places: &TlsPlacements) -> Vec<(&'static str, u64)> {
-    let reads = places.reads.iter().map(|read| {
-        let program = match read.form {
-            Form::Plain => "tls_read",
-            Form::Ex | Form::Ex5 => "tls_read_ex",
-            Form::PublicEx => "tls_read_public_ex",
-        };
-        (program, read.offset)
-    });
-    let writes = places.writes.iter().map(|write| {
-        let program = match write.form {
-            Form::Plain => "tls_write",
-            Form::Ex | Form::PublicEx => "tls_write_ex",
-            Form::Ex5 => "tls_write_ex5",
-        };
-        (program, write.offset)
-    });
-    let free = places.free.map(|free| ("tls_free", free));
-    reads.chain(writes).chain(free).collect()
 }
 
 /// The places of each program, in the order in which the programs first occur.

@@ -29,6 +29,10 @@ pub mod slots;
 pub mod sockets;
 pub mod stripped;
 #[cfg(feature = "kernel")]
+pub mod tls;
+#[cfg(feature = "kernel")]
 mod trampolines;
+#[cfg(feature = "kernel")]
+pub mod trial;
 #[cfg(feature = "kernel")]
 mod warm;

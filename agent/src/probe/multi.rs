@@ -52,7 +52,7 @@ const UPROBE_MULTI: u32 = 48;
 const UPROBE_SESSION: u32 = 57;
 
 /// The programs, and whether each is run on return as well.
-const PROGRAMS: [(&str, bool); 26] = [
+const PROGRAMS: [(&str, bool); 33] = [
     ("tls_read", true),
     ("tls_read_ex", true),
     ("tls_read_public_ex", true),
@@ -60,6 +60,13 @@ const PROGRAMS: [(&str, bool); 26] = [
     ("tls_write_ex", true),
     ("tls_write_ex5", true),
     ("tls_free", false),
+    ("guess_read", true),
+    ("guess_read_ex", true),
+    ("guess_read_public_ex", true),
+    ("guess_write", true),
+    ("guess_write_ex", true),
+    ("guess_write_ex5", true),
+    (GUESS_FREE, false),
     ("libraries_changed", false),
     (CONTEXT_COPIED, false),
     ("lock_made", false),
@@ -85,6 +92,8 @@ const PROGRAMS: [(&str, bool); 26] = [
 /// a tenth of a second and more to verify each, so the others wait until a library needs them.
 const AT_START: [&str; 2] = ["tls_read_ex", "tls_write_ex"];
 
+/// The program of what was guessed to be `SSL_free`: loaded when there is one, as its sessions are.
+const GUESS_FREE: &str = "guess_free";
 /// The program that is run on return only: of `PyContext_CopyCurrent`.
 const CONTEXT_COPIED: &str = "context_copied";
 /// The program that tells of exceptions: only where functions are watched.
@@ -237,6 +246,7 @@ impl MultiProbes {
         let at_start = |name: &str| {
             (!is_session(name) || AT_START.contains(&name))
                 && name != FRAMEWORK_RAISED
+                && name != GUESS_FREE
                 && !RESUME.contains(&name)
         };
         for (name, program) in this.programs.iter().filter(|(name, _)| at_start(name)) {

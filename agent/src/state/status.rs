@@ -193,6 +193,8 @@ pub struct ProcessStatus {
     pub since_unix_seconds: Option<u64>,
     /// TLS libraries that are read, as the process sees their paths.
     pub tls: Vec<String>,
+    /// Of those, the ones whose functions have no names and were found by their code.
+    pub tls_by_code: Vec<ByCode>,
     /// Whether its plain sockets are read.
     pub sockets: bool,
     /// Spans told of it.
@@ -203,6 +205,17 @@ pub struct ProcessStatus {
     pub calls_incomplete: u64,
     /// How its Python is looked into, and what that costs it.
     pub mechanisms: Vec<Mechanism>,
+}
+
+/// A TLS library whose functions were found by their code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ByCode {
+    /// Its file, as the process sees it.
+    pub library: String,
+    /// A read and a write of the process showed that they are what they were taken for. Before that, nothing is told
+    /// but such calls.
+    pub verified: bool,
 }
 
 /// A way in which the Python of a process is looked into.

@@ -2,6 +2,7 @@
 
 mod archive;
 pub mod banner;
+pub mod builds;
 pub mod classify;
 pub mod clients;
 pub mod command;

@@ -303,6 +303,15 @@ pub fn mapped_code(pid: u32) -> Result<Vec<MappedFile>, ProcessError> {
     Ok(Maps::read(pid)?.files())
 }
 
+/// Device and inode of the file that a process has mapped at this address.
+#[must_use]
+pub fn file_at(pid: u32, address: u64) -> Option<(i32, i32, u64)> {
+    let maps = Maps::read(pid).ok()?;
+    let mut all = maps.all();
+    all.find(|m| (m.start..m.end).contains(&address))
+        .map(|m| m.id)
+}
+
 /// Names of the TLS libraries that Python's `_ssl` is linked to.
 const TLS_LIBRARIES: [&str; 2] = ["libssl.so.3", "libssl.so.1.1"];
 

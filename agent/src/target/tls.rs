@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use object::read::{ReadCache, ReadRef};
 
 use super::banner;
+use super::builds::Builds;
 use super::process::MappedFile;
 use crate::probe::elf::{self, Function, Image};
 use crate::probe::place::{self, Form, TlsPlacements};
@@ -20,6 +21,9 @@ const READ_EX: &str = "SSL_read_ex";
 const WRITE: &str = "SSL_write";
 const WRITE_EX: &str = "SSL_write_ex";
 const FREE: &str = "SSL_free";
+
+/// [`Reachable::found_by`] where functions have no names.
+const CODE: &str = "code";
 
 /// What was found out about one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,12 @@ pub struct Reachable {
 }
 
 impl Reachable {
+    /// Whether the functions have no names and were found by what they do.
+    #[must_use]
+    pub fn is_guessed(&self) -> bool {
+        self.found_by == CODE
+    }
+
     /// Whether every probe of the data path is on an instruction that the kernel emulates.
     #[must_use]
     pub fn cheap(&self) -> bool {
@@ -62,13 +72,22 @@ impl Reachable {
     }
 }
 
-/// Identity of a file's contents, for the cache.
-pub(super) type FileKey = (u64, u64, i64, i64, u64);
+/// Identity of a file's contents, for what is remembered of it: device, inode, time of change, and size.
+pub type FileKey = (u64, u64, i64, i64, u64);
+
+/// What is remembered of a file.
+#[derive(Debug)]
+struct Seen {
+    found: TlsFile,
+    /// Its functions were guessed, and calls of a process showed that the guess is right.
+    verified: bool,
+}
 
 /// Remembers what was found in which file: the same `libssl.so.3` serves every process.
 #[derive(Debug, Default)]
 pub struct TlsFinder {
-    seen: HashMap<FileKey, TlsFile>,
+    seen: HashMap<FileKey, Seen>,
+    builds: Builds,
     linkers: HashMap<FileKey, Option<u64>>,
 }
 
@@ -113,15 +132,51 @@ impl TlsFinder {
             return TlsFile::Unreadable("not accessible".into());
         };
         if let Some(known) = self.seen.get(&key) {
-            return known.clone();
+            return known.found.clone();
         }
-        let found = examine(path);
+        let found = examine(path, &mut self.builds);
         give_back();
         if self.seen.len() >= MAX_REMEMBERED {
             self.seen.clear();
         }
-        self.seen.insert(key, found.clone());
+        let seen = Seen {
+            found: found.clone(),
+            verified: false,
+        };
+        self.seen.insert(key, seen);
         found
+    }
+
+    /// By what [`Self::vouch`] and [`Self::accuse`] know a file.
+    #[must_use]
+    pub fn key(path: &Path) -> Option<FileKey> {
+        key_of(path).ok()
+    }
+
+    /// Calls of a process showed that what was guessed of a file is right.
+    pub fn vouch(&mut self, key: FileKey) {
+        if let Some(seen) = self.seen.get_mut(&key) {
+            seen.verified = true;
+        }
+    }
+
+    /// A call of a process showed that what was guessed of a file is wrong. From now on nothing is found in it, and
+    /// this says `true`; unless it was right in another process: then what is wrong is this one alone.
+    pub fn accuse(&mut self, key: FileKey, why: &str) -> bool {
+        let Some(seen) = self.seen.get_mut(&key) else {
+            return false;
+        };
+        if seen.verified {
+            return false;
+        }
+        if let TlsFile::Reachable(found) = &seen.found {
+            self.builds.forget(found);
+            seen.found = TlsFile::Unreachable {
+                banner: nameless(found.banner.as_deref()),
+                why: format!("found by its code, but given up: {why}"),
+            };
+        }
+        true
     }
 
     /// Offset in this dynamic linker of the function that it calls when libraries change.
@@ -178,30 +233,50 @@ pub fn is_linker(file: &MappedFile) -> bool {
 /// first call, and libpython with its symbols before that. Larger ones are read where needed.
 pub(super) const MOST_AT_ONCE: u64 = 64 << 20;
 
-fn examine(path: &Path) -> TlsFile {
+fn examine(path: &Path, builds: &mut Builds) -> TlsFile {
     let unreadable = |e: &dyn std::fmt::Display| TlsFile::Unreadable(e.to_string());
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) => return unreadable(&e),
     };
-    if file.metadata().is_ok_and(|m| m.len() <= MOST_AT_ONCE) {
+    let size = file.metadata().map(|m| m.len());
+    if size.as_ref().is_ok_and(|size| builds.has_one_of(*size))
+        && let Some(found) = recall(&file, builds)
+    {
+        return TlsFile::Reachable(found);
+    }
+    if size.is_ok_and(|size| size <= MOST_AT_ONCE) {
         let mut bytes = Vec::new();
-        if let Err(e) = file.take(MOST_AT_ONCE).read_to_end(&mut bytes) {
+        // What was read of it above has moved where it is read.
+        let read = (&file).rewind();
+        let read = read.and_then(|()| (&file).take(MOST_AT_ONCE).read_to_end(&mut bytes));
+        if let Err(e) = read {
             return unreadable(&e);
         }
         return match Image::parse(bytes.as_slice()) {
-            Ok(image) => examine_image(&image),
+            Ok(image) => examine_image(&image, &file, builds),
             Err(e) => unreadable(&e),
         };
     }
-    let data = ReadCache::new(file);
+    let data = ReadCache::new(&file);
     match Image::parse(&data) {
-        Ok(image) => examine_image(&image),
+        Ok(image) => examine_image(&image, &file, builds),
         Err(e) => unreadable(&e),
     }
 }
 
-fn examine_image<'d, R: ReadRef<'d>>(image: &Image<'d, R>) -> TlsFile {
+/// What was found in another file of the same build that is the same where it counts. Reads little of the file.
+fn recall(file: &File, builds: &Builds) -> Option<Reachable> {
+    let data = ReadCache::new(file);
+    let image = Image::parse(&data).ok()?;
+    builds.recall(file, image.build_id()?)
+}
+
+fn examine_image<'d, R: ReadRef<'d>>(
+    image: &Image<'d, R>,
+    file: &File,
+    builds: &mut Builds,
+) -> TlsFile {
     let (found, from_symtab) = image.functions(&[READ, READ_EX, WRITE, WRITE_EX, FREE]);
     let get = |name: &str| -> Option<Function> { found.get(name).copied() };
     if get(READ).or(get(READ_EX)).is_none() || get(WRITE).or(get(WRITE_EX)).is_none() {
@@ -209,7 +284,7 @@ fn examine_image<'d, R: ReadRef<'d>>(image: &Image<'d, R>) -> TlsFile {
         if image.imports(&[READ, READ_EX, WRITE, WRITE_EX]) {
             return TlsFile::None;
         }
-        return without_names(image);
+        return without_names(image, file, builds);
     }
     let places = TlsPlacements {
         reads: place::pair(image, get(READ), get(READ_EX)),
@@ -234,7 +309,11 @@ fn examine_image<'d, R: ReadRef<'d>>(image: &Image<'d, R>) -> TlsFile {
 }
 
 /// A file that has no names for such functions, and does not take them from another one.
-fn without_names<'d, R: ReadRef<'d>>(image: &Image<'d, R>) -> TlsFile {
+fn without_names<'d, R: ReadRef<'d>>(
+    image: &Image<'d, R>,
+    file: &File,
+    builds: &mut Builds,
+) -> TlsFile {
     let Some(segments) = image.read_only() else {
         return TlsFile::Unreadable(format!(
             "its segments lie outside of it, or are more than {} MB, which are not searched",
@@ -252,18 +331,28 @@ fn without_names<'d, R: ReadRef<'d>>(image: &Image<'d, R>) -> TlsFile {
     }
     let version = banner::openssl_version(&segments);
     match (stripped::find(image, segments), version) {
-        (Ok(places), banner) => TlsFile::Reachable(Reachable {
-            places,
-            found_by: "code",
-            banner,
-        }),
+        (Ok(found), banner) => {
+            let reachable = Reachable {
+                places: found.places,
+                found_by: CODE,
+                banner,
+            };
+            let id = image.build_id().unwrap_or_default();
+            builds.keep(file, id, &reachable, &found.evidence);
+            TlsFile::Reachable(reachable)
+        }
         (Err(why), Some(version)) => TlsFile::Unreachable {
-            banner: format!("{version} without symbols"),
+            banner: nameless(Some(&version)),
             why: why.to_string(),
         },
         // A mere mention.
         (Err(_), None) => TlsFile::None,
     }
+}
+
+/// How a library without names is called.
+fn nameless(version: Option<&str>) -> String {
+    format!("{} without symbols", version.unwrap_or("OpenSSL"))
 }
 
 /// One line about a TLS library for `genspan doctor` and the log.
@@ -292,7 +381,7 @@ pub fn describe(path: &Path, found: &TlsFile) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{TlsFile, TlsFinder};
+    use super::{CODE, Reachable, Seen, TlsFile, TlsFinder, TlsPlacements, describe};
     use std::path::Path;
 
     #[test]
@@ -313,6 +402,31 @@ mod tests {
         assert!(found.cheap());
         assert!(!found.places.reads.is_empty() && !found.places.writes.is_empty());
         assert!(found.places.free.is_some());
+    }
+
+    #[test]
+    fn a_wrong_guess_is_remembered_and_a_right_one_is_kept() {
+        let key = |n| (1, n, 0, 0, 0);
+        let found = TlsFile::Reachable(Reachable {
+            places: TlsPlacements::default(),
+            found_by: CODE,
+            banner: Some("OpenSSL 3.0.19".to_owned()),
+        });
+        let seen = || Seen {
+            found: found.clone(),
+            verified: false,
+        };
+        let mut finder = TlsFinder::default();
+        finder.seen.extend([(key(1), seen()), (key(2), seen())]);
+        finder.vouch(key(2));
+        assert!(finder.accuse(key(1), "what writes returned too much"));
+        assert!(!finder.accuse(key(2), "what writes returned too much"));
+        assert!(!finder.accuse(key(3), "it is not known"));
+        let text = describe(Path::new("/lib.so"), &finder.seen[&key(1)].found);
+        let want = "/lib.so: OpenSSL 3.0.19 without symbols: found but unreachable: found by its \
+                    code, but given up: what writes returned too much";
+        assert_eq!(text, want);
+        assert_eq!(finder.seen[&key(2)].found, found);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::model::process::AppType;
 use crate::probe::attach::Traced;
 use crate::state::mechanisms::Way;
 use crate::state::status::{
-    Attached, Count, Counts, Limits, Mechanism, Phase, ProcessStatus, Status,
+    Attached, ByCode, Count, Counts, Limits, Mechanism, Phase, ProcessStatus, Status,
 };
 use crate::target::process;
 
@@ -156,6 +156,7 @@ impl Live {
             tls: read
                 .map(|l| l.path.to_string_lossy().into_owned())
                 .collect(),
+            tls_by_code: by_code(traced),
             sockets: traced.sockets.are_read(),
             spans: told.spans,
             calls: told.calls,
@@ -195,6 +196,17 @@ impl Live {
             ..seen(Some(sighting))
         }
     }
+}
+
+/// The libraries of a process whose functions were found by their code.
+fn by_code(traced: &Traced) -> Vec<ByCode> {
+    let all = traced.libraries.iter().filter_map(|library| {
+        Some(ByCode {
+            library: library.path.to_string_lossy().into_owned(),
+            verified: library.verified_by_calls()?,
+        })
+    });
+    all.collect()
 }
 
 /// What the scout knows better than the probes.

@@ -3,6 +3,7 @@
  *
  * NUMBERED: errors as OpenSSL 1.1.1 raises them. FLAGS: a write has flags, as since 3.3.
  * BUILT_IN: the internal functions are built into their callers, as with -O3. PROGRAM: has a `main`.
+ * METHODS: the table of methods is one of OpenSSL's, as far as calls are judged by it.
  * The other names each make one thing wrong.
  */
 #include <stddef.h>
@@ -22,6 +23,13 @@
 
 typedef struct ssl SSL;
 typedef struct {
+#ifdef METHODS
+    int version;
+    unsigned flags;
+    unsigned long excluded;
+    int (*fresh)(SSL *);
+    int (*clear)(SSL *);
+#endif
     int (*read)(SSL *, void *, size_t, size_t *);
     int (*write)(SSL *, const void *, size_t, size_t *);
 } METHOD;

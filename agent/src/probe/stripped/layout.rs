@@ -1,9 +1,12 @@
 //! What of a file the search for functions goes through: its strings, what refers to them, and its
 //! unwind table.
 
+use std::ops::Range;
+
 use gimli::{
-    BaseAddresses, EhFrame, EhFrameHdr, EhFrameOffset, LittleEndian, ParsedEhFrameHdr,
-    UnwindSection,
+    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EhFrameOffset, FrameDescriptionEntry,
+    LittleEndian, ParsedEhFrameHdr, ReaderOffset, Register, RegisterRule, UnwindContext,
+    UnwindContextStorage, UnwindSection, UnwindTableRow, X86_64,
 };
 use memchr::memmem::Finder;
 use object::ReadRef;
@@ -24,6 +27,17 @@ const LONGEST_NAME: usize = 512;
 const USUAL: [u8; 4] = [1, 0x1b, 0x03, 0x3b];
 
 type Bytes<'d> = gimli::EndianSlice<'d, LittleEndian>;
+
+/// Where the stack is when a function is entered, above the stack pointer: behind the address that it returns to.
+const RETURN_ADDRESS: i64 = 8;
+
+/// Room to follow the unwind table for one address: as many rules as compilers have, and no more.
+struct Rules;
+
+impl<T: ReaderOffset> UnwindContextStorage<T> for Rules {
+    type Rules = [(Register, RegisterRule<T>); 32];
+    type Stack = [UnwindTableRow<T, Self>; 2];
+}
 
 /// The read-only part of a file, as it lies in memory.
 pub(super) struct Layout<'d> {
@@ -171,6 +185,41 @@ impl<'d> Layout<'d> {
 
     /// Beginning and end of the function, or part of one, in which this address lies.
     pub(super) fn function_at(&self, address: u64) -> Option<(u64, u64)> {
+        let fde = self.entry_of(address)?;
+        let start = fde.initial_address();
+        let end = start.checked_add(fde.len())?;
+        (start..end).contains(&address).then_some((start, end))
+    }
+
+    /// Whether a function is entered here: the unwind table has one that begins here, and nothing on the stack above the
+    /// address that it returns to. What the compiler laid apart has an entry of its own in the table, but more on the
+    /// stack; a probe of a return there would take something else for that address.
+    pub(super) fn is_entered_at(&self, address: u64) -> bool {
+        let row = || {
+            let fde = self.entry_of(address)?;
+            let mut context = UnwindContext::<usize, Rules>::new_in();
+            let row = fde
+                .unwind_info_for_address(&self.frames, &self.bases, &mut context, address)
+                .ok()?;
+            let stack = CfaRule::RegisterAndOffset {
+                register: X86_64::RSP,
+                offset: RETURN_ADDRESS,
+            };
+            Some(fde.initial_address() == address && *row.cfa() == stack)
+        };
+        row().unwrap_or(false)
+    }
+
+    /// Where a string lies that begins at this address, its end included.
+    pub(super) fn string(&self, address: u64) -> Option<Range<u64>> {
+        let segment = self.segments.iter().find(|s| s.contains(address))?;
+        let from = usize::try_from(address - segment.address).ok()?;
+        let length = memchr::memchr(0, segment.bytes.get(from..)?)?;
+        Some(address..address + length as u64 + 1)
+    }
+
+    /// The entry of the unwind table that is nearest to this address.
+    fn entry_of(&self, address: u64) -> Option<FrameDescriptionEntry<Bytes<'d>>> {
         let found = self.header.table()?.lookup(address, &self.bases).ok()?;
         // Not by gimli's own way from the table to the entry: it takes for granted that entries lie
         // behind the beginning of their section.
@@ -178,10 +227,7 @@ impl<'d> Layout<'d> {
         let offset = EhFrameOffset(usize::try_from(offset).ok()?);
         let cie = EhFrame::cie_from_offset;
         let frames = &self.frames;
-        let fde = frames.fde_from_offset(&self.bases, offset, cie).ok()?;
-        let start = fde.initial_address();
-        let end = start.checked_add(fde.len())?;
-        (start..end).contains(&address).then_some((start, end))
+        frames.fde_from_offset(&self.bases, offset, cie).ok()
     }
 
     /// The code between two addresses.

@@ -8,7 +8,7 @@
 //! A wrong guess would make probes read what is no TLS, so nothing is taken that not all of this
 //! says, and only where each function is the only one of which it is true:
 //!
-//! 1. the unwind table has the function, from where to where;
+//! 1. the unwind table has the function, from where to where, and that it is entered at its beginning;
 //! 2. `SSL_read` raises its one error (`SSL_R_BAD_LENGTH`) as itself, from `ssl/ssl_lib.c`;
 //! 3. `ssl_read_internal` raises `SSL_R_UNINITIALIZED` as itself, from the same file;
 //! 4. the first calls the second's beginning, with its own connection and buffer, its length made
@@ -28,6 +28,8 @@ mod layout;
 #[cfg(target_arch = "x86_64")]
 #[cfg(test)]
 mod tests;
+
+use std::ops::Range;
 
 use object::ReadRef;
 use thiserror::Error;
@@ -71,6 +73,9 @@ pub enum NotFound {
     /// Two functions begin at one place.
     #[error("what looks like different functions begins at one place")]
     Same,
+    /// The beginning of something that is not entered there.
+    #[error("the unwind table says that no function is entered at {0:#x}")]
+    NoEntry(u64),
     /// No place for a probe.
     #[error("the function at {0:#x} lies outside of what is loaded")]
     Outside(u64),
@@ -123,6 +128,16 @@ const WRITE_INTERNAL: Raiser = Raiser {
     reason: UNINITIALIZED,
 };
 
+/// What was found in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where probes go.
+    pub places: TlsPlacements,
+    /// What says so: where in the file the functions lie and the texts that they refer to. A file that has the same there
+    /// has the same functions.
+    pub evidence: Vec<Range<u64>>,
+}
+
 /// Finds the functions, and in them the places for probes. `segments` are the image's read-only ones.
 ///
 /// # Errors
@@ -131,7 +146,7 @@ const WRITE_INTERNAL: Raiser = Raiser {
 pub fn find<'d, R: ReadRef<'d>>(
     image: &Image<'d, R>,
     segments: Vec<Segment<'d>>,
-) -> Result<TlsPlacements, NotFound> {
+) -> Result<Found, NotFound> {
     if !cfg!(target_arch = "x86_64") {
         return Err(NotFound::Processor);
     }
@@ -150,7 +165,18 @@ pub fn find<'d, R: ReadRef<'d>>(
     let reads = seen.places(&READ, &READ_INTERNAL)?;
     let writes = seen.places(&WRITE, &WRITE_INTERNAL)?;
     let free = seen.free()?;
+    let entries = || reads.iter().chain(&writes).map(|(start, _)| *start);
+    let evidence = seen.evidence(entries().chain([free]).collect())?;
+    let evidence = evidence.into_iter().map(|range| {
+        let from = image.any_offset(range.start);
+        let from = from.ok_or(NotFound::Outside(range.start))?;
+        Ok(from..from.saturating_add(range.end - range.start))
+    });
+    let evidence = evidence.collect::<Result<_, _>>()?;
     let place = |address, form| {
+        if !layout.is_entered_at(address) {
+            return Err(NotFound::NoEntry(address));
+        }
         let function = Function { address, size: 0 };
         place::own(image, function, form).ok_or(NotFound::Outside(address))
     };
@@ -168,7 +194,7 @@ pub fn find<'d, R: ReadRef<'d>>(
     if !places.are_distinct() {
         return Err(NotFound::Same);
     }
-    Ok(places)
+    Ok(Found { places, evidence })
 }
 
 /// What the search has come to know.
@@ -224,6 +250,26 @@ impl Seen<'_> {
         Ok(std::iter::once((caller.start, Form::Plain))
             .chain(others)
             .collect())
+    }
+
+    /// Where all of that lies by which these functions were found: they, those that were looked at with them, and
+    /// the texts.
+    fn evidence(&self, mut functions: Vec<u64>) -> Result<Vec<Range<u64>>, NotFound> {
+        let mut texts = self.sources.to_vec();
+        for raiser in [&READ, &READ_INTERNAL, &WRITE, &WRITE_INTERNAL] {
+            functions.extend(self.raisers(raiser)?.iter().map(|b| b.start));
+            texts.extend(self.layout.strings(raiser.text)?);
+        }
+        let freeing = self.bodies.iter().filter(|b| self.frees(b));
+        functions.extend(freeing.map(|b| b.start));
+        functions.sort_unstable();
+        functions.dedup();
+        let functions = functions.iter().filter_map(|start| {
+            let (start, end) = self.layout.function_at(*start)?;
+            Some(start..end)
+        });
+        let texts = texts.iter().filter_map(|at| self.layout.string(*at));
+        Ok(functions.chain(texts).collect())
     }
 
     /// The functions that raise this error as that one.

@@ -12,7 +12,7 @@ use crate::probe::place::{self, Form, Placement, TlsPlacements};
 
 /// Looks through a file that may be.
 fn search<'d>(image: &Image<'d, &'d [u8]>) -> Result<TlsPlacements, NotFound> {
-    find(image, image.read_only().unwrap_or_default())
+    find(image, image.read_only().unwrap_or_default()).map(|found| found.places)
 }
 
 /// The places by the names that a file has.
@@ -302,6 +302,70 @@ fn nothing_that_is_not_sure() {
     }
 }
 
+/// A function begins where something is on the stack already, as the parts do that the compiler lays apart: a probe of
+/// its return would take that for the address to return to.
+#[test]
+fn no_probe_where_no_function_is_entered() {
+    let folder = Folder::new("entries");
+    // As every common entry of the table begins (DWARF 5, 6.4.2.2): `DW_CFA_def_cfa` of the stack pointer, 8 above it.
+    let (entered, apart) = ([0x0c, 7, 8], [0x0c, 7, 16]);
+    for options in [&["-O2"][..], &["-O2", "-DBUILT_IN"]] {
+        let Some(mut bytes) = imitation(&folder, options) else {
+            println!("skipped: no C compiler (cc)");
+            return;
+        };
+        assert!(search(&Image::parse(bytes.as_slice()).unwrap()).is_ok());
+        let places: Vec<usize> = (0..bytes.len() - 3)
+            .filter(|at| bytes[*at..].starts_with(&entered))
+            .collect();
+        assert!(!places.is_empty());
+        for at in places {
+            bytes[at..at + 3].copy_from_slice(&apart);
+        }
+        let refused = search(&Image::parse(bytes.as_slice()).unwrap());
+        assert!(
+            matches!(refused, Err(NotFound::NoEntry(_))),
+            "{options:?}: {refused:?}"
+        );
+    }
+}
+
+/// What was found is in the file where it is said to be.
+#[test]
+fn the_evidence_is_what_was_gone_by() {
+    let folder = Folder::new("evidence");
+    let Some(bytes) = imitation(&folder, &["-O2"]) else {
+        println!("skipped: no C compiler (cc)");
+        return;
+    };
+    let image = Image::parse(bytes.as_slice()).unwrap();
+    let found = find(&image, image.read_only().unwrap()).unwrap();
+    let all: Vec<&[u8]> = found
+        .evidence
+        .iter()
+        .map(|range| &bytes[range.start as usize..range.end as usize])
+        .collect();
+    for text in [
+        &b"../ssl/ssl_lib.c\0"[..],
+        b"SSL_read\0",
+        b"ssl_read_internal\0",
+        b"SSL_write\0",
+        b"ssl_write_internal\0",
+    ] {
+        assert!(all.contains(&text), "{text:?}");
+    }
+    let places = found.places.reads.iter().chain(&found.places.writes);
+    for offset in places.map(|p| p.offset).chain(found.places.free) {
+        assert!(
+            found.evidence.iter().any(|r| r.contains(&offset)),
+            "{offset:#x}"
+        );
+    }
+    // The texts, the four that raise errors, and the one that frees. (Names for the dynamic linker are texts, too.)
+    let different: std::collections::BTreeSet<_> = all.into_iter().collect();
+    assert_eq!(different.len(), 5 + 5);
+}
+
 /// OpenSSL's own archives, linked into a file that hides their names, as a Python has them.
 #[cfg(feature = "kernel")]
 fn static_library(folder: &Folder) -> Option<PathBuf> {
@@ -312,6 +376,7 @@ fn static_library(folder: &Folder) -> Option<PathBuf> {
         "cc",
         &[
             "-shared",
+            "-Wl,--build-id",
             &script,
             "-Wl,-u,OpenSSL_version",
             "-Wl,--whole-archive",
@@ -347,14 +412,58 @@ fn a_static_openssl_that_is_stripped() {
         println!("skipped: no strip (on Debian: apt-get install binutils)");
         return;
     }
-    let found = TlsFinder::default().examine(&stripped);
-    let TlsFile::Reachable(found) = found else {
-        panic!("{found:?}")
+    let mut finder = TlsFinder::default();
+    let TlsFile::Reachable(found) = finder.examine(&stripped) else {
+        panic!("{stripped:?}")
     };
     assert_eq!(found.found_by, "code");
+    known_by_its_build(&folder, &mut finder, &stripped, &found);
     let bytes = std::fs::read(&object).unwrap();
     all_agree(&Image::parse(bytes.as_slice()).unwrap(), &found.places);
     assert!(found.banner.is_some_and(|b| b.starts_with("OpenSSL ")));
+}
+
+/// A copy is not searched again: here one in which nothing would be found, since its unwind table is broken. One with
+/// something else in a function, or of another name, is searched.
+#[cfg(feature = "kernel")]
+fn known_by_its_build(
+    folder: &Folder,
+    finder: &mut crate::target::tls::TlsFinder,
+    first: &Path,
+    found: &crate::target::tls::Reachable,
+) {
+    use crate::target::tls::{TlsFile, TlsFinder};
+
+    let bytes = std::fs::read(first).unwrap();
+    let image = Image::parse(bytes.as_slice()).unwrap();
+    assert!(image.build_id().is_some());
+    let table = image.any_offset(image.unwind_table().unwrap()).unwrap() as usize;
+    let name = b"ssl_write_internal\0";
+    let name = (0..bytes.len()).find(|at| bytes[*at..].starts_with(name));
+    let changed = |file: &str, places: &[usize]| {
+        let mut bytes = bytes.clone();
+        for at in places {
+            bytes[*at] ^= 1;
+        }
+        let path = folder.0.join(file);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let copy = changed("copy.so", &[table]);
+    assert_eq!(finder.examine(&copy), TlsFile::Reachable(found.clone()));
+    let nothing = TlsFinder::default().examine(&copy);
+    assert!(
+        matches!(nothing, TlsFile::Unreachable { .. }),
+        "{nothing:?}"
+    );
+    let write = found.places.writes[0].offset as usize;
+    for (file, at) in [("function.so", write), ("name.so", name.unwrap())] {
+        let other = finder.examine(&changed(file, &[table, at]));
+        assert!(
+            matches!(other, TlsFile::Unreachable { .. }),
+            "{file}: {other:?}"
+        );
+    }
 }
 
 fn systems_library() -> Option<Vec<u8>> {
