@@ -31,6 +31,10 @@ pub enum EventKind {
     ContextCopied = 10,
     /// The Python frames from which the next bytes are written ([`crate::stack::StackEvent`]).
     Stack = 11,
+    /// The body of a module that is waited for begins ([`crate::imports::ModuleBegins`]).
+    ModuleBegins = 12,
+    /// Such a one is over ([`ProcessEvent`]).
+    ModuleEnded = 13,
     /// A watched Python function begins ([`crate::function::FunctionBegan`]).
     FunctionBegan = 16,
     /// An argument of it ([`crate::function::FunctionArgument`]).
@@ -66,6 +70,8 @@ impl EventKind {
             9 => Self::Context,
             10 => Self::ContextCopied,
             11 => Self::Stack,
+            12 => Self::ModuleBegins,
+            13 => Self::ModuleEnded,
             16 => Self::FunctionBegan,
             17 => Self::FunctionArgument,
             18 => Self::FunctionEnded,

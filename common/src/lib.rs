@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod event;
 pub mod framework;
 pub mod function;
+pub mod imports;
 pub mod limits;
 pub mod loss;
 pub mod map;

@@ -4,6 +4,7 @@ use genspan_common::event::{
     ConnectionContext, ConnectionEvent, ContextCopy, DataHeader, Direction, EventHeader, EventKind,
     ProcessEvent, SocketEvent, SocketRole, family, flag,
 };
+use genspan_common::imports::{MAX_CONSTANTS, ModuleBegins};
 use genspan_common::stack::{Frame, StackEvent};
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -11,6 +12,7 @@ use thiserror::Error;
 
 use crate::model::event::{ConnectionId, Data, Event, Socket};
 use crate::model::function::CallName;
+use crate::model::process::ModuleBody;
 use crate::model::stack::RawFrames;
 use crate::model::time::BootTime;
 
@@ -43,7 +45,7 @@ pub enum DecodeError {
 }
 
 /// What happened to a process, from the control ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessChange {
     /// The process.
     pub pid: u32,
@@ -54,7 +56,7 @@ pub struct ProcessChange {
 }
 
 /// Kinds of [`ProcessChange`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessChangeKind {
     /// It forked this child.
     Forked(u32),
@@ -64,6 +66,10 @@ pub enum ProcessChangeKind {
     Exited,
     /// Its list of libraries changed.
     LibrariesChanged,
+    /// It begins to run the body of a module that is waited for.
+    ModuleBegins(ModuleBody),
+    /// Such a one is over.
+    ModuleEnded,
 }
 
 /// Reads fixed-size integers off a record.
@@ -272,12 +278,26 @@ pub fn control(record: &[u8]) -> Result<ProcessChange, DecodeError> {
         Some(EventKind::Exec) => ProcessChangeKind::Executed,
         Some(EventKind::Exit) => ProcessChangeKind::Exited,
         Some(EventKind::LibrariesChanged) => ProcessChangeKind::LibrariesChanged,
+        Some(EventKind::ModuleBegins) => ProcessChangeKind::ModuleBegins(module_body(record)?),
+        Some(EventKind::ModuleEnded) => ProcessChangeKind::ModuleEnded,
         _ => return Err(DecodeError::Kind(head.kind)),
     };
     Ok(ProcessChange {
         pid: head.tgid,
         kind,
         time: BootTime(head.time),
+    })
+}
+
+fn module_body(record: &[u8]) -> Result<ModuleBody, DecodeError> {
+    at_least(record, size_of::<ModuleBegins>())?;
+    let fields = Fields(record);
+    let count = fields.u64(32);
+    let most = usize::try_from(count).map_or(MAX_CONSTANTS, |count| count.min(MAX_CONSTANTS));
+    Ok(ModuleBody {
+        code: fields.u64(24),
+        count,
+        constants: (0..most).map(|at| fields.u64(40 + 8 * at)).collect(),
     })
 }
 
@@ -311,7 +331,7 @@ pub fn encode_data(d: &Data<'_>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecodeError, ProcessChangeKind, control, data, encode_data};
+    use super::{DecodeError, ModuleBody, ProcessChangeKind, control, data, encode_data};
     use crate::model::event::{ConnectionId, Data, Direction, Event, SocketRole};
     use crate::model::time::BootTime;
 
@@ -474,5 +494,28 @@ mod tests {
         let change = control(&record).unwrap();
         assert_eq!(change.kind, ProcessChangeKind::Forked(11));
         assert_eq!((change.pid, change.time), (10, BootTime(5)));
+        record[..4].copy_from_slice(&13u32.to_ne_bytes());
+        assert_eq!(
+            control(&record).unwrap().kind,
+            ProcessChangeKind::ModuleEnded
+        );
+        record[..4].copy_from_slice(&12u32.to_ne_bytes());
+        assert!(control(&record).is_err());
+        record.truncate(24);
+        for (count, told) in [(2, 2), (u64::MAX, 32)] {
+            let mut record = record.clone();
+            for word in [1 << 40, count].into_iter().chain(100..132) {
+                record.extend(word.to_ne_bytes());
+            }
+            let body = ModuleBody {
+                code: 1 << 40,
+                count,
+                constants: (100..100 + told).collect(),
+            };
+            assert_eq!(
+                control(&record).unwrap().kind,
+                ProcessChangeKind::ModuleBegins(body)
+            );
+        }
     }
 }

@@ -416,6 +416,8 @@ impl Live {
             self.tell_state();
             // What a process is before what it says.
             let changed = self.control()? | self.found()?;
+            let (hurries, found) = self.functions.hurry(&mut self.kernel);
+            self.tell_functions(found);
             let taken = self.data(BATCH)?;
             let now = Instant::now();
             if timers.sweep.due(now) {
@@ -463,7 +465,11 @@ impl Live {
             if taken == BATCH {
                 continue;
             }
-            quiet = if taken > 0 || changed { 0 } else { quiet + 1 };
+            quiet = if taken > 0 || changed || hurries {
+                0
+            } else {
+                quiet + 1
+            };
             let left = self.duration.map(|d| d.saturating_sub(now - started));
             self.sleep(quiet, left)?;
         }
@@ -679,7 +685,19 @@ impl Live {
                 if !before && self.traced(pid).is_some_and(Traced::reachable) {
                     self.tell_attached(pid);
                 }
+                let found = self.functions.libraries_changed(&mut self.kernel, pid);
+                self.tell_functions(found);
                 done
+            }
+            ProcessChangeKind::ModuleBegins(body) => {
+                let found = self.functions.module(&mut self.kernel, pid, Some(&body));
+                self.tell_functions(found);
+                Ok(())
+            }
+            ProcessChangeKind::ModuleEnded => {
+                let found = self.functions.module(&mut self.kernel, pid, None);
+                self.tell_functions(found);
+                Ok(())
             }
             ProcessChangeKind::Exited => return self.ended(pid, change.time),
         };

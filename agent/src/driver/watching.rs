@@ -15,8 +15,10 @@ use crate::target::functions::{self, Hook, Wants, Watchable};
 use crate::target::process;
 use crate::target::python::Python;
 
+pub(super) mod imports;
 mod resume;
 
+use self::imports::Imports;
 use self::resume::Resuming;
 
 /// How long a process is looked at often for modules that it loads; later now and then.
@@ -113,6 +115,7 @@ pub(super) struct Watching {
     /// The probes on what functions begin and end by, from 3.11 on; or why there are none any more.
     resumed: Option<Resuming>,
     no_resume: Option<String>,
+    imports: Imports,
     /// Its layout is in the kernel.
     known: bool,
     /// What is wanted of it, as the kernel was told.
@@ -139,6 +142,7 @@ impl Watching {
             frames: None,
             resumed: None,
             no_resume: None,
+            imports: Imports::default(),
             known: false,
             wants: Wants {
                 generators: false,
@@ -191,6 +195,7 @@ impl Watching {
             all.tell(child, format!("functions are not seen: {why}"));
         }
         self.hook_childs_resume(kernel, own, (child, &mut all));
+        self.await_childs_modules(kernel, own, (child, &mut all));
         all
     }
 
@@ -314,7 +319,7 @@ impl Watching {
         };
         if self.raised.is_none() || is_more {
             match functions::traceback_hook(python, pid, self.wants.generators) {
-                Ok(Some(hook)) => self.hook(kernel, pid, hook, false),
+                Ok(Some(hook)) => self.hook(kernel, pid, hook, self.is_importing()),
                 Ok(None) => {}
                 Err(error) => self.sees_late(pid, &error.to_string()),
             }
@@ -465,7 +470,7 @@ impl Watching {
             && let Some(python) = &self.python
         {
             match functions::raise_hook(python, pid) {
-                Ok(found) => self.hook_runs(kernel, pid, found, false),
+                Ok(found) => self.hook_runs(kernel, pid, found, self.is_importing()),
                 Err(error) => self.misses_errors(pid, &error.to_string()),
             }
         }

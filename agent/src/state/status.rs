@@ -209,7 +209,7 @@ pub struct ProcessStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mechanism {
-    /// `watchpoints`, `exceptions`, `contexts` or `pools`.
+    /// As [`crate::state::mechanisms::Way::name`] has it: `watchpoints`, `resume`, `imports`, …
     pub name: String,
     /// Watchpoints of each thread that it takes, of [`crate::state::mechanisms::WATCHPOINTS`].
     pub taken: u32,

@@ -364,7 +364,7 @@ fn modules(reader: &Reader<'_>, interpreter: u64) -> Option<Vec<String>> {
 }
 
 /// `sys.path`; nothing when it is not there yet.
-fn search_path(reader: &Reader<'_>, interpreter: u64) -> Vec<PathBuf> {
+pub(super) fn search_path(reader: &Reader<'_>, interpreter: u64) -> Vec<PathBuf> {
     let list = || {
         let sys = reader.module(interpreter, "sys").ok()??;
         let dict = reader.module_dict(sys).ok()?;

@@ -10,6 +10,7 @@ pub mod distributions;
 pub mod environment;
 pub mod functions;
 pub mod host;
+pub mod imports;
 mod interpreter;
 pub mod listening;
 mod maps;
