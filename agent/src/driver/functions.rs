@@ -270,9 +270,24 @@ impl Functions {
         let Some(mut watching) = self.processes.remove(&pid) else {
             return Vec::new();
         };
-        let found = self.look_in(kernel, pid, &mut watching);
+        let mut found = self.look_in(kernel, pid, &mut watching);
+        found.extend(self.move_on(kernel, pid, &mut watching));
         self.processes.insert(pid, watching);
         found
+    }
+
+    /// Looks at once for those that made room for others, to see them in another way.
+    fn move_on(
+        &mut self,
+        kernel: &mut Kernel,
+        pid: u32,
+        watching: &mut Watching,
+    ) -> Vec<FunctionFacts> {
+        if std::mem::take(&mut watching.moved) {
+            self.look_in(kernel, pid, watching)
+        } else {
+            Vec::new()
+        }
     }
 
     fn look_in(
@@ -439,14 +454,15 @@ impl Functions {
             self.followed.push(pid);
         }
         let in_vain = !watching.has_points(index);
-        let again = self.way == FunctionProbe::Auto && watching.sees_frames(kernel);
+        let moves = self.way == FunctionProbe::Auto && watching.sees_frames(kernel);
         for index in instead_of {
             let Some(other) = self.wanted.get(index) else {
                 continue;
             };
-            if in_vain || again && other.hook.is_none() {
+            if in_vain || moves && other.hook.is_none() {
                 // They made room for nothing, or are seen in another way.
                 watching.pending.push((index, 0));
+                watching.moved = true;
             } else {
                 let said = format!(
                     "`{}` is watched no more: `{}` comes before it",

@@ -18,7 +18,6 @@ use nix::unistd::Pid;
 
 use crate::capture::decode::{self, ProcessChange, ProcessChangeKind};
 use crate::capture::record::{RecordError, Recorder};
-use crate::capture::{dispatch, framework, function};
 use crate::driver::functions::Functions;
 use crate::driver::host::{Host, Left};
 use crate::driver::losses;
@@ -40,6 +39,7 @@ use crate::probe::kernel::Kernel;
 use crate::probe::python::Purpose;
 use crate::python::wanted::Wanted;
 use crate::redact::Redactor;
+use crate::state::handle::State;
 use crate::state::status::Phase;
 use crate::target::process::{self, Target};
 pub use engines::Engines;
@@ -111,6 +111,8 @@ pub struct LiveOptions {
     pub tell_losses: bool,
     /// Where processes come from that nobody names. With it, the run does not end when none is left.
     pub host: Option<Host>,
+    /// What those who ask are told, where that is no host's.
+    pub state: Option<State>,
 }
 
 /// A live run.
@@ -132,6 +134,7 @@ pub struct Live {
     /// The command that we started, until a signal was left to it.
     command: Option<u32>,
     host: Option<Host>,
+    state: Option<State>,
     /// Processes that are not traced as children either.
     left: Left,
     standing: Standing,
@@ -208,6 +211,7 @@ impl Live {
             told: HashSet::new(),
             command: options.command,
             host: options.host,
+            state: options.state,
             left: Left::default(),
             standing: Standing::default(),
             clock: None,
@@ -340,8 +344,8 @@ impl Live {
     pub fn run(&mut self) -> Result<Ended, LiveError> {
         memory::forget_start(crate::probe::object::bytes());
         let ended = self.follow()?;
-        if let Some(host) = &self.host {
-            host.state.enter(Phase::Stopping);
+        if let Some(state) = self.state() {
+            state.enter(Phase::Stopping);
         }
         // What the kernel still holds, and no more: functions may be called faster than we read.
         self.functions.release();
@@ -561,7 +565,7 @@ impl Live {
                         self.core.announce(&traced.target)?;
                     }
                 } else if !self.core.announced.contains(&pid)
-                    && let Some(root) = root(&event, &record)
+                    && let Some(root) = looked::root(&event, &record)
                     && let Some(traced) = self.attachments.get(root)
                 {
                     // It was not looked at yet, or ended before: it is what it was forked from.
@@ -780,17 +784,5 @@ impl Live {
         self.clock = Some(offset);
         let time = wait::boot_time();
         self.core.event(&Event::Clock { offset, time })
-    }
-}
-
-/// The process that one was forked from in which something is watched, and which may not have been
-/// looked at.
-fn root(event: &Event<'_>, record: &[u8]) -> Option<u32> {
-    match event {
-        Event::FunctionBegan { .. } => function::root(record).ok(),
-        Event::Run(_) => framework::root(record).ok(),
-        Event::Span(_) => dispatch::root(record).ok(),
-        Event::RawSnapshot(raw) => Some(raw.root),
-        _ => None,
     }
 }

@@ -116,6 +116,8 @@ pub(super) struct Watching {
     resumed: Option<Resuming>,
     no_resume: Option<String>,
     imports: Imports,
+    /// Some made room for others, and are to be looked for in another way.
+    pub(super) moved: bool,
     /// Its layout is in the kernel.
     known: bool,
     /// What is wanted of it, as the kernel was told.
@@ -143,6 +145,7 @@ impl Watching {
             resumed: None,
             no_resume: None,
             imports: Imports::default(),
+            moved: false,
             known: false,
             wants: Wants {
                 generators: false,
@@ -389,10 +392,11 @@ impl Watching {
         python.is_some_and(|python| python.fit.layout.version <= Version::V3_11)
     }
 
-    /// Whether one for which there is no watchpoint is seen where the interpreter runs its frames, unless
-    /// something else is asked for.
+    /// Whether one for which there is no watchpoint is seen where the interpreter runs its frames, or the
+    /// instruction by which they begin, unless something else is asked for.
     pub(super) fn sees_frames(&self, kernel: &Kernel) -> bool {
-        self.has_frame_probe() && !kernel.has_perf_probes()
+        let bounded = kernel.has_perf_probes() && self.takes_returns();
+        !bounded && (self.has_frame_probe() || self.may_resume())
     }
 
     /// Whether this one of those wanted has watchpoints of this process.

@@ -63,7 +63,12 @@ pub fn ready() -> io::Result<OwnedFd> {
     )
 }
 
-fn take(tid: u32) -> io::Result<OwnedFd> {
+/// Takes one of a thread's, which is never armed, for as long as the result is held.
+///
+/// # Errors
+///
+/// When the kernel refuses: `ENOSPC` when none is left.
+pub fn take(tid: u32) -> io::Result<OwnedFd> {
     let attr = [
         TYPE_BREAKPOINT | ATTR_BYTES << 32,
         0,

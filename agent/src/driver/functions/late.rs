@@ -26,7 +26,8 @@ impl Functions {
         let Some(mut watching) = self.processes.remove(&pid) else {
             return Vec::new();
         };
-        let found = self.of_body(kernel, pid, &mut watching, body);
+        let mut found = self.of_body(kernel, pid, &mut watching, body);
+        found.extend(self.move_on(kernel, pid, &mut watching));
         if watching.hurries().0 && !self.hurried.contains(&pid) {
             self.hurried.push(pid);
         }

@@ -107,6 +107,13 @@ pub(super) struct Imports {
     listed: Option<(Instant, Vec<String>)>,
 }
 
+impl Imports {
+    /// A function is not watched any more by what was found in the code of its module's body.
+    pub(super) fn forget_early(&mut self, index: usize) {
+        self.early.remove(&index);
+    }
+}
+
 impl Watching {
     /// Has modules told when they are imported, while any is waited for.
     pub(in super::super) fn await_modules(
