@@ -216,7 +216,10 @@ impl Functions {
             let sum = by_name.iter().map(|(_, count)| count).sum();
             let names = by_name.into_iter();
             let names = names.map(|(name, count)| format!("{name} ({count})"));
-            all.push(Way::Watchpoints.used_by(names.collect(), sum));
+            all.push(Mechanism {
+                ahead: watching.ahead,
+                ..Way::Watchpoints.used_by(names.collect(), sum)
+            });
         }
         let raised = watching.sees_exceptions();
         if !raised.is_empty() {
@@ -225,6 +228,13 @@ impl Functions {
         }
         all.extend(self.imports(watching));
         all
+    }
+
+    /// A function began whose frame its thread had in a register only.
+    pub fn note_ahead(&mut self, pid: u32) {
+        if let Some(watching) = self.processes.get_mut(&pid) {
+            watching.ahead += 1;
+        }
     }
 
     /// Time passes: looks for functions that are not found yet.

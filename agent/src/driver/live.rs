@@ -17,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::capture::decode::{self, ProcessChange, ProcessChangeKind};
+use crate::capture::function;
 use crate::capture::record::{RecordError, Recorder};
 use crate::driver::functions::Functions;
 use crate::driver::host::{Host, Left};
@@ -571,6 +572,11 @@ impl Live {
                     // It was not looked at yet, or ended before: it is what it was forked from.
                     self.core.announce(&traced.target.forked(pid))?;
                 }
+            }
+            if let Event::FunctionBegan { call, .. } = &event
+                && function::is_ahead(&record)
+            {
+                self.functions.note_ahead(call.pid);
             }
             let to = (&mut self.stacks, &mut self.snapshots, &self.functions);
             let is_python = |pid| self.attachments.get(pid).is_some_and(|t| t.target.python);

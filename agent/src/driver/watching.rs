@@ -118,6 +118,8 @@ pub(super) struct Watching {
     imports: Imports,
     /// Some made room for others, and are to be looked for in another way.
     pub(super) moved: bool,
+    /// How many calls began of which only a register told.
+    pub(super) ahead: u64,
     /// Its layout is in the kernel.
     known: bool,
     /// What is wanted of it, as the kernel was told.
@@ -146,6 +148,7 @@ impl Watching {
             no_resume: None,
             imports: Imports::default(),
             moved: false,
+            ahead: 0,
             known: false,
             wants: Wants {
                 generators: false,

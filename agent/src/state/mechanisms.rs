@@ -112,6 +112,7 @@ impl Way {
             name: self.name().to_owned(),
             taken,
             used_by,
+            ahead: 0,
             cost: self.cost().to_owned(),
         }
     }

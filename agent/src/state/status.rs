@@ -215,6 +215,9 @@ pub struct Mechanism {
     pub taken: u32,
     /// What for: functions and frameworks.
     pub used_by: Vec<String>,
+    /// Of watchpoints: how many calls were found by the registers of their threads alone, as in builds that
+    /// tell a thread of its new frame late.
+    pub ahead: u64,
     /// What it costs the process.
     pub cost: String,
 }
