@@ -97,7 +97,9 @@ impl Way {
             Self::Pools => {
                 "1.6 us for each lock that is made, 4.7 us where it is that of a `Future`"
             }
-            Self::Imports => "1 us for each module that is imported, and each `exec` and `eval`",
+            Self::Imports => {
+                "1 us for each module that is imported, and each `exec` and `eval` (11 us in some builds of 3.8)"
+            }
             Self::Polling => {
                 "nothing; calls are not seen for a quarter of a second after an import, for five seconds \
                  where the process is older than a minute"
