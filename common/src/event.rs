@@ -33,6 +33,10 @@ pub enum EventKind {
     Stack = 11,
     /// What calls of a function say of which it was guessed what it is ([`crate::guess::GuessEvent`]).
     Guess = 12,
+    /// The body of a module that is waited for begins ([`crate::imports::ModuleBegins`]).
+    ModuleBegins = 13,
+    /// Such a one is over ([`ProcessEvent`]).
+    ModuleEnded = 14,
     /// A watched Python function begins ([`crate::function::FunctionBegan`]).
     FunctionBegan = 16,
     /// An argument of it ([`crate::function::FunctionArgument`]).
@@ -69,6 +73,8 @@ impl EventKind {
             10 => Self::ContextCopied,
             11 => Self::Stack,
             12 => Self::Guess,
+            13 => Self::ModuleBegins,
+            14 => Self::ModuleEnded,
             16 => Self::FunctionBegan,
             17 => Self::FunctionArgument,
             18 => Self::FunctionEnded,

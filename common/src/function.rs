@@ -251,8 +251,9 @@ pub struct FunctionBegan {
     pub within: u64,
     /// The thread on which that began.
     pub within_tid: u32,
-    /// Always zero.
-    pub zero: u32,
+    /// One when its thread's own frame was another one yet: builds that tell the thread of a new frame late
+    /// have it in a register only. Never of a generator or coroutine.
+    pub ahead: u32,
     /// The context in which it begins, as in [`crate::event::ConnectionContext::context`]; zero where
     /// contexts are not told.
     pub context: u64,

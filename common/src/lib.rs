@@ -10,6 +10,7 @@ pub mod event;
 pub mod framework;
 pub mod function;
 pub mod guess;
+pub mod imports;
 pub mod limits;
 pub mod loss;
 pub mod map;

@@ -381,6 +381,27 @@ pub extern "C" fn genspan_function_begin(entry: u64, frame: u64) -> u64 {
     0
 }
 
+/// Whether the current thread's own frame is another one than this.
+///
+/// Verifier: a global function, as above.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_is_ahead(frame: u64) -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(process) = watched(tgid) else {
+        return 0;
+    };
+    let python = &process.python;
+    let Some(state) = thread_state(python) else {
+        return 0;
+    };
+    // Verifier: words, and no `Option` of one: LLVM saves what that does not hold.
+    let mut current = word(state.wrapping_add(u64::from(python.tstate_frame)));
+    if python.frames == frames::CFRAME {
+        current = word(current.wrapping_add(u64::from(python.cframe_frame)));
+    }
+    u64::from(current != 0 && current != frame)
+}
+
 #[inline(always)]
 fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64, entry: u64) {
     let python = &process.python;
@@ -446,7 +467,7 @@ fn begin(process: &WatchedProcess, watch: &Watch, tid: u32, frame: u64, entry: u
         generator: 0,
         within,
         within_tid,
-        zero: 0,
+        ahead: genspan_is_ahead(frame) as u32,
         context: genspan_own_context(frame),
     };
     let Some(mut record) = DATA.reserve::<FunctionBegan>(0) else {

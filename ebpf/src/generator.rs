@@ -166,7 +166,7 @@ pub extern "C" fn genspan_generator_begin(entry: u64, frame: u64) -> u64 {
         generator: 1,
         within,
         within_tid,
-        zero: 0,
+        ahead: 0,
         context: genspan_own_context(frame),
     });
     record.submit(emit::wake_flags());

@@ -18,6 +18,7 @@
 //! | `frame_run`; `frame_enter`, `frame_return` | both ends of CPython's `_PyEval_EvalFrameDefault`, to 3.10, only where there is no watchpoint or it is asked for | `interpreter.rs` |
 //! | `resume_reached`, `frame_cleared` | CPython's code for `RESUME`, from 3.11 on, and the function that clears a frame, likewise | `resume.rs` |
 //! | `entry_run`; `entry_left` | both ends of `_PyEval_EvalFrameDefault`, the return, in 3.11, likewise | `resume.rs` |
+//! | `module_run`; `module_begins` | both ends of CPython's `PyEval_EvalCode`, only while a module is waited for whose functions are wanted | `imports.rs` |
 //! | `framework_watched` | hardware watchpoints on functions of a framework, only where one is found | `framework.rs` |
 //! | `dispatch_watched` | hardware watchpoints on LlamaIndex's dispatcher, likewise | `dispatch.rs` |
 //! | `framework_raised` | uprobe on `PyTraceBack_Here`, likewise | `framework.rs` |
@@ -40,6 +41,7 @@ mod function;
 mod generator;
 mod given;
 mod guess;
+mod imports;
 mod interpreter;
 mod libc;
 mod linker;

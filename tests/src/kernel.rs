@@ -1,7 +1,9 @@
 //! What of an agent is in the kernel: by the ids that its descriptors have.
 
 use anyhow::{Context as _, Result};
+use aya::maps::MapData;
 use std::collections::BTreeSet;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 /// Ids of programs, maps and links.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +60,86 @@ impl Objects {
             maps: common(&self.maps, &there.maps),
             links: common(&self.links, &there.links),
         })
+    }
+}
+
+/// Writes a word into an entry of a map that a process holds, a hash with keys of four bytes: the key, where in the
+/// value, and what.
+///
+/// # Errors
+///
+/// When it holds no such map, or that has no such entry.
+pub fn set_word(pid: u32, name: &str, (key, at, word): (u32, usize, u32)) -> Result<()> {
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))?.flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        let field = |name: &str| -> Option<u32> {
+            text.lines()
+                .find_map(|l| l.strip_prefix(name)?.trim().parse().ok())
+        };
+        let (kind, key_size) = (field("map_type:"), field("key_size:"));
+        let (Some(id), Some(size)) = (field("map_id:"), field("value_size:")) else {
+            continue;
+        };
+        let size = usize::try_from(size)?;
+        // `BPF_MAP_TYPE_HASH`: no other kind is opened.
+        if kind != Some(1) || key_size != Some(4) || at + 4 > size {
+            continue;
+        }
+        let map = MapData::from_id(id)?;
+        if map.info()?.name_as_str() != Some(name) {
+            continue;
+        }
+        let mut value = vec![0; size];
+        element(MAP_LOOKUP_ELEM, &map, key, &mut value)?;
+        let place = value.get_mut(at..at + 4).context("the value is shorter")?;
+        place.copy_from_slice(&word.to_ne_bytes());
+        element(MAP_UPDATE_ELEM, &map, key, &mut value)?;
+        return Ok(());
+    }
+    anyhow::bail!("process {pid} holds no map {name}")
+}
+
+/// `BPF_MAP_LOOKUP_ELEM` (`include/uapi/linux/bpf.h`).
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
+/// `BPF_MAP_UPDATE_ELEM`.
+const MAP_UPDATE_ELEM: libc::c_long = 2;
+
+/// Reads or writes an entry.
+fn element(
+    command: libc::c_long,
+    map: &MapData,
+    key: u32,
+    value: &mut [u8],
+) -> std::io::Result<()> {
+    /// `bpf_attr` for these commands.
+    #[repr(C)]
+    struct Element {
+        map: u32,
+        zero: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let attributes = Element {
+        map: map.fd().as_fd().as_raw_fd().cast_unsigned(),
+        zero: 0,
+        key: (&raw const key) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: the structure is the kernel's for these commands; the value has as many bytes as the map's do.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            &raw const attributes,
+            size_of::<Element>(),
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
     }
 }
 

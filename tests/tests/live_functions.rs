@@ -2,8 +2,9 @@
 //! its parent, is what the program itself has a record of.
 
 use anyhow::{Context as _, Result};
+use genspan::probe::slots;
 use genspan::vocabulary::attr;
-use genspan_tests::kernel::Objects;
+use genspan_tests::kernel::{self, Objects};
 use genspan_tests::{Agent, Client, Finished, Process, Scene, Span, Temp, agent, memory, need};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -343,6 +344,52 @@ fn more_functions_than_watchpoints() -> Result<()> {
     Ok(())
 }
 
+/// What the probes at `RESUME` hit is not what it should be: they are taken away, and a function gets watchpoints
+/// if there are any by then.
+#[test]
+fn what_is_no_resume() -> Result<()> {
+    let (Some(()), Some(python)) = (need::root()?, need::python(12)?) else {
+        return Ok(());
+    };
+    for freed in [true, false] {
+        let temp = Temp::new()?;
+        let mut program = Process::ready(&mut of_python(&python), &temp)?;
+        let mut held = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{}/task", program.pid()))? {
+            let tid: u32 = task?.file_name().to_string_lossy().parse()?;
+            for _ in 0..slots::MOST {
+                held.push(slots::take(tid)?);
+            }
+        }
+        let list = program.pid().to_string();
+        let mut agent = Agent::start(&temp, &["--function", INNER], &["--pid", &list])?;
+        agent.wait_for_log("watching __main__:inner (pid")?;
+        if freed {
+            held.clear();
+        }
+        // As its programs do.
+        // `genspan_common::resume::refused::NO_RESUME`, in `Resumed::refused`.
+        let refused = 1;
+        kernel::set_word(agent.process.pid(), "RESUMED", (program.pid(), 36, refused))?;
+        agent.wait_for_log("is not RESUME, by what the probe there saw")?;
+        if freed {
+            genspan_tests::wait_for("the function to be watched again", || {
+                let log = agent.log();
+                (log.matches("watching __main__:inner (pid").count() == 2).then_some(())
+            })?;
+        } else {
+            agent.wait_for_log("`__main__:inner` is not watched: no watchpoint is left")?;
+        }
+        program.tell("plain")?;
+        let truth = program.record()?;
+        let Finished { spans, log, .. } = agent.stop()?;
+        let calls = truth.iter().filter(|told| told["name"] == "inner").count();
+        assert!(calls > 0);
+        assert_eq!(spans.len(), if freed { calls } else { 0 }, "{log}");
+    }
+    Ok(())
+}
+
 /// Asked for where there is none, it is refused by name.
 #[test]
 fn no_resume_before_311() -> Result<()> {
@@ -379,16 +426,21 @@ fn of_the_system() -> Result<()> {
 /// are not watched, with the reason.
 #[test]
 fn late_and_never() -> Result<()> {
-    for (python, is_replaced) in [(need::any_python()?, true), (need::python(10)?, false)] {
+    for (python, way) in [
+        (need::any_python()?, "watchpoints"),
+        (need::any_python()?, "auto"),
+        (need::python(10)?, "auto"),
+    ] {
         if let (Some(()), Some(python)) = (need::root()?, python) {
-            late_and_never_in(&python, is_replaced)?;
+            late_and_never_in(&python, way)?;
         }
     }
     Ok(())
 }
 
 /// What made room is watched no more, or in another way.
-fn late_and_never_in(python: &Path, is_replaced: bool) -> Result<()> {
+fn late_and_never_in(python: &Path, way: &str) -> Result<()> {
+    let is_replaced = way == "watchpoints";
     let temp = Temp::new()?;
     let command = of_python(python);
     let options = [
@@ -402,6 +454,8 @@ fn late_and_never_in(python: &Path, is_replaced: bool) -> Result<()> {
         "__main__:call(function, api_key)",
         "--function",
         "__main__:fail",
+        "--function-probe",
+        way,
     ];
     let mut agent = Agent::run(&temp, &options, &command)?;
     anyhow::ensure!(agent.process.line()? == "ready", "{}", agent.log());
@@ -428,6 +482,9 @@ fn late_and_never_in(python: &Path, is_replaced: bool) -> Result<()> {
         })?;
         assert!(!agent.log().contains(replaced), "{}", agent.log());
     }
+    // By what it is seen now.
+    agent.process.tell("errors")?;
+    agent.process.line()?;
     agent.process.close();
     let finished = agent.wait()?;
     assert_eq!(finished.code, 0, "{}", finished.log);
@@ -437,6 +494,11 @@ fn late_and_never_in(python: &Path, is_replaced: bool) -> Result<()> {
         .partition(|span| span.name() == "added");
     assert_eq!(added.len(), truth.len());
     assert_eq!(truth.len(), 10);
+    let failed = others.iter().filter(|span| span.name() == "fail");
+    let unlike = failed.filter(|span| is_replaced || span.error().is_empty());
+    assert_eq!(unlike.count(), 0, "{}", finished.log);
+    let fails = others.iter().any(|span| span.name() == "fail");
+    assert_eq!(fails, !is_replaced, "{}", finished.log);
     let outer: Vec<_> = others.iter().filter(|span| span.name() == "call").collect();
     for span in &added {
         // Called by the other one that is watched.

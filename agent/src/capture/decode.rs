@@ -5,6 +5,7 @@ use genspan_common::event::{
     ProcessEvent, SocketEvent, SocketRole, family, flag,
 };
 use genspan_common::guess::GuessEvent;
+use genspan_common::imports::{MAX_CONSTANTS, ModuleBegins};
 use genspan_common::stack::{Frame, StackEvent};
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 use crate::model::event::{ConnectionId, Data, Event, Socket};
 use crate::model::function::CallName;
+use crate::model::process::ModuleBody;
 use crate::model::stack::RawFrames;
 use crate::model::time::BootTime;
 
@@ -44,7 +46,7 @@ pub enum DecodeError {
 }
 
 /// What happened to a process, from the control ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessChange {
     /// The process.
     pub pid: u32,
@@ -55,7 +57,7 @@ pub struct ProcessChange {
 }
 
 /// Kinds of [`ProcessChange`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessChangeKind {
     /// It forked this child.
     Forked(u32),
@@ -72,6 +74,10 @@ pub enum ProcessChangeKind {
         /// A number of [`genspan_common::guess::verdict`].
         verdict: u32,
     },
+    /// It begins to run the body of a module that is waited for.
+    ModuleBegins(ModuleBody),
+    /// Such a one is over.
+    ModuleEnded,
 }
 
 /// Reads fixed-size integers off a record.
@@ -288,12 +294,26 @@ pub fn control(record: &[u8]) -> Result<ProcessChange, DecodeError> {
                 verdict: f.u32(offset_of!(GuessEvent, verdict)),
             }
         }
+        Some(EventKind::ModuleBegins) => ProcessChangeKind::ModuleBegins(module_body(record)?),
+        Some(EventKind::ModuleEnded) => ProcessChangeKind::ModuleEnded,
         _ => return Err(DecodeError::Kind(head.kind)),
     };
     Ok(ProcessChange {
         pid: head.tgid,
         kind,
         time: BootTime(head.time),
+    })
+}
+
+fn module_body(record: &[u8]) -> Result<ModuleBody, DecodeError> {
+    at_least(record, size_of::<ModuleBegins>())?;
+    let fields = Fields(record);
+    let count = fields.u64(32);
+    let most = usize::try_from(count).map_or(MAX_CONSTANTS, |count| count.min(MAX_CONSTANTS));
+    Ok(ModuleBody {
+        code: fields.u64(24),
+        count,
+        constants: (0..most).map(|at| fields.u64(40 + 8 * at)).collect(),
     })
 }
 
@@ -327,7 +347,7 @@ pub fn encode_data(d: &Data<'_>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecodeError, ProcessChangeKind, control, data, encode_data};
+    use super::{DecodeError, ModuleBody, ProcessChangeKind, control, data, encode_data};
     use crate::model::event::{ConnectionId, Data, Direction, Event, SocketRole};
     use crate::model::time::BootTime;
 
@@ -490,5 +510,28 @@ mod tests {
         let change = control(&record).unwrap();
         assert_eq!(change.kind, ProcessChangeKind::Forked(11));
         assert_eq!((change.pid, change.time), (10, BootTime(5)));
+        record[..4].copy_from_slice(&13u32.to_ne_bytes());
+        assert_eq!(
+            control(&record).unwrap().kind,
+            ProcessChangeKind::ModuleEnded
+        );
+        record[..4].copy_from_slice(&12u32.to_ne_bytes());
+        assert!(control(&record).is_err());
+        record.truncate(24);
+        for (count, told) in [(2, 2), (u64::MAX, 32)] {
+            let mut record = record.clone();
+            for word in [1 << 40, count].into_iter().chain(100..132) {
+                record.extend(word.to_ne_bytes());
+            }
+            let body = ModuleBody {
+                code: 1 << 40,
+                count,
+                constants: (100..100 + told).collect(),
+            };
+            assert_eq!(
+                control(&record).unwrap().kind,
+                ProcessChangeKind::ModuleBegins(body)
+            );
+        }
     }
 }

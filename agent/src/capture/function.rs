@@ -5,6 +5,8 @@ use genspan_common::function::{
     FunctionArgument, FunctionBegan, FunctionEnded, WriteWithin, how, tag,
 };
 
+use std::mem::offset_of;
+
 use super::decode::{DecodeError, Fields, at_least};
 use crate::model::event::{ConnectionId, Event};
 use crate::model::function::{Argument, CallName, FunctionCall, FunctionEnd};
@@ -40,6 +42,16 @@ pub fn payload_range(record: &[u8]) -> Result<std::ops::Range<usize>, DecodeErro
 pub fn root(record: &[u8]) -> Result<u32, DecodeError> {
     at_least(record, WITHOUT_GENERATORS)?;
     Ok(Fields(record).u32(32))
+}
+
+/// Whether the record is of a function whose frame its thread had in a register only when it began
+/// ([`FunctionBegan::ahead`]).
+#[must_use]
+pub fn is_ahead(record: &[u8]) -> bool {
+    let fields = Fields(record);
+    record.len() >= size_of::<FunctionBegan>()
+        && fields.u32(0) == EventKind::FunctionBegan as u32
+        && fields.u32(offset_of!(FunctionBegan, ahead)) != 0
 }
 
 /// The event in a record of one of these kinds.

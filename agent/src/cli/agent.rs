@@ -182,6 +182,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
             frameworks: args.frameworks,
             tell_losses: !sinks::is_pretty(&args.shared),
             host: Some(host),
+            state: None,
         },
     );
     finish(live.run(), None)

@@ -124,6 +124,12 @@ pub(super) struct TraceArgs {
     #[arg(long)]
     pub(super) stacks: bool,
 
+    /// Tell how it stands to `genspan ps --socket PATH` and `genspan doctor --socket PATH`, for our own user
+    /// alone: which processes are traced, by what, and what that costs them
+    #[cfg(feature = "prometheus")]
+    #[arg(long, value_name = "PATH", help_heading = "State")]
+    pub(super) socket: Option<PathBuf>,
+
     /// Stop after this long: 30, 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(super) duration: Option<Duration>,

@@ -292,6 +292,9 @@ fn notes(one: &Surveyed, rules: &Rules, agent: Option<&Agent>) -> Vec<String> {
             if !ways.is_empty() {
                 let said = format!("Python by: {}", ways.join(", "));
                 notes.push(plain(&said, usize::MAX));
+                let costs = of.map(running::costs).unwrap_or_default();
+                let said = format!("which costs it: {}", costs.join("; "));
+                notes.push(plain(&said, usize::MAX));
             }
         }
         (None, Err(why)) => notes.push(plain(&format!("not traced: {why}"), usize::MAX)),

@@ -125,6 +125,13 @@ pub(super) fn found_by_code(of: &ProcessStatus) -> Vec<String> {
     told.collect()
 }
 
+/// What these cost it.
+pub(super) fn costs(of: &ProcessStatus) -> Vec<String> {
+    let told = of.mechanisms.iter();
+    let told = told.map(|way| format!("{}: {}", way.name, way.cost));
+    told.collect()
+}
+
 /// The lines of `genspan doctor`.
 pub(super) fn report(status: Option<&Status>) -> String {
     let Some(status) = status else {
@@ -157,6 +164,11 @@ pub(super) fn report(status: Option<&Status>) -> String {
             process.service,
             mechanisms(process).join(", ")
         ));
+        lines.extend(
+            costs(process)
+                .into_iter()
+                .map(|cost| format!("      {:<22} costs: {cost}", "")),
+        );
     }
     for loss in &status.losses {
         lines.push(format!("warn  {:<22} {} {}", "lost", loss.count, loss.what));
@@ -267,6 +279,10 @@ mod tests {
         };
         let told = report(Some(&status));
         assert!(told.contains(&format!("shop: Python by {want}")), "{told}");
+        for way in [Way::Watchpoints, Way::Contexts] {
+            let cost = format!("costs: {}: {}", way.name(), way.cost());
+            assert!(told.contains(&cost), "{told}");
+        }
     }
 
     #[test]

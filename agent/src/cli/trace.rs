@@ -26,6 +26,8 @@ use crate::probe::attach::TraceError;
 use crate::probe::kernel::{AttachError, Kernel, KernelOptions};
 use crate::probe::python::Purpose;
 use crate::state::handle::State;
+#[cfg(feature = "prometheus")]
+use crate::state::server::Places;
 use crate::target::process::{self, ProcessError};
 
 /// How long a command may take from the end of its main thread to its own.
@@ -53,12 +55,25 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         .as_deref()
         .map(|path| recorder(path, seed))
         .transpose()?;
+    #[cfg(feature = "prometheus")]
+    let told = args.socket.as_deref().map(told).transpose()?;
     let mut exporters = sinks::written(&args.shared, Some(title(args)))?;
     // What is ours alone is open, and there is no other thread yet. A command of the user's is not to be
     // bound by what we give up.
     if args.exec.is_empty() && !args.keep_privileges {
         confined::give_up(args.perf_probes);
     }
+    #[cfg(feature = "prometheus")]
+    let (state, _server) = match told {
+        Some((places, state)) => {
+            let source = sinks::source(&args.shared, crate::scrape::INTERVAL);
+            let server = places.serve(state.clone(), source);
+            (Some(state), Some(server?))
+        }
+        None => (None, None),
+    };
+    #[cfg(not(feature = "prometheus"))]
+    let state: Option<State> = None;
     sinks::sent(&args.shared, &sinks::Sending::default(), &mut exporters)?;
     let output = Output::new(exporters);
     let host = if args.all {
@@ -67,7 +82,10 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         Some(Host {
             scout: Scout::start(rules, None).context("cannot look for processes")?,
             reload: None,
-            state: State::new().context("cannot keep a state")?,
+            state: state
+                .clone()
+                .map_or_else(State::new, Ok)
+                .context("cannot keep a state")?,
             governor: Governor::default(),
             engines: None,
         })
@@ -100,6 +118,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             frameworks: args.frameworks && args.python,
             tell_losses: !sinks::is_pretty(&args.shared),
             host,
+            state,
         },
     );
     for pid in pids {
@@ -114,6 +133,14 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
     };
     let ended = live.run();
     finish(ended, child)
+}
+
+/// Where the state is told, and what keeps it.
+#[cfg(feature = "prometheus")]
+fn told(socket: &Path) -> anyhow::Result<(Places, State)> {
+    let mut places = Places::default();
+    places.at_socket(socket)?;
+    Ok((places, State::new().context("cannot keep a state")?))
 }
 
 /// The processes meant: each once, each Python.

@@ -7,10 +7,12 @@ use std::time::Instant;
 use genspan_common::function::MAX_ARGUMENTS;
 
 use super::frameworks::{self, Looked};
+use super::watching::imports::{Files, is_imported, package};
 use super::watching::{Entries, FunctionProbe, Watching};
 use crate::framework::Hook;
 use crate::model::function::FunctionFacts;
 use crate::probe::kernel::Kernel;
+use crate::python::find::NotFound;
 use crate::python::wanted::Wanted;
 use crate::state::mechanisms::Way;
 use crate::state::status::Mechanism;
@@ -18,6 +20,8 @@ use crate::target::functions::{self, CannotWatch, Watchable};
 use crate::target::process;
 use crate::target::python::{NoPython, Python};
 use crate::target::secrets::names_secret;
+
+mod late;
 
 /// After so many looks it is told that a name is not there, not only its module.
 const SURE: u32 = 3;
@@ -53,6 +57,11 @@ pub struct Functions {
     next: u32,
     /// Processes in which a framework was found just now, or a coroutine that is watched.
     followed: Vec<u32>,
+    /// The files of the modules of all that is wanted, and the packages of frameworks.
+    files: Files,
+    packages: Vec<&'static str>,
+    /// Processes in which a module was begun whose end is not told.
+    hurried: Vec<u32>,
 }
 
 impl Functions {
@@ -89,7 +98,21 @@ impl Functions {
         if frameworks {
             wanted.extend(frameworks::sought());
         }
+        let names = wanted.iter().flat_map(|sought| {
+            let before = sought.before.as_ref();
+            std::iter::once(&sought.wanted).chain(before)
+        });
+        let files = Files::of(names.map(|wanted| wanted.name.module.as_str()));
+        let hooks = wanted.iter().filter_map(|sought| sought.hook);
+        let functions = hooks.flat_map(|hook| std::iter::once(hook.function).chain(hook.before));
+        let modules = functions.filter_map(|name| Some(name.split_once(':')?.0));
+        let mut packages: Vec<_> = modules.map(package).collect();
+        packages.sort_unstable();
+        packages.dedup();
         Self {
+            files,
+            packages,
+            hurried: Vec::new(),
             wanted,
             processes: HashMap::new(),
             way,
@@ -193,14 +216,25 @@ impl Functions {
             let sum = by_name.iter().map(|(_, count)| count).sum();
             let names = by_name.into_iter();
             let names = names.map(|(name, count)| format!("{name} ({count})"));
-            all.push(Way::Watchpoints.used_by(names.collect(), sum));
+            all.push(Mechanism {
+                ahead: watching.ahead,
+                ..Way::Watchpoints.used_by(names.collect(), sum)
+            });
         }
         let raised = watching.sees_exceptions();
         if !raised.is_empty() {
             let names = raised.into_iter().map(str::to_owned).collect();
             all.push(Way::Exceptions.used_by(names, 0));
         }
+        all.extend(self.imports(watching));
         all
+    }
+
+    /// A function began whose frame its thread had in a register only.
+    pub fn note_ahead(&mut self, pid: u32) {
+        if let Some(watching) = self.processes.get_mut(&pid) {
+            watching.ahead += 1;
+        }
     }
 
     /// Time passes: looks for functions that are not found yet.
@@ -210,6 +244,7 @@ impl Functions {
         }
         for (pid, watching) in &mut self.processes {
             watching.check_resume(kernel, &mut self.entries, *pid);
+            watching.check_imports(kernel, *pid);
         }
         let due = self.processes.iter().filter(|(_, w)| w.is_due());
         let mut due: Vec<_> = due
@@ -242,9 +277,35 @@ impl Functions {
     }
 
     fn look(&mut self, kernel: &mut Kernel, pid: u32) -> Vec<FunctionFacts> {
-        let Some(watching) = self.processes.get_mut(&pid) else {
+        let Some(mut watching) = self.processes.remove(&pid) else {
             return Vec::new();
         };
+        let mut found = self.look_in(kernel, pid, &mut watching);
+        found.extend(self.move_on(kernel, pid, &mut watching));
+        self.processes.insert(pid, watching);
+        found
+    }
+
+    /// Looks at once for those that made room for others, to see them in another way.
+    fn move_on(
+        &mut self,
+        kernel: &mut Kernel,
+        pid: u32,
+        watching: &mut Watching,
+    ) -> Vec<FunctionFacts> {
+        if std::mem::take(&mut watching.moved) {
+            self.look_in(kernel, pid, watching)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn look_in(
+        &mut self,
+        kernel: &mut Kernel,
+        pid: u32,
+        watching: &mut Watching,
+    ) -> Vec<FunctionFacts> {
         watching.looked = Some(Instant::now());
         if watching.pending.is_empty() {
             return Vec::new();
@@ -278,7 +339,9 @@ impl Functions {
         let mut found = Vec::new();
         let mut watched = Vec::new();
         // A large program has thousands of modules: each is looked for once.
-        let mut missing: Vec<&str> = Vec::new();
+        let mut missing: Vec<String> = Vec::new();
+        // Whether a module of any of them may still be imported.
+        let mut awaited = false;
         // What others go by, and what comes before others, first: some come back to it later.
         let mut pending = std::mem::take(&mut watching.pending);
         pending.sort_unstable();
@@ -287,7 +350,7 @@ impl Functions {
                 continue;
             };
             if let Some(hook) = sought.hook {
-                let module = sought.wanted.name.module.as_str();
+                let module = sought.wanted.name.module.clone();
                 if missing.contains(&module) {
                     watching.pending.push((index, 0));
                     continue;
@@ -297,11 +360,15 @@ impl Functions {
                 let mut instead_of = Vec::new();
                 let looked = frameworks::look(to, pid, watching, which, looks, &mut instead_of);
                 match looked {
-                    Looked::Again => watching.pending.push((index, looks.saturating_add(1))),
+                    Looked::Again => {
+                        awaited = true;
+                        watching.pending.push((index, looks.saturating_add(1)));
+                    }
                     Looked::Waits => watching.pending.push((index, looks)),
                     // What cannot be read of an interpreter that ends, after many looks at one
                     // without the framework, is nothing to complain of.
                     Looked::NotLoaded => {
+                        awaited |= watching.may_import(pid, &module, &self.packages);
                         missing.push(module);
                         watching.pending.push((index, 0));
                     }
@@ -325,74 +392,24 @@ impl Functions {
                 }
                 continue;
             }
-            let wanted = &sought.wanted;
-            match functions::find(python, wanted) {
+            match functions::find(python, &sought.wanted) {
                 Ok(watchable) => {
-                    let facts = facts(wanted, &watchable, self.next);
-                    let told = self.told.iter().find(|told| {
-                        let same = FunctionFacts {
-                            id: told.id,
-                            ..facts.clone()
-                        };
-                        **told == same
-                    });
-                    let id = told.map_or(facts.id, |told| told.id);
-                    let is_new = told.is_none();
-                    let mut instead_of = Vec::new();
-                    let to = (&mut *kernel, &mut self.entries);
-                    let way = (self.way, &mut instead_of);
-                    let done = watching.arm(to, pid, (index, id), &watchable, way);
-                    match done {
-                        Ok(()) => {
-                            tracing::info!("watching {} (pid {pid})", wanted.name);
-                            // What it does by other tasks and threads shows by their contexts.
-                            if watchable.generator {
-                                self.followed.push(pid);
-                            }
-                            let in_vain = !watching.has_points(index);
-                            let again =
-                                self.way == FunctionProbe::Auto && watching.sees_frames(kernel);
-                            for index in instead_of {
-                                let Some(other) = self.wanted.get(index) else {
-                                    continue;
-                                };
-                                if in_vain || again && other.hook.is_none() {
-                                    // They made room for nothing, or are seen in another way.
-                                    watching.pending.push((index, 0));
-                                } else {
-                                    let said = format!(
-                                        "`{}` is watched no more: `{}` comes before it",
-                                        other.wanted.name, wanted.name
-                                    );
-                                    watching.tell(pid, said);
-                                }
-                            }
-                            for name in watchable.unknown {
-                                let said = format!("`{}` has no argument `{name}`", wanted.name);
-                                watching.tell(pid, said);
-                            }
-                            if is_new {
-                                self.next = self.next.wrapping_add(1);
-                                if self.told.len() < MOST_REMEMBERED {
-                                    self.told.push(facts.clone());
-                                }
-                                found.push(facts);
-                            }
-                        }
-                        Err(why) => {
-                            watching.tell(pid, format!("`{}` is not watched: {why}", wanted.name));
-                            // They made room for nothing.
-                            let back = instead_of.into_iter().map(|index| (index, 0));
-                            watching.pending.extend(back);
-                        }
+                    let code = watchable.code.address;
+                    if watching.is_early((kernel, &mut self.entries), index, code) {
+                        continue;
+                    }
+                    match self.take((kernel, pid, watching), index, &watchable) {
+                        Ok(facts) => found.extend(facts),
+                        Err(why) => watching.tell(pid, why),
                     }
                 }
                 Err(error) if error.may_come() => {
-                    let said = format!("waiting for {}: {error}", wanted.name);
-                    let is_late = !matches!(
-                        error,
-                        CannotWatch::NotFound(crate::python::find::NotFound::NotLoaded(_))
-                    );
+                    let name = &sought.wanted.name;
+                    let said = format!("waiting for {name}: {error}");
+                    let is_late = !matches!(error, CannotWatch::NotFound(NotFound::NotLoaded(_)));
+                    // What a module that is there does not have soon will not come by an import.
+                    awaited |= is_imported(&name.module) && (!is_late || looks < SURE);
+                    watching.check_early((kernel, &mut self.entries), index, is_late);
                     if looks == SURE && is_late {
                         watching.tell(pid, said);
                     } else if looks == 0 {
@@ -403,11 +420,79 @@ impl Functions {
                 Err(error) => watching.tell(pid, error.to_string()),
             }
         }
+        watching.await_modules(kernel, pid, awaited, &mut self.files);
         // With all that is to be had of it.
         for framework in watched {
             tracing::info!("watching {framework} (pid {pid})");
         }
         found
+    }
+
+    /// Watches a function that was found. Gives what is told of it, unless it was told before; or why it is
+    /// not watched.
+    fn take(
+        &mut self,
+        (kernel, pid, watching): (&mut Kernel, u32, &mut Watching),
+        index: usize,
+        watchable: &Watchable,
+    ) -> Result<Option<FunctionFacts>, String> {
+        let Some(Sought { wanted, .. }) = self.wanted.get(index) else {
+            return Ok(None);
+        };
+        let facts = facts(wanted, watchable, self.next);
+        let told = self.told.iter().find(|told| {
+            let same = FunctionFacts {
+                id: told.id,
+                ..facts.clone()
+            };
+            **told == same
+        });
+        let id = told.map_or(facts.id, |told| told.id);
+        let is_new = told.is_none();
+        let mut instead_of = Vec::new();
+        let to = (&mut *kernel, &mut self.entries);
+        let way = (self.way, &mut instead_of);
+        if let Err(why) = watching.arm(to, pid, (index, id), watchable, way) {
+            // They made room for nothing.
+            let back = instead_of.into_iter().map(|index| (index, 0));
+            watching.pending.extend(back);
+            return Err(format!("`{}` is not watched: {why}", wanted.name));
+        }
+        tracing::info!("watching {} (pid {pid})", wanted.name);
+        // What it does by other tasks and threads shows by their contexts.
+        if watchable.generator {
+            self.followed.push(pid);
+        }
+        let in_vain = !watching.has_points(index);
+        let moves = self.way == FunctionProbe::Auto && watching.sees_frames(kernel);
+        for index in instead_of {
+            let Some(other) = self.wanted.get(index) else {
+                continue;
+            };
+            if in_vain || moves && other.hook.is_none() {
+                // They made room for nothing, or are seen in another way.
+                watching.pending.push((index, 0));
+                watching.moved = true;
+            } else {
+                let said = format!(
+                    "`{}` is watched no more: `{}` comes before it",
+                    other.wanted.name, wanted.name
+                );
+                watching.tell(pid, said);
+            }
+        }
+        for name in &watchable.unknown {
+            let said = format!("`{}` has no argument `{name}`", wanted.name);
+            watching.tell(pid, said);
+        }
+        if !is_new {
+            return Ok(None);
+        }
+        self.next = self.next.wrapping_add(1);
+        if self.told.len() < MOST_REMEMBERED {
+            self.told.push(facts.clone());
+        }
+        Ok(Some(facts))
     }
 }
 

@@ -17,8 +17,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::capture::decode::{self, ProcessChange, ProcessChangeKind};
+use crate::capture::function;
 use crate::capture::record::{RecordError, Recorder};
-use crate::capture::{dispatch, framework, function};
 use crate::driver::functions::Functions;
 use crate::driver::host::{Host, Left};
 use crate::driver::losses;
@@ -40,6 +40,7 @@ use crate::probe::kernel::Kernel;
 use crate::probe::python::Purpose;
 use crate::python::wanted::Wanted;
 use crate::redact::Redactor;
+use crate::state::handle::State;
 use crate::state::status::Phase;
 use crate::target::process::{self, Target};
 pub use engines::Engines;
@@ -111,6 +112,8 @@ pub struct LiveOptions {
     pub tell_losses: bool,
     /// Where processes come from that nobody names. With it, the run does not end when none is left.
     pub host: Option<Host>,
+    /// What those who ask are told, where that is no host's.
+    pub state: Option<State>,
 }
 
 /// A live run.
@@ -132,6 +135,7 @@ pub struct Live {
     /// The command that we started, until a signal was left to it.
     command: Option<u32>,
     host: Option<Host>,
+    state: Option<State>,
     /// Processes that are not traced as children either.
     left: Left,
     standing: Standing,
@@ -208,6 +212,7 @@ impl Live {
             told: HashSet::new(),
             command: options.command,
             host: options.host,
+            state: options.state,
             left: Left::default(),
             standing: Standing::default(),
             clock: None,
@@ -340,8 +345,8 @@ impl Live {
     pub fn run(&mut self) -> Result<Ended, LiveError> {
         memory::forget_start(crate::probe::object::bytes());
         let ended = self.follow()?;
-        if let Some(host) = &self.host {
-            host.state.enter(Phase::Stopping);
+        if let Some(state) = self.state() {
+            state.enter(Phase::Stopping);
         }
         // What the kernel still holds, and no more: functions may be called faster than we read.
         self.functions.release();
@@ -420,6 +425,8 @@ impl Live {
             self.tell_state();
             // What a process is before what it says.
             let changed = self.control()? | self.found()?;
+            let (hurries, found) = self.functions.hurry(&mut self.kernel);
+            self.tell_functions(found);
             let taken = self.data(BATCH)?;
             let now = Instant::now();
             if timers.sweep.due(now) {
@@ -467,7 +474,11 @@ impl Live {
             if taken == BATCH {
                 continue;
             }
-            quiet = if taken > 0 || changed { 0 } else { quiet + 1 };
+            quiet = if taken > 0 || changed || hurries {
+                0
+            } else {
+                quiet + 1
+            };
             let left = self.duration.map(|d| d.saturating_sub(now - started));
             self.sleep(quiet, left)?;
         }
@@ -559,12 +570,17 @@ impl Live {
                         self.core.announce(&traced.target)?;
                     }
                 } else if !self.core.announced.contains(&pid)
-                    && let Some(root) = root(&event, &record)
+                    && let Some(root) = looked::root(&event, &record)
                     && let Some(traced) = self.attachments.get(root)
                 {
                     // It was not looked at yet, or ended before: it is what it was forked from.
                     self.core.announce(&traced.target.forked(pid))?;
                 }
+            }
+            if let Event::FunctionBegan { call, .. } = &event
+                && function::is_ahead(&record)
+            {
+                self.functions.note_ahead(call.pid);
             }
             let to = (&mut self.stacks, &mut self.snapshots, &self.functions);
             let is_python = |pid| self.attachments.get(pid).is_some_and(|t| t.target.python);
@@ -683,7 +699,19 @@ impl Live {
                 if !before && self.traced(pid).is_some_and(Traced::reachable) {
                     self.tell_attached(pid);
                 }
+                let found = self.functions.libraries_changed(&mut self.kernel, pid);
+                self.tell_functions(found);
                 done
+            }
+            ProcessChangeKind::ModuleBegins(body) => {
+                let found = self.functions.module(&mut self.kernel, pid, Some(&body));
+                self.tell_functions(found);
+                Ok(())
+            }
+            ProcessChangeKind::ModuleEnded => {
+                let found = self.functions.module(&mut self.kernel, pid, None);
+                self.tell_functions(found);
+                Ok(())
             }
             ProcessChangeKind::Exited => return self.ended(pid, change.time),
             ProcessChangeKind::Guess { place, verdict } => {
@@ -770,17 +798,5 @@ impl Live {
         self.clock = Some(offset);
         let time = wait::boot_time();
         self.core.event(&Event::Clock { offset, time })
-    }
-}
-
-/// The process that one was forked from in which something is watched, and which may not have been
-/// looked at.
-fn root(event: &Event<'_>, record: &[u8]) -> Option<u32> {
-    match event {
-        Event::FunctionBegan { .. } => function::root(record).ok(),
-        Event::Run(_) => framework::root(record).ok(),
-        Event::Span(_) => dispatch::root(record).ok(),
-        Event::RawSnapshot(raw) => Some(raw.root),
-        _ => None,
     }
 }

@@ -15,8 +15,10 @@ use crate::target::functions::{self, Hook, Wants, Watchable};
 use crate::target::process;
 use crate::target::python::Python;
 
+pub(super) mod imports;
 mod resume;
 
+use self::imports::Imports;
 use self::resume::Resuming;
 
 /// How long a process is looked at often for modules that it loads; later now and then.
@@ -113,6 +115,11 @@ pub(super) struct Watching {
     /// The probes on what functions begin and end by, from 3.11 on; or why there are none any more.
     resumed: Option<Resuming>,
     no_resume: Option<String>,
+    imports: Imports,
+    /// Some made room for others, and are to be looked for in another way.
+    pub(super) moved: bool,
+    /// How many calls began of which only a register told.
+    pub(super) ahead: u64,
     /// Its layout is in the kernel.
     known: bool,
     /// What is wanted of it, as the kernel was told.
@@ -139,6 +146,9 @@ impl Watching {
             frames: None,
             resumed: None,
             no_resume: None,
+            imports: Imports::default(),
+            moved: false,
+            ahead: 0,
             known: false,
             wants: Wants {
                 generators: false,
@@ -191,6 +201,7 @@ impl Watching {
             all.tell(child, format!("functions are not seen: {why}"));
         }
         self.hook_childs_resume(kernel, own, (child, &mut all));
+        self.await_childs_modules(kernel, own, (child, &mut all));
         all
     }
 
@@ -314,7 +325,7 @@ impl Watching {
         };
         if self.raised.is_none() || is_more {
             match functions::traceback_hook(python, pid, self.wants.generators) {
-                Ok(Some(hook)) => self.hook(kernel, pid, hook, false),
+                Ok(Some(hook)) => self.hook(kernel, pid, hook, self.is_importing()),
                 Ok(None) => {}
                 Err(error) => self.sees_late(pid, &error.to_string()),
             }
@@ -384,10 +395,11 @@ impl Watching {
         python.is_some_and(|python| python.fit.layout.version <= Version::V3_11)
     }
 
-    /// Whether one for which there is no watchpoint is seen where the interpreter runs its frames, unless
-    /// something else is asked for.
+    /// Whether one for which there is no watchpoint is seen where the interpreter runs its frames, or the
+    /// instruction by which they begin, unless something else is asked for.
     pub(super) fn sees_frames(&self, kernel: &Kernel) -> bool {
-        self.has_frame_probe() && !kernel.has_perf_probes()
+        let bounded = kernel.has_perf_probes() && self.takes_returns();
+        !bounded && (self.has_frame_probe() || self.may_resume())
     }
 
     /// Whether this one of those wanted has watchpoints of this process.
@@ -465,7 +477,7 @@ impl Watching {
             && let Some(python) = &self.python
         {
             match functions::raise_hook(python, pid) {
-                Ok(found) => self.hook_runs(kernel, pid, found, false),
+                Ok(found) => self.hook_runs(kernel, pid, found, self.is_importing()),
                 Err(error) => self.misses_errors(pid, &error.to_string()),
             }
         }

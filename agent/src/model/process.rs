@@ -203,3 +203,14 @@ mod tests {
         );
     }
 }
+
+/// The code of a module's body that a process begins to run, by addresses in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModuleBody {
+    /// The code object, which is freed when it has run.
+    pub code: u64,
+    /// How many constants it has.
+    pub count: u64,
+    /// The first of them, the code of functions and classes among them.
+    pub constants: Vec<u64>,
+}

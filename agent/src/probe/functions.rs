@@ -173,6 +173,7 @@ impl Kernel {
             let _ = map.remove(&pid);
         }
         self.forget_resumed(pid);
+        self.forget_awaited(pid);
         // Its generators go with it: no thread of it tells their end any more.
         if let Ok(map) = self.function_map("GENERATORS")
             && let Ok(mut map) = HashMap::<_, GeneratorKey, OpenGenerator>::try_from(map)
@@ -210,7 +211,10 @@ impl Kernel {
         }
     }
 
-    fn function_map(&mut self, name: &'static str) -> Result<&mut aya::maps::Map, MapError> {
+    pub(super) fn function_map(
+        &mut self,
+        name: &'static str,
+    ) -> Result<&mut aya::maps::Map, MapError> {
         self.ebpf
             .map_mut(name)
             .ok_or_else(|| MapError::IoError(io::Error::other(name)))

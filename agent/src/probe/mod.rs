@@ -10,6 +10,8 @@ pub mod functions;
 #[cfg(feature = "kernel")]
 pub mod host_sockets;
 #[cfg(feature = "kernel")]
+pub mod imports;
+#[cfg(feature = "kernel")]
 pub mod kernel;
 #[cfg(feature = "kernel")]
 pub mod multi;

@@ -52,7 +52,7 @@ const UPROBE_MULTI: u32 = 48;
 const UPROBE_SESSION: u32 = 57;
 
 /// The programs, and whether each is run on return as well.
-const PROGRAMS: [(&str, bool); 33] = [
+const PROGRAMS: [(&str, bool); 34] = [
     ("tls_read", true),
     ("tls_read_ex", true),
     ("tls_read_public_ex", true),
@@ -74,6 +74,7 @@ const PROGRAMS: [(&str, bool); 33] = [
     (RESUME[0], false),
     (RESUME[1], false),
     (ENTRY_RUN, true),
+    (MODULE_RUN, true),
     (FUNCTION_RAISED, false),
     (FRAMEWORK_RAISED, false),
     ("socket_read", false),
@@ -105,6 +106,8 @@ pub(super) const FRAME_RUN: &str = "frame_run";
 pub(super) const RESUME: [&str; 2] = ["resume_reached", "frame_cleared"];
 /// That of both ends of what runs a frame in 3.11, for those that C calls; likewise.
 pub(super) const ENTRY_RUN: &str = "entry_run";
+/// That of both ends of what runs the body of a module: loaded when one is waited for.
+pub(super) const MODULE_RUN: &str = "module_run";
 /// The program that tells of exceptions in runs of frameworks: loaded when one is found.
 pub(super) const FRAMEWORK_RAISED: &str = "framework_raised";
 /// Those that are wanted only where functions are watched.

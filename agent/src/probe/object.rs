@@ -3,6 +3,7 @@
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use genspan_common::framework::{MAX_RUN_MANAGERS, MAX_RUN_OWNERS};
 use genspan_common::function::{MAX_CALLING_THREADS, MAX_GENERATORS, MAX_WATCHES};
+use genspan_common::imports::MAX_PIECES;
 use genspan_common::limits::MAX_PROCESSES;
 use genspan_common::map::Settings;
 use genspan_common::socket::SocketLayout;
@@ -61,6 +62,11 @@ pub(super) fn open(options: &KernelOptions) -> Result<Ebpf, LoadError> {
             .map_max_entries("RESUMED", MAX_PROCESSES)
             .map_max_entries("RAISING", MAX_CALLING_THREADS)
             .map_max_entries("GENERATORS", 2 * MAX_GENERATORS);
+    }
+    if options.functions || options.frameworks {
+        loader
+            .map_max_entries("AWAITED", MAX_PROCESSES)
+            .map_max_entries("MODULE_FILES", MAX_PIECES);
     }
     if options.frameworks {
         loader

@@ -17,6 +17,9 @@ const ATTR_BYTES: u64 = 72;
 const FLAGS: u64 = 1 | 1 << 5 | 1 << 6;
 /// `PERF_FLAG_FD_CLOEXEC`.
 const CLOSE_ON_EXEC: u64 = 8;
+/// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_DUMMY`: counts nothing.
+const TYPE_SOFTWARE: u64 = 1;
+const NOTHING: u64 = 9;
 /// An address of user space; what is there does not matter.
 const SOMEWHERE: u64 = 0x1000;
 
@@ -37,9 +40,36 @@ pub fn free(tid: u32) -> io::Result<u32> {
     Ok(u32::try_from(held.len()).unwrap_or(MOST))
 }
 
-fn take(tid: u32) -> io::Result<OwnedFd> {
-    // `struct perf_event_attr`, word by word.
-    let attr: [u64; 9] = [
+/// Has the kernel do now what it does when the first event of any thread is opened, which takes it a grace
+/// period (`account_event`, `kernel/events/core.c`): while the result is held, watchpoints are placed without.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn ready() -> io::Result<OwnedFd> {
+    open(
+        [
+            TYPE_SOFTWARE | ATTR_BYTES << 32,
+            NOTHING,
+            1,
+            0,
+            0,
+            FLAGS,
+            0,
+            0,
+            0,
+        ],
+        0,
+    )
+}
+
+/// Takes one of a thread's, which is never armed, for as long as the result is held.
+///
+/// # Errors
+///
+/// When the kernel refuses: `ENOSPC` when none is left.
+pub fn take(tid: u32) -> io::Result<OwnedFd> {
+    let attr = [
         TYPE_BREAKPOINT | ATTR_BYTES << 32,
         0,
         1,
@@ -50,6 +80,11 @@ fn take(tid: u32) -> io::Result<OwnedFd> {
         SOMEWHERE,
         ONE_BYTE,
     ];
+    open(attr, tid)
+}
+
+/// Opens an event of a thread, zero for ours: `struct perf_event_attr`, word by word.
+fn open(attr: [u64; 9], tid: u32) -> io::Result<OwnedFd> {
     let pid = libc::pid_t::try_from(tid).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the kernel reads as many bytes of `attr` as its size says, which it has.
     let fd = unsafe {

@@ -21,17 +21,22 @@ pub enum Way {
     Contexts,
     /// A probe on `PyThread_allocate_lock`.
     Pools,
+    /// A probe on `PyEval_EvalCode`.
+    Imports,
+    /// No probe: a look now and then.
+    Polling,
 }
 
 impl Way {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
+    /// Those that there are, or not, in a process.
+    pub const ALL: [Self; 7] = [
         Self::Watchpoints,
         Self::Interpreter,
         Self::Resume,
         Self::Exceptions,
         Self::Contexts,
         Self::Pools,
+        Self::Imports,
     ];
 
     /// Its name.
@@ -44,6 +49,8 @@ impl Way {
             Self::Exceptions => "exceptions",
             Self::Contexts => "contexts",
             Self::Pools => "pools",
+            Self::Imports => "imports",
+            Self::Polling => "polling",
         }
     }
 
@@ -51,7 +58,8 @@ impl Way {
     #[must_use]
     pub const fn symbol(self) -> Option<&'static str> {
         match self {
-            Self::Watchpoints | Self::Resume => None,
+            Self::Watchpoints | Self::Resume | Self::Polling => None,
+            Self::Imports => Some("PyEval_EvalCode"),
             Self::Interpreter => Some("_PyEval_EvalFrameDefault"),
             Self::Exceptions => Some("PyTraceBack_Here"),
             Self::Contexts => Some("PyContext_CopyCurrent"),
@@ -69,6 +77,8 @@ impl Way {
             Self::Exceptions => "functions, coroutines and runs that an exception ends",
             Self::Contexts => "for which request, run or coroutine tasks and threads work",
             Self::Pools => "for whom thread pools work",
+            Self::Imports => "modules that are imported later, while any is waited for",
+            Self::Polling => "modules that are imported later, where imports are not told",
         }
     }
 
@@ -87,6 +97,13 @@ impl Way {
             Self::Pools => {
                 "1.6 us for each lock that is made, 4.7 us where it is that of a `Future`"
             }
+            Self::Imports => {
+                "1 us for each module that is imported, and each `exec` and `eval` (11 us in some builds of 3.8)"
+            }
+            Self::Polling => {
+                "nothing; calls are not seen for a quarter of a second after an import, for five seconds \
+                 where the process is older than a minute"
+            }
         }
     }
 
@@ -97,6 +114,7 @@ impl Way {
             name: self.name().to_owned(),
             taken,
             used_by,
+            ahead: 0,
             cost: self.cost().to_owned(),
         }
     }

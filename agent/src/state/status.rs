@@ -222,12 +222,15 @@ pub struct ByCode {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mechanism {
-    /// `watchpoints`, `exceptions`, `contexts` or `pools`.
+    /// As [`crate::state::mechanisms::Way::name`] has it: `watchpoints`, `resume`, `imports`, …
     pub name: String,
     /// Watchpoints of each thread that it takes, of [`crate::state::mechanisms::WATCHPOINTS`].
     pub taken: u32,
     /// What for: functions and frameworks.
     pub used_by: Vec<String>,
+    /// Of watchpoints: how many calls were found by the registers of their threads alone, as in builds that
+    /// tell a thread of its new frame late.
+    pub ahead: u64,
     /// What it costs the process.
     pub cost: String,
 }

@@ -424,7 +424,7 @@ fn told(reader: &Reader<'_>, modules: &[(String, u64)], found: &Installed) -> Ve
 }
 
 /// `sys.path`; nothing when it is not there yet.
-fn search_path(reader: &Reader<'_>, interpreter: u64) -> Vec<PathBuf> {
+pub(super) fn search_path(reader: &Reader<'_>, interpreter: u64) -> Vec<PathBuf> {
     let list = || {
         let sys = reader.module(interpreter, "sys").ok()??;
         let dict = reader.module_dict(sys).ok()?;

@@ -126,7 +126,19 @@ pub struct Watchable {
 ///
 /// Why it is not watched.
 pub fn find(python: &Python, wanted: &Wanted) -> Result<Watchable, CannotWatch> {
-    let (code, function) = python.find_function(&wanted.name)?;
+    watchable(python, python.find_function(&wanted.name)?, wanted)
+}
+
+/// What is wanted of a function whose code was found, with its function object where it has one of its own.
+///
+/// # Errors
+///
+/// Why it is not watched.
+pub(super) fn watchable(
+    python: &Python,
+    (code, function): (Code, Option<u64>),
+    wanted: &Wanted,
+) -> Result<Watchable, CannotWatch> {
     let version = python.fit.layout.version;
     let generator = code.flags & GENERATORS != 0;
     let (mut entry, mut counted) = (code.entry, code.address);

@@ -13,6 +13,7 @@ pub mod embedding;
 pub mod environment;
 pub mod functions;
 pub mod host;
+pub mod imports;
 mod interpreter;
 pub mod listening;
 mod maps;

@@ -15,6 +15,7 @@ use crate::python::code::Code;
 use crate::python::find::{FunctionName, NotFound};
 use crate::python::layout::{DEBUG_OFFSETS_BYTES, DebugOffsets, Layout, NoDebugOffsets};
 use crate::python::memory::{Memory, Unreadable};
+use crate::python::paged::Paged;
 use crate::python::reader::{QUESTION_BUDGET, Reader};
 use crate::python::version::{Unsupported, Version, hex_to_text};
 
@@ -206,7 +207,10 @@ impl Python {
     ///
     /// When there is none.
     pub fn find_function(&self, name: &FunctionName) -> Result<(Code, Option<u64>), NotFound> {
-        self.in_any(|interpreter| self.reader().find_function(interpreter, name))
+        // A process may have thousands of modules, whose names lie close together.
+        let paged = Paged::new(&self.memory);
+        let reader = || Reader::new(&paged, &self.fit.layout, QUESTION_BUDGET);
+        self.in_any(|interpreter| reader().find_function(interpreter, name))
     }
 
     /// The class with this name, as [`Reader::find_class`] finds it.

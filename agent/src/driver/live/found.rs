@@ -6,14 +6,15 @@ use std::os::fd::BorrowedFd;
 use super::{Live, LiveError};
 use crate::driver::scout::{Place, Report};
 use crate::driver::wait;
+use crate::state::handle::State;
 use crate::target::process;
 use crate::target::rules::NotTraced;
 
 impl Live {
     /// What the scout rings, and those who ask for the state.
     pub(super) fn bells(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let host = self.host.iter();
-        host.flat_map(|host| [host.scout.fd(), host.state.fd()])
+        let scout = self.host.iter().map(|host| host.scout.fd());
+        scout.chain(self.state().map(State::fd))
     }
 
     /// Takes up and lets go of what the scout found; says whether there was anything.

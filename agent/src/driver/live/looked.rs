@@ -1,6 +1,7 @@
 //! What only a look into the process tells: what addresses stand for, and what is inside of objects.
 
 use super::{Core, LiveError};
+use crate::capture::{dispatch, framework, function};
 use crate::driver::functions::Functions;
 use crate::driver::snapshots::Snapshots;
 use crate::driver::stacks::Stacks;
@@ -38,5 +39,17 @@ pub(super) fn tell(
             Ok(true)
         }
         _ => Ok(false),
+    }
+}
+
+/// The process that one was forked from in which something is watched, and which may not have been
+/// looked at.
+pub(super) fn root(event: &Event<'_>, record: &[u8]) -> Option<u32> {
+    match event {
+        Event::FunctionBegan { .. } => function::root(record).ok(),
+        Event::Run(_) => framework::root(record).ok(),
+        Event::Span(_) => dispatch::root(record).ok(),
+        Event::RawSnapshot(raw) => Some(raw.root),
+        _ => None,
     }
 }

@@ -8,6 +8,7 @@ use crate::driver::scout::Sighting;
 use crate::export::Loss;
 use crate::model::process::AppType;
 use crate::probe::attach::Traced;
+use crate::state::handle::State;
 use crate::state::mechanisms::Way;
 use crate::state::status::{
     Attached, ByCode, Count, Counts, Limits, Mechanism, Phase, ProcessStatus, Status,
@@ -49,19 +50,26 @@ impl Standing {
 impl Live {
     /// Comes round: lets those who look know that we do, and tells those who wait.
     pub(super) fn tell_state(&mut self) {
-        let Some(host) = &self.host else {
+        let Some(state) = self.state() else {
             return;
         };
-        if host.state.phase() != Phase::Ready {
-            host.state.enter(if host.scout.has_looked() {
+        if state.phase() != Phase::Ready {
+            let host = self.host.as_ref();
+            state.enter(if host.is_none_or(|host| host.scout.has_looked()) {
                 Phase::Ready
             } else {
                 Phase::Looking
             });
         }
-        if host.state.beat() {
-            host.state.publish(self.status());
+        if state.beat() {
+            state.publish(self.status());
         }
+    }
+
+    /// What those who ask are told.
+    pub(super) fn state(&self) -> Option<&State> {
+        let host = self.host.as_ref().map(|host| &host.state);
+        host.or(self.state.as_ref())
     }
 
     fn status(&self) -> Status {

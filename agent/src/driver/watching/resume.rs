@@ -1,6 +1,8 @@
 //! Functions that are seen where the interpreter runs `RESUME`, from 3.11 on: the probes, and what the
 //! programs say of where they are.
 
+use std::time::Instant;
+
 use genspan_common::function::WatchKey;
 use genspan_common::resume::{Resumed, refused};
 
@@ -29,6 +31,11 @@ impl Watching {
     pub(super) fn has_resume(&self) -> bool {
         let python = self.python.as_ref();
         python.is_some_and(|python| python.fit.layout.version >= Version::V3_11)
+    }
+
+    /// The same, as far as that was not found to be wrong.
+    pub(super) fn may_resume(&self) -> bool {
+        self.has_resume() && self.no_resume.is_none()
     }
 
     /// Whether functions of it are seen so.
@@ -167,11 +174,19 @@ impl Watching {
         self.resumed = None;
         kernel.forget_resumed(pid);
         let lost = self.armed.extract_if(.., |armed| armed.points.is_empty());
-        let keys: Vec<_> = lost.flat_map(|armed| armed.keys).collect();
-        entries.release(kernel, &keys);
+        let lost: Vec<_> = lost.collect();
+        for armed in &lost {
+            entries.release(kernel, &armed.keys);
+            // A watchpoint may be free by now. One of a module that is on its way is looked for as it is.
+            self.imports.forget_early(armed.index);
+            if !self.pending.iter().any(|(index, _)| *index == armed.index) {
+                self.pending.push((armed.index, 0));
+            }
+        }
+        self.since = Instant::now();
         self.tell(
             pid,
-            format!("functions without watchpoints are watched no more: {why}"),
+            format!("functions without watchpoints are looked for anew: {why}"),
         );
         self.no_resume = Some(why);
     }
