@@ -63,12 +63,23 @@ pub struct ArgumentSlot {
 pub const IN_CELL: u32 = crate::python::NONE - 1;
 
 /// See [`ArgumentSlot::cell`]: the word is an argument of the caller, for [`crate::framework::hook`]
-/// numbers that copy objects. The slot has its number, and in its upper half how many arguments the
-/// caller must have at least for that, `*args` and `**kwargs` included.
+/// numbers that copy objects. The slot has its number, from [`CALLER_HAS`] on how many arguments the
+/// caller must have at least for that, `*args` and `**kwargs` included, and from [`CALLER_ABOVE`] on how
+/// many functions lie between it and the one that is watched.
 pub const IN_CALLER: u32 = crate::python::NONE - 2;
+
+/// Where in the slot of an argument of a caller is how many it must have: eight bits.
+pub const CALLER_HAS: u32 = 16;
+
+/// Where in the slot of what is in a caller is how many functions lie in between: two bits.
+pub const CALLER_ABOVE: u32 = 24;
 
 /// See [`ArgumentSlot::cell`]: the function has no such argument in this version.
 pub const ABSENT: u32 = crate::python::NONE - 3;
+
+/// See [`ArgumentSlot::cell`]: as [`IN_CALLER`], but the word is a variable of the caller, that of this number.
+/// Whether the function has one so far is not known: what is there may be anything.
+pub const VARIABLE_OF_CALLER: u32 = crate::python::NONE - 4;
 
 /// Bit of [`ArgumentSlot::slot`]: what is there is content, and is copied only where
 /// [`WatchedProcess::contents`] allows it.

@@ -11,7 +11,7 @@
 
 use genspan_common::{
     framework::{COPIED_FROM, hook},
-    function::WatchedProcess,
+    function::{CALLER_HAS, WatchedProcess},
     snapshot::{counts, purpose},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     framework::genspan_dict_value,
     function::{TYPE, watch},
     given::is_dict,
-    place::arguments,
+    place::genspan_arguments_of,
     python::{genspan_caller, local, word},
     snapshot::{
         genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want, numbers_only,
@@ -257,10 +257,10 @@ const KEYWORDS: usize = COPIED_FROM as usize + 1;
 #[inline(always)]
 fn keywords(process: &WatchedProcess, place: u32, frame: u64) -> u64 {
     let caller = genspan_caller(frame);
-    let slot = place & 0xffff;
-    let has = arguments(process, caller);
-    if caller == 0 || slot >= has || (place & 0x0fff_ffff) >> 16 > has {
+    let slot = u64::from(place & 0xffff);
+    let has = genspan_arguments_of(caller);
+    if caller == 0 || slot >= has || u64::from(place >> CALLER_HAS & 0xff) > has {
         return 0;
     }
-    local(&process.python, caller, u64::from(slot))
+    local(&process.python, caller, slot)
 }

@@ -3,7 +3,10 @@
 
 use genspan_common::{
     framework::{COPIED_FROM, hook},
-    function::{ABSENT, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER, MAX_ARGUMENTS, WatchedProcess},
+    function::{
+        ABSENT, CALLER_ABOVE, CALLER_HAS, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER, MAX_ARGUMENTS,
+        VARIABLE_OF_CALLER,
+    },
     snapshot::{MAX_DEPTH, purpose},
 };
 
@@ -13,6 +16,8 @@ use crate::{
     snapshot::{genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want, own_process},
 };
 
+/// Most functions between one that is watched and a caller of which something is copied.
+const MOST_ABOVE: u32 = 3;
 /// In a cell: what is in it.
 const CELL_VALUE: u64 = 16;
 
@@ -28,7 +33,6 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
     };
     let python = &process.python;
     let caller = genspan_caller(frame);
-    let has = arguments(process, caller);
     for index in 0..MAX_ARGUMENTS {
         if index as u32 >= watch.arguments {
             break;
@@ -46,14 +50,17 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
         let limit = if is_bound { bound } else { MAX_DEPTH };
         let mut from = frame;
         let slot = place.slot & 0xffff;
-        if place.cell == IN_CALLER {
-            from = caller;
-            if slot >= has || (place.slot & !(CONTENT | DEPTH)) >> 16 > has {
-                continue;
+        if place.cell == IN_CALLER || place.cell == VARIABLE_OF_CALLER {
+            from = genspan_above(caller, u64::from(place.slot >> CALLER_ABOVE & MOST_ABOVE));
+            if place.cell == IN_CALLER {
+                let has = genspan_arguments_of(from);
+                if u64::from(slot) >= has || u64::from(place.slot >> CALLER_HAS & 0xff) > has {
+                    continue;
+                }
             }
         }
         let mut value = local(python, from, u64::from(slot));
-        if value == 0 && place.cell < ABSENT {
+        if value == 0 && place.cell < VARIABLE_OF_CALLER {
             // To 3.10 a cell has it instead.
             let cell = local(python, from, u64::from(place.cell));
             value = word(cell.wrapping_add(CELL_VALUE));
@@ -65,16 +72,38 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
     0
 }
 
+/// The frame so many functions above this one; zero when there is none.
+///
+/// Verifier: as the next one a global function, verified once and not for each place.
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_above(frame: u64, above: u64) -> u64 {
+    let mut at = frame;
+    for round in 0..MOST_ABOVE {
+        if u64::from(round) >= above || at == 0 {
+            break;
+        }
+        at = genspan_caller(at);
+    }
+    at
+}
+
 /// How many arguments the function of a frame has, `*args` and `**kwargs` included.
-#[inline(always)]
-pub fn arguments(process: &WatchedProcess, frame: u64) -> u32 {
+#[unsafe(no_mangle)]
+pub extern "C" fn genspan_arguments_of(frame: u64) -> u64 {
+    let Some(process) = own_process() else {
+        return 0;
+    };
+    if frame == 0 {
+        return 0;
+    }
     let code = code_of(&process.python, frame);
     let part = |offset: u32| word(code.wrapping_add(u64::from(offset))) as u32;
     let flags = part(process.python.code_flags);
-    part(process.code_arguments)
+    let all = part(process.code_arguments)
         .wrapping_add(part(process.code_keywords))
         .wrapping_add(flags >> 2 & 1)
-        .wrapping_add(flags >> 3 & 1)
+        .wrapping_add(flags >> 3 & 1);
+    u64::from(all)
 }
 
 /// Tells the arguments of the function that is entered in this frame: the hook of a framework that

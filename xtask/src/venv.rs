@@ -48,7 +48,7 @@ const EACH_PYTHON: [&str; 2] = ["openai", "msgspec"];
 const OLD_LANGCHAIN: [&str; 1] = ["langchain-core==0.1.52"];
 
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 38] = [
+pub(crate) const TESTS: [Environment; 41] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -256,6 +256,23 @@ pub(crate) const TESTS: [Environment; 38] = [
         "bundle",
         Python::Version((3, 12)),
         &["pyinstaller", "openai"],
+    ),
+    // Its engine before, with what `dify` has beside it: the first of its kind but one, the last of that, and the
+    // first of the next.
+    environment(
+        "dify-0.1",
+        Python::Version((3, 12)),
+        &["--no-deps", "graphon==0.1.2"],
+    ),
+    environment(
+        "dify-0.6",
+        Python::Version((3, 12)),
+        &["--no-deps", "graphon==0.6.0"],
+    ),
+    environment(
+        "dify-0.7",
+        Python::Version((3, 12)),
+        &["--no-deps", "graphon==0.7.0"],
     ),
     // The system's: on Debian an executable without symbols.
     environment("system", Python::System, &["openai"]),

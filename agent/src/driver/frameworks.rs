@@ -3,17 +3,21 @@
 
 use super::functions::Sought;
 use super::watching::{Entries, Watching};
-use crate::framework::{Hook, dify, langchain, llama_index, sglang, vllm};
+use crate::framework::{Before, CallerArgument, Hook, dify, langchain, llama_index, sglang, vllm};
 use crate::probe::kernel::Kernel;
 use crate::python::find::NotFound;
 use crate::python::version::Version;
 use crate::python::wanted::Wanted;
 use crate::target::functions::{self, CannotWatch, Watchable};
 use crate::target::process;
+use crate::target::python::Python;
 
 use genspan_common::dispatch;
 use genspan_common::framework::hook;
-use genspan_common::function::{ABSENT, ArgumentSlot, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER};
+use genspan_common::function::{
+    ABSENT, ArgumentSlot, CALLER_ABOVE, CALLER_HAS, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER,
+    VARIABLE_OF_CALLER,
+};
 
 /// What every framework that is known has loaded: a library, so that one sees it without a look
 /// into the interpreter.
@@ -49,14 +53,19 @@ pub(super) fn sought() -> impl Iterator<Item = Sought> {
         .chain(&vllm::HOOKS)
         .chain(&sglang::HOOKS)
         .filter_map(|hook| {
-            let wanted = |name: &str| {
+            let wanted = |name: &str, arguments: &[&str]| {
                 let mut wanted: Wanted = name.parse().ok()?;
-                wanted.arguments = hook.arguments.iter().map(|&name| name.to_owned()).collect();
+                let arguments = arguments.iter().filter(|name| !name.is_empty());
+                wanted.arguments = arguments.map(|&name| name.to_owned()).collect();
                 Some(wanted)
             };
+            let before = hook.before.iter().map(|before| {
+                let arguments = before.arguments.unwrap_or(hook.arguments);
+                wanted(before.function, arguments)
+            });
             Some(Sought {
-                wanted: wanted(hook.function)?,
-                before: hook.before.and_then(wanted),
+                wanted: wanted(hook.function, hook.arguments)?,
+                before: before.collect::<Option<_>>()?,
                 hook: Some(hook),
             })
         })
@@ -90,12 +99,13 @@ pub(super) const fn needs_contexts(hook: &Hook) -> bool {
         || hook.what == hook::SNAPSHOT && hook.number == dify::RUN_BEGINS
 }
 
-/// How far behind the one that sees runs go a hook of LangChain is that is nothing without it.
-const fn behind_gone(what: u32) -> Option<usize> {
-    match what {
-        hook::BEGINS => Some(TURNS),
-        hook::ENDS => Some(2 * TURNS),
-        hook::SHIELDED => Some(3 * TURNS),
+/// How far behind another one of its framework a hook is that is nothing without that: those of LangChain
+/// behind the one that sees runs go, those of Dify behind the one that sees them begin.
+const fn behind(hook: &Hook) -> Option<usize> {
+    match (hook.what, hook.number) {
+        (hook::BEGINS, _) | (hook::SNAPSHOT, dify::NODE_BEGINS) => Some(TURNS),
+        (hook::ENDS, _) | (hook::SNAPSHOT, dify::NODE_ENDS) => Some(2 * TURNS),
+        (hook::SHIELDED, _) | (hook::SNAPSHOT, dify::RUN_ENDS) => Some(3 * TURNS),
         _ => None,
     }
 }
@@ -123,12 +133,12 @@ pub(super) fn look(
     let Some(python) = &watching.python else {
         return Looked::Never;
     };
-    // Of a run that is seen to begin more is kept in the kernel, until its end is seen; and without its beginning
-    // nothing more is told of it.
-    if let Some(behind) = behind_gone(hook.what) {
-        let gone = index.checked_sub(behind);
-        if !gone.is_some_and(|gone| watching.has(gone)) {
-            let waits = watching.pending.iter().any(|(i, _)| Some(*i) == gone);
+    // Of a run of LangChain that is seen to begin more is kept in the kernel, until its end is seen; and of one
+    // whose beginning is not nothing more is told. So it is with Dify's, whose other modules come with the first.
+    if let Some(behind) = behind(hook) {
+        let first = index.checked_sub(behind);
+        if !first.is_some_and(|first| watching.has(first)) {
+            let waits = watching.pending.iter().any(|(i, _)| Some(*i) == first);
             return if waits { Looked::Waits } else { Looked::Never };
         }
     }
@@ -142,19 +152,14 @@ pub(super) fn look(
     let found = if hook.what == hook::GONE {
         functions::find_freed(python, &sought.wanted, hook.what)
     } else {
-        let mut found = functions::find_any(python, &sought.wanted);
-        if let (Err(CannotWatch::NotFound(NotFound::NotLoaded(_))), Some(before)) =
-            (&found, &sought.before)
-        {
-            found = functions::find_any(python, before);
-        }
+        let (which, found) = find(python, sought);
         found.map(|function| {
             arguments = function.arguments.len();
             // Where a version has fewer arguments, LlamaIndex's are told by how many there are.
             let arguments = if is_llama_index {
                 function.arguments.clone()
             } else {
-                places(hook, &function)
+                places(hook, which, &function)
             };
             let function = Watchable {
                 arguments,
@@ -182,10 +187,46 @@ pub(super) fn look(
     }
 }
 
-/// Where what the hook wants is: its arguments each in its place, whichever the function has, then those
-/// of the caller.
-fn places(hook: &Hook, function: &Watchable) -> Vec<(String, ArgumentSlot)> {
-    let own = hook.arguments.iter().map(|wanted| {
+/// Looks for what is sought by its name and, where that is not there, by those that it had before. Which of
+/// these was found, and why none was: what is to be said of one whose module is loaded counts for more.
+fn find(
+    python: &Python,
+    sought: &Sought,
+) -> (Option<&'static Before>, Result<Watchable, CannotWatch>) {
+    let is_absent = |found: &Result<Watchable, CannotWatch>| {
+        matches!(found, Err(CannotWatch::NotFound(NotFound::NotLoaded(_))))
+    };
+    let mut best = functions::find_any(python, &sought.wanted);
+    let before = sought.hook.map_or(&[][..], |hook| hook.before);
+    for (which, wanted) in before.iter().zip(&sought.before) {
+        let may_be_older = best.as_ref().is_err_and(CannotWatch::may_come);
+        if !may_be_older {
+            break;
+        }
+        let found = functions::find_any(python, wanted);
+        if found.is_ok() {
+            return (Some(which), found);
+        }
+        if is_absent(&best) && !is_absent(&found) {
+            best = found;
+        }
+    }
+    (None, best)
+}
+
+/// Where what the hook wants is: its arguments each in its place, whichever the function has, which may be one
+/// of before; then what it wants of the callers.
+fn places(
+    hook: &Hook,
+    which: Option<&Before>,
+    function: &Watchable,
+) -> Vec<(String, ArgumentSlot)> {
+    let other = which.and_then(|before| before.arguments);
+    let depths = match which {
+        Some(before) if !before.depths.is_empty() => before.depths,
+        _ => hook.depths,
+    };
+    let own = other.unwrap_or(hook.arguments).iter().map(|wanted| {
         let found = function.arguments.iter().find(|(name, _)| name == wanted);
         let absent = ArgumentSlot {
             slot: 0,
@@ -194,10 +235,15 @@ fn places(hook: &Hook, function: &Watchable) -> Vec<(String, ArgumentSlot)> {
         let slot = found.map_or(absent, |(_, slot)| *slot);
         ((*wanted).to_owned(), slot)
     });
-    let callers = hook.callers.iter().map(|caller| {
+    // Where a variable is only the newest version says.
+    let is_known = |caller: &&CallerArgument| which.is_none() || caller.of > 0;
+    let callers = hook.callers.iter().filter(is_known).map(|caller| {
         let slot = ArgumentSlot {
-            slot: caller.index | caller.of << 16,
-            cell: IN_CALLER,
+            slot: caller.index | caller.of << CALLER_HAS | caller.above << CALLER_ABOVE,
+            cell: match caller.of {
+                0 => VARIABLE_OF_CALLER,
+                _ => IN_CALLER,
+            },
         };
         (String::new(), slot)
     });
@@ -205,7 +251,7 @@ fn places(hook: &Hook, function: &Watchable) -> Vec<(String, ArgumentSlot)> {
     for (_, slot) in all.iter_mut().skip(hook.contents) {
         slot.slot |= CONTENT;
     }
-    for ((_, slot), depth) in all.iter_mut().zip(hook.depths) {
+    for ((_, slot), depth) in all.iter_mut().zip(depths) {
         slot.slot |= depth << DEPTH_SHIFT & DEPTH;
     }
     all
@@ -213,21 +259,26 @@ fn places(hook: &Hook, function: &Watchable) -> Vec<(String, ArgumentSlot)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{behind_gone, dify, hook, langchain, llama_index, sglang, sought, vllm};
+    use super::{behind, dify, hook, langchain, llama_index, sglang, sought, vllm};
 
     #[test]
     fn what_is_nothing_without_another_knows_where_that_is() {
         let all: Vec<_> = sought().collect();
         let mut found = 0;
         for (index, one) in all.iter().enumerate() {
-            let Some(behind) = behind_gone(one.hook.expect("a hook").what) else {
+            let of = one.hook.expect("a hook");
+            let Some(behind) = behind(of) else {
                 continue;
             };
-            let gone = all[index - behind].hook.expect("a hook");
-            assert_eq!(gone.what, hook::GONE);
+            let first = all[index - behind].hook.expect("a hook");
+            if of.what == hook::SNAPSHOT {
+                assert_eq!(first.number, dify::RUN_BEGINS);
+            } else {
+                assert_eq!(first.what, hook::GONE);
+            }
             found += 1;
         }
-        assert_eq!(found, langchain::HOOKS.len() - 1);
+        assert_eq!(found, langchain::HOOKS.len() + dify::HOOKS.len() - 2);
     }
 
     #[test]
@@ -240,8 +291,14 @@ mod tests {
             let hook = one.hook.expect("a hook");
             assert_eq!(one.wanted.name.to_string(), hook.function);
             assert_eq!(one.wanted.arguments, hook.arguments);
-            let before = one.before.map(|wanted| wanted.name.to_string());
-            assert_eq!(before.as_deref(), hook.before);
+            let before = one.before.iter().map(|wanted| wanted.name.to_string());
+            let wanted = hook.before.iter().map(|before| before.function);
+            assert!(before.eq(wanted.map(str::to_owned)), "{}", hook.function);
+            for before in hook.before {
+                let all = before.arguments.unwrap_or(hook.arguments);
+                // One behind another is in the place that the hook's own has.
+                assert_eq!(all.len(), hook.arguments.len());
+            }
         }
     }
 }

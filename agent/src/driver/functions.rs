@@ -37,8 +37,8 @@ const MOST_REMEMBERED: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Sought {
     pub(super) wanted: Wanted,
-    /// The same by the name that it had in older versions.
-    pub(super) before: Option<Wanted>,
+    /// What it was in older versions, as [`Hook::before`] has it.
+    pub(super) before: Vec<Wanted>,
     /// That of a framework, if it is one.
     pub(super) hook: Option<&'static Hook>,
 }
@@ -91,7 +91,7 @@ impl Functions {
         }
         let asked = wanted.into_iter().map(|wanted| Sought {
             wanted,
-            before: None,
+            before: Vec::new(),
             hook: None,
         });
         let mut wanted: Vec<_> = asked.collect();

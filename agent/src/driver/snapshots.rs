@@ -57,10 +57,18 @@ impl Snapshots {
             let unread = wanted.saturating_sub(all.iter().flatten().count() as u64);
             // What is not wanted is left out before anybody gets to know it.
             let mut values = if dify::is_one(hook) {
-                let registry = raw.roots.first().and_then(|object| {
-                    let which = (*object, dify::REGISTRY);
-                    copied::attribute(raw.segments, which, &python.memory, how)
-                });
+                let registry = raw
+                    .roots
+                    .first()
+                    .filter(|object| **object != 0)
+                    .map(|object| {
+                        let attribute = |name| {
+                            let which = (*object, name);
+                            copied::attribute(raw.segments, which, &python.memory, how)
+                        };
+                        let found = dify::REGISTRIES.into_iter().find_map(attribute);
+                        found.unwrap_or(*object)
+                    });
                 dify::kept(hook, &all, registry)
             } else {
                 engine::kept(hook, &all)

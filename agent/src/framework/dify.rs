@@ -1,24 +1,39 @@
-//! Dify: its workflow engine graphon (0.1 to 0.8). A run of a workflow, and each node that is run in it.
+//! Dify: its workflow engines, of Dify 0.8 and later and of graphon. A run of a workflow, and each node that is
+//! run in it.
 //!
-//! Nodes are run by threads that every run starts for itself, without the context of who asked for it.
-//! What they have in common with their run is the registry of its frames: one object, that the engine
-//! has and each of its workers. So a node belongs to the run by the address of that.
+//! Which engine there was when, newest first:
 //!
-//! `Engine._start_execution` is called once, in the thread that asked, before there are workers;
-//! `Engine._notify_graph_end` is the last that is done. A worker calls the functions for the hooks of
-//! layers around each node, whether there are layers or not. A node that contains others (an
-//! iteration, a loop) is suspended while these are run, and has its end once, wherever it goes on.
+//! - graphon 0.7 and 0.8. Nodes are run by threads that every run starts for itself, without the context of who
+//!   asked for it. What they have in common with their run is the registry of its frames: one object, that the
+//!   engine has and each of its workers. A node that contains others (an iteration, a loop) is suspended while
+//!   these are run in frames of their own, and has its end once, wherever it goes on.
+//! - graphon 0.1 to 0.6, and before that the same within Dify (`dify_graph`, `core.workflow`, from Dify 1.11 on).
+//!   There the queue of a run's events is what an engine and its workers have in common. A node that contains
+//!   others makes an engine for each round, and runs it on its own thread or on those of a pool: so the node is
+//!   among the callers of the function where such a run begins.
+//! - Dify 0.8 to 1.8. The engine runs its nodes itself, and branches side by side on threads of a pool. Nodes
+//!   that contain others do as above.
 //!
-//! A node leads to its configuration, in which there may be credentials. Of it and of its data the
-//! attributes alone are copied, nothing of what these contain; and of those what [`kept`] names is kept.
+//! `_start_execution` is called once, in the thread that asked, before there are workers; `_notify_graph_end` or
+//! `_stop_execution` is the last that is done. A worker calls the functions for the hooks of layers around each
+//! node, whether there are layers or not. The oldest engine says of a node that it is over, and of a run if it
+//! was not for a node that failed: then it is when nothing more begins in it.
+//!
+//! **What a node is run within.** Where a round has an engine of its own that engine's nodes are told below the
+//! node that made it, and its run is not told. Where rounds are frames graphon 0.8 says so itself if it has
+//! layers. Else a frame has the id of what its node waits for in its own: which node that is is known if only
+//! one of its kind can be it, and it is not guessed if not.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use genspan_common::framework::hook;
-use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::Hook;
+mod hooks;
+mod told;
+
+pub use hooks::{HOOKS, NODE_BEGINS, NODE_ENDS, RUN_BEGINS, RUN_ENDS, is_one};
+pub use told::{REGISTRIES, kept};
+
 use super::contents::said;
 use crate::model::call::Message;
 use crate::model::defect::Defects;
@@ -26,207 +41,20 @@ use crate::model::exchange::ExchangeId;
 use crate::model::framework::{
     Framework, Inside, RunContents, RunEvent, RunFacts, RunKind, RunLabel,
 };
-use crate::model::snapshot::{CLASS, Snapshot, without_classes};
+use crate::model::snapshot::Snapshot;
 use crate::model::time::BootTime;
 use crate::model::weight;
-
-/// Number of the hook where a workflow begins to be run.
-pub const RUN_BEGINS: u32 = 4;
-/// Number of the hook where it is over.
-pub const RUN_ENDS: u32 = 5;
-/// Number of the hook where a node begins to be run.
-pub const NODE_BEGINS: u32 = 6;
-/// Number of the hook where it is over.
-pub const NODE_ENDS: u32 = 7;
-
-/// The attribute of an engine and of its workers by which they are told to belong together.
-pub const REGISTRY: &str = "_frame_registry";
+use told::{Told, number_of};
 
 /// Runs and nodes under way that are followed, each; of more, the oldest are given up.
 pub const MAX_OPEN: usize = 16_384;
 
-/// How long after its run a node may end, in nanoseconds.
+/// How long after its run a node may end, and how long nothing is done in a run that does not say that it is
+/// over before it is taken to be, in nanoseconds.
 const AFTER: u64 = 5_000_000_000;
 
 /// How long after a run began the same hit may be told again, in nanoseconds.
 const AGAIN: u64 = 100_000_000;
-
-/// The functions that are watched, the most important first.
-pub const HOOKS: [Hook; 4] = [
-    Hook {
-        function: "graphon.engine.engine:Engine._start_execution",
-        before: Some("graphon.graph_engine.graph_engine:GraphEngine._start_execution"),
-        arguments: &["self"],
-        callers: &[],
-        contents: 1,
-        depths: &[2],
-        what: hook::SNAPSHOT,
-        number: RUN_BEGINS,
-        without: "no run of a workflow is seen",
-    },
-    Hook {
-        function: "graphon.engine.worker.worker:Worker._invoke_node_run_start_hooks",
-        before: Some("graphon.graph_engine.worker:Worker._invoke_node_run_start_hooks"),
-        arguments: &["self", "node"],
-        callers: &[],
-        contents: 2,
-        depths: &[1, 2],
-        what: hook::SNAPSHOT,
-        number: NODE_BEGINS,
-        without: "the nodes of workflows are not seen",
-    },
-    Hook {
-        function: "graphon.engine.worker.worker:Worker._invoke_node_run_end_hooks",
-        before: Some("graphon.graph_engine.worker:Worker._invoke_node_run_end_hooks"),
-        // The last says by being there that contents are wanted.
-        arguments: &["self", "node", "error", "result_event", "error"],
-        callers: &[],
-        contents: 3,
-        depths: &[1, 1, 1, 2],
-        what: hook::SNAPSHOT,
-        number: NODE_ENDS,
-        without: "nodes are told as unfinished, with the end of their run",
-    },
-    Hook {
-        function: "graphon.engine.engine:Engine._notify_graph_end",
-        before: Some("graphon.graph_engine.graph_engine:GraphEngine._notify_graph_end"),
-        arguments: &["self"],
-        callers: &[],
-        contents: 1,
-        depths: &[2],
-        what: hook::SNAPSHOT,
-        number: RUN_ENDS,
-        without: "runs of workflows are told as unfinished",
-    },
-];
-
-/// Whether a number is that of one of these hooks.
-#[must_use]
-pub const fn is_one(number: u32) -> bool {
-    matches!(number, RUN_BEGINS | RUN_ENDS | NODE_BEGINS | NODE_ENDS)
-}
-
-/// What is kept of a hit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct Told {
-    /// Address of the registry.
-    registry: u64,
-    /// The id of the workflow.
-    workflow: Option<String>,
-    /// The id of this execution of a node.
-    execution: Option<String>,
-    /// The id of the node in its workflow.
-    node: Option<String>,
-    /// What the node is called.
-    title: Option<String>,
-    /// What kind of node it is (`llm`, `tool`).
-    kind: Option<String>,
-    /// It failed, by an error of this type.
-    error: Option<String>,
-    /// What it was given and gave, where that is wanted.
-    inputs: Option<Json>,
-    outputs: Option<Json>,
-    /// Of a model.
-    model: Option<String>,
-    prompts: Option<Json>,
-    input_tokens: Option<i64>,
-    output_tokens: Option<i64>,
-}
-
-/// What is kept of the arguments of a hook: ids, names, and what a node was given and gave. Nothing else
-/// of a node or of an engine is told or recorded. `registry` is the address of what the first argument
-/// has as [`REGISTRY`].
-#[must_use]
-pub fn kept(number: u32, values: &[Option<Json>], registry: Option<u64>) -> Vec<Option<Json>> {
-    let value = |index: usize| values.get(index).and_then(Option::as_ref);
-    let Some(registry) = registry else {
-        return Vec::new();
-    };
-    let mut told = Told {
-        registry,
-        ..Told::default()
-    };
-    if let RUN_BEGINS | RUN_ENDS = number {
-        let state = value(0).and_then(|engine| engine.get("_graph_execution"));
-        told.workflow = text(state, "workflow_id");
-        told.error = state
-            .and_then(|state| state.get("error"))
-            .and_then(class_of_error)
-            .filter(|_| number == RUN_ENDS);
-    } else {
-        let node = value(1);
-        told.execution = text(node, "_node_execution_id");
-        told.node = text(node, "_node_id").or_else(|| text(node, "id"));
-        if number == NODE_BEGINS {
-            let data = node.and_then(|node| node.get("_node_data"));
-            told.title = text(data, "title");
-            told.kind = text(data, "type");
-        } else {
-            let wanted = value(4).is_some();
-            let result = value(3).and_then(|event| event.get("node_run_result"));
-            ends(&mut told, (value(2), result), wanted);
-        }
-    }
-    vec![serde_json::to_value(told).ok()]
-}
-
-fn ends(told: &mut Told, (error, result): (Option<&Json>, Option<&Json>), contents: bool) {
-    let status = text(result, "status");
-    told.error = match error.and_then(class_of_error) {
-        Some(class) => Some(class),
-        None if matches!(status.as_deref(), Some("failed" | "exception")) => {
-            Some(text(result, "error_type").unwrap_or_else(|| "_OTHER".to_owned()))
-        }
-        None => None,
-    };
-    let Some(result) = result.filter(|_| contents) else {
-        return;
-    };
-    let part = |name: &str| {
-        let found = result
-            .get(name)?
-            .as_object()
-            .filter(|all| !all.is_empty())?;
-        let mut found = Json::Object(found.clone());
-        without_classes(&mut found);
-        Some(found)
-    };
-    told.inputs = part("inputs");
-    told.outputs = part("outputs");
-    let process = part("process_data");
-    let of = |name: &str| {
-        let all = [process.as_ref(), told.inputs.as_ref()];
-        all.into_iter().flatten().find_map(|of| of.get(name))
-    };
-    told.model = of("model_name").and_then(Json::as_str).map(str::to_owned);
-    told.prompts = of("prompts").cloned();
-    let usage = result.get("llm_usage");
-    let count = |name: &str| usage?.get(name)?.as_i64().filter(|n| *n >= 0);
-    told.input_tokens = count("prompt_tokens");
-    told.output_tokens = count("completion_tokens");
-}
-
-/// A member that is a text, and not what stands for one that is missing.
-fn text(of: Option<&Json>, name: &str) -> Option<String> {
-    let text = of?.get(name)?.as_str()?;
-    let is_one = !text.is_empty() && !text.starts_with('<');
-    is_one.then(|| text.to_owned())
-}
-
-/// The class of an exception, as snapshots have one: what it says is not told.
-fn class_of_error(error: &Json) -> Option<String> {
-    let name = match error {
-        Json::String(text) => text.split(':').next()?,
-        other => other.get(CLASS)?.as_str()?,
-    };
-    let name = name.trim_matches(['<', '>']).rsplit('.').next()?;
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    (!name.is_empty()).then(|| {
-        let is_class = name.chars().all(is_name) && !matches!(name, "unreadable" | "omitted");
-        if is_class { name } else { "_OTHER" }.to_owned()
-    })
-}
 
 /// What a kind of node does.
 fn kind_of(node: &str) -> RunKind {
@@ -239,19 +67,43 @@ fn kind_of(node: &str) -> RunKind {
     }
 }
 
-/// Whether a kind of node contains others, which are run while it is suspended.
-fn contains_nodes(node: &str) -> bool {
-    matches!(node, "iteration" | "loop")
+/// The kinds of nodes that contain others.
+const CONTAINERS: [&str; 2] = ["iteration", "loop"];
+
+/// What a frame's id says of it: the id of what waits for it, and which kind of node does. None of one that
+/// nobody waits for.
+fn waits_for(frame: &str) -> Option<(&str, &'static str)> {
+    CONTAINERS.into_iter().find_map(|kind| {
+        let (before, _) = frame.rsplit_once(':')?;
+        let waits = before.strip_suffix(kind)?.strip_suffix(':')?;
+        Some((waits, kind))
+    })
 }
 
 /// A run of a workflow under way.
 #[derive(Debug)]
 struct Workflow {
+    /// Names it; of one round of a node that contains others it is not told.
+    id: ExchangeId,
+    /// What its nodes belong to: itself, or that node.
     run: ExchangeId,
     start: BootTime,
     tid: u32,
     /// Its nodes under way.
     nodes: BTreeSet<String>,
+    /// It goes on with one that had paused: what some of its nodes are within began before.
+    is_resumed: bool,
+    /// It may not say that it is over.
+    is_silent: bool,
+    /// Since when nothing is done in one that does not, and the error of the node that was over then.
+    idle: Option<(BootTime, Option<String>)>,
+}
+
+impl Workflow {
+    /// Whether it is one round of a node that contains others.
+    fn is_round(&self) -> bool {
+        self.id != self.run
+    }
 }
 
 /// A node under way.
@@ -260,6 +112,10 @@ struct Node {
     run: ExchangeId,
     registry: u64,
     kind: RunKind,
+    /// Which of [`CONTAINERS`] it is.
+    contains: Option<&'static str>,
+    /// What it waits for, once that is known: the id in the frames of its rounds.
+    waits: Option<String>,
     order: u64,
     /// Since when its run is over.
     late: Option<BootTime>,
@@ -277,6 +133,8 @@ pub struct Workflows {
     node_ages: BTreeMap<ExchangeId, (u32, String)>,
     /// Nodes whose run is over, and since when.
     late: BTreeSet<(BootTime, ExchangeId)>,
+    /// Runs that may be over, and since when.
+    idle: BTreeSet<(BootTime, (u32, u64))>,
     /// Runs and nodes given up because there were too many.
     pub refused: u64,
 }
@@ -307,10 +165,10 @@ impl Workflows {
         }
     }
 
-    /// Whether no node is waited for whose run is over.
+    /// Whether no node is waited for whose run is over, and no run that may be.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.late.is_empty()
+        self.late.is_empty() && self.idle.is_empty()
     }
 
     /// Nothing happened until now.
@@ -322,6 +180,14 @@ impl Workflows {
             if let Some(key) = self.node_ages.get(&node).cloned() {
                 self.end_node(&key, over, (None, Defects::UNFINISHED), out);
             }
+        }
+        while let Some((since, key)) = self.idle.first().copied()
+            && now.since(since) > AFTER
+        {
+            self.idle.pop_first();
+            let idle = self.runs.get_mut(&key).and_then(|run| run.idle.take());
+            let error = idle.and_then(|(_, error)| error);
+            self.end_run(key, since, (error, Defects::NONE), out);
         }
     }
 
@@ -366,32 +232,44 @@ impl Workflows {
             self.refused += 1;
             self.end_run(oldest, found.time, (None, Defects::UNFINISHED), out);
         }
-        let run = next();
-        out.push(RunEvent::Began(Box::new(RunFacts {
-            exchange: run,
-            pid: found.pid,
-            tid: found.tid,
-            start: found.time,
-            context: found.context,
-            framework: Framework::Dify,
-            run: 0,
-            label: RunLabel::None,
-            parent: None,
-            kind: RunKind::Chain,
-            name: told.workflow,
-            subject: None,
-            // Who asked for it reads its events, and does as he likes in between.
-            inside: Inside::Nowhere,
-            is_generator: false,
-        })));
+        let id = next();
+        // One of its callers is a node that contains others: this is one round of it.
+        let mut callers = told.within.into_iter();
+        let around = callers.find_map(|caller| {
+            let node = self.nodes.get(&(found.pid, caller))?;
+            node.contains.map(|_| node.run)
+        });
+        if around.is_none() {
+            out.push(RunEvent::Began(Box::new(RunFacts {
+                exchange: id,
+                pid: found.pid,
+                tid: found.tid,
+                start: found.time,
+                context: found.context,
+                framework: Framework::Dify,
+                run: 0,
+                label: RunLabel::None,
+                parent: None,
+                kind: RunKind::Chain,
+                name: told.workflow,
+                subject: None,
+                // Who asked for it reads its events, and does as he likes in between.
+                inside: Inside::Nowhere,
+                is_generator: false,
+            })));
+        }
         let workflow = Workflow {
-            run,
+            id,
+            run: around.unwrap_or(id),
             start: found.time,
             tid: found.tid,
             nodes: BTreeSet::new(),
+            is_resumed: told.is_resumed,
+            is_silent: told.is_silent,
+            idle: None,
         };
         self.runs.insert(key, workflow);
-        self.run_ages.insert(run, key);
+        self.run_ages.insert(id, key);
     }
 
     fn node_begins(
@@ -401,7 +279,7 @@ impl Workflows {
         next: impl FnOnce() -> ExchangeId,
         out: &mut Vec<RunEvent>,
     ) {
-        let Some(execution) = told.execution else {
+        let Some(execution) = told.execution.clone() else {
             return;
         };
         let key = (found.pid, execution.clone());
@@ -417,13 +295,18 @@ impl Workflows {
             self.refused += 1;
             self.end_node(&oldest, found.time, (None, Defects::UNFINISHED), out);
         }
+        let within = self.node_around(around, &told);
         let Some(workflow) = self.runs.get_mut(&around) else {
             // It was under way when the engine was found.
             return;
         };
+        if let Some((since, _)) = workflow.idle.take() {
+            self.idle.remove(&(since, around));
+        }
         let run = next();
         let name = told.kind.unwrap_or_default();
         let kind = kind_of(&name);
+        let contains = CONTAINERS.into_iter().find(|kind| *kind == name);
         let id = number_of(&execution);
         out.push(RunEvent::Began(Box::new(RunFacts {
             exchange: run,
@@ -437,14 +320,14 @@ impl Workflows {
                 Some(_) => RunLabel::Uuid,
                 None => RunLabel::Text(execution.clone()),
             },
-            parent: Some(workflow.run),
+            parent: Some(within.unwrap_or(workflow.run)),
             kind,
             name: told.title.or(told.node),
             subject: None,
-            inside: if contains_nodes(&name) {
-                Inside::Nowhere
-            } else {
-                Inside::Thread
+            // While others are run within it, it is not what its thread does.
+            inside: match contains {
+                Some(_) => Inside::Nowhere,
+                None => Inside::Thread,
             },
             is_generator: false,
         })));
@@ -453,11 +336,45 @@ impl Workflows {
             run,
             registry: told.registry,
             kind,
+            contains,
+            waits: None,
             order: found.time.0,
             late: None,
         };
         self.node_ages.insert(run, key.clone());
         self.nodes.insert(key, node);
+    }
+
+    /// The node that one of this run is within, if that can be known.
+    fn node_around(&mut self, run: (u32, u64), told: &Told) -> Option<ExchangeId> {
+        let of_run = |node: &&mut Node| node.registry == run.1;
+        for within in &told.within {
+            let key = (run.0, within.clone());
+            if told.execution.as_ref() != Some(within)
+                && let Some(node) = self.nodes.get_mut(&key).filter(of_run)
+            {
+                return Some(node.run);
+            }
+        }
+        let (waits, kind) = waits_for(told.frame.as_deref()?)?;
+        let workflow = self.runs.get(&run).filter(|run| !run.is_resumed)?;
+        let mut only = None;
+        for execution in &workflow.nodes {
+            let key = (run.0, execution.clone());
+            let Some(node) = self.nodes.get(&key).filter(|n| n.contains == Some(kind)) else {
+                continue;
+            };
+            match &node.waits {
+                Some(other) if other == waits => return Some(node.run),
+                Some(_) => {}
+                // Two of which it may be either: it is neither's.
+                None if only.is_some() => return None,
+                None => only = Some(key),
+            }
+        }
+        let node = self.nodes.get_mut(&only?)?;
+        node.waits = Some(waits.to_owned());
+        Some(node.run)
     }
 
     fn node_ends(&mut self, found: &Snapshot, mut told: Told, out: &mut Vec<RunEvent>) {
@@ -492,8 +409,15 @@ impl Workflows {
         if let Some(over) = node.late {
             self.late.remove(&(over, node.run));
         }
-        if let Some(workflow) = self.runs.get_mut(&(key.0, node.registry)) {
-            workflow.nodes.remove(&key.1);
+        let run = (key.0, node.registry);
+        if let Some(workflow) = self.runs.get_mut(&run)
+            && workflow.nodes.remove(&key.1)
+            && workflow.is_silent
+            && workflow.nodes.is_empty()
+        {
+            let since = BootTime(end.0.max(node.order));
+            workflow.idle = Some((since, error.clone()));
+            self.idle.insert((since, run));
         }
         out.push(RunEvent::Ended {
             exchange: node.run,
@@ -513,7 +437,11 @@ impl Workflows {
         let Some(workflow) = self.runs.remove(&key) else {
             return;
         };
-        self.run_ages.remove(&workflow.run);
+        self.run_ages.remove(&workflow.id);
+        let is_round = workflow.is_round();
+        if let Some((since, _)) = workflow.idle {
+            self.idle.remove(&(since, key));
+        }
         // A worker may be about to say so of its node.
         for node in workflow.nodes {
             if let Some(node) = self.nodes.get_mut(&(key.0, node)) {
@@ -521,20 +449,15 @@ impl Workflows {
                 self.late.insert((end, node.run));
             }
         }
-        out.push(RunEvent::Ended {
-            exchange: workflow.run,
-            end,
-            error,
-            defects,
-        });
+        if !is_round {
+            out.push(RunEvent::Ended {
+                exchange: workflow.run,
+                end,
+                error,
+                defects,
+            });
+        }
     }
-}
-
-/// The number of a UUID as it is written.
-fn number_of(id: &str) -> Option<u128> {
-    let digits: String = id.chars().filter(|c| *c != '-').collect();
-    let is_uuid = id.len() == 36 && digits.len() == 32;
-    is_uuid.then(|| u128::from_str_radix(&digits, 16).ok())?
 }
 
 /// What a node was given and gave, as its span says it; none where that is not wanted.

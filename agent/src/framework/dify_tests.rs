@@ -1,11 +1,10 @@
-use super::{
-    AFTER, MAX_OPEN, NODE_BEGINS, NODE_ENDS, RUN_BEGINS, RUN_ENDS, Workflows, class_of_error, kept,
-};
+use super::told::class_of_error;
+use super::{AFTER, MAX_OPEN, NODE_BEGINS, NODE_ENDS, RUN_BEGINS, RUN_ENDS, Workflows, kept};
 use crate::model::call::Part;
 use crate::model::defect::Defects;
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{Framework, Inside, RunContents, RunEvent, RunFacts, RunKind};
-use crate::model::snapshot::{Snapshot, Subject};
+use crate::model::snapshot::{CLASS, Snapshot, Subject};
 use crate::model::time::BootTime;
 use serde_json::{Value as Json, json};
 
@@ -382,4 +381,225 @@ fn of_too_many_the_oldest_are_given_up() {
     workflows.stop(None, BootTime(most), &mut out);
     assert!(workflows.run_ages.is_empty() && workflows.node_ages.is_empty());
     assert!(workflows.is_settled() && workflows.runs.is_empty());
+}
+
+/// A node of an engine with these callers above it, or with what its worker and the caller of the hook have.
+fn inner(number: u64, kind: &str, worker: Json, within: Json) -> [Json; 3] {
+    [worker, node(number, kind), within]
+}
+
+fn parent_of(workflows: &mut Workflows, of: &Snapshot, next: u64) -> Option<u64> {
+    let events = tell(workflows, of, next);
+    began(&events).parent.map(|parent| parent.0)
+}
+
+#[test]
+fn what_an_engine_says_that_a_node_is_within() {
+    let mut workflows = running();
+    let begins = |number, kind: &str, within: Json| {
+        hit(
+            NODE_BEGINS,
+            (5, 9, 200 + number),
+            &inner(number, kind, json!({}), within),
+        )
+    };
+    let outer = begins(1, "iteration", Json::Null);
+    assert_eq!(parent_of(&mut workflows, &outer, 2), Some(1));
+    let inner = begins(2, "loop", json!(execution(1)));
+    assert_eq!(parent_of(&mut workflows, &inner, 3), Some(2));
+    let of_inner = begins(3, "llm", json!(execution(2)));
+    assert_eq!(parent_of(&mut workflows, &of_inner, 4), Some(3));
+    // What is not under way, is of another run, is the node's own, or is no id at all.
+    let others = [
+        json!(execution(77)),
+        json!(execution(6)),
+        json!("a"),
+        json!(7),
+    ];
+    for (number, within) in (5..).zip(others) {
+        let of = begins(number, "llm", within);
+        assert_eq!(parent_of(&mut workflows, &of, 10 + number), Some(1));
+    }
+    let other = hit(RUN_BEGINS, (6, 8, 300), &[engine()]);
+    tell(&mut workflows, &other, 30);
+    let values = self::inner(40, "llm", json!({}), json!(execution(1)));
+    let of_other = hit(NODE_BEGINS, (6, 9, 310), &values);
+    assert_eq!(parent_of(&mut workflows, &of_other, 31), Some(30));
+}
+
+#[test]
+fn what_frames_say_that_a_node_is_within() {
+    let mut workflows = running();
+    let begins = |number, kind: &str, frame: &str| {
+        let worker = json!({"_current_frame_id": frame});
+        let values = inner(number, kind, worker, Json::Null);
+        hit(NODE_BEGINS, (5, 9, 200 + number), &values)
+    };
+    let ends = |number| {
+        let values = [json!({}), node(number, ""), Json::Null, Json::Null];
+        hit(NODE_ENDS, (5, 9, 300 + number), &values)
+    };
+    tell(&mut workflows, &begins(1, "iteration", "root"), 2);
+    tell(&mut workflows, &begins(2, "loop", "root"), 3);
+    // One iteration waits, and one loop.
+    let first = begins(3, "llm", "a:iteration:0");
+    assert_eq!(parent_of(&mut workflows, &first, 4), Some(2));
+    let within = begins(4, "llm", "b:loop:0");
+    assert_eq!(parent_of(&mut workflows, &within, 5), Some(3));
+    // Another frame of the same, and one of neither.
+    let second = begins(5, "llm", "a:iteration:1");
+    assert_eq!(parent_of(&mut workflows, &second, 6), Some(2));
+    for (number, frame) in (6..).zip(["c:iteration:0", "root", "", "iteration:0", "c:other:0"]) {
+        let of = begins(number, "llm", frame);
+        assert_eq!(parent_of(&mut workflows, &of, number), Some(1), "{frame}");
+    }
+    // Two of the same kind: which is it? What the first waits for is known.
+    tell(&mut workflows, &begins(20, "iteration", "root"), 20);
+    tell(&mut workflows, &begins(21, "iteration", "root"), 21);
+    let either = begins(22, "llm", "d:iteration:0");
+    assert_eq!(parent_of(&mut workflows, &either, 22), Some(1));
+    let known = begins(23, "llm", "a:iteration:2");
+    assert_eq!(parent_of(&mut workflows, &known, 23), Some(2));
+    // One of them is over: it is the other.
+    tell(&mut workflows, &ends(20), 0);
+    let other = begins(24, "llm", "d:iteration:1");
+    assert_eq!(parent_of(&mut workflows, &other, 24), Some(21));
+    // What a run that goes on has in a frame may have begun before that.
+    let again = [engine(), json!(true)];
+    tell(&mut workflows, &hit(RUN_BEGINS, (5, 8, 400), &again), 40);
+    tell(&mut workflows, &begins(30, "iteration", "root"), 41);
+    let before = begins(31, "llm", "e:iteration:0");
+    assert_eq!(parent_of(&mut workflows, &before, 42), Some(40));
+}
+
+#[test]
+fn rounds_with_engines_of_their_own() {
+    let mut workflows = running();
+    let outer = hit(NODE_BEGINS, (5, 9, 200), &[json!({}), node(1, "iteration")]);
+    tell(&mut workflows, &outer, 2);
+    let tool = hit(NODE_BEGINS, (5, 10, 200), &[json!({}), node(2, "tool")]);
+    tell(&mut workflows, &tool, 3);
+    let round = |registry, caller: Json| {
+        let callers = [engine(), Json::Null, json!({"id": "x"}), caller, json!([1])];
+        hit(RUN_BEGINS, (registry, 30, 210), &callers)
+    };
+    // Two at a time, of the same node: none is a run of its own.
+    for (registry, number) in [(50, 5), (51, 6)] {
+        assert_eq!(
+            tell(
+                &mut workflows,
+                &round(registry, node(1, "iteration")),
+                number
+            ),
+            []
+        );
+        let of = hit(
+            NODE_BEGINS,
+            (registry, 31, 220),
+            &[json!({}), node(number, "llm")],
+        );
+        assert_eq!(parent_of(&mut workflows, &of, 10 + number), Some(2));
+    }
+    // What a tool runs is; so is what nobody who is known asks for.
+    let events = tell(&mut workflows, &round(52, node(2, "tool")), 20);
+    assert_eq!(began(&events).parent, None);
+    let events = tell(&mut workflows, &round(53, node(9, "iteration")), 21);
+    assert_eq!(began(&events).exchange, ExchangeId(21));
+    // The end of a round is nobody's; what it leaves behind is over with it.
+    let over = hit(RUN_ENDS, (50, 30, 300), &[engine()]);
+    assert_eq!(tell(&mut workflows, &over, 0), []);
+    let mut out = Vec::new();
+    workflows.tick(BootTime(301 + AFTER), &mut out);
+    assert_eq!(out, [ended(15, 300, None, Defects::UNFINISHED)]);
+    out.clear();
+    workflows.stop(None, BootTime(400 + AFTER), &mut out);
+    let ended: Vec<_> = out
+        .iter()
+        .map(|event| match event {
+            RunEvent::Ended { exchange, .. } => exchange.0,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ended, [2, 3, 16, 1, 20, 21]);
+    assert!(workflows.run_ages.is_empty() && workflows.runs.is_empty());
+}
+
+/// As the oldest engines have it.
+fn old_engine() -> Json {
+    json!({"init_params": {"workflow_id": "w", "user_id": "said"}})
+}
+
+fn old_node(number: u64, kind: &str) -> Json {
+    let class = format!("core.workflow.nodes.{kind}.node.Node");
+    json!({
+        "id": execution(number), "node_id": "n", CLASS: class,
+        "node_data": {"title": "A title", "credentials": "said"},
+    })
+}
+
+#[test]
+fn engines_that_run_their_nodes_themselves() {
+    let mut workflows = Workflows::default();
+    let begins = hit(RUN_BEGINS, (5, 8, 100), &[old_engine()]);
+    let events = tell(&mut workflows, &begins, 1);
+    assert_eq!(began(&events).name.as_deref(), Some("w"));
+    let node = |number, kind: &str, time| {
+        hit(
+            NODE_BEGINS,
+            (5, 8, time),
+            &[old_engine(), old_node(number, kind)],
+        )
+    };
+    let over = |number, status: &str, time| {
+        let state = json!({"id": execution(number), "node_id": "n"});
+        let result = json!({
+            "status": {"_value_": status, "_name_": "X"}, "error_type": "KeyError", "error": "said",
+            "outputs": {"x": "so"},
+        });
+        let values = [state.clone(), state, Json::Null, result.clone(), result];
+        hit(NODE_ENDS, (7, 8, time), &values)
+    };
+    let events = tell(&mut workflows, &node(1, "knowledge_retrieval", 200), 2);
+    assert_eq!(began(&events).kind, RunKind::Retriever);
+    assert_eq!(began(&events).name.as_deref(), Some("A title"));
+    let events = tell(&mut workflows, &over(1, "succeeded", 300), 0);
+    assert_eq!(events.last(), Some(&ended(2, 300, None, Defects::NONE)));
+    // A round of it.
+    tell(&mut workflows, &node(2, "iteration", 310), 3);
+    let values = [old_engine(), Json::Null, old_node(2, "iteration")];
+    assert_eq!(
+        tell(&mut workflows, &hit(RUN_BEGINS, (6, 8, 320), &values), 4),
+        []
+    );
+    let values = [old_engine(), old_node(3, "code")];
+    let within = hit(NODE_BEGINS, (6, 8, 330), &values);
+    assert_eq!(parent_of(&mut workflows, &within, 5), Some(3));
+    tell(&mut workflows, &over(3, "succeeded", 340), 0);
+    tell(&mut workflows, &over(2, "succeeded", 350), 0);
+    // Nothing says that it is over for a node that failed.
+    tell(&mut workflows, &node(4, "tool", 360), 6);
+    let events = tell(&mut workflows, &over(4, "failed", 400), 0);
+    assert_eq!(
+        events.last(),
+        Some(&ended(6, 400, Some("KeyError"), Defects::NONE))
+    );
+    assert!(!workflows.is_settled());
+    let mut out = Vec::new();
+    workflows.tick(BootTime(400 + AFTER), &mut out);
+    assert_eq!(out, []);
+    workflows.tick(BootTime(401 + AFTER), &mut out);
+    assert_eq!(out, [ended(1, 400, Some("KeyError"), Defects::NONE)]);
+    assert!(workflows.is_settled() && workflows.runs.is_empty());
+    // Where it does it is over then.
+    tell(
+        &mut workflows,
+        &hit(RUN_BEGINS, (5, 8, 500 + AFTER), &[old_engine()]),
+        7,
+    );
+    tell(&mut workflows, &node(5, "end", 510 + AFTER), 8);
+    tell(&mut workflows, &over(5, "succeeded", 520 + AFTER), 0);
+    let ends = hit(RUN_ENDS, (5, 8, 530 + AFTER), &[old_engine()]);
+    let events = tell(&mut workflows, &ends, 0);
+    assert_eq!(events, [ended(7, 530 + AFTER, None, Defects::NONE)]);
+    assert!(workflows.is_settled());
 }

@@ -27,7 +27,7 @@ use genspan_common::framework::hook;
 pub const HOOKS: [Hook; 4] = [
     Hook {
         function: "langchain_core.callbacks.manager:BaseRunManager",
-        before: None,
+        before: &[],
         arguments: &[],
         callers: &[],
         contents: 0,
@@ -38,7 +38,7 @@ pub const HOOKS: [Hook; 4] = [
     },
     Hook {
         function: "langchain_core.callbacks.manager:BaseRunManager.__init__",
-        before: None,
+        before: &[],
         arguments: &["self", "run_id", "parent_run_id"],
         callers: &contents::GIVEN,
         contents: 3,
@@ -49,7 +49,7 @@ pub const HOOKS: [Hook; 4] = [
     },
     Hook {
         function: "langchain_core.callbacks.manager:CallbackManagerForChainRun.on_chain_end",
-        before: None,
+        before: &[],
         arguments: &["self", "outputs"],
         callers: &[],
         contents: 1,
@@ -60,7 +60,7 @@ pub const HOOKS: [Hook; 4] = [
     },
     Hook {
         function: "langchain_core.callbacks.manager:shielded.<locals>.wrapped",
-        before: None,
+        before: &[],
         arguments: &["args", "func"],
         callers: &[],
         contents: 2,

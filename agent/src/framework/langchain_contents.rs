@@ -13,15 +13,15 @@ use crate::model::framework::{RunContents, RunKind};
 /// how it was called.
 pub(super) const GIVEN: [CallerArgument; 5] = [
     // `inputs`, `prompts`, `messages`, `input_str`, `query`; what only copies a manager has no third.
-    CallerArgument { index: 2, of: 5 },
+    CallerArgument::new(2, 5),
     // `**kwargs` of chains and models; `parent_run_id` of the others.
-    CallerArgument { index: 4, of: 5 },
+    CallerArgument::new(4, 5),
     // `inputs` of a synchronous tool; `**kwargs` of an asynchronous one, and of a retriever.
-    CallerArgument { index: 5, of: 6 },
+    CallerArgument::new(5, 6),
     // `**kwargs` of a synchronous tool.
-    CallerArgument { index: 6, of: 7 },
+    CallerArgument::new(6, 7),
     // `serialized` of a tool or a retriever.
-    CallerArgument { index: 1, of: 6 },
+    CallerArgument::new(1, 6),
 ];
 
 /// Where in a snapshot these are, behind the ids of the run.

@@ -15,7 +15,7 @@ mod streamed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::Hook;
+use super::{Before, Hook};
 use crate::model::defect::Defects;
 use crate::model::dispatch::{SpanHit, SpanStart, SpanStep};
 use crate::model::exchange::ExchangeId;
@@ -29,7 +29,9 @@ use kinds::Told;
 pub const HOOKS: [Hook; 4] = [
     Hook {
         function: "llama_index_instrumentation.dispatcher:Dispatcher.span_enter",
-        before: Some("llama_index.core.instrumentation.dispatcher:Dispatcher.span_enter"),
+        before: &[Before::named(
+            "llama_index.core.instrumentation.dispatcher:Dispatcher.span_enter",
+        )],
         arguments: &["id_", "instance", "parent_id", "bound_args"],
         callers: &[],
         contents: 4,
@@ -40,7 +42,9 @@ pub const HOOKS: [Hook; 4] = [
     },
     Hook {
         function: "llama_index_instrumentation.dispatcher:Dispatcher.span_exit",
-        before: Some("llama_index.core.instrumentation.dispatcher:Dispatcher.span_exit"),
+        before: &[Before::named(
+            "llama_index.core.instrumentation.dispatcher:Dispatcher.span_exit",
+        )],
         arguments: &["id_", "result"],
         callers: &[],
         contents: 2,
@@ -51,7 +55,9 @@ pub const HOOKS: [Hook; 4] = [
     },
     Hook {
         function: "llama_index_instrumentation.dispatcher:Dispatcher.span_drop",
-        before: Some("llama_index.core.instrumentation.dispatcher:Dispatcher.span_drop"),
+        before: &[Before::named(
+            "llama_index.core.instrumentation.dispatcher:Dispatcher.span_drop",
+        )],
         arguments: &["id_", "err"],
         callers: &[],
         contents: 2,
@@ -62,7 +68,9 @@ pub const HOOKS: [Hook; 4] = [
     },
     Hook {
         function: "llama_index_instrumentation.dispatcher:Dispatcher.event",
-        before: Some("llama_index.core.instrumentation.dispatcher:Dispatcher.event"),
+        before: &[Before::named(
+            "llama_index.core.instrumentation.dispatcher:Dispatcher.event",
+        )],
         arguments: &["event", "span_id"],
         callers: &[],
         contents: 2,

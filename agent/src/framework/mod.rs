@@ -24,12 +24,12 @@ use genspan_common::framework::hook::SNAPSHOT;
 pub struct Hook {
     /// Which, as `module:Qualified.name`.
     pub function: &'static str,
-    /// What it was called in older versions, where that is another module.
-    pub before: Option<&'static str>,
+    /// What it was in older versions, the newest first; the first that a process has counts.
+    pub before: &'static [Before],
     /// Its arguments that the programs in the kernel look at, in the order in which they want them;
     /// to 3.10 also variables of the function around it.
     pub arguments: &'static [&'static str],
-    /// Arguments of the function that calls it, whose objects are copied as well, behind its own.
+    /// What is copied as well, behind its own arguments, of the functions that call it.
     pub callers: &'static [CallerArgument],
     /// The arguments from this one on are content, those of the caller included: they are copied where
     /// content is wanted.
@@ -48,14 +48,67 @@ pub struct Hook {
     pub without: &'static str,
 }
 
-/// An argument of a caller.
+/// A function of an older version that stands for one of the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Which, as `module:Qualified.name`.
+    pub function: &'static str,
+    /// Its arguments, where they are not the same: the one in each place is taken for what the newest has
+    /// there, none where its name is empty.
+    pub arguments: Option<&'static [&'static str]>,
+    /// How much of each is copied, if those are others.
+    pub depths: &'static [u32],
+}
+
+impl Before {
+    /// One with the same arguments.
+    #[must_use]
+    pub const fn named(function: &'static str) -> Self {
+        Self {
+            function,
+            arguments: None,
+            depths: &[],
+        }
+    }
+
+    /// One with others.
+    #[must_use]
+    pub const fn with(
+        function: &'static str,
+        arguments: &'static [&'static str],
+        depths: &'static [u32],
+    ) -> Self {
+        Self {
+            function,
+            arguments: Some(arguments),
+            depths,
+        }
+    }
+}
+
+/// An argument of a caller, or another variable of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallerArgument {
     /// Which; `*args` and `**kwargs` come behind the others.
     pub index: u32,
     /// How many the caller must have at least, those two included: who calls with fewer has something
-    /// else there.
+    /// else there. Zero: it need be no argument, and whoever reads it must know whether it is what it should
+    /// be, for nobody else does; it is not copied of a version of before.
     pub of: u32,
+    /// How many functions lie between the caller and the one that is watched, three at most.
+    pub above: u32,
+}
+
+impl CallerArgument {
+    /// That of the function that calls.
+    #[must_use]
+    pub const fn new(index: u32, of: u32) -> Self {
+        Self {
+            index,
+            of,
+            above: 0,
+        }
+    }
 }
 
 impl Hook {

@@ -24,7 +24,7 @@ const HEALTH: &str = "HEALTH_CHECK";
 /// The functions that are watched.
 pub const HOOKS: [Hook; 1] = [Hook {
     function: "sglang.srt.managers.tokenizer_manager:TokenizerManager._handle_batch_output",
-    before: None,
+    before: &[],
     arguments: &["recv_obj"],
     callers: &[],
     contents: 1,

@@ -22,7 +22,7 @@ pub const ASKED: u32 = 2;
 pub const HOOKS: [Hook; 2] = [
     Hook {
         function: "vllm.v1.engine.output_processor:OutputProcessor._update_stats_from_finished",
-        before: None,
+        before: &[],
         arguments: &["req_state", "finish_reason"],
         callers: &[],
         contents: 2,
@@ -33,7 +33,7 @@ pub const HOOKS: [Hook; 2] = [
     },
     Hook {
         function: "vllm.v1.engine.llm_engine:LLMEngine.add_request",
-        before: None,
+        before: &[],
         arguments: &["request_id", "params"],
         callers: &[],
         contents: 2,
