@@ -4,7 +4,7 @@ use super::classify::program::{How, Program};
 use super::secrets::names_secret;
 
 /// Programs whose argument names the application that they run.
-const RUNNERS: [&str; 10] = [
+const RUNNERS: [&str; 11] = [
     "uvicorn",
     "gunicorn",
     "hypercorn",
@@ -15,6 +15,7 @@ const RUNNERS: [&str; 10] = [
     "celery",
     "waitress-serve",
     "streamlit",
+    "chainlit",
 ];
 
 /// Options of the interpreter that take the next argument (`Python/getopt.c`).
@@ -84,6 +85,10 @@ fn program_name<'a>(program: &str, mut rest: impl Iterator<Item = &'a str>) -> S
             match argument.strip_prefix("--app=") {
                 Some(app) => named = Some(app),
                 None if matches!(argument, "-A" | "--app") => named = rest.next(),
+                // `fastapi run shop.py`, `streamlit run shop.py`
+                None if !argument.starts_with('-') && argument.ends_with(".py") => {
+                    named = Some(file_stem(argument));
+                }
                 None if !argument.starts_with('-') && argument.contains(':') => {
                     // Not an address: `--bind 0.0.0.0:80`.
                     let module = argument.split(':').next().unwrap_or_default();
@@ -226,6 +231,15 @@ mod tests {
                 "site.wsgi",
             ),
             ("python -m celery -A tasks worker", "tasks"),
+            (
+                "/v/bin/python /v/bin/fastapi run src/shop.py --port 80",
+                "shop",
+            ),
+            (
+                "/v/bin/python /v/bin/streamlit run --server.port 80 ui.py",
+                "ui",
+            ),
+            ("/v/bin/python /v/bin/streamlit hello", "streamlit"),
             ("python -c print(1)", "python"),
             ("python", "python"),
             ("python ./pkg/__main__.py", "pkg"),

@@ -367,12 +367,17 @@ pub fn python_version(executable: &Path, code: &[&Path]) -> Option<Option<String
     let library = code
         .iter()
         .find_map(|path| minor_version(name_of(path).strip_prefix("libpython")?));
+    // Of its own extensions only: what is no Python may come in a package, too (Ray's daemons, Node).
+    let extends = |path: &Path| {
+        let name = name_of(path);
+        let tagged = name.contains(".cpython-") || name.contains(".abi3.");
+        tagged || path.iter().any(|part| part == "lib-dynload")
+    };
     let folder = || {
-        code.iter().find_map(|path| {
-            path.iter()
-                .filter_map(OsStr::to_str)
-                .find_map(|part| minor_version(part.strip_prefix("python")?))
-        })
+        let extensions = code.iter().filter(|path| extends(path));
+        extensions
+            .flat_map(|path| path.iter())
+            .find_map(|part| minor_version(part.to_str()?.strip_prefix("python")?))
     };
     let version = library
         .or_else(|| minor_version(name.strip_prefix("python")?))
@@ -440,6 +445,19 @@ mod tests {
                 Some(Some("3.13")),
             ),
             ("/usr/bin/pythonista", vec![], None),
+            (
+                "/opt/shop",
+                vec!["/v/lib/python3.12/site-packages/jiter/jiter.cpython-312-x86_64-linux-gnu.so"],
+                Some(Some("3.12")),
+            ),
+            (
+                "/v/lib/python3.12/site-packages/ray/core/src/ray/raylet/raylet",
+                vec![
+                    "/v/lib/python3.12/site-packages/ray/core/src/ray/raylet/raylet",
+                    "/v/lib/python3.12/site-packages/ray/core/libjemalloc.so",
+                ],
+                None,
+            ),
         ] {
             let files: Vec<_> = files.into_iter().map(Path::new).collect();
             let got = python_version(Path::new(exe), &files);

@@ -166,8 +166,12 @@ pub fn classify(process: &Description) -> Classification {
         });
     }
     let packages = packages_of(process);
+    // What runs beside a program that uses `multiprocessing`, and nothing of its own, calls nobody.
+    let tracks = Program::of(&process.command).is_some_and(|run| run.is_tracker());
     for (known, package) in &packages {
-        let Some(makes) = known.makes() else { continue };
+        let Some(makes) = known.makes().filter(|_| package.loaded || !tracks) else {
+            continue;
+        };
         let what = match &package.version {
             Some(version) => format!("{} {version}", package.name),
             None => package.name.clone(),
@@ -249,15 +253,15 @@ fn packages_of(process: &Description) -> Vec<(&'static Known, Package)> {
 
 /// Whether a process serves HTTP, as far as can be told from outside.
 fn serves(process: &Description) -> Option<(Source, String)> {
-    if let Some(program) = Program::of(&process.command) {
-        let name = program.short_name();
-        let verb = program.arguments.first().map(String::as_str);
+    if let Some(run) = Program::of(&process.command) {
+        let name = run.short_name();
         if WEB_SERVERS.contains(&name) {
             return Some((Source::CommandLine, name.to_owned()));
         }
-        let told = WEB_COMMANDS
-            .iter()
-            .find(|(program, does)| *program == name && verb == Some(*does));
+        // Options may stand before what it is told to do: `flask --app shop run`.
+        let told = WEB_COMMANDS.iter().find(|(program, does)| {
+            *program == name && run.arguments.iter().any(|argument| argument == does)
+        });
         if let Some((program, does)) = told {
             return Some((Source::CommandLine, format!("{program} {does}")));
         }

@@ -88,6 +88,13 @@ impl<'a> Program<'a> {
     pub fn is_multiprocessing(&self) -> bool {
         self.how == How::Code && self.name.starts_with("from multiprocessing.")
     }
+
+    /// Whether it is the one of them that runs nothing of the program: the resource tracker.
+    #[must_use]
+    pub fn is_tracker(&self) -> bool {
+        const TRACKER: &str = "from multiprocessing.resource_tracker ";
+        self.how == How::Code && self.name.starts_with(TRACKER)
+    }
 }
 
 /// Options of the interpreter without a value (`Python/getopt.c`).

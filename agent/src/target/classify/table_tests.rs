@@ -1,9 +1,14 @@
-//! The table of process descriptions in `cases.yaml`, each with what it is.
+//! The tables of process descriptions, each with what it is: those written by hand in `cases.yaml`, and those
+//! recorded of real processes in `recorded/` (`docs/host.md` says how).
+
+use std::fs;
+use std::path::Path;
 
 use serde::Deserialize;
 
 use super::{Description, Package, classify};
 use crate::model::process::AppType;
+use crate::target::survey::service_name;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +41,8 @@ struct Want {
     port: Option<u16>,
     tensor_parallel: Option<u32>,
     version: Option<String>,
+    /// The name of the service that it is, when it stands for itself.
+    service: Option<String>,
     /// All packages: name, version, `loaded`.
     packages: Option<Vec<String>>,
 }
@@ -87,6 +94,9 @@ fn check(case: Case) {
     );
     let version = got.server.and_then(|s| s.version);
     assert_eq!(version, want.version, "{about}: version");
+    if let Some(service) = want.service {
+        assert_eq!(service_name(&process), service, "{about}: service");
+    }
     if let Some(packages) = want.packages {
         let found: Vec<_> = got.packages.iter().map(package).collect();
         assert_eq!(found, packages, "{about}: packages");
@@ -100,4 +110,29 @@ fn every_process_is_what_the_table_says() {
     for case in cases {
         check(case);
     }
+}
+
+/// What must not be in a recording: folders and addresses of the machine on which it was made, and keys.
+const OF_ONE_MACHINE: [&str; 4] = ["/root", "/tmp", ".pyenv", "sk-"];
+
+#[test]
+fn every_recorded_process_is_what_it_was_found_to_be() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/target/classify/recorded");
+    let files = fs::read_dir(folder).unwrap();
+    let mut count = 0;
+    for file in files.map(|file| file.unwrap().path()) {
+        let text = fs::read_to_string(&file).unwrap();
+        for part in OF_ONE_MACHINE {
+            assert!(!text.contains(part), "{part} in {}", file.display());
+        }
+        // One process in each.
+        let case: Case = serde_yaml_ng::from_str(&text).unwrap_or_else(|error| {
+            panic!("{}: {error}", file.display());
+        });
+        assert!(case.want.service.is_some() && case.want.packages.is_some());
+        assert!(!case.process.name.is_empty() && !case.process.command.is_empty());
+        check(case);
+        count += 1;
+    }
+    assert!(count >= 60, "{count} recordings");
 }
