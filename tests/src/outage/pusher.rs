@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
     reason = "what it prints is what it is started for"
 )]
 pub fn main(endpoint: &str, first: u64, spool: Option<(&Path, u64)>) -> Result<()> {
-    let mut spans = spans::Spans::of_recordings(first)?;
+    let mut spans = spans::Spans::from(first)?;
     let config = Config::new(Protocol::HttpProtobuf, endpoint);
     let queue = match spool {
         Some((directory, bytes)) => Some(config.queue(&Spool::open(directory, bytes)?)?),

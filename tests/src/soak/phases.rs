@@ -30,7 +30,7 @@ pub fn phases(seconds: f64) -> Vec<(f64, Mode)> {
 }
 
 /// Most seconds before and after an outage.
-const AROUND: f64 = 60.0;
+const AROUND: f64 = 20.0;
 
 /// One outage of so many seconds, with a time before and one after it in which the collector takes all; and how
 /// long that is together.
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn an_outage_is_as_long_as_it_is_to_be() {
-        for (seconds, around) in [(3600.0, 60.0), (20.0, 10.0)] {
+        for (seconds, around) in [(3600.0, 20.0), (20.0, 10.0)] {
             let (all, whole) = outage(seconds);
             let [(0.0, Mode::Well), (from, Mode::Refuses), (to, Mode::Well)] = all[..] else {
                 panic!("{all:?}");
