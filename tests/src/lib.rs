@@ -13,6 +13,7 @@ pub mod memory;
 pub mod namespaces;
 pub mod need;
 pub mod otlp;
+pub mod outage;
 pub mod privileges;
 pub mod process;
 pub mod provider;

@@ -481,8 +481,10 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
         },
         Wanted {
             tls: "not loaded",
-            ..Wanted::new(rest, (None, "python", None), &python)
-                .not_traced("it has no package that calls models, and serves nobody")
+            ..Wanted::new(rest, (None, "python", None), &python).not_traced(
+                "it has no package that calls models, and serves nobody; with \
+                     APSARA_APM_APP_TYPE=app in its environment it is traced",
+            )
         },
     ];
     all.extend(calls.iter().map(|(pid, calls)| Wanted {

@@ -21,7 +21,7 @@ const PROGRAM: &str = "web312";
 pub(crate) struct Options {
     /// A genspan that is built already [default: build one].
     #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
+    pub(crate) binary: Option<PathBuf>,
 }
 
 /// The subcommand.
@@ -59,6 +59,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Their environments' names.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    BACKENDS.iter().map(|environment| environment.name)
 }
 
 #[cfg(test)]

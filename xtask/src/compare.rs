@@ -123,13 +123,13 @@ const PROGRAM: &str = "web312";
 pub(crate) struct Options {
     /// A genspan that is built already [default: build one].
     #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
+    pub(crate) binary: Option<PathBuf>,
     /// Only these applications: openai, dashscope, llamaindex, langchain, dify.
     #[arg(long, value_name = "NAMES")]
-    only: Option<String>,
+    pub(crate) only: Option<String>,
     /// Keep the result as what is expected from now on, and put the tables into docs/frameworks.md.
     #[arg(long)]
-    write: bool,
+    pub(crate) write: bool,
 }
 
 /// The subcommand.
@@ -183,6 +183,11 @@ fn ready(environment: &Environment) -> Result<()> {
         &format!("making the Python environment {}", environment.name),
         || environment.make(&python),
     )
+}
+
+/// The names of the environments that are not the live tests'.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ENVIRONMENTS.iter().map(|environment| environment.name)
 }
 
 #[cfg(test)]

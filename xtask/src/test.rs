@@ -5,10 +5,11 @@ use crate::cmd::{self, Cmd};
 use crate::progress::{heading, note, step};
 use crate::provider::Provider;
 use crate::summary::{Counts, Summary};
-use crate::{build, fuzz, host, paths, setup, venv};
+use crate::{backends, build, compare, fuzz, host, package, paths, setup, venv};
 use anyhow::{Context as _, Result};
 use std::io::{BufRead as _, BufReader, IsTerminal as _};
 use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +28,10 @@ pub(crate) struct Options {
     /// Seconds for each fuzz target; 0 leaves fuzzing out.
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     fuzz_seconds: u32,
+    /// Also what takes long and much room: what is handed to users, real backends, and all sample
+    /// applications beside in-process instrumentations.
+    #[arg(long)]
+    whole: bool,
     /// Only tests, and fuzz targets, whose name contains this.
     filter: Option<String>,
 }
@@ -48,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let binary = build::run()?;
     let certs = certs::ensure()?;
     run.env = vec![
-        ("GENSPAN_BIN", binary.into()),
+        ("GENSPAN_BIN", binary.clone().into()),
         ("GENSPAN_VENVS", paths::venvs().into()),
         ("GENSPAN_CERTS", certs.dir.clone().into()),
     ];
@@ -67,6 +72,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     run.cargo("integration tests", &args, &[])?;
     run.stand_in(&certs)?;
     run.live(&live)?;
+    if options.whole {
+        run.whole(&binary);
+    }
     run.fuzz()?;
 
     println!("\n{}", run.summary.text(strict));
@@ -78,7 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// Set where the disk is small and nothing is built a second time: what the tests were built from goes before the
-/// fuzz targets are built, which take as much again.
+/// fuzz targets are built, which take as much again, and so does what only [`Run::whole`] took.
 const LEAN: &str = "GENSPAN_LEAN";
 
 struct Run<'a> {
@@ -122,6 +130,52 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What other tasks do. Each is there or fails: nothing of this is left out in silence.
+    fn whole(&mut self, binary: &Path) {
+        let backends = backends::Options {
+            binary: Some(binary.to_owned()),
+        };
+        let compare = compare::Options {
+            binary: Some(binary.to_owned()),
+            only: None,
+            write: false,
+        };
+        self.task("real backends", || backends::run(&backends));
+        self.task("comparison with in-process instrumentations", || {
+            compare::run(&compare)
+        });
+        self.task("packages", || {
+            package::run(&package::Options { no_deb: false }).map(|()| ExitCode::SUCCESS)
+        });
+        if std::env::var_os(LEAN).is_some() {
+            // What cannot be removed only takes room.
+            for directory in [package::built()].into_iter().chain(environments()) {
+                std::fs::remove_dir_all(directory).ok();
+            }
+        }
+    }
+
+    /// Another task as one test.
+    fn task(&mut self, name: &str, run: impl FnOnce() -> Result<ExitCode>) {
+        if self.options.filter.is_some() {
+            return;
+        }
+        heading(&format!("\n{name}"));
+        let start = Instant::now();
+        let passed = match run() {
+            Ok(code) => code == ExitCode::SUCCESS,
+            Err(error) => {
+                note(&format!("{error:#}"));
+                false
+            }
+        };
+        let counts = Counts {
+            passed: u64::from(passed),
+            failed: u64::from(!passed),
+        };
+        self.summary.ran(name, passed, counts, start.elapsed());
     }
 
     fn fuzz(&mut self) -> Result<()> {
@@ -225,6 +279,12 @@ impl Run<'_> {
             .ran(name, status.success(), counts, start.elapsed());
         Ok(())
     }
+}
+
+/// The environments that only what takes long and much room has.
+fn environments() -> impl Iterator<Item = PathBuf> {
+    let names = backends::names().chain(compare::names());
+    names.map(|name| paths::venvs().join(name))
 }
 
 /// Does something with each target, so many at a time; with what came of it and how long it took, in

@@ -195,6 +195,8 @@ mod tests {
         let file = ConfigFile::parse("include:\n  - type=app\nexclude: [user=root, 'name=x*']\n");
         let rules = file.unwrap().rules;
         assert_eq!((rules.include.len(), rules.exclude.len()), (1, 2));
+        let first = ConfigFile::parse("includes: []\n").unwrap_err().to_string();
+        assert!(first.ends_with("at line 1 column 1"), "{first}");
         let nothing = ConfigFile::parse("").unwrap();
         assert!(nothing.rules.include.is_empty() && nothing.budget == Budget::default());
         let limits = "limits: {cpu: 0.5, memory: 256M, recover_seconds: 10}";

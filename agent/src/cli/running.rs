@@ -198,10 +198,12 @@ pub(super) fn report(status: Option<&Status>) -> String {
 /// What is not as it should be with an export, or waits.
 fn export(of: &ExportStatus) -> Option<String> {
     let mut said = Vec::new();
+    let why = of.problem.as_ref().map(|why| format!(": {why}"));
+    let why = why.unwrap_or_default();
     match of.state {
         Reach::Well => {}
-        Reach::Failing => said.push("does not take what it is sent".to_owned()),
-        Reach::Unreachable => said.push("not reachable".to_owned()),
+        Reach::Failing => said.push(format!("does not take what it is sent{why}")),
+        Reach::Unreachable => said.push(format!("not reachable{why}")),
     }
     let lost = of.dropped.by_reason().into_iter();
     let lost = lost.filter(|(_, count)| *count > 0);
@@ -325,11 +327,13 @@ mod tests {
             endpoint: "http://c:4317".to_owned(),
             signal: "traces".to_owned(),
             state: Reach::Unreachable,
+            problem: Some("connection refused".to_owned()),
             ..ExportStatus::default()
         }];
         status.exports[0].dropped.queue_full = 3;
         let told = report(Some(&status));
-        let want = "traces to http://c:4317: not reachable, 3 lost (queue_full)\n";
+        let want =
+            "traces to http://c:4317: not reachable: connection refused, 3 lost (queue_full)\n";
         assert!(told.contains(want), "{told}");
         assert!(told.contains("the content of messages, to keep"), "{told}");
         status.age_seconds = 61.0;

@@ -99,6 +99,7 @@ impl StatsHandle {
             endpoint: self.endpoint.to_string(),
             signal: self.signal.name().to_owned(),
             state: self.health.reach(),
+            problem: self.health.problem(),
             delivered: stats.exported,
             rejected: stats.rejected,
             errors: stats.export_errors,
@@ -151,6 +152,10 @@ impl Otlp {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(config: Config, disk: Option<spool::Queue>) -> Result<Self, StartError> {
+        let config = match disk {
+            Some(_) => config.with_disk(),
+            None => config,
+        };
         let (spans, spans_out) = mpsc::channel(config.max_queue);
         let (commands, commands_out) = mpsc::unbounded_channel();
         let (exit, exit_out) = watch::channel(None);

@@ -20,8 +20,7 @@ pub(crate) mod tests;
 
 pub use counts::{Counts, Standing};
 
-use files::{Files, Waiting};
-use record::HEADER;
+use files::{Entry, Files, Waiting};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -50,7 +49,7 @@ pub enum SpoolError {
     #[error("the spool {}: not a directory", .0.display())]
     NoDirectory(PathBuf),
     /// Others could put batches there, or take them away.
-    #[error("the spool {}: others can write to it (mode {mode:03o}): chmod go-w it", .path.display())]
+    #[error("the spool {}: others can write to it (mode {mode:03o}): name a directory that is for genspan alone, or chmod go-w it", .path.display())]
     Writable {
         /// Which directory.
         path: PathBuf,
@@ -156,6 +155,13 @@ impl Spool {
                 files.add(waiting);
             }
         }
+        if max_bytes < MIN_BYTES {
+            let directory = directory.display();
+            tracing::warn!(
+                "the spool {directory} has room for {} MiB: {max_bytes} bytes are too few",
+                MIN_BYTES >> 20
+            );
+        }
         Ok(Self(Arc::new(Inner {
             directory: directory.to_owned(),
             max_bytes: max_bytes.max(MIN_BYTES),
@@ -222,33 +228,62 @@ impl Queue {
     /// # Errors
     /// When it is lost instead.
     pub fn push(&self, items: u64, body: &[u8]) -> Result<(), Lost> {
-        let bytes = files::on_disk(HEADER as u64 + body.len() as u64);
-        let mut files = self.spool.lock();
-        let fits = bytes <= self.spool.max_bytes && body.len() as u64 <= record::MAX_BODY;
-        if !fits || !files.make_room(bytes, self.spool.max_bytes) {
-            drop(files);
-            self.counts.dropped_full.fetch_add(items, Relaxed);
+        let lost = match self.put(items, body, false) {
+            Ok(_) => return Ok(()),
+            Err(lost) => lost,
+        };
+        let counter = match lost {
+            Lost::NoRoom => &self.counts.dropped_full,
+            Lost::Disk => &self.counts.dropped_failed,
+        };
+        counter.fetch_add(items, Relaxed);
+        Err(lost)
+    }
+
+    /// The same for a batch that is on its way to the endpoint meanwhile, as if it had been taken: it stays
+    /// until [`remove`](Self::remove), or goes back to the others by [`release`](Self::release). None when
+    /// it could not be put there; then nothing is lost yet, and nothing counted.
+    #[must_use]
+    pub fn push_taken(&self, items: u64, body: &[u8]) -> Option<u64> {
+        self.put(items, body, true).ok()
+    }
+
+    /// Puts a batch behind all others; gives its place in the order.
+    fn put(&self, items: u64, body: &[u8], taken: bool) -> Result<u64, Lost> {
+        if body.len() as u64 > record::MAX_BODY {
             return Err(Lost::NoRoom);
         }
-        match files.write(self.index, self.kind, items, body) {
-            Ok(()) => {
+        let content = record::file(self.kind, items, body).map_err(|e| self.failed(&e))?;
+        let bytes = files::on_disk(content.len() as u64);
+        let mut files = self.spool.lock();
+        if bytes > self.spool.max_bytes || !files.make_room(bytes, self.spool.max_bytes) {
+            return Err(Lost::NoRoom);
+        }
+        match files.write(self.index, items, &content) {
+            Ok(sequence) => {
+                if taken {
+                    files.hold(self.index, sequence);
+                }
                 self.counts.written.fetch_add(items, Relaxed);
                 self.counts.told_failed.store(false, Relaxed);
-                Ok(())
+                Ok(sequence)
             }
             Err(error) => {
                 drop(files);
-                self.counts.dropped_failed.fetch_add(items, Relaxed);
-                if !self.counts.told_failed.swap(true, Relaxed) {
-                    let directory = self.spool.directory.display();
-                    tracing::warn!(
-                        "the spool {directory} takes nothing: {error}; what cannot be delivered is \
-                         dropped"
-                    );
-                }
-                Err(Lost::Disk)
+                Err(self.failed(&error))
             }
         }
+    }
+
+    /// Says, once, that the disk takes nothing.
+    fn failed(&self, error: &io::Error) -> Lost {
+        if !self.counts.told_failed.swap(true, Relaxed) {
+            let directory = self.spool.directory.display();
+            tracing::warn!(
+                "the spool {directory} takes nothing: {error}; what cannot be delivered is dropped"
+            );
+        }
+        Lost::Disk
     }
 
     /// The oldest batch. It stays until [`remove`](Self::remove), and does not go for want of room
@@ -256,8 +291,18 @@ impl Queue {
     /// passed over.
     #[must_use]
     pub fn oldest(&self) -> Option<Batch> {
+        self.whole(|files| files.take(self.index))
+    }
+
+    /// The one behind that, in its place: it is this one then that does not go.
+    #[must_use]
+    pub fn behind(&self, sequence: u64) -> Option<Batch> {
+        self.whole(|files| files.take_behind(self.index, sequence))
+    }
+
+    fn whole(&self, next: impl Fn(&mut Files) -> Option<(Entry, PathBuf)>) -> Option<Batch> {
         loop {
-            let (entry, path) = self.spool.lock().take(self.index)?;
+            let (entry, path) = next(&mut self.spool.lock())?;
             match record::read(&path, self.kind, entry.items) {
                 Ok(body) => {
                     return Some(Batch {
@@ -279,11 +324,12 @@ impl Queue {
         }
     }
 
-    /// The batch that was taken is over and done with.
-    pub fn remove(&self, sequence: u64) {
+    /// The batch is over and done with; nothing is taken then. Whether it was still there.
+    pub fn remove(&self, sequence: u64) -> bool {
         let mut files = self.spool.lock();
-        files.drop_entry(self.index, sequence);
+        let was_there = files.drop_entry(self.index, sequence).is_some();
         files.release(self.index);
+        was_there
     }
 
     /// The batch that was taken stays for later.

@@ -14,6 +14,8 @@ pub struct ExportStatus {
     pub signal: String,
     /// How the endpoint is.
     pub state: Reach,
+    /// What it said last, or the system, while it is not well.
+    pub problem: Option<String>,
     /// Items (spans, points, events) that it acknowledged.
     pub delivered: u64,
     /// Of those, the ones that it said it did not keep.

@@ -254,11 +254,23 @@ pub struct RulesFile {
 #[derive(Debug, Error)]
 pub enum BadFile {
     /// It is no such document: where, and what is expected there.
-    #[error(transparent)]
+    #[error("{}", placed(.0))]
     Yaml(#[from] serde_yaml_ng::Error),
     /// Rules that are none: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Rules(Vec<BadLine>),
+}
+
+/// With its place: what stands at the very beginning is told without one.
+fn placed(error: &serde_yaml_ng::Error) -> String {
+    let text = error.to_string();
+    match error.location() {
+        Some(place) if !text.contains(" at line ") => {
+            let (line, column) = (place.line(), place.column());
+            format!("{text} at line {line} column {column}")
+        }
+        _ => text,
+    }
 }
 
 /// A rule in a file that is none.
@@ -311,7 +323,10 @@ pub enum NotTraced {
     #[error("not Python: genspan reads Python programs")]
     NotPython,
     /// It is of no type that is traced.
-    #[error("it has no package that calls models, and serves nobody")]
+    #[error(
+        "it has no package that calls models, and serves nobody; with APSARA_APM_APP_TYPE=app in its \
+         environment it is traced"
+    )]
     Nothing,
     /// A part of a model server that nobody speaks HTTP with.
     #[error("the {0} of a model server: what is asked passes its API process")]
@@ -320,7 +335,7 @@ pub enum NotTraced {
     #[error("excluded by `{0}`")]
     Excluded(String),
     /// No rule asks for it.
-    #[error("no --include fits")]
+    #[error("no `include` fits")]
     NotIncluded,
     /// A rule asks for what is not known of its pod.
     #[error("its pod is not known, or not yet, which `{0}` asks for")]

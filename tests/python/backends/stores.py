@@ -32,7 +32,8 @@ class Backend:
         ).stdout.strip()
 
     def program(self, name):
-        return os.path.join(os.path.dirname(self.python), name)
+        """The command for one of its programs, also where its environment was moved: scripts name the old place."""
+        return [self.python, os.path.join(os.path.dirname(self.python), name)]
 
     def is_up(self):
         return get(self.port, self.health)[0] == 200
@@ -59,7 +60,7 @@ class Phoenix(Backend):
             "PHOENIX_TELEMETRY_ENABLED": "false",
             "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
         }
-        return started([self.program("phoenix"), "serve"], self.log, variables)
+        return started([*self.program("phoenix"), "serve"], self.log, variables)
 
     def spans(self, trace):
         path = "/v1/projects/default/spans?limit=1000&trace_id=" + trace
@@ -111,7 +112,7 @@ class Mlflow(Backend):
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }
-        command = [self.program("mlflow"), "server", "--host", "127.0.0.1"]
+        command = [*self.program("mlflow"), "server", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", "sqlite:///%s/mlflow.db" % self.place]
         command += ["--default-artifact-root", os.path.join(self.place, "artifacts")]

@@ -1,5 +1,6 @@
-//! `soak MINUTES RATE TABLE`: a steady load under agents whose collector fails half of the time. What came of it
-//! is written to the file TABLE, if it is as it should be.
+//! `soak failing MINUTES RATE TABLE`: a steady load under agents whose collector fails half of the time; `soak
+//! outage MINUTES RATE TABLE`: that is away once, for so long. What came of it is written to the file TABLE, if it
+//! is as it should be.
 
 use anyhow::{Context as _, Result, bail};
 use genspan_tests::soak::Soak;
@@ -12,16 +13,18 @@ use genspan_tests::{interrupt, need};
 )]
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [minutes, rate, file] = &arguments[..] else {
-        bail!("expected MINUTES RATE TABLE");
+    let [kind, minutes, rate, file] = &arguments[..] else {
+        bail!("expected failing or outage, MINUTES RATE TABLE");
     };
     let number = |text: &str| -> Result<f64> {
         let parsed = text.parse().ok().filter(|number| *number > 0.0);
         parsed.with_context(|| format!("{text:?} is no number above zero"))
     };
-    let soak = Soak {
-        seconds: number(minutes)? * 60.0,
-        rate: number(rate)?,
+    let (seconds, rate) = (number(minutes)? * 60.0, number(rate)?);
+    let soak = match kind.as_str() {
+        "failing" => Soak::failing(seconds, rate),
+        "outage" => Soak::outage(seconds, rate),
+        other => bail!("{other:?} is neither failing nor outage"),
     };
     need::root()?.context("only root can do this")?;
     interrupt::arm()?;

@@ -38,7 +38,18 @@ impl Stages {
         Self::with(Names::default())
     }
 
-    /// The same, with these names beside those of the conventions.
+    /// Stages that tell what is told when nothing is set.
+    #[must_use]
+    pub fn by_default() -> Self {
+        let mut stages = Self::new();
+        stages.spans.process(&ProcessFacts {
+            pid: PID,
+            ..ProcessFacts::default()
+        });
+        stages
+    }
+
+    /// Stages that tell all content, with these names beside those of the conventions.
     #[must_use]
     pub fn with(names: Names) -> Self {
         let mut spans = Spans::new(1);

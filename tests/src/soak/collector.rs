@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -83,13 +83,24 @@ impl Shared {
 /// The endpoint; it ends with this value.
 #[derive(Debug)]
 pub struct Collector {
-    port: u16,
+    at: SocketAddrV4,
     shared: Arc<Shared>,
 }
 
-/// Ports are looked for from here on. Below those that the system gives to clients, one of which could get the
+/// The first port. Below those that the system gives to clients, one of which could get the
 /// port while nobody listens at it: it would then be connected to itself.
 const FIRST_PORT: u16 = 21_000;
+/// The next one of this process.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(FIRST_PORT);
+
+/// An address of the loopback network that this process has for itself: while a collector refuses connections its
+/// port is free, and that of another process would get what is meant for it.
+fn own_address() -> Ipv4Addr {
+    // Process ids have 22 bits at most (`PID_MAX_LIMIT`).
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 0x80 | a, b, c)
+}
+
 /// How often it is seen that the mode is another one.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -100,20 +111,19 @@ impl Collector {
     ///
     /// When no port can be had.
     pub fn start() -> Result<Self> {
-        let listener = (FIRST_PORT..FIRST_PORT + 2000)
-            .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
-            .context("no port for the collector")?;
-        let port = listener.local_addr()?.port();
+        let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+        let at = SocketAddrV4::new(own_address(), port);
+        let listener = TcpListener::bind(at).with_context(|| format!("cannot listen at {at}"))?;
         let shared = Arc::<Shared>::default();
         let ours = Arc::clone(&shared);
-        thread::spawn(move || listen(listener, port, &ours));
-        Ok(Self { port, shared })
+        thread::spawn(move || listen(listener, at, &ours));
+        Ok(Self { at, shared })
     }
 
     /// What an endpoint of the agent's configuration says.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.at)
     }
 
     /// It behaves so from now on.
@@ -153,13 +163,13 @@ fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Listens, unless it is to refuse.
-fn listen(listener: TcpListener, port: u16, shared: &Arc<Shared>) {
+fn listen(listener: TcpListener, at: SocketAddrV4, shared: &Arc<Shared>) {
     let mut listener = Some(listener);
     while !shared.over.load(Ordering::Relaxed) {
         if shared.mode() == Mode::Refuses {
             listener = None;
         } else if listener.is_none() {
-            listener = TcpListener::bind(("127.0.0.1", port)).ok();
+            listener = TcpListener::bind(at).ok();
         }
         let stream = listener.as_ref().and_then(|listener| {
             listener.set_nonblocking(true).ok()?;

@@ -17,12 +17,14 @@ use std::time::{Duration, Instant};
 use watched::{Sample, Watched};
 
 /// How long it goes on, and how fast.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Soak {
     /// For how many seconds.
     pub seconds: f64,
     /// Calls a second, of all programs.
     pub rate: f64,
+    /// From when on the collectors behave how, in seconds from the start.
+    pub phases: Vec<(f64, Mode)>,
 }
 
 /// Programs that make the calls.
@@ -87,6 +89,27 @@ pub struct Report {
 }
 
 impl Soak {
+    /// A collector that fails half of the time, in each way.
+    #[must_use]
+    pub fn failing(seconds: f64, rate: f64) -> Self {
+        Self {
+            seconds,
+            rate,
+            phases: phases::phases(seconds),
+        }
+    }
+
+    /// A collector that is away once, for so many seconds.
+    #[must_use]
+    pub fn outage(seconds: f64, rate: f64) -> Self {
+        let (phases, seconds) = phases::outage(seconds);
+        Self {
+            seconds,
+            rate,
+            phases,
+        }
+    }
+
     /// Runs it; `tell` is told how far it is.
     ///
     /// # Errors
@@ -159,7 +182,7 @@ impl Soak {
     /// Has the collectors fail in their time, and looks at the agents; for how long they failed.
     fn under_load(&self, sides: &mut [Side; 2], tell: &mut dyn FnMut(&str)) -> Result<f64> {
         let begun = Instant::now();
-        let mut phases = phases::phases(self.seconds).into_iter().peekable();
+        let mut phases = self.phases.iter().copied().peekable();
         let (mut mode, mut since, mut failing) = (Mode::Well, 0.0, 0.0);
         let mut told = begun;
         loop {

@@ -29,9 +29,37 @@ pub fn phases(seconds: f64) -> Vec<(f64, Mode)> {
     all
 }
 
+/// Most seconds before and after an outage.
+const AROUND: f64 = 20.0;
+
+/// One outage of so many seconds, with a time before and one after it in which the collector takes all; and how
+/// long that is together.
+#[must_use]
+pub fn outage(seconds: f64) -> (Vec<(f64, Mode)>, f64) {
+    let around = (seconds / 2.0).min(AROUND);
+    let back = around + seconds;
+    let all = vec![
+        (0.0, Mode::Well),
+        (around, Mode::Refuses),
+        (back, Mode::Well),
+    ];
+    (all, back + around)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Mode, phases};
+    use super::{Mode, outage, phases};
+
+    #[test]
+    fn an_outage_is_as_long_as_it_is_to_be() {
+        for (seconds, around) in [(3600.0, 20.0), (20.0, 10.0)] {
+            let (all, whole) = outage(seconds);
+            let [(0.0, Mode::Well), (from, Mode::Refuses), (to, Mode::Well)] = all[..] else {
+                panic!("{all:?}");
+            };
+            assert_eq!((from, to - from, whole - to), (around, seconds, around));
+        }
+    }
 
     fn failing(seconds: f64) -> (f64, Vec<Mode>) {
         let all = phases(seconds);

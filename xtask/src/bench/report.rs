@@ -12,7 +12,7 @@ pub(super) fn dir() -> PathBuf {
 }
 
 /// Parts of the document: file, heading, what the table says.
-const PARTS: [(&str, &str, &str); 7] = [
+const PARTS: [(&str, &str, &str); 9] = [
     (
         "pipeline",
         "The pure pipeline",
@@ -86,6 +86,25 @@ const PARTS: [(&str, &str, &str); 7] = [
          Lost unexplained is the number of calls less those that the collector acknowledged, each once, and those \
          that the agent's counters say it dropped. Wanted: none, and nothing that grows. Again: `cargo xtask \
          bench soak 30 200`.",
+    ),
+    (
+        "hour",
+        "An hour without the collector, by the clock",
+        "The same programs and agents, and a collector that is away once (connections are refused): a minute with \
+         it, an hour without, a minute with it again. Again: `cargo xtask bench soak --outage 60 100`.",
+    ),
+    (
+        "outage",
+        "An hour's spans without the collector",
+        "The spans of 200 calls a second for an hour, with the content that recordings of real traffic have, \
+         through the exporter as it is when nothing is set (OTLP over HTTP, uncompressed), faster than they come \
+         in an hour, from a process that does nothing else. The collector refuses connections, or answers 503, \
+         until all were handed over; then it takes all. Memory is that of one process after the other, with the \
+         recordings that spans are made of; where none is told it lived too shortly. Wanted: each span arrives \
+         once or is counted as dropped, none of what fits is dropped, and memory that does not grow. Of one that \
+         is killed while it delivers, the batch of the last request (at most 512 spans) may come again. A \
+         collector that comes back is noticed after the pause between two attempts, at most ten seconds. Again: \
+         `cargo xtask bench outage`.",
     ),
     (
         "swarm",

@@ -2,6 +2,7 @@
 //! as a tarball, as a Debian package, and as what the Containerfile takes.
 
 mod binary;
+mod check;
 mod deb;
 mod notices;
 
@@ -24,7 +25,7 @@ const COMPLETIONS: [(&str, &str); 3] = [
 pub(crate) struct Options {
     /// The tarball only, no Debian package
     #[arg(long)]
-    no_deb: bool,
+    pub(crate) no_deb: bool,
 }
 
 /// The subcommand.
@@ -46,15 +47,33 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         deb::papers(&stage, &version, &time)
     })?;
     let name = format!("genspan-{version}-x86_64-linux");
-    let mut made = vec![step("packing the tarball", || pack(&stage, &name, &time))?];
-    if !options.no_deb {
-        made.push(step("making the Debian package", || deb::make(&time))?);
-    }
+    let tarball = step("packing the tarball", || pack(&stage, &name, &time))?;
+    let package = match options.no_deb {
+        true => None,
+        false => Some(step("making the Debian package", || deb::make(&time))?),
+    };
+    let made: Vec<PathBuf> = [tarball.clone()]
+        .into_iter()
+        .chain(package.clone())
+        .collect();
     let sums = sums(&made)?;
+    step("looking at what was made", || {
+        check::sums(&dir())?;
+        check::tarball(&tarball, &name, &version).context("the tarball")?;
+        match &package {
+            Some(package) => check::deb(package, &version).context("the Debian package"),
+            None => Ok(()),
+        }
+    })?;
     for file in made.iter().chain([&sums]) {
         println!("{}", paths::shown(file));
     }
     Ok(())
+}
+
+/// Where the static binary is built, and what it is built from.
+pub(crate) fn built() -> PathBuf {
+    paths::cargo_target().join(binary::TARGET)
 }
 
 /// Where packages are.

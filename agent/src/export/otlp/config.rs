@@ -78,6 +78,8 @@ pub struct Config {
     pub max_batch: usize,
     /// Spans wait at most this long before they are sent; metrics are sent so often.
     pub schedule_delay: Duration,
+    /// Somebody said how long that is.
+    pub schedule_is_set: bool,
     /// An export that the endpoint answers with retryable errors is given up after this long.
     pub export_timeout: Duration,
     /// An export is kept this long while the endpoint cannot be reached at all.
@@ -86,6 +88,14 @@ pub struct Config {
     pub retry_initial: Duration,
     /// Longest wait between retries.
     pub retry_max: Duration,
+    /// Wait before the next attempt at an endpoint that refuses everything while what it refuses waits
+    /// on the disk; doubles with each further one.
+    pub held_initial: Duration,
+    /// Longest such wait.
+    pub held_max: Duration,
+    /// Where there is a disk, a request that is not answered within this time is there too, and so is
+    /// what came meanwhile.
+    pub unsafe_time: Duration,
     /// What is left at exit must be gone within this time.
     pub shutdown_timeout: Duration,
 }
@@ -108,12 +118,26 @@ impl Config {
             max_queue_bytes: 64 << 20,
             max_batch: 512,
             schedule_delay: Duration::from_secs(5),
+            schedule_is_set: false,
             export_timeout: Duration::from_secs(30),
             unreachable_timeout: Duration::from_secs(300),
             retry_initial: Duration::from_millis(500),
             retry_max: Duration::from_secs(10),
+            held_initial: Duration::from_secs(5),
+            held_max: Duration::from_secs(300),
+            unsafe_time: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(5),
         }
+    }
+
+    /// The same for an exporter with a queue on the disk: where nobody said how long spans wait, they do
+    /// not wait longer in memory than a request does that is not answered.
+    #[must_use]
+    pub fn with_disk(mut self) -> Self {
+        if !self.schedule_is_set {
+            self.schedule_delay = self.schedule_delay.min(self.unsafe_time);
+        }
+        self
     }
 
     /// The queue on the disk of this endpoint and signal.
@@ -294,6 +318,7 @@ impl Config {
         self.max_batch = self.max_batch.min(self.max_queue);
         if let Some((name, value)) = env.named(delay) {
             self.schedule_delay = millis(name, &value)?;
+            self.schedule_is_set = true;
         }
         if let Some((name, value)) = env.named(timeout) {
             self.export_timeout = millis(name, &value)?;

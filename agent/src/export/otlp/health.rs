@@ -3,7 +3,7 @@
 
 use super::config::{Config, Signal};
 use crate::export::status::Reach;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -25,8 +25,19 @@ pub(super) struct Health {
     signal: Signal,
     /// What cannot be delivered goes to the disk.
     on_disk: bool,
-    state: Mutex<State>,
+    known: Mutex<Known>,
 }
+
+/// The last thing we know.
+#[derive(Debug)]
+struct Known {
+    state: State,
+    /// Why it is so; empty when all is well.
+    why: String,
+}
+
+/// Most characters of what an endpoint said that are kept.
+const MAX_WHY: usize = 300;
 
 impl Health {
     pub(super) fn new(config: &Config, on_disk: bool) -> Self {
@@ -35,24 +46,27 @@ impl Health {
             max_queue: config.max_queue,
             signal: config.signal,
             on_disk,
-            state: Mutex::new(State::Well),
+            known: Mutex::new(Known {
+                state: State::Well,
+                why: String::new(),
+            }),
         }
     }
 
-    fn swap(&self, new: State) -> State {
-        let mut state = self
-            .state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        std::mem::replace(&mut *state, new)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn swap(&self, new: State, why: &str) -> State {
+        let mut known = self.lock();
+        if known.why != why {
+            known.why = why.chars().take(MAX_WHY).collect();
+        }
+        std::mem::replace(&mut known.state, new)
     }
 
     fn is(&self, wanted: State) -> bool {
-        let state = self
-            .state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        *state == wanted
+        self.lock().state == wanted
     }
 
     /// Whether no connection comes about.
@@ -62,15 +76,17 @@ impl Health {
 
     /// How it is, for those who ask.
     pub(super) fn reach(&self) -> Reach {
-        let state = self
-            .state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match *state {
+        match self.lock().state {
             State::Well => Reach::Well,
             State::Failing => Reach::Failing,
             State::Unreachable | State::Reached => Reach::Unreachable,
         }
+    }
+
+    /// Why it is not well; none when it is.
+    pub(super) fn problem(&self) -> Option<String> {
+        let known = self.lock();
+        (known.state != State::Well && !known.why.is_empty()).then(|| known.why.clone())
     }
 
     /// Whether the last thing we know is good.
@@ -80,7 +96,7 @@ impl Health {
 
     /// No connection came about.
     pub(super) fn unreachable(&self, why: &str) {
-        match self.swap(State::Unreachable) {
+        match self.swap(State::Unreachable, why) {
             State::Unreachable | State::Reached => {}
             State::Well | State::Failing if self.signal == Signal::Metrics => tracing::warn!(
                 "OTLP endpoint {} not reachable: {why}; metrics are sent when it comes back; is a \
@@ -105,14 +121,15 @@ impl Health {
 
     /// A connection came about.
     pub(super) fn connected(&self) {
-        if self.is_unreachable() {
-            self.swap(State::Reached);
+        let mut known = self.lock();
+        if known.state == State::Unreachable {
+            known.state = State::Reached;
         }
     }
 
     /// It answered with an error.
     pub(super) fn failing(&self, why: &str) {
-        if self.swap(State::Failing) != State::Failing {
+        if self.swap(State::Failing, why) != State::Failing {
             let what = self.signal.what();
             tracing::warn!(
                 "OTLP endpoint {} does not take {what}: {why}",
@@ -123,7 +140,7 @@ impl Health {
 
     /// It took spans.
     pub(super) fn delivered(&self) {
-        if self.swap(State::Well) != State::Well {
+        if self.swap(State::Well, "") != State::Well {
             let what = self.signal.what();
             tracing::warn!("OTLP endpoint {} takes {what} again", self.endpoint);
         }

@@ -72,11 +72,13 @@ impl Http {
     }
 }
 
-fn answered(status: StatusCode) -> String {
+/// What was answered, in words, and what may be wrong.
+pub(super) fn answered(status: StatusCode) -> String {
     let hint = match status.as_u16() {
         401 | 403 => " (credentials go into OTEL_EXPORTER_OTLP_HEADERS, or the endpoint's headers)",
         404 | 405 => " (is this the right path, and does it take this signal?)",
         415 => " (does it take protobuf?)",
+        300..=399 => " (it is somewhere else: write the address that it names)",
         _ => "",
     };
     format!("it answers {status}{hint}")

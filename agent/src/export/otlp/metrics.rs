@@ -218,7 +218,9 @@ impl Worker {
                     add(&self.counters.rejected, rejected);
                     continue;
                 }
-                Ok(Outcome::Later { why, .. } | Outcome::Refused { why }) => why,
+                Ok(
+                    Outcome::Later { why, .. } | Outcome::Held { why } | Outcome::Refused { why },
+                ) => why,
                 Err(_) => "no answer in time".to_owned(),
             };
             tracing::debug!("OTLP: metrics not taken: {why}");

@@ -2,13 +2,14 @@
 //!
 //! Requests are taken as they are serialized, so that one that waited on the disk goes out as it
 //! was made. What is tried again and what is not is as OTLP has it (OTLP Specification 1.8, sections
-//! "Failures").
+//! "Failures"), with one distinction more: answers that tell of the endpoint (a wrong token, a wrong
+//! path, something broken behind it) and not of the request are told apart, for those who can wait.
 
 use super::config::{Config, ConfigError, Protocol, Signal};
 use super::counters::{Counters, add};
 use super::dial::Dial;
 use super::health::Health;
-use super::http_client::Http;
+use super::http_client::{Http, answered};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
@@ -45,6 +46,12 @@ pub(super) enum Outcome {
         why: String,
         /// When, if the endpoint said so.
         after: Option<Duration>,
+    },
+    /// It was refused, and by what was said any other would have been: who has room for it may keep it
+    /// until somebody has mended that.
+    Held {
+        /// Why.
+        why: String,
     },
     /// It will never be taken.
     Refused {
@@ -134,7 +141,11 @@ impl Post {
         };
         // A connection that did not come about was told where it was tried.
         let unreachable = self.health.is_unreachable();
-        let why = status.message().to_owned();
+        let why = match status.message() {
+            "" => status.code().description(),
+            message => message,
+        };
+        let why = why.to_owned();
         if !unreachable {
             add(&self.counters.export_errors, 1);
             self.health.failing(&why);
@@ -142,6 +153,7 @@ impl Post {
         match retry(&status) {
             Some(after) => Outcome::Later { why, after },
             None if unreachable => Outcome::Later { why, after: None },
+            None if is_of_endpoint(status.code()) => Outcome::Held { why },
             None => Outcome::Refused { why },
         }
     }
@@ -182,9 +194,32 @@ impl Post {
                 why,
                 after: pause(answer.headers()),
             },
+            status if is_of_server(status) => Outcome::Held {
+                why: answered(status),
+            },
             _ => Outcome::Refused { why },
         }
     }
+}
+
+/// Whether an answer over HTTP tells of the endpoint and not of the request: that it is another place
+/// (redirected, no such path or method), that it wants to know who asks, or that it is broken.
+fn is_of_server(status: StatusCode) -> bool {
+    let of_place = matches!(status.as_u16(), 401 | 403 | 404 | 405 | 407 | 415);
+    of_place || status.is_redirection() || status.is_server_error()
+}
+
+/// The same over gRPC.
+const fn is_of_endpoint(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unauthenticated
+            | Code::PermissionDenied
+            | Code::NotFound
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unknown
+    )
 }
 
 fn packed(body: &[u8]) -> io::Result<Bytes> {
@@ -283,10 +318,19 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) const fn new(config: &Config) -> Self {
+        Self::between(config.retry_initial, config.retry_max)
+    }
+
+    /// Those between attempts at an endpoint that refuses everything.
+    pub(super) const fn held(config: &Config) -> Self {
+        Self::between(config.held_initial, config.held_max)
+    }
+
+    const fn between(first: Duration, longest: Duration) -> Self {
         Self {
-            next: config.retry_initial,
-            first: config.retry_initial,
-            longest: config.retry_max,
+            next: first,
+            first,
+            longest,
         }
     }
 
@@ -347,6 +391,32 @@ mod tests {
         assert_eq!(asked(86_400), Some(Some(MAX_PAUSE)));
         let broken = Status::from_error(io::Error::from(io::ErrorKind::BrokenPipe).into());
         assert_eq!(retry(&broken), Some(None));
+    }
+
+    #[test]
+    fn what_tells_of_the_endpoint() {
+        for status in [301, 302, 401, 403, 404, 405, 407, 415, 500, 501, 505, 599] {
+            assert!(
+                is_of_server(StatusCode::from_u16(status).unwrap()),
+                "{status}"
+            );
+        }
+        for status in [400, 402, 408, 409, 413, 414, 422, 431] {
+            assert!(
+                !is_of_server(StatusCode::from_u16(status).unwrap()),
+                "{status}"
+            );
+        }
+        for code in [Code::Unauthenticated, Code::Unimplemented, Code::Internal] {
+            assert!(is_of_endpoint(code), "{code}");
+        }
+        for code in [
+            Code::InvalidArgument,
+            Code::ResourceExhausted,
+            Code::AlreadyExists,
+        ] {
+            assert!(!is_of_endpoint(code), "{code}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The exporter against stand-ins for a collector on loopback.
 
 mod collector;
+mod held;
 mod logs;
 mod metrics;
 mod several;

@@ -147,11 +147,13 @@ impl Worker {
 
     /// Exports a batch. While the endpoint takes its time, what comes waits in the queue; where there is a
     /// place on the disk, it goes there before the queue is full, so that an endpoint that does not answer
-    /// costs nothing for which there is room there.
+    /// costs nothing for which there is room there, and again and again after some time, so that this
+    /// process can be killed at any moment and little is lost.
     async fn export_watching(&mut self, batch: Vec<Span>) {
         let Some(disk) = self.disk.clone() else {
             return self.export(batch).await;
         };
+        let mut kept = Instant::now();
         for part in cut(batch) {
             let mut take = pin!(disk.take(self.encoder.encode(part)));
             loop {
@@ -160,20 +162,29 @@ impl Worker {
                     () = &mut take => break,
                     () = sleep(LOOK) => {}
                 }
-                while self.is_crowded() {
-                    let most = self.delivery.config.max_batch;
-                    let queued = std::iter::from_fn(|| self.spans.try_recv().ok()).take(most);
-                    let batch: Vec<Span> = queued.map(|one| taken(&self.shared, one)).collect();
-                    if batch.is_empty() {
-                        break;
-                    }
-                    for part in cut(batch) {
-                        disk.keep(&self.encoder.encode(part));
+                if kept.elapsed() >= self.delivery.config.unsafe_time {
+                    kept = Instant::now();
+                    // Not what comes while this goes on.
+                    for _ in 0..self.spans.len().div_ceil(self.delivery.config.max_batch) {
+                        self.keep_some(&disk);
                     }
                 }
+                while self.is_crowded() && self.keep_some(&disk) {}
             }
         }
         self.shared.told_full.store(false, Ordering::Relaxed);
+    }
+
+    /// Puts a batch from the queue on the disk; whether there was one.
+    fn keep_some(&mut self, disk: &Disk) -> bool {
+        let most = self.delivery.config.max_batch;
+        let queued = std::iter::from_fn(|| self.spans.try_recv().ok()).take(most);
+        let batch: Vec<Span> = queued.map(|one| taken(&self.shared, one)).collect();
+        let is_some = !batch.is_empty();
+        for part in cut(batch) {
+            disk.keep(&self.encoder.encode(part));
+        }
+        is_some
     }
 
     /// Whether half of the room in the queue is taken.
@@ -229,7 +240,10 @@ impl Delivery {
             let after = match outcome {
                 None => continue,
                 Some(Outcome::Taken { rejected }) => return self.taken(request.items, rejected),
-                Some(Outcome::Refused { why }) => return self.refused(request.items, &why),
+                // Here is no room for what might be taken once somebody has mended something.
+                Some(Outcome::Refused { why } | Outcome::Held { why }) => {
+                    return self.refused(request.items, &why);
+                }
                 Some(Outcome::Later { after, why }) => {
                     tracing::debug!("OTLP: not taken for now: {why}");
                     after

@@ -183,23 +183,18 @@ impl Files {
     }
 
     /// Writes a batch, the youngest of all.
-    pub(super) fn write(
-        &mut self,
-        index: usize,
-        kind: u8,
-        items: u64,
-        body: &[u8],
-    ) -> io::Result<()> {
+    /// Gives its place in the order.
+    pub(super) fn write(&mut self, index: usize, items: u64, content: &[u8]) -> io::Result<u64> {
         let queue = self.queues.get_mut(index);
         let queue = queue.ok_or(io::ErrorKind::NotFound)?;
         let entry = Entry {
             sequence: self.next,
             items: items.min(MAX_ITEMS),
-            bytes: on_disk(record::HEADER as u64 + body.len() as u64),
+            bytes: on_disk(content.len() as u64),
         };
         let temporary = queue.directory.join(TEMPORARY);
         let path = queue.directory.join(entry.name());
-        if let Err(error) = record::write(&temporary, &path, kind, entry.items, body) {
+        if let Err(error) = record::write(&temporary, &path, content) {
             fs::remove_file(&temporary).ok();
             return Err(error);
         }
@@ -209,7 +204,7 @@ impl Files {
         self.next += 1;
         self.bytes += entry.bytes;
         self.count += 1;
-        Ok(())
+        Ok(entry.sequence)
     }
 
     /// The oldest of a queue, which is not dropped until it is released, and its file.
@@ -218,6 +213,21 @@ impl Files {
         let entry = *queue.entries.front()?;
         queue.taken = Some(entry.sequence);
         Some((entry, queue.directory.join(entry.name())))
+    }
+
+    /// The one behind that, in its place.
+    pub(super) fn take_behind(&mut self, index: usize, sequence: u64) -> Option<(Entry, PathBuf)> {
+        let queue = self.queues.get_mut(index)?;
+        let entry = *queue.entries.iter().find(|e| e.sequence > sequence)?;
+        queue.taken = Some(entry.sequence);
+        Some((entry, queue.directory.join(entry.name())))
+    }
+
+    /// That one is not dropped until it is released.
+    pub(super) fn hold(&mut self, index: usize, sequence: u64) {
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.taken = Some(sequence);
+        }
     }
 
     /// What was taken may go.

@@ -3,15 +3,16 @@
 //! | Offset | Bytes | Is |
 //! | --- | --- | --- |
 //! | 0 | 8 | `genspool` |
-//! | 8 | 1 | version of this format: 1 |
+//! | 8 | 1 | version of this format: 2; 1 has the body as it is |
 //! | 9 | 1 | kind: whose meaning is the queue's owner's |
 //! | 10 | 2 | zero |
 //! | 12 | 8 | items in the batch |
-//! | 20 | 8 | length of the body |
-//! | 28 | 4 | CRC-32 (IEEE 802.3) of what stands before it and of the body |
-//! | 32 | | the body: a serialized OTLP request, as it is sent; nothing follows |
+//! | 20 | 8 | length of what follows the header |
+//! | 28 | 4 | CRC-32 (IEEE 802.3) of what stands before it and of what follows |
+//! | 32 | | the body, a serialized OTLP request as it is sent, in a frame of Zstandard (RFC 8878); nothing follows |
 //!
-//! Numbers are little-endian.
+//! Numbers are little-endian. Requests are compressed because an hour of them is to fit: what is told of one
+//! call is much like what is told of the next.
 
 use flate2::Crc;
 use std::fs::{File, OpenOptions};
@@ -25,7 +26,11 @@ pub(super) const HEADER: usize = 32;
 pub(super) const MAX_BODY: u64 = 128 << 20;
 
 const MAGIC: &[u8; 8] = b"genspool";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Written before bodies were compressed.
+const PLAIN: u8 = 1;
+/// Compression is to cost little; higher levels take several times as long for a tenth less.
+const LEVEL: i32 = 1;
 /// Where the checksum stands.
 const SUM: usize = 28;
 
@@ -49,6 +54,9 @@ pub(super) enum Bad {
     /// It has changed since it was written.
     #[error("its checksum does not fit")]
     Sum,
+    /// It cannot be decompressed, or is longer than a body ever is.
+    #[error("it cannot be decompressed")]
+    Packed,
     /// It belongs elsewhere.
     #[error("it is of another queue")]
     Misplaced,
@@ -86,22 +94,24 @@ fn number(header: &[u8; HEADER], at: usize) -> u64 {
     u64::from_le_bytes(bytes.unwrap_or_default())
 }
 
-/// Writes a batch under a temporary name, brings it to the disk, and gives it its own.
-pub(super) fn write(
-    temporary: &Path,
-    path: &Path,
-    kind: u8,
-    items: u64,
-    body: &[u8],
-) -> io::Result<()> {
+/// What the file of a batch holds.
+pub(super) fn file(kind: u8, items: u64, body: &[u8]) -> io::Result<Vec<u8>> {
+    let mut file = vec![0; HEADER];
+    zstd::stream::copy_encode(body, &mut file, LEVEL)?;
+    let (room, packed) = file.split_at_mut(HEADER);
+    room.copy_from_slice(&header(kind, items, packed));
+    Ok(file)
+}
+
+/// Writes a file under a temporary name, brings it to the disk, and gives it its own.
+pub(super) fn write(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(temporary)?;
-    file.write_all(&header(kind, items, body))?;
-    file.write_all(body)?;
+    file.write_all(content)?;
     file.sync_data()?;
     std::fs::rename(temporary, path)
 }
@@ -127,7 +137,8 @@ fn parse(file: &mut File, kind: u8, items: u64) -> Result<Vec<u8>, Bad> {
         return Err(Bad::Length { has, of });
     }
     file.read_exact(&mut header)?;
-    if !header.starts_with(MAGIC) || header.get(8) != Some(&VERSION) {
+    let version = header.get(8).copied();
+    if !header.starts_with(MAGIC) || ![Some(VERSION), Some(PLAIN)].contains(&version) {
         return Err(Bad::Foreign);
     }
     let of = number(&header, 20).saturating_add(HEADER as u64);
@@ -144,5 +155,17 @@ fn parse(file: &mut File, kind: u8, items: u64) -> Result<Vec<u8>, Bad> {
     if header.get(9) != Some(&kind) || number(&header, 12) != items {
         return Err(Bad::Misplaced);
     }
-    Ok(body)
+    if version == Some(PLAIN) {
+        return Ok(body);
+    }
+    unpacked(&body).ok_or(Bad::Packed)
+}
+
+/// The body; none when there is no whole one, or one that is too long.
+fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    let decoder = zstd::stream::Decoder::new(packed).ok()?;
+    let mut decoder = decoder.take(MAX_BODY + 1);
+    decoder.read_to_end(&mut body).ok()?;
+    (body.len() as u64 <= MAX_BODY).then_some(body)
 }

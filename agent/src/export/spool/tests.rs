@@ -38,6 +38,20 @@ fn all(queue: &Queue) -> Vec<Vec<u8>> {
     batches.collect()
 }
 
+/// Bytes that cannot be compressed, of which the first is this.
+pub(crate) fn noise(first: u8, length: usize) -> Vec<u8> {
+    // Marsaglia's xorshift of 64 bits (2003).
+    let mut state = u64::from(first) + 0x9e37_79b9_7f4a_7c15;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    let rest = std::iter::repeat_with(&mut next);
+    std::iter::once(first).chain(rest).take(length).collect()
+}
+
 /// The files of a queue, in order.
 fn batch_files(at: &Temporary, queue: &str) -> Vec<PathBuf> {
     let found = fs::read_dir(at.0.join(queue)).unwrap();
@@ -98,7 +112,7 @@ fn the_oldest_of_all_go_when_it_is_full() {
     let spool = open(&at);
     let (a, b) = (spool.queue("a", 1).unwrap(), spool.queue("b", 1).unwrap());
     // With its header each takes a block more than a MiB.
-    let body = vec![7; 1 << 20];
+    let body = noise(7, 1 << 20);
     for n in 0..7 {
         let queue = if n < 4 { &a } else { &b };
         queue.push(10 + n, &body).unwrap();
@@ -113,11 +127,11 @@ fn the_oldest_of_all_go_when_it_is_full() {
     b.push(18, &body).unwrap();
     assert_eq!((full(&a), full(&b)), (11 + 10, 0));
     // It is gone, and that it was delivered meanwhile is no trouble.
-    a.remove(taken.sequence);
+    assert!(!a.remove(taken.sequence));
     let used = |queue: &Queue| queue.counts().standing().bytes;
     assert!(used(&a) + used(&b) <= ROOM);
     // What never fits takes nobody's place.
-    assert_eq!(a.push(5, &vec![0; 9 << 20]), Err(Lost::NoRoom));
+    assert_eq!(a.push(5, &noise(0, 9 << 20)), Err(Lost::NoRoom));
     assert_eq!((full(&a), full(&b)), (11 + 10 + 5, 0));
     assert_eq!((all(&a).len(), all(&b).len()), (2, 5));
     let mut files = batch_files(&at, "a");
@@ -130,7 +144,7 @@ fn a_smaller_bound_takes_effect_with_the_next_batch() {
     let at = Temporary::new();
     let queue = open(&at).queue("a", 1).unwrap();
     for n in 0..6 {
-        queue.push(1, &vec![n; 1 << 20]).unwrap();
+        queue.push(1, &noise(n, 1 << 20)).unwrap();
     }
     drop(queue);
     let queue = Spool::open(&at.0, 3 << 20).unwrap().queue("a", 1).unwrap();
@@ -146,7 +160,7 @@ fn what_is_torn_or_changed_is_counted_and_passed_over() {
     let at = Temporary::new();
     let body = b"a body of some length";
     // Every way to cut it, and every byte of it changed.
-    let whole = HEADER + body.len();
+    let whole = record::file(1, 5, body).unwrap().len();
     let damage = (0..whole)
         .map(|length| (length, None))
         .chain((0..whole).map(|byte| (whole, Some(byte))));
@@ -185,6 +199,61 @@ fn what_is_torn_or_changed_is_counted_and_passed_over() {
         (0, 0, 0)
     );
     assert_eq!(batch_files(&at, "a"), Vec::<PathBuf>::new());
+}
+
+/// As it was written before bodies were compressed.
+#[test]
+fn a_batch_of_an_earlier_version_is_read() {
+    let at = Temporary::new();
+    drop(open(&at).queue("a", 1).unwrap());
+    let mut file = b"genspool\x01\x01\0\0".to_vec();
+    file.extend(3_u64.to_le_bytes());
+    file.extend(4_u64.to_le_bytes());
+    let mut crc = flate2::Crc::new();
+    crc.update(&file);
+    crc.update(b"body");
+    file.extend(crc.sum().to_le_bytes());
+    file.extend(b"body");
+    fs::write(at.0.join("a/0000000000000001-3.otlp"), file).unwrap();
+    let queue = open(&at).queue("a", 1).unwrap();
+    assert_eq!(all(&queue), [b"body"]);
+    assert_eq!(queue.counts().standing().dropped_corrupt, 0);
+}
+
+#[test]
+fn much_of_the_same_takes_little() {
+    let at = Temporary::new();
+    let queue = open(&at).queue("a", 1).unwrap();
+    let body = b"gen_ai.request.model".repeat(50_000);
+    queue.push(1, &body).unwrap();
+    assert_eq!(queue.counts().standing().bytes, 4096);
+    assert_eq!(all(&queue), [body]);
+}
+
+#[test]
+fn one_that_is_on_its_way_stays_until_it_is_over() {
+    let at = Temporary::new();
+    let spool = open(&at);
+    let queue = spool.queue("a", 1).unwrap();
+    let body = noise(1, 2 << 20);
+    let first = queue.push_taken(1, &body).unwrap();
+    for _ in 0..4 {
+        queue.push(10, &body).unwrap();
+    }
+    // There was no room for all of them, and the one that is on its way is the oldest.
+    let standing = queue.counts().standing();
+    assert_eq!((standing.items, standing.dropped_full), (21, 20));
+    let second = queue.behind(first).unwrap();
+    assert_eq!(second.items, 10);
+    assert_eq!(queue.behind(second.sequence).map(|b| b.items), Some(10));
+    queue.release();
+    assert_eq!(queue.oldest().map(|b| b.sequence), Some(first));
+    assert!(queue.remove(first) && !queue.remove(first));
+    assert_eq!(queue.oldest().unwrap(), second);
+    // Nothing is counted of one that cannot be put there: it is not lost yet.
+    let dropped = queue.counts().standing().dropped();
+    assert_eq!(queue.push_taken(7, &noise(1, 9 << 20)), None);
+    assert_eq!(queue.counts().standing().dropped(), dropped);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tonic::codec::CompressionEncoding;
 
 /// What the HTTP stand-in says; when the script is over, `200 OK`.
@@ -75,6 +75,10 @@ pub(super) fn free_port() -> u16 {
 #[derive(Default)]
 struct State {
     script: VecDeque<Answer>,
+    /// What every request is answered, or the one that has this span.
+    refusal: Option<(&'static str, Option<u64>)>,
+    /// How long an answer takes.
+    pause: Duration,
     received: Vec<Received>,
 }
 
@@ -110,9 +114,32 @@ impl Collector {
         self.state.lock().unwrap().received.clone()
     }
 
+    /// From now on it answers with this status, where a span is named the request that has it alone.
+    pub(super) fn refuse(&self, status: &'static str, span: Option<u64>) {
+        self.state.lock().unwrap().refusal = Some((status, span));
+    }
+
+    /// It takes all again.
+    pub(super) fn accept(&self) {
+        self.state.lock().unwrap().refusal = None;
+    }
+
+    /// From now on it takes its time.
+    pub(super) fn take_long(&self, pause: Duration) {
+        self.state.lock().unwrap().pause = pause;
+    }
+
     pub(super) fn span_count(&self) -> usize {
         count(&self.state.lock().unwrap().received)
     }
+}
+
+/// The ids of all spans of a request.
+pub(super) fn ids_of(request: &ExportTraceServiceRequest) -> impl Iterator<Item = u64> {
+    let scopes = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
+    scopes
+        .flat_map(|s| &s.spans)
+        .map(|s| u64::from_be_bytes(s.span_id.clone().try_into().unwrap()))
 }
 
 fn serve(stream: TcpStream, state: &Mutex<State>) {
@@ -146,13 +173,20 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
             received.request = ExportTraceServiceRequest::decode(&body[..]).unwrap();
         }
         let mut state = state.lock().unwrap();
+        let is_refused = |span: Option<u64>| {
+            span.is_none_or(|span| ids_of(&received.request).any(|id| id == span))
+        };
+        let refusal = state.refusal.filter(|(_, span)| is_refused(*span));
+        let scripted = state.script.pop_front();
         state.received.push(received);
-        let answer = state.script.pop_front().unwrap_or(Answer {
-            status: "200 OK",
+        let answer = scripted.unwrap_or(Answer {
+            status: refusal.map_or("200 OK", |(status, _)| status),
             headers: "",
             body: vec![],
         });
+        let pause = state.pause;
         drop(state);
+        std::thread::sleep(pause);
         write!(
             out,
             "HTTP/1.1 {}\r\nContent-Length: {}\r\n{}\r\n",
@@ -169,17 +203,22 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
 pub(super) struct GrpcCollector {
     pub(super) port: u16,
     received: Arc<Mutex<Vec<Received>>>,
+    refusal: Refusal,
 }
+
+/// What every request for spans is answered, if it is.
+type Refusal = Arc<Mutex<Option<tonic::Code>>>;
 
 impl GrpcCollector {
     pub(super) fn start(port: u16) -> Self {
         let received = Arc::new(Mutex::new(Vec::new()));
-        let service = TraceServiceServer::new(Service(Arc::clone(&received)))
-            .accept_compressed(CompressionEncoding::Gzip);
-        let metrics = MetricsServiceServer::new(Service(Arc::clone(&received)))
-            .accept_compressed(CompressionEncoding::Gzip);
-        let logs = LogsServiceServer::new(Service(Arc::clone(&received)))
-            .accept_compressed(CompressionEncoding::Gzip);
+        let refusal = Refusal::default();
+        let service = || Service(Arc::clone(&received), Arc::clone(&refusal));
+        let metrics =
+            MetricsServiceServer::new(service()).accept_compressed(CompressionEncoding::Gzip);
+        let logs = LogsServiceServer::new(service()).accept_compressed(CompressionEncoding::Gzip);
+        let service =
+            TraceServiceServer::new(service()).accept_compressed(CompressionEncoding::Gzip);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -195,11 +234,20 @@ impl GrpcCollector {
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             std::thread::yield_now();
         }
-        Self { port, received }
+        Self {
+            port,
+            received,
+            refusal,
+        }
     }
 
     pub(super) fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
+    }
+
+    /// From now on it answers so, or takes all again.
+    pub(super) fn refuse(&self, code: Option<tonic::Code>) {
+        *self.refusal.lock().unwrap() = code;
     }
 
     pub(super) fn span_count(&self) -> usize {
@@ -207,7 +255,7 @@ impl GrpcCollector {
     }
 }
 
-struct Service(Arc<Mutex<Vec<Received>>>);
+struct Service(Arc<Mutex<Vec<Received>>>, Refusal);
 
 #[tonic::async_trait]
 impl TraceService for Service {
@@ -219,6 +267,9 @@ impl TraceService for Service {
             request: request.get_ref().clone(),
             ..Received::now(format!("{:?}", request.metadata()))
         });
+        if let Some(code) = *self.1.lock().unwrap() {
+            return Err(tonic::Status::new(code, "not so"));
+        }
         Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
     }
 }

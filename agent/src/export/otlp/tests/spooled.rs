@@ -1,11 +1,11 @@
 //! What the endpoint does not take waits on the disk.
 
-use super::collector::{Answer, Collector, GrpcCollector, Received, free_port};
+use super::collector::{Answer, Collector, GrpcCollector, Received, free_port, ids_of};
 use super::{logged, quick, wait_for};
 use crate::export::Exporter as _;
 use crate::export::otlp::{Config, Otlp, Protocol, Signal};
 use crate::export::spool::Spool;
-use crate::export::spool::tests::Temporary;
+use crate::export::spool::tests::{Temporary, noise};
 use crate::export::test_support::{START, resource, span};
 use crate::model::span::{Span, SpanEvent};
 use crate::model::time::WallTime;
@@ -14,27 +14,22 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// An exporter with a spool in this directory, as a process has them that was just started.
-fn start(config: &Config, at: &Temporary) -> Otlp {
+pub(super) fn start(config: &Config, at: &Temporary) -> Otlp {
     let spool = Spool::open(&at.0, 4 << 20).unwrap();
     let queue = config.queue(&spool).unwrap();
     Otlp::start_with(config.clone(), Some(queue)).unwrap()
 }
 
 /// The ids of all spans that arrived, in this order.
-fn ids(received: &[Received]) -> Vec<u64> {
-    let groups = received.iter().flat_map(|r| &r.request.resource_spans);
-    groups
-        .flat_map(|g| &g.scope_spans)
-        .flat_map(|s| &s.spans)
-        .map(|s| u64::from_be_bytes(s.span_id.clone().try_into().unwrap()))
-        .collect()
+pub(super) fn ids(received: &[Received]) -> Vec<u64> {
+    received.iter().flat_map(|r| ids_of(&r.request)).collect()
 }
 
-fn one(id: u64) -> Span {
+pub(super) fn one(id: u64) -> Span {
     span(id, vec![], resource("shop", 1))
 }
 
-fn waiting(otlp: &Otlp) -> u64 {
+pub(super) fn waiting(otlp: &Otlp) -> u64 {
     otlp.stats().disk.unwrap().items
 }
 
@@ -151,7 +146,9 @@ fn a_full_disk_drops_the_oldest_and_counts_them() {
     };
     let log = logged(|_| {
         let mut otlp = start(&config, &at);
-        let text = "x".repeat(1 << 20);
+        // Of 64 letters, so that three quarters of it stay.
+        let text = noise(0, 1_500_000).into_iter();
+        let text: String = text.map(|byte| char::from(b'0' + byte % 64)).collect();
         for id in 1..=5 {
             let mut large = one(id);
             large.name.clone_from(&text);
@@ -202,8 +199,10 @@ fn what_comes_while_one_does_not_answer_goes_to_the_disk() {
     let at = Temporary::new();
     let config = Config {
         shutdown_timeout: Duration::from_millis(300),
-        max_queue: 64,
+        // Half of it is more than comes while this thread waits for the disk of a busy machine.
+        max_queue: 512,
         max_batch: 16,
+        unsafe_time: Duration::from_secs(60),
         ..quick(
             Protocol::HttpProtobuf,
             listener.local_addr().unwrap().port(),
@@ -211,24 +210,24 @@ fn what_comes_while_one_does_not_answer_goes_to_the_disk() {
     };
     logged(|_| {
         let mut otlp = start(&config, &at);
-        for id in 1..=400 {
+        for id in 1..=1000 {
             otlp.span(&one(id)).unwrap();
             std::thread::sleep(Duration::from_millis(1));
         }
         // The first request is still on its way: its time is five seconds.
-        wait_for("on the disk", || waiting(&otlp) > 300);
-        assert!(waiting(&otlp) < 400);
+        wait_for("on the disk", || waiting(&otlp) > 700);
+        assert!(waiting(&otlp) < 1000);
         otlp.shutdown(&[]).unwrap();
-        assert_eq!(waiting(&otlp), 400);
+        assert_eq!(waiting(&otlp), 1000);
         assert_eq!(otlp.status().dropped.queue_full, 0);
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let collector = Collector::start_at(port, vec![]);
         let otlp = start(&config, &at);
-        wait_for("delivered", || otlp.stats().exported == 400);
+        wait_for("delivered", || otlp.stats().exported == 1000);
         let mut all = ids(&collector.received());
         all.sort_unstable();
-        assert_eq!(all, (1..=400).collect::<Vec<_>>());
+        assert_eq!(all, (1..=1000).collect::<Vec<_>>());
     });
 }
 
