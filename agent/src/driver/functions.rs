@@ -98,13 +98,15 @@ impl Functions {
         if frameworks {
             wanted.extend(frameworks::sought());
         }
-        let names = wanted.iter().flat_map(|sought| {
-            let before = sought.before.as_ref();
-            std::iter::once(&sought.wanted).chain(before)
-        });
+        let names = wanted
+            .iter()
+            .flat_map(|sought| std::iter::once(&sought.wanted).chain(&sought.before));
         let files = Files::of(names.map(|wanted| wanted.name.module.as_str()));
         let hooks = wanted.iter().filter_map(|sought| sought.hook);
-        let functions = hooks.flat_map(|hook| std::iter::once(hook.function).chain(hook.before));
+        let functions = hooks.flat_map(|hook| {
+            let before = hook.before.iter().map(|before| before.function);
+            std::iter::once(hook.function).chain(before)
+        });
         let modules = functions.filter_map(|name| Some(name.split_once(':')?.0));
         let mut packages: Vec<_> = modules.map(package).collect();
         packages.sort_unstable();
