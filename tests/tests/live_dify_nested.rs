@@ -105,10 +105,12 @@ fn holds(engine: &Engine, (clients, requests): (u32, u32)) -> Result<()> {
     let temp = &scene.temp;
     let recording = temp.file("recording").to_string_lossy().into_owned();
     let is_recorded = clients < MANY;
-    // Many nodes begin at a time, and a snapshot of each waits to be read.
-    let options = match is_recorded {
-        true => ["--record", &recording],
-        false => ["--ring-size", "64M"],
+    // Many nodes begin at a time, and a snapshot of each waits to be read: of a thousand requests more than the
+    // agent reads while they are made.
+    let options = match clients * requests {
+        _ if is_recorded => ["--record", &recording],
+        0..=OF_MANY => ["--ring-size", "64M"],
+        _ => ["--ring-size", "256M"],
     };
     let mut agent = Agent::attach(temp, &[server.pid()], &options)?;
     agent.wait_for_log(&format!("watching Dify (pid {})", server.pid()))?;

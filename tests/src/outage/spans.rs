@@ -15,6 +15,10 @@ const PROCESSES: i64 = 4;
 const STEP: usize = 3;
 /// So many are made up, each with other words.
 const MADE_UP: u64 = 200;
+/// Of the alphabet.
+const LETTERS: u64 = 26;
+/// Texts of names are the same in all calls: those that are not longer than this.
+const SHORT: usize = 64;
 /// Words of a question and of an answer, on the average.
 const WORDS: u64 = 60;
 
@@ -56,8 +60,27 @@ impl Spans {
         let mut span = self.all[at(self.all.len())].clone();
         (span.trace_id, span.span_id) = (u128::from(id), id);
         span.resource = Arc::clone(&self.resources[at(self.resources.len())]);
+        // What real calls say is not the same again and again, which would be compressed to nothing.
+        let turn = u8::try_from(id / self.all.len() as u64 % LETTERS).unwrap_or_default();
+        for (_, value) in &mut span.attributes {
+            if let Value::Str(text) = value
+                && text.len() > SHORT
+            {
+                *text = Cow::Owned(turned(text, turn));
+            }
+        }
         span
     }
+}
+
+/// A text of as many letters, each so many places further in the alphabet.
+fn turned(text: &str, turn: u8) -> String {
+    let letter = |c: char| match c {
+        'a'..='z' => char::from(b'a' + (c as u8 - b'a' + turn) % 26),
+        'A'..='Z' => char::from(b'A' + (c as u8 - b'A' + turn) % 26),
+        other => other,
+    };
+    text.chars().map(letter).collect()
 }
 
 /// Those of the recordings.

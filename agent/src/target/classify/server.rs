@@ -148,11 +148,13 @@ const fn known(
 }
 
 /// The first one whose name fits and whose verbs are there decides.
-const PROGRAMS: [Known; 27] = [
+const PROGRAMS: [Known; 28] = [
     known("vllm", &["serve"], Server::Vllm, Part::Api),
     known("vllm.entrypoints.cli", &["serve"], Server::Vllm, Part::Api),
     known("vllm.entrypoints.openai", &[], Server::Vllm, Part::Api),
     known("vllm.entrypoints.api_server", &[], Server::Vllm, Part::Api),
+    // Looks at a model's class in a process of its own (`models.registry`).
+    known("vllm.model_executor", &[], Server::Vllm, Part::Helper),
     known("sglang", &["serve"], Server::Sglang, Part::Api),
     known("sglang.launch_server", &[], Server::Sglang, Part::Api),
     known("sglang.srt", &[], Server::Sglang, Part::Api),
