@@ -350,6 +350,7 @@ mod tests {
     use super::{DecodeError, ModuleBody, ProcessChangeKind, control, data, encode_data};
     use crate::model::event::{ConnectionId, Data, Direction, Event, SocketRole};
     use crate::model::time::BootTime;
+    use genspan_common::event::EventKind;
 
     fn sample(bytes: &[u8]) -> Data<'_> {
         Data {
@@ -510,12 +511,12 @@ mod tests {
         let change = control(&record).unwrap();
         assert_eq!(change.kind, ProcessChangeKind::Forked(11));
         assert_eq!((change.pid, change.time), (10, BootTime(5)));
-        record[..4].copy_from_slice(&13u32.to_ne_bytes());
+        record[..4].copy_from_slice(&(EventKind::ModuleEnded as u32).to_ne_bytes());
         assert_eq!(
             control(&record).unwrap().kind,
             ProcessChangeKind::ModuleEnded
         );
-        record[..4].copy_from_slice(&12u32.to_ne_bytes());
+        record[..4].copy_from_slice(&(EventKind::ModuleBegins as u32).to_ne_bytes());
         assert!(control(&record).is_err());
         record.truncate(24);
         for (count, told) in [(2, 2), (u64::MAX, 32)] {
