@@ -4,6 +4,8 @@ use crate::cmd::{self, Cmd};
 use crate::paths;
 use crate::toolchain::{self, Compiler, TARGET};
 use anyhow::{Context as _, Result};
+use object::build::elf::{Builder, SectionData};
+use object::elf;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -108,6 +110,8 @@ pub(crate) fn remapped() -> Vec<(PathBuf, &'static str)> {
 fn install(built: &Path) -> Result<bool> {
     let object = paths::bpf_object();
     let new = fs::read(built).with_context(|| format!("no object at {}", built.display()))?;
+    let new = without_debug_info(&new)
+        .with_context(|| format!("what is at {} cannot be used", built.display()))?;
     if fs::read(&object).is_ok_and(|old| old == new) {
         return Ok(false);
     }
@@ -118,4 +122,26 @@ fn install(built: &Path) -> Result<bool> {
     fs::write(&partial, new).with_context(|| format!("cannot write {}", partial.display()))?;
     fs::rename(&partial, &object).with_context(|| format!("cannot write {}", object.display()))?;
     Ok(true)
+}
+
+/// The object without what is for debuggers only: four fifths of it, which the agent would read at its start and
+/// keep room for. Types and lines that the kernel and its verifier take (`.BTF`, `.BTF.ext`) stay; bpf-linker
+/// makes them of the rest.
+fn without_debug_info(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(object)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        let name = name.strip_prefix(b".rel").unwrap_or(name);
+        section.delete = name.starts_with(b".debug");
+    }
+    builder.delete_orphans();
+    // LLVM has one table for names of sections and of symbols, this writer two.
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
 }

@@ -34,9 +34,10 @@ fn program(root: &Path) -> PathBuf {
     root.join("bin/python3.14t")
 }
 
-/// Whether it is there.
+/// Whether it is there, and its library where it looks for that.
 pub(crate) fn is_ready() -> bool {
-    program(&root()).is_file()
+    let library = root().join("bin/lib/python3.14/types.py");
+    program(&root()).is_file() && library.is_file()
 }
 
 /// Makes it.

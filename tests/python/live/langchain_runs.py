@@ -2,11 +2,13 @@
 
 Reads names of steps from its standard input; after each it prints what the handler was told, as one
 line of JSON: a list of runs with id, parent, kind, name, times, and the class of what was raised. With
-the times is how long the thread then did something else or nothing: see `Record.waits`.
+the times is how long the thread then did something else or nothing: see `Record.waits`. The collector of
+garbage is something else: it runs when a thread has made many objects, whatever it is in.
 A step with `bare ` before it is taken without any handler, and prints how many runs it has.
 """
 
 import asyncio
+import gc
 import itertools
 import json
 import sys
@@ -76,8 +78,24 @@ def answered(result):
     return {"got": all_of, **told}
 
 
+# How long each thread was at collecting garbage, in nanoseconds.
+COLLECTED = threading.local()
+
+
+def collects(phase, info):
+    now = time.thread_time_ns()
+    if phase == "start":
+        COLLECTED.since = now
+    else:
+        COLLECTED.time = getattr(COLLECTED, "time", 0) + now - COLLECTED.since
+
+
+gc.callbacks.append(collects)
+
+
 def idle(stamps, at):
-    """How long a thread did not run between this time and the next that it was seen."""
+    """How long a thread did not run, or was at collecting garbage, between this time and the next that it
+    was seen."""
     if at + 1 >= len(stamps):
         return 0
     (wall, cpu, _), (later, more, _) = stamps[at : at + 2]
@@ -104,7 +122,7 @@ class Record(BaseCallbackHandler):
         if stamps is None:
             stamps = self.own.stamps = []
             self.threads.append(stamps)
-        stamps.append((now, time.thread_time_ns(), run))
+        stamps.append((now, time.thread_time_ns() - getattr(COLLECTED, "time", 0), run))
         return stamps, len(stamps) - 1
 
     def begins(self, kind, serialized, more, given):
