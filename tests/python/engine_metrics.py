@@ -2,8 +2,9 @@
 
     engine_metrics.py vllm|vllm-v0|sglang AGENT LAB
 
-Starts it by LAB/serve.sh (vLLM's V0 engine by itself, once in a process of its own and once in the server's), then `genspan agent`, which finds the running server by itself; asks 200 times,
-eight requests at a time, streamed and not, and compares the spans with what `/metrics` has more than
+Starts it by LAB/serve.sh (vLLM's V0 engine by itself, once in a process of its own and once in the
+server's), then `genspan agent`, which finds the running server by itself; asks 200 times, eight requests
+at a time, streamed and not, and compares the spans with what `/metrics` has more than
 before: requests (by finish reason, where that is counted), tokens read and made. Of its processes the
 agent must say that they are one service of the type `model`, with the model's name, its port and its
 version. Ends with 1 when something differs.
