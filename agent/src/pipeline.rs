@@ -269,8 +269,11 @@ impl Pipeline {
                             self.tell_runs(out);
                             return self.hand_on();
                         }
-                        for request in self.engines.told(hit, || ids.next(), &mut out) {
-                            self.spans.engine(found.pid, found.time, request);
+                        let spans = &self.spans;
+                        let serves = |pid| spans.serves_models(pid);
+                        let over = self.engines.told(hit, || ids.next(), serves, &mut out);
+                        for (pid, request) in over {
+                            self.spans.engine(pid, found.time, request);
                         }
                         self.tell_runs(out);
                     }

@@ -94,6 +94,10 @@ pub const DEPTH: u32 = 7 << DEPTH_SHIFT;
 /// Where [`DEPTH`] begins.
 pub const DEPTH_SHIFT: u32 = 28;
 
+/// Bit of [`ArgumentSlot::slot`]: of lists and tuples to which more than one reference leads it is enough how long
+/// they are, and their items are not copied. It holds for all that a snapshot has. With [`DEPTH`] only.
+pub const LENGTHS: u32 = 1 << 27;
+
 /// What a watchpoint is for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

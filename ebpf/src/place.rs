@@ -4,8 +4,8 @@
 use genspan_common::{
     framework::{COPIED_FROM, hook},
     function::{
-        ABSENT, CALLER_ABOVE, CALLER_HAS, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER, MAX_ARGUMENTS,
-        VARIABLE_OF_CALLER,
+        ABSENT, CALLER_ABOVE, CALLER_HAS, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER, LENGTHS,
+        MAX_ARGUMENTS, VARIABLE_OF_CALLER,
     },
     snapshot::{MAX_DEPTH, purpose},
 };
@@ -13,7 +13,10 @@ use genspan_common::{
 use crate::{
     function::watch,
     python::{code_of, context, genspan_caller, local, word},
-    snapshot::{genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want, own_process},
+    snapshot::{
+        LENGTHS_ONLY, genspan_snapshot_begin, genspan_snapshot_take, genspan_snapshot_want,
+        own_process,
+    },
 };
 
 /// Most functions between one that is watched and a caller of which something is copied.
@@ -47,7 +50,10 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
             continue;
         }
         let is_bound = bound != 0 && (is_unwanted || place.slot & CONTENT == 0);
-        let limit = if is_bound { bound } else { MAX_DEPTH };
+        let mut limit = u64::from(if is_bound { bound } else { MAX_DEPTH });
+        if place.slot & LENGTHS != 0 {
+            limit |= LENGTHS_ONLY;
+        }
         let mut from = frame;
         let slot = place.slot & 0xffff;
         if place.cell == IN_CALLER || place.cell == VARIABLE_OF_CALLER {
@@ -66,7 +72,7 @@ pub extern "C" fn genspan_snapshot_places(entry: u64, frame: u64, first: u64) ->
             value = word(cell.wrapping_add(CELL_VALUE));
         }
         if from != 0 && value != 0 {
-            genspan_snapshot_want(index as u64, value, u64::from(limit));
+            genspan_snapshot_want(index as u64, value, limit);
         }
     }
     0

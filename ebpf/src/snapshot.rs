@@ -83,6 +83,10 @@ const NUMBERS: u64 = 3;
 const BYTES_SHOWN: u64 = 8;
 /// Most digits of an `int`, as many as the agent reads.
 const MAX_DIGITS: u64 = 64;
+/// With how many references a `genspan_snapshot_want` has: see `genspan_common::function::LENGTHS`.
+pub const LENGTHS_ONLY: u64 = 1 << 16;
+/// So deep are lists of which that holds, counted as [`Work::depth`] is: one more than the references to them.
+const LENGTHS_FROM: u32 = 3;
 /// What is copied before an instance whose dict lies there (from 3.11 on).
 const BEFORE: u64 = 32;
 
@@ -122,6 +126,8 @@ struct Work {
     skipped: u64,
     /// Not zero where of dicts only names and whole numbers are copied, and dicts of those.
     numbers: u64,
+    /// Of lists and tuples, those deep down, the lengths are enough: any number.
+    lengths: u64,
     /// How many want it or have it: whoever finds itself alone has it.
     users: u64,
 }
@@ -200,6 +206,12 @@ impl Work {
         self.depth = depth;
     }
 
+    /// Whether the items of the list or tuple at hand are not wanted.
+    #[inline(always)]
+    fn is_length_enough(&self) -> bool {
+        self.lengths != 0 && self.depth >= LENGTHS_FROM
+    }
+
     /// A word of the object at hand, of those that are looked at.
     #[inline(always)]
     fn of_object(&self, offset: u32) -> u64 {
@@ -236,6 +248,7 @@ pub extern "C" fn genspan_snapshot_begin() -> u64 {
     work.depth = 0;
     work.skipped = 0;
     work.numbers = 0;
+    work.lengths = 0;
     work.serial = work.serial.wrapping_add(1);
     work.head.cut = 0;
     work.head.objects = 0;
@@ -253,7 +266,8 @@ pub extern "C" fn genspan_snapshot_want(index: u64, address: u64, limit: u64) ->
         return 0;
     };
     work.depth = 0;
-    work.limit = limit as u32;
+    work.limit = limit as u32 & (LENGTHS_ONLY as u32 - 1);
+    work.lengths |= limit & LENGTHS_ONLY;
     // SAFETY: masked to the length of the array.
     unsafe {
         let roots = work.head.roots.as_mut_ptr();
@@ -492,7 +506,7 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         let count = at_most(size, MAX_ITEMS as u64);
         let items = u64::from(process.tuple_items);
         let at = genspan_snapshot_copy(address, items + 8 * count, items);
-        if at != 0 {
+        if at != 0 && !work.is_length_enough() {
             genspan_snapshot_push_all(at + items / 8, count, 1, 1);
         }
     } else if flags & flag::LIST != 0 {
@@ -502,7 +516,7 @@ pub extern "C" fn genspan_snapshot_object(index: u64) -> u64 {
         }
         genspan_snapshot_copy(address, 40, 40);
         let at = genspan_snapshot_copy(work.object[3], 8 * count, 8);
-        if at != 0 {
+        if at != 0 && !work.is_length_enough() {
             genspan_snapshot_push_all(at, count, 1, 1);
         }
     } else if flags & flag::BYTES != 0 {

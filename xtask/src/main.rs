@@ -109,6 +109,11 @@ enum Task {
     /// requests and tokens with `/metrics`. Takes about three minutes. Needs the lab beside the repository
     /// (shared/lab, `setup.sh vllm`, 6 GB), and root or sudo. The exit code is 1 when something differs.
     Vllm,
+    /// Compare the spans of a real vLLM with its V0 engine with its own counters.
+    ///
+    /// As `vllm` does, with an environment `vllm-v0` (docs/serving.md says how it is made): once with the engine in a
+    /// process of its own, and once in the server's.
+    VllmV0,
     /// Compare the spans of a real SGLang with its own counters.
     ///
     /// As `vllm` does; a third of what is asked goes to its own `/generate`. Needs the lab beside the
@@ -164,6 +169,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Correctness(options) => return correctness::run(&options),
         Task::Compare(options) => return compare::run(&options),
         Task::Vllm => return engines::run(Engine::Vllm),
+        Task::VllmV0 => return engines::run(Engine::VllmV0),
         Task::Sglang => return engines::run(Engine::Sglang),
         Task::Backends(options) => return backends::run(&options),
         Task::Vm(options) => return vm::run(&options),

@@ -3,7 +3,9 @@
 
 use super::functions::Sought;
 use super::watching::{Entries, Watching};
-use crate::framework::{Before, CallerArgument, Hook, dify, langchain, llama_index, sglang, vllm};
+use crate::framework::{
+    Before, CallerArgument, Hook, LENGTHS_ONLY, dify, langchain, llama_index, sglang, vllm, vllm_v0,
+};
 use crate::probe::kernel::Kernel;
 use crate::python::find::NotFound;
 use crate::python::version::Version;
@@ -16,7 +18,7 @@ use genspan_common::dispatch;
 use genspan_common::framework::hook;
 use genspan_common::function::{
     ABSENT, ArgumentSlot, CALLER_ABOVE, CALLER_HAS, CONTENT, DEPTH, DEPTH_SHIFT, IN_CALLER,
-    VARIABLE_OF_CALLER,
+    LENGTHS, VARIABLE_OF_CALLER,
 };
 
 /// What every framework that is known has loaded: a library, so that one sees it without a look
@@ -51,6 +53,7 @@ pub(super) fn sought() -> impl Iterator<Item = Sought> {
     all.zip(&dify::HOOKS)
         .flat_map(|((one, other), third)| [one, other, third])
         .chain(&vllm::HOOKS)
+        .chain(&vllm_v0::HOOKS)
         .chain(&sglang::HOOKS)
         .filter_map(|hook| {
             let wanted = |name: &str, arguments: &[&str]| {
@@ -87,7 +90,7 @@ pub(super) const fn is_first(hook: &Hook) -> bool {
     match hook.what {
         hook::SNAPSHOT => matches!(
             hook.number,
-            vllm::FINISHED | sglang::BATCH | dify::RUN_BEGINS
+            vllm::FINISHED | vllm_v0::FINISHED | sglang::BATCH | dify::RUN_BEGINS
         ),
         _ => needs_contexts(hook),
     }
@@ -148,6 +151,12 @@ pub(super) fn look(
         watching.tell(pid, said);
         return Looked::Never;
     }
+    if hook.what == hook::SNAPSHOT
+        && vllm_v0::is_one(hook.number)
+        && watches_v1(watching, index, hook)
+    {
+        return Looked::Never;
+    }
     let mut arguments = 0;
     let found = if hook.what == hook::GONE {
         functions::find_freed(python, &sought.wanted, hook.what)
@@ -185,6 +194,17 @@ pub(super) fn look(
             Looked::Never
         }
     }
+}
+
+/// Whether the end of requests to vLLM's V1 engine is watched, of which the hooks lie before this one of V0: a program
+/// has one of the two, and from 0.8 to 0.10 the modules of V0 loaded in either case.
+fn watches_v1(watching: &Watching, index: usize, hook: &Hook) -> bool {
+    let behind = vllm_v0::HOOKS
+        .iter()
+        .position(|one| one.number == hook.number)
+        .map(|place| vllm::HOOKS.len() + place);
+    let first = behind.and_then(|behind| index.checked_sub(behind));
+    first.is_some_and(|first| watching.has(first))
 }
 
 /// Looks for what is sought by its name and, where that is not there, by those that it had before. Which of
@@ -253,13 +273,16 @@ fn places(
     }
     for ((_, slot), depth) in all.iter_mut().zip(depths) {
         slot.slot |= depth << DEPTH_SHIFT & DEPTH;
+        if depth & LENGTHS_ONLY != 0 {
+            slot.slot |= LENGTHS;
+        }
     }
     all
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{behind, dify, hook, langchain, llama_index, sglang, sought, vllm};
+    use super::{behind, dify, hook, langchain, llama_index, sglang, sought, vllm, vllm_v0};
 
     #[test]
     fn what_is_nothing_without_another_knows_where_that_is() {
@@ -285,7 +308,7 @@ mod tests {
     fn every_hook_can_be_looked_for() {
         let all: Vec<_> = sought().collect();
         let frameworks = langchain::HOOKS.len() + llama_index::HOOKS.len() + dify::HOOKS.len();
-        let engines = vllm::HOOKS.len() + sglang::HOOKS.len();
+        let engines = vllm::HOOKS.len() + vllm_v0::HOOKS.len() + sglang::HOOKS.len();
         assert_eq!(all.len(), frameworks + engines);
         for one in all {
             let hook = one.hook.expect("a hook");

@@ -12,6 +12,7 @@ use crate::python::copied;
 use crate::python::reader::Types;
 use crate::python::render;
 use crate::python::value::Value;
+use crate::target::process;
 use crate::target::python::Python;
 use crate::target::secrets::names_secret;
 
@@ -42,19 +43,34 @@ impl Snapshots {
     /// The values of what was copied. Secrets, by the names that they have, are left out. To look for the
     /// interpreter takes seconds in a large program: it need not be where it is `known`.
     pub fn decode(&mut self, raw: &RawSnapshot<'_>, known: Option<&Python>) -> Option<Snapshot> {
-        self.cut += u64::from(raw.cut);
         let wanted = raw.roots.iter().filter(|root| **root != 0).count() as u64;
         let Some(process) = self.process(raw, known) else {
             self.unread += wanted;
+            self.cut += u64::from(raw.cut);
             return None;
         };
         let python = process.python.as_ref()?;
         let how = (&python.fit.layout, &process.types);
-        let found = copied::values(raw.segments, &raw.roots, &python.memory, how);
+        let part = |name: &str| {
+            let object = raw.roots.first().copied().unwrap_or_default();
+            copied::attribute(raw.segments, (object, name), &python.memory, how)
+        };
+        let parts = match raw.subject {
+            Subject::Hook { hook, .. } => engine::parts(hook),
+            _ => &[],
+        };
+        let roots: Vec<_> = parts.iter().map(|name| part(name).unwrap_or(0)).collect();
+        let roots = if parts.is_empty() {
+            &raw.roots[..]
+        } else {
+            &roots
+        };
+        let found = copied::values(raw.segments, roots, &python.memory, how);
         if let Subject::Hook { hook, .. } = raw.subject {
             let all = found.iter().map(|value| readable(value.as_ref()));
             let all: Vec<_> = all.collect();
             let unread = wanted.saturating_sub(all.iter().flatten().count() as u64);
+            let mut is_part = true;
             // What is not wanted is left out before anybody gets to know it.
             let mut values = if dify::is_one(hook) {
                 let registry = raw
@@ -62,17 +78,19 @@ impl Snapshots {
                     .first()
                     .filter(|object| **object != 0)
                     .map(|object| {
-                        let attribute = |name| {
-                            let which = (*object, name);
-                            copied::attribute(raw.segments, which, &python.memory, how)
-                        };
-                        let found = dify::REGISTRIES.into_iter().find_map(attribute);
+                        let found = dify::REGISTRIES.into_iter().find_map(part);
                         found.unwrap_or(*object)
                     });
                 dify::kept(hook, &all, registry)
             } else {
-                engine::kept(hook, &all)
+                let mut kept = engine::kept(hook, &all);
+                if let Some(parent) = process::parent(raw.pid) {
+                    engine::started_by(hook, &mut kept, parent);
+                }
+                is_part = engine::is_part(hook, &kept);
+                kept
             };
+            self.cut += u64::from(raw.cut && is_part);
             self.unread += unread;
             values.iter_mut().flatten().for_each(without_secrets);
             return (!values.is_empty()).then(|| raw.with(values));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value as Json;
 
-use super::{sglang, vllm};
+use super::{sglang, vllm, vllm_v0};
 use crate::model::defect::Defects;
 use crate::model::engine::{EngineAsked, EngineRequest, EngineWork};
 use crate::model::exchange::ExchangeId;
@@ -22,8 +22,8 @@ const MAX_CHOICES: u32 = 1024;
 /// How long after a request began the same hit may be told again, in nanoseconds.
 const AGAIN: u64 = 100_000_000;
 
-/// Times from this one on are none: some thirty years, in nanoseconds.
-const MOST: f64 = 1e18;
+/// Times from this one on are none: some three hundred years, in seconds, so that those of the wall clock are.
+const MOST: f64 = 1e10;
 
 /// What is kept of the arguments of an engine's function: counts, times and ids, and nothing of what
 /// was said. The rest is neither told nor recorded.
@@ -34,7 +34,11 @@ pub fn kept(number: u32, values: &[Option<Json>]) -> Vec<Option<Json>> {
             .into_iter()
             .map(serde_json::to_value)
             .collect(),
-        vllm::ASKED => vllm::asked(values)
+        vllm_v0::FINISHED => vllm_v0::finished(values)
+            .into_iter()
+            .map(serde_json::to_value)
+            .collect(),
+        vllm::ASKED | vllm_v0::ASKED => vllm::asked(values)
             .into_iter()
             .map(serde_json::to_value)
             .collect(),
@@ -45,6 +49,39 @@ pub fn kept(number: u32, values: &[Option<Json>]) -> Vec<Option<Json>> {
         _ => Vec::new(),
     };
     all.into_iter().map(Result::ok).collect()
+}
+
+/// The attributes of a hook's first argument that are wanted, where that is all; nothing where its arguments are.
+#[must_use]
+pub const fn parts(number: u32) -> &'static [&'static str] {
+    match number {
+        vllm_v0::FINISHED => &vllm_v0::PARTS,
+        sglang::BATCH => &sglang::PARTS,
+        _ => &[],
+    }
+}
+
+/// Has what was kept of a hook say which process started the one of the engine, where that one may be who asks.
+pub fn started_by(number: u32, kept: &mut [Option<Json>], parent: u32) {
+    if !vllm_v0::is_one(number) {
+        return;
+    }
+    for value in kept.iter_mut().flatten() {
+        if let Json::Object(members) = value {
+            members.insert("parent".to_owned(), parent.into());
+        }
+    }
+}
+
+/// Whether something that is wanted of a hook is not among what was kept.
+#[must_use]
+pub fn is_part(number: u32, kept: &[Option<Json>]) -> bool {
+    let has = |value: &Json, name: &str| value.get(name).is_some_and(|value| !value.is_null());
+    number != vllm_v0::FINISHED
+        || !kept.iter().flatten().all(|value| {
+            let counted = has(value, "input") && has(value, "output");
+            counted && has(value, "finish_reason") && has(value, "queued")
+        })
 }
 
 /// A request under way in the engine's own process.
@@ -68,19 +105,23 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// An engine's function was entered. `next` names a run, if one begins. Gives the requests that
-    /// are over and were asked for by a server.
+    /// An engine's function was entered. `next` names a run, if one begins; `serves` says whether a process is
+    /// known to be a model server. Gives the requests that are over and were asked for by one, with its process.
     pub fn told(
         &mut self,
         (number, found): (u32, &Snapshot),
         next: impl FnOnce() -> ExchangeId,
+        serves: impl Fn(u32) -> bool,
         out: &mut Vec<RunEvent>,
-    ) -> Vec<EngineRequest> {
+    ) -> Vec<(u32, EngineRequest)> {
         let values = found.values.iter().flatten();
-        if number == vllm::ASKED {
+        if matches!(number, vllm::ASKED | vllm_v0::ASKED) {
             for value in values.take(1) {
-                if let Ok(asked) = serde_json::from_value(value.clone()) {
-                    self.begins(found, asked, next, out);
+                if let Ok(asked) = serde_json::from_value::<EngineAsked>(value.clone()) {
+                    // What a server asks of the engine that it started is a request to the server.
+                    if !asked.parent.is_some_and(&serves) {
+                        self.begins(found, asked, next, out);
+                    }
                     break;
                 }
             }
@@ -91,10 +132,14 @@ impl Engines {
             let Ok(request) = serde_json::from_value::<EngineRequest>(value.clone()) else {
                 continue;
             };
-            if request.in_process {
+            let key = (found.pid, request.id.clone());
+            // V0 does not say who asked.
+            let is_run = number == vllm_v0::FINISHED && self.ids.contains_key(&key);
+            if request.in_process || is_run {
                 self.over(found, request, out);
             } else {
-                served.push(request);
+                let parent = request.parent.filter(|parent| serves(*parent));
+                served.push((parent.unwrap_or(found.pid), request));
             }
         }
         served
@@ -222,16 +267,23 @@ pub(super) fn count(of: &Json, name: &str) -> Option<i64> {
 
 /// A member that is a time in seconds, in nanoseconds; zero is none that was taken.
 pub(super) fn moment(of: &Json, name: &str) -> Option<u64> {
-    let nanoseconds = of.get(name)?.as_f64()? * 1e9;
-    // What is cut off is less than the clock tells.
-    (1.0..MOST)
-        .contains(&nanoseconds)
-        .then_some(nanoseconds as u64)
+    let seconds = of.get(name)?.as_f64()?;
+    // In two parts: nanoseconds of the wall clock are more than such a number has places for.
+    let (whole, part) = (seconds.trunc(), (seconds.fract() * 1e9).round());
+    (1e-9..MOST).contains(&seconds).then_some(
+        (whole as u64)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(part as u64),
+    )
 }
 
 /// How long a list is of which not all was copied.
 pub(super) fn length(list: &Json) -> Option<i64> {
-    let items = list.as_array()?;
+    length_of(list.as_array()?)
+}
+
+/// The same, of what was copied of it.
+pub(super) fn length_of(items: &[Json]) -> Option<i64> {
     let more = |text: &str| -> Option<i64> {
         text.strip_prefix('<')?.strip_suffix(" more>")?.parse().ok()
     };
@@ -243,7 +295,7 @@ pub(super) fn length(list: &Json) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::{AGAIN, Engines, MAX_OPEN, kept};
-    use crate::framework::{sglang, vllm};
+    use crate::framework::{sglang, vllm, vllm_v0};
     use crate::model::defect::Defects;
     use crate::model::exchange::ExchangeId;
     use crate::model::framework::{Framework, RunEvent};
@@ -285,8 +337,10 @@ mod tests {
             panic!("{:?}", of.subject);
         };
         let mut out = Vec::new();
-        let served = engines.told((hook, of), || ExchangeId(next), &mut out);
-        (out, served.into_iter().map(|request| request.id).collect())
+        // Process 5 is a server.
+        let told = engines.told((hook, of), || ExchangeId(next), |pid| pid == 5, &mut out);
+        let served = told.into_iter().map(|(_, request)| request.id);
+        (out, served.collect())
     }
 
     #[test]
@@ -332,6 +386,72 @@ mod tests {
                 .0
                 .is_empty()
         );
+    }
+
+    /// As V0 has it, in a process that this one started.
+    fn v0(number: u32, values: &[Json], parent: u32, time: u64) -> Snapshot {
+        let mut found = snapshot(number, time, values);
+        super::started_by(number, &mut found.values, parent);
+        found
+    }
+
+    #[test]
+    fn an_engine_that_a_server_started_answers_for_it() {
+        let params = json!({"<class>": "vllm.sampling_params.SamplingParams", "n": 1});
+        let group = [
+            json!("chatcmpl-1"),
+            json!({"arrival_time": 1.7e9}),
+            json!([{"status": 3, "output_text": "said", "data": {
+                "_prompt_token_ids_tuple": [1], "_cached_all_token_ids": [1, 2],
+            }}]),
+        ];
+        let mut engines = Engines::default();
+        let asked = v0(
+            vllm_v0::ASKED,
+            &[json!("chatcmpl-1"), params.clone()],
+            5,
+            100,
+        );
+        assert!(tell(&mut engines, &asked, 1).0.is_empty());
+        let over = v0(vllm_v0::FINISHED, &group, 5, 200);
+        assert!(!format!("{over:?}").contains("said"), "{over:?}");
+        let mut out = Vec::new();
+        let hit = (vllm_v0::FINISHED, &over);
+        let served = engines.told(hit, || ExchangeId(2), |pid| pid == 5, &mut out);
+        let [(5, request)] = &served[..] else {
+            panic!("{served:?}");
+        };
+        assert!(out.is_empty() && request.output == Some(1), "{request:?}");
+        // One that was started by no server.
+        let asked = v0(vllm_v0::ASKED, &[json!("chatcmpl-1"), params], 6, 300);
+        assert_eq!(tell(&mut engines, &asked, 3).0.len(), 1);
+        let over = v0(vllm_v0::FINISHED, &group, 6, 400);
+        let (out, served) = tell(&mut engines, &over, 4);
+        assert!(out.len() == 2 && served.is_empty(), "{out:?} {served:?}");
+        // Nor did the server ask in its own process.
+        let mut out = Vec::new();
+        let served = engines.told(
+            (vllm_v0::FINISHED, &over),
+            || ExchangeId(5),
+            |_| false,
+            &mut out,
+        );
+        assert!(
+            matches!(&served[..], [(7, _)]) && out.is_empty(),
+            "{served:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_known_to_be() {
+        let whole = json!({"input": 1, "output": 0, "finish_reason": "stop", "queued": 5});
+        let part = json!({"input": null, "output": 0, "finish_reason": "stop", "queued": 5});
+        assert!(!super::is_part(vllm_v0::FINISHED, &[Some(whole.clone())]));
+        assert!(super::is_part(
+            vllm_v0::FINISHED,
+            &[Some(whole.clone()), Some(part)]
+        ));
+        assert!(super::is_part(vllm::FINISHED, &[Some(whole)]));
     }
 
     #[test]
@@ -432,7 +552,8 @@ mod tests {
             "rids": ["a", "b"], "output_strs": ["said", "said"],
             "finished_reasons": [{"type": "stop"}, null], "completion_tokens": [4, 5],
         });
-        let found = snapshot(sglang::BATCH, 1, &[batch]);
+        let parts = sglang::PARTS.map(|name| batch.get(name).cloned().unwrap_or_default());
+        let found = snapshot(sglang::BATCH, 1, &parts);
         assert!(!format!("{found:?}").contains("said"));
         let (out, served) = tell(&mut Engines::default(), &found, 1);
         assert!(out.is_empty());

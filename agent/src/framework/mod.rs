@@ -10,6 +10,7 @@ mod langchain_contents;
 pub mod llama_index;
 pub mod sglang;
 pub mod vllm;
+pub mod vllm_v0;
 
 pub use dify::Workflows;
 pub use engine::Engines;
@@ -18,6 +19,9 @@ pub use langchain::Runs;
 use crate::model::framework::RunName;
 use genspan_common::dispatch;
 use genspan_common::framework::hook::SNAPSHOT;
+
+/// With a number of [`Hook::depths`]: see `genspan_common::function::LENGTHS`.
+pub const LENGTHS_ONLY: u32 = 8;
 
 /// A function of a framework that is watched, or a class whose objects' ends are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ pub struct Hook {
     /// content is wanted.
     pub contents: usize,
     /// How much of each of its own arguments is copied, as `genspan_common::function::DEPTH` says, in their
-    /// order; none is bounded behind the last.
+    /// order; none is bounded behind the last. With [`LENGTHS_ONLY`], of lists deep down only the lengths are.
     pub depths: &'static [u32],
     /// Number of `genspan_common::framework::hook`: [`SNAPSHOT`] of one of which the arguments are told
     /// as [`crate::model::snapshot::Snapshot`], and nothing else.

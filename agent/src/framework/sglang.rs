@@ -12,7 +12,7 @@
 use genspan_common::framework::hook;
 use serde_json::Value as Json;
 
-use super::{Hook, engine};
+use super::{Hook, LENGTHS_ONLY, engine};
 use crate::model::engine::EngineRequest;
 
 /// Number of the hook.
@@ -28,19 +28,33 @@ pub const HOOKS: [Hook; 1] = [Hook {
     arguments: &["recv_obj"],
     callers: &[],
     contents: 1,
-    depths: &[],
+    // The batch, its lists, what they have, and of that the members. What was said are lists in lists, and would take
+    // the place of the times.
+    depths: &[4 | LENGTHS_ONLY],
     what: hook::SNAPSHOT,
     number: BATCH,
     without: "what the engine says of its requests is not known",
 }];
 
-/// The requests of a batch that are over.
+/// Of a batch, what is told, in this order: the rest would take what room there is for one value.
+pub const PARTS: [&str; 8] = [
+    "rids",
+    "finished_reasons",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "retraction_counts",
+    "time_stats",
+];
+
+/// The requests of a batch that are over, from its [`PARTS`].
 #[must_use]
 pub fn finished(values: &[Option<Json>]) -> Vec<EngineRequest> {
-    let Some(batch) = values.first().and_then(Option::as_ref) else {
-        return Vec::new();
+    let list = |name: &str| {
+        let place = PARTS.iter().position(|part| *part == name)?;
+        values.get(place)?.as_ref()?.as_array()
     };
-    let list = |name: &str| batch.get(name).and_then(Json::as_array);
     let (Some(ids), Some(reasons)) = (list("rids"), list("finished_reasons")) else {
         return Vec::new();
     };
@@ -75,9 +89,13 @@ pub fn finished(values: &[Option<Json>]) -> Vec<EngineRequest> {
 
 #[cfg(test)]
 mod tests {
-    use super::finished;
+    use super::{PARTS, finished};
     use crate::model::engine::EngineRequest;
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
+
+    fn parts(batch: &Json) -> [Option<Json>; PARTS.len()] {
+        PARTS.map(|name| batch.get(name).cloned())
+    }
 
     #[test]
     fn the_requests_of_a_batch_that_are_over() {
@@ -118,19 +136,19 @@ mod tests {
                 ..request("c", "stop")
             },
         ];
-        assert_eq!(finished(&[Some(batch)]), wanted);
+        assert_eq!(finished(&parts(&batch)), wanted);
     }
 
     #[test]
     fn a_batch_that_says_nothing() {
         let batch = json!({"rids": ["a"], "finished_reasons": [null]});
-        assert!(finished(&[Some(batch)]).is_empty());
+        assert!(finished(&parts(&batch)).is_empty());
         let health = json!({
             "rids": ["HEALTH_CHECK_1.7"], "finished_reasons": [{"type": "length", "length": 1}],
         });
-        assert!(finished(&[Some(health)]).is_empty());
+        assert!(finished(&parts(&health)).is_empty());
         let unreadable = json!({"rids": ["<omitted>"], "finished_reasons": [{"type": "stop"}]});
-        assert!(finished(&[Some(unreadable)]).is_empty());
+        assert!(finished(&parts(&unreadable)).is_empty());
         assert!(finished(&[Some(json!("<deeper>"))]).is_empty());
         assert!(finished(&[]).is_empty());
     }

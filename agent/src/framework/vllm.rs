@@ -77,6 +77,7 @@ pub fn finished(values: &[Option<Json>]) -> Option<EngineRequest> {
             .unwrap_or_default()
             .to_owned(),
         in_process: state.get("queue").is_some_and(Json::is_null),
+        parent: None,
         choices,
         input,
         cached: engine::count(state, "num_cached_tokens"),
@@ -122,6 +123,7 @@ pub fn asked(values: &[Option<Json>]) -> Option<EngineAsked> {
         max_tokens: engine::count(params, "max_tokens"),
         temperature: number("temperature"),
         top_p: number("top_p"),
+        parent: None,
     })
 }
 
@@ -153,6 +155,7 @@ mod tests {
             id: "chatcmpl-1".to_owned(),
             own: "chatcmpl-1-0a1b2c3d".to_owned(),
             in_process: false,
+            parent: None,
             choices: Some(1),
             input: Some(12),
             cached: Some(8),
@@ -238,6 +241,7 @@ mod tests {
             max_tokens: Some(16),
             temperature: Some(0.5),
             top_p: Some(1.0),
+            parent: None,
         };
         assert_eq!(asked(&[Some(json!("4")), Some(params)]), Some(wanted));
         let pooling = json!({"<class>": "vllm.pooling_params.PoolingParams", "task": "embed"});

@@ -15,6 +15,9 @@ pub struct EngineRequest {
     pub own: String,
     /// It was asked for in the engine's own process, by no server.
     pub in_process: bool,
+    /// The parent of the engine's process, where the engine may be one that its parent asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u32>,
     /// It is one of several answers to the same, of so many if that is known.
     pub choices: Option<u32>,
     /// Tokens read, cached ones included.
@@ -55,6 +58,9 @@ pub struct EngineAsked {
     pub temperature: Option<f64>,
     /// Likewise.
     pub top_p: Option<f64>,
+    /// As [`EngineRequest::parent`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u32>,
 }
 
 /// All that an engine did for one call: one request, or several of the same.

@@ -181,6 +181,15 @@ pub fn is_same(pid: u32, start_ticks: u64) -> bool {
     })
 }
 
+/// The process that started this one, or that adopted it.
+#[must_use]
+pub fn parent(pid: u32) -> Option<u32> {
+    let stat = open(pid).and_then(|p| p.stat().map_err(wrap(pid)));
+    u32::try_from(stat.ok()?.ppid)
+        .ok()
+        .filter(|parent| *parent > 0)
+}
+
 /// The children of a process, as far as the kernel tells (`/proc/PID/task/TID/children`).
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {

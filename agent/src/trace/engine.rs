@@ -113,7 +113,10 @@ impl Served {
             return None;
         }
         let mut work = EngineWork::of(&found);
-        if is_numbered && !are_all(&found, id, call.response.finish_reasons.len()) {
+        let choices = call.response.finish_reasons.len();
+        // Of answers to the same that do not say how many they are.
+        let is_short = found.len() < choices && found.iter().all(|one| one.choices.is_none());
+        if is_short || is_numbered && !are_all(&found, id, choices) {
             work.is_part();
         }
         Some(work)

@@ -418,7 +418,14 @@ impl Spans {
         }
     }
 
-    /// A request is over that an engine was asked for by what is served in its process. Call it before
+    /// Whether a process is known to be a model server.
+    #[must_use]
+    pub fn serves_models(&self, pid: u32) -> bool {
+        let known = self.processes.get(&pid);
+        known.is_some_and(|known| known.model_server.is_some())
+    }
+
+    /// A request is over that an engine was asked for by what is served in this process. Call it before
     /// its answer is handed over.
     pub fn engine(&mut self, pid: u32, time: BootTime, request: EngineRequest) {
         self.served.know(pid, time, request);

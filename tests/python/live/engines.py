@@ -127,7 +127,7 @@ class BatchStrOutput:
     """The newer one: with its four dozen fields it is as wide, and what counts is at either end of it."""
 
     __slots__ = (
-        *("rids", "finished_reasons", "output_strs", "prompt_tokens", "completion_tokens"),
+        *("rids", "finished_reasons", "output_strs", "output_ids", "prompt_tokens", "completion_tokens"),
         *("cached_tokens", "retraction_counts", "time_stats"),
         *(f"input_{number:02}" for number in range(40)),
     )
@@ -194,15 +194,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             reasons = [None, {"type": "stop", "matched": 2}]
             batch = BatchStrOut(["other", id], reasons, ["no", "no"], None, [7, 300], [1, 400], [0, 256])
             if asked["model"] == "wide":
+                # Before it in the step are others that go on: their tokens alone are more than is copied.
+                others = range(11)
                 batch = BatchStrOutput(
-                    rids=["other", id],
-                    finished_reasons=reasons,
-                    output_strs=["no", "nobody is told this"],
-                    prompt_tokens=[7, 300],
-                    completion_tokens=[1, 400],
-                    cached_tokens=[0, 256],
-                    retraction_counts=[0, 0],
-                    time_stats=[times_of(300.0), times_of(700.0 + number)],
+                    rids=[*map(str, others), id],
+                    finished_reasons=[*(None for _ in others), reasons[1]],
+                    output_strs=[*("no" for _ in others), "nobody is told this"],
+                    output_ids=[list(range(1000 * other, 1000 * other + 40)) for other in range(1, 13)],
+                    prompt_tokens=[*(7 for _ in others), 300],
+                    completion_tokens=[*(1 for _ in others), 400],
+                    cached_tokens=[*(0 for _ in others), 256],
+                    retraction_counts=[0 for _ in range(12)],
+                    time_stats=[*(times_of(300.5 + other) for other in others), times_of(700.0 + number)],
                 )
             try:
                 MANAGER._handle_batch_output(batch).send(None)
