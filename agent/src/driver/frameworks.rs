@@ -246,27 +246,32 @@ fn places(
         Some(before) if !before.depths.is_empty() => before.depths,
         _ => hook.depths,
     };
-    let own = other.unwrap_or(hook.arguments).iter().map(|wanted| {
+    let of_caller = |caller: &CallerArgument| ArgumentSlot {
+        slot: caller.index | caller.of << CALLER_HAS | caller.above << CALLER_ABOVE,
+        cell: match caller.of {
+            0 => VARIABLE_OF_CALLER,
+            _ => IN_CALLER,
+        },
+    };
+    let instead = which.map_or(&[][..], |before| before.callers);
+    let own = other.unwrap_or(hook.arguments).iter().enumerate();
+    let own = own.map(|(place, wanted)| {
         let found = function.arguments.iter().find(|(name, _)| name == wanted);
         let absent = ArgumentSlot {
             slot: 0,
             cell: ABSENT,
         };
-        let slot = found.map_or(absent, |(_, slot)| *slot);
+        let called = instead.iter().find(|(of, _)| *of == place);
+        let slot = match called {
+            Some((_, caller)) => of_caller(caller),
+            None => found.map_or(absent, |(_, slot)| *slot),
+        };
         ((*wanted).to_owned(), slot)
     });
     // Where a variable is only the newest version says.
     let is_known = |caller: &&CallerArgument| which.is_none() || caller.of > 0;
-    let callers = hook.callers.iter().filter(is_known).map(|caller| {
-        let slot = ArgumentSlot {
-            slot: caller.index | caller.of << CALLER_HAS | caller.above << CALLER_ABOVE,
-            cell: match caller.of {
-                0 => VARIABLE_OF_CALLER,
-                _ => IN_CALLER,
-            },
-        };
-        (String::new(), slot)
-    });
+    let callers = hook.callers.iter().filter(is_known);
+    let callers = callers.map(|caller| (String::new(), of_caller(caller)));
     let mut all: Vec<_> = own.chain(callers).collect();
     for (_, slot) in all.iter_mut().skip(hook.contents) {
         slot.slot |= CONTENT;
@@ -321,6 +326,8 @@ mod tests {
                 let all = before.arguments.unwrap_or(hook.arguments);
                 // One behind another is in the place that the hook's own has.
                 assert_eq!(all.len(), hook.arguments.len());
+                let mut callers = before.callers.iter();
+                assert!(callers.all(|(place, of)| all[*place].is_empty() && of.of > of.index));
             }
         }
     }

@@ -11,12 +11,15 @@
 //!   There the queue of a run's events is what an engine and its workers have in common. A node that contains
 //!   others makes an engine for each round, and runs it on its own thread or on those of a pool: so the node is
 //!   among the callers of the function where such a run begins.
+//! - Dify 1.9 and 1.10. As that, but a worker calls no hooks: a node begins where it is asked for its title, which
+//!   is the first that is done once its execution has an id, and is over where the thread that handles what nodes
+//!   tell hears of its result.
 //! - Dify 0.8 to 1.8. The engine runs its nodes itself, and branches side by side on threads of a pool. Nodes
 //!   that contain others do as above.
 //!
 //! `_start_execution` is called once, in the thread that asked, before there are workers; `_notify_graph_end` or
-//! `_stop_execution` is the last that is done. A worker calls the functions for the hooks of layers around each
-//! node, whether there are layers or not. The oldest engine says of a node that it is over, and of a run if it
+//! `_stop_execution` is the last that is done. From 1.11 on a worker calls the functions for the hooks of layers
+//! around each node, whether there are layers or not. The oldest engine says of a node that it is over, and of a run if it
 //! was not for a node that failed: then it is when nothing more begins in it.
 //!
 //! **What a node is run within.** Where a round has an engine of its own that engine's nodes are told below the

@@ -603,3 +603,63 @@ fn engines_that_run_their_nodes_themselves() {
     assert_eq!(events, [ended(7, 530 + AFTER, None, Defects::NONE)]);
     assert!(workflows.is_settled());
 }
+
+/// As Dify 1.9 and 1.10 tell of a node: the worker and the node where it begins, events of it to whom handles them.
+#[test]
+fn engines_whose_workers_have_no_hooks() {
+    let mut workflows = running();
+    let node = |number| {
+        let class = "core.workflow.nodes.llm.node.LLMNode";
+        json!({
+            "id": "llm", "_node_id": "llm", "_node_execution_id": execution(number), CLASS: class,
+            "_node_data": {"title": "A title", "headers": "said"},
+        })
+    };
+    let event = |kind: &str, number, time| {
+        let event = json!({
+            CLASS: format!("core.workflow.graph_events.node.{kind}"), "id": execution(number),
+            "node_id": "llm", "node_run_result": {"status": "failed", "error_type": "KeyError"},
+        });
+        let values = [Some(json!({})), None, None, Some(event)];
+        let mut hit = hit(NODE_ENDS, (70, 12, time), &[]);
+        hit.values = kept(NODE_ENDS, &values, Some(70));
+        hit
+    };
+    let begins = hit(NODE_BEGINS, (5, 10, 200), &[json!({}), node(1)]);
+    let events = tell(&mut workflows, &begins, 2);
+    let facts = began(&events);
+    assert_eq!(facts.parent, Some(ExchangeId(1)));
+    assert_eq!(
+        (facts.kind, facts.name.as_deref()),
+        (RunKind::Chat, Some("A title"))
+    );
+    for (kind, time) in [
+        ("NodeRunStartedEvent", 210),
+        ("NodeRunPauseRequestedEvent", 220),
+    ] {
+        assert_eq!(tell(&mut workflows, &event(kind, 1, time), 0), []);
+    }
+    // Who asks for a title is no worker of a run.
+    let asked = hit(NODE_BEGINS, (77, 12, 225), &[json!({}), node(4)]);
+    assert_eq!(tell(&mut workflows, &asked, 9), []);
+    // It fails, which is told twice, and begins once more with the same id.
+    let over = ended(2, 230, Some("KeyError"), Defects::NONE);
+    assert_eq!(
+        tell(&mut workflows, &event("NodeRunFailedEvent", 1, 230), 0),
+        [over]
+    );
+    for kind in ["NodeRunFailedEvent", "NodeRunRetryEvent"] {
+        assert_eq!(tell(&mut workflows, &event(kind, 1, 240), 0), []);
+    }
+    let begins = hit(NODE_BEGINS, (5, 10, 250), &[json!({}), node(1)]);
+    assert_eq!(parent_of(&mut workflows, &begins, 3), Some(1));
+    assert_eq!(
+        tell(&mut workflows, &event("NodeRunRetryEvent", 1, 255), 0),
+        []
+    );
+    let over = ended(3, 260, Some("KeyError"), Defects::NONE);
+    assert_eq!(
+        tell(&mut workflows, &event("NodeRunExceptionEvent", 1, 260), 0),
+        [over]
+    );
+}

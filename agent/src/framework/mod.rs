@@ -62,6 +62,8 @@ pub struct Before {
     pub arguments: Option<&'static [&'static str]>,
     /// How much of each is copied, if those are others.
     pub depths: &'static [u32],
+    /// In which of these places there is an argument of a function that calls it, and which.
+    pub callers: &'static [(usize, CallerArgument)],
 }
 
 impl Before {
@@ -72,6 +74,7 @@ impl Before {
             function,
             arguments: None,
             depths: &[],
+            callers: &[],
         }
     }
 
@@ -86,7 +89,14 @@ impl Before {
             function,
             arguments: Some(arguments),
             depths,
+            callers: &[],
         }
+    }
+
+    /// It with some in the places of which it has no argument of its own.
+    #[must_use]
+    pub const fn called(self, callers: &'static [(usize, CallerArgument)]) -> Self {
+        Self { callers, ..self }
     }
 }
 

@@ -43,6 +43,21 @@ const WITHIN: CallerArgument = CallerArgument {
     above: 0,
 };
 
+/// Of Dify 1.9 and 1.10 the worker that runs a node: it calls `Node.run`, which asks for the node's title once
+/// the execution has its id, and before anything is done. Who else asks for a title is no worker.
+const WORKER: CallerArgument = CallerArgument {
+    index: 0,
+    of: 2,
+    above: 1,
+};
+
+/// What a handler of these engines is told: what it does first with the result of a node is to look the node up.
+const EVENT: CallerArgument = CallerArgument {
+    index: 1,
+    of: 2,
+    above: 0,
+};
+
 /// The functions that are watched, the most important first.
 pub const HOOKS: [Hook; 4] = [
     Hook {
@@ -71,6 +86,8 @@ pub const HOOKS: [Hook; 4] = [
             Before::named("graphon.graph_engine.worker:Worker._invoke_node_run_start_hooks"),
             Before::named("dify_graph.graph_engine.worker:Worker._invoke_node_run_start_hooks"),
             Before::named("core.workflow.graph_engine.worker:Worker._invoke_node_run_start_hooks"),
+            Before::with("core.workflow.nodes.base.node:Node.title", &["", "self"], &[])
+                .called(&[(0, WORKER)]),
             Before::with(
                 "core.workflow.graph_engine.graph_engine:GraphEngine._run_node",
                 &["self", "node_instance"],
@@ -91,6 +108,14 @@ pub const HOOKS: [Hook; 4] = [
             Before::named("graphon.graph_engine.worker:Worker._invoke_node_run_end_hooks"),
             Before::named("dify_graph.graph_engine.worker:Worker._invoke_node_run_end_hooks"),
             Before::named("core.workflow.graph_engine.worker:Worker._invoke_node_run_end_hooks"),
+            // The event has the id of the execution and the result. It is not in the place of the node as well: an
+            // object is copied once, as far as who comes first wants it.
+            Before::with(
+                "core.workflow.graph_engine.domain.graph_execution:GraphExecution.get_or_create_node_execution",
+                &["self", "", "", "", ""],
+                &[],
+            )
+            .called(&[(3, EVENT), (4, EVENT)]),
             // The state has the id of the execution, and there is the result itself.
             Before::with(
                 "core.workflow.graph_engine.entities.runtime_route_state:RouteNodeState.set_finished",

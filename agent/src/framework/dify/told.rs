@@ -101,11 +101,15 @@ pub fn kept(number: u32, values: &[Option<Json>], registry: Option<u64>) -> Vec<
             told.kind = text(data, "type").or_else(|| kind_of_class(node?));
         }
         _ => {
-            let node = value(1);
+            let event = value(3);
+            if event.is_some_and(is_no_result) {
+                return Vec::new();
+            }
+            // What tells of a result may name what had it.
+            let node = value(1).or(event);
             told.execution = execution(node);
             told.node = node_id(node);
             let wanted = value(4).is_some();
-            let event = value(3);
             let result = event.and_then(|event| event.get("node_run_result"));
             // What tells of the result may be that itself.
             let result = result.or_else(|| event.filter(|event| event.get("status").is_some()));
@@ -119,6 +123,14 @@ pub fn kept(number: u32, values: &[Option<Json>], registry: Option<u64>) -> Vec<
 fn execution(node: Option<&Json>) -> Option<String> {
     text(node, "_node_execution_id")
         .or_else(|| text(node, "id").filter(|id| number_of(id).is_some()))
+}
+
+/// Whether it is what the engine of Dify 1.9 tells of a node before that has a result, or of what comes after.
+fn is_no_result(event: &Json) -> bool {
+    let class = event.get(CLASS).and_then(Json::as_str);
+    let name = class.and_then(|class| class.rsplit('.').next());
+    name.and_then(|name| name.strip_prefix("NodeRun")?.strip_suffix("Event"))
+        .is_some_and(|what| !matches!(what, "Succeeded" | "Failed" | "Exception"))
 }
 
 /// The id of a node in its workflow.
