@@ -174,6 +174,12 @@ def tree_of(root):
     return found
 
 
+def is_tracker(pid):
+    """Whether this is the resource tracker of `multiprocessing`."""
+    with open(f"/proc/{pid}/cmdline", "rb") as line:
+        return b"multiprocessing.resource_tracker" in line.read()
+
+
 def misjudged(agent, socket, server):
     """What the agent says of the server's processes and is not so, a line each, and the name of their service. A
     table of them is printed."""
@@ -199,7 +205,8 @@ def misjudged(agent, socket, server):
         row = (one["type"], f"{one['service']['name']}, {whose}", told.get("part", ""), by, said.get("state", "not seen"))
         print("| %s | %s | %s | %s | %s | %s |" % ("API" if pid == server.pid else "part", *row))
         check(f"process {pid}, service", one["service"], {"name": service, "pid": server.pid})
-        check(f"process {pid}, type", one["type"], "model")
+        # It runs nothing of the program, and is nobody's model.
+        check(f"process {pid}, type", one["type"], None if is_tracker(pid) else "model")
         if told.get("part") in PARTS:
             check(f"process {pid}, state", said.get("state"), "not_traced")
     api = ours[server.pid]
