@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use genspan::vocabulary::attr;
-use genspan_tests::tree::{Tree, crowd, get, id_in, replays_to};
+use genspan_tests::tree::{Tree, crowd, get, has_none_of, id_in, replays_to};
 use genspan_tests::{Agent, Finished, Process, Scene, Span, need};
 use serde_json::Value;
 
@@ -43,6 +43,9 @@ struct Engine {
     /// What nodes are given and give is told.
     content: bool,
 }
+
+/// What the imitations have in the configuration of a node, of a graph and of an engine.
+const SECRET: &str = "nobody-may-see-this";
 
 const NESTED: (&str, usize, usize) = ("nested", 31, 6);
 const DEEP: (&str, usize, usize) = ("deep", 24, 6);
@@ -222,6 +225,7 @@ fn holds(engine: &Engine, (clients, requests): (u32, u32)) -> Result<()> {
     if !is_recorded {
         return Ok(());
     }
+    has_none_of(&recording, &[SECRET])?;
     replays_to(temp, &recording, &lines)
 }
 
