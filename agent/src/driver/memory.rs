@@ -2,21 +2,24 @@
 
 use procfs::process::{MMPermissions, MMapPath, Process};
 
+use crate::target::tls::give_back;
+
 /// Gives back the pages that only the start needed: code and constants of argument parsing, ELF and
-/// BTF reading, loading, and `object`, which was loaded. They stay in the page cache and come again
-/// when they are needed.
+/// BTF reading, loading, and the linker of libraries; and `object`, which was loaded. They stay in the page
+/// cache and come again when they are needed.
 pub fn forget_start(object: &'static [u8]) {
     forget_bytes(object);
+    give_back();
     let Ok(process) = Process::myself() else {
         return;
     };
-    let (Ok(executable), Ok(maps)) = (process.exe(), process.smaps()) else {
+    let Ok(maps) = process.smaps() else {
         return;
     };
     let constants = MMPermissions::READ | MMPermissions::PRIVATE;
     let code = constants | MMPermissions::EXECUTE;
     for map in maps {
-        let ours = matches!(&map.pathname, MMapPath::Path(path) if *path == executable);
+        let of_file = matches!(&map.pathname, MMapPath::Path(_));
         let (start, end) = map.address;
         let (Ok(at), Ok(len)) = (usize::try_from(start), usize::try_from(end - start)) else {
             continue;
@@ -24,9 +27,9 @@ pub fn forget_start(object: &'static [u8]) {
         // What the dynamic linker wrote to and then closed is readable alone, too: it has pages that
         // are no file's.
         let written = map.extension.map.get("Anonymous").is_none_or(|n| *n > 0);
-        if ours && !written && (map.perms == code || map.perms == constants) {
-            // SAFETY: a private mapping of our own executable's code or constants as the system made
-            // it. It was never written, and cannot be (not writable), so what is dropped is read
+        if of_file && !written && (map.perms == code || map.perms == constants) {
+            // SAFETY: a private mapping of code or constants of our executable or of a library, as the system
+            // made it. It was never written, and cannot be (not writable), so what is dropped is read
             // from the file again on the next access.
             unsafe {
                 libc::madvise(

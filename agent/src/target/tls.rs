@@ -198,7 +198,7 @@ impl TlsFinder {
 
 /// Gives memory back to the system: symbol tables of tens of megabytes were just looked through,
 /// and nothing like that comes again for a long time.
-pub(super) fn give_back() {
+pub(crate) fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: no preconditions; it only concerns memory that is free.
     unsafe {
