@@ -24,13 +24,24 @@ fn chat(model: &str, stream: bool) -> Value {
         "metadata": {"chunks": "20", "delay_ms": "2", "first_delay_ms": "20"}}})
 }
 
+/// The least that such a server waits before a stream's first piece, in seconds. The timers of libuv
+/// count whole milliseconds of a clock that is read once a round, so its 20 ms are 19 and a bit at
+/// times; asyncio's are never short.
+fn least_wait(server: &str) -> f64 {
+    if server.contains("uvloop") {
+        0.019
+    } else {
+        0.02
+    }
+}
+
 /// What is known of a served stream beyond what its client saw.
-fn check_times(span: &Span, stream: bool) {
+fn check_times(span: &Span, stream: bool, least: f64) {
     let first = span.attribute(attr::RESPONSE_TIME_TO_FIRST_CHUNK).as_f64();
     if stream {
         let first = first.unwrap_or_default();
         assert!(
-            first >= 0.02 && first * 1e9 < span.duration() as f64,
+            first >= least && first * 1e9 < span.duration() as f64,
             "{}",
             span.0
         );
@@ -113,7 +124,11 @@ fn serves(server: &str, plain: bool) -> Result<()> {
         );
         // Of TLS over memory the peer is known when the answer was sent.
         assert_eq!(span.text(attr::CLIENT_ADDRESS), "127.0.0.1", "{}", span.0);
-        check_times(span, span.attribute(attr::REQUEST_STREAM) == true);
+        check_times(
+            span,
+            span.attribute(attr::REQUEST_STREAM) == true,
+            least_wait(server),
+        );
     }
     Ok(())
 }
