@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use object::read::ReadCache;
 
+use super::rooted;
 use super::tls::{FileKey, key_of, key_of_file};
 use crate::probe::headers::{Budget, Headers};
 
@@ -34,9 +35,13 @@ const LIBRARY: &str = "libpython";
 /// Most files that are remembered; then the memory starts anew.
 const MAX_FILES: usize = 4096;
 
-/// Whether the program of a process brings a Python; `None` where it does not, or cannot be read.
+/// Whether the program of a process brings a Python; `None` where it does not, or cannot be read, or not without
+/// waiting for another machine or a program ([`rooted::is_program_far`]).
 #[must_use]
 pub fn of_process(pid: u32) -> Option<Embedding> {
+    if rooted::is_program_far(pid) {
+        return None;
+    }
     of(&PathBuf::from(format!("/proc/{pid}/exe")))
 }
 
