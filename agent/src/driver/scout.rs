@@ -373,9 +373,11 @@ impl Search {
         }
         self.parents.insert(pid, stat.parent);
         let executable = discover::executable(pid).unwrap_or_default();
+        self.busy(Some(pid));
         let python = process::python_version(Path::new(&executable), &[]).is_some()
             || self.embedding.contains(&executable)
             || embedding::of_process(pid).is_some();
+        self.busy(None);
         let since = Instant::now();
         // Most of what is executed is no Python and soon over.
         let looks = if python { 0 } else { 2 };

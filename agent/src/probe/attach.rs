@@ -548,8 +548,9 @@ impl Attachments {
     /// have the file.
     pub fn hear(&mut self, kernel: &mut Kernel, pid: u32, place: u64, said: u32) {
         let Some(traced) = self.traced.get_mut(&pid) else {
-            // Let go of meanwhile. Who has its number later is not to be held back.
-            kernel.forget_guesses(pid, &[0]);
+            // Let go of meanwhile. Who has its number later is not to be held back, nor is it when it is taken up
+            // again: then the kernel says once more what it thinks of the place.
+            kernel.forget_guesses(pid, &[0, place]);
             return;
         };
         let mut libraries: Vec<&mut AttachedLibrary> = traced
@@ -558,10 +559,17 @@ impl Attachments {
             .filter(|l| l.failed.is_none())
             .filter(|l| l.trial.as_ref().is_some_and(|(t, _)| t.may_have(place)))
             .collect();
-        if libraries.len() > 1
-            && let Some(file) = process::file_at(pid, place)
+        let is_sure = |l: &&mut AttachedLibrary| {
+            l.trial
+                .as_ref()
+                .is_some_and(|(t, _)| t.has_at_most_one(place))
+        };
+        let mut offset = None;
+        if (libraries.len() > 1 || !libraries.iter().all(is_sure))
+            && let Some((file, at)) = process::file_at(pid, place)
         {
             libraries.retain(|l| l.id == file);
+            offset = Some(at);
         }
         // Of a process that is gone it may not be known whose it was: then all of them may be wrong.
         if libraries.len() > 1 && said == verdict::PLAUSIBLE {
@@ -573,7 +581,7 @@ impl Attachments {
                 continue;
             };
             let key = *key;
-            match trial.hear(place, said) {
+            match trial.hear(place, offset, said) {
                 Outcome::Nothing => {}
                 Outcome::Verified => {
                     let path = library.path.display();

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use object::read::elf::{Dyn as _, ElfFile64, FileHeader as _, ProgramHeader as _};
+use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{
     Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, ReadRef, SymbolKind, elf,
 };
@@ -88,8 +88,23 @@ pub const MAX_SEARCHED: u64 = 256 << 20;
 /// Most segments of a file that are searched; linkers make some four.
 const MAX_SEGMENTS: usize = 64;
 
-/// Most entries of a dynamic section that are looked at.
-const MAX_DYNAMIC: usize = 1024;
+/// Whether a file is for this machine, by its `e_machine`.
+///
+/// # Errors
+///
+/// When it is for another one.
+pub(super) const fn is_ours(machine: u16) -> Result<(), ElfError> {
+    let ours = if cfg!(target_arch = "aarch64") {
+        elf::EM_AARCH64
+    } else {
+        elf::EM_X86_64
+    };
+    if machine == ours {
+        Ok(())
+    } else {
+        Err(ElfError::Machine(machine))
+    }
+}
 
 impl<'d, R: ReadRef<'d>> Image<'d, R> {
     /// Reads headers only.
@@ -99,15 +114,7 @@ impl<'d, R: ReadRef<'d>> Image<'d, R> {
     /// When it is no ELF file for this machine.
     pub fn parse(data: R) -> Result<Self, ElfError> {
         let file = ElfFile64::<Endianness, R>::parse(data)?;
-        let machine = file.elf_header().e_machine(file.endian());
-        let ours = if cfg!(target_arch = "aarch64") {
-            elf::EM_AARCH64
-        } else {
-            elf::EM_X86_64
-        };
-        if machine != ours {
-            return Err(ElfError::Machine(machine));
-        }
+        is_ours(file.elf_header().e_machine(file.endian()))?;
         Ok(Self { file, data })
     }
 
@@ -303,26 +310,6 @@ impl<'d, R: ReadRef<'d>> Image<'d, R> {
             s.is_undefined()
                 && s.name()
                     .is_ok_and(|n| names.contains(&n.split('@').next().unwrap_or(n)))
-        })
-    }
-
-    /// Whether the file is linked to a library whose name begins so.
-    #[must_use]
-    pub fn needs(&self, library: &str) -> bool {
-        let endian = self.file.endian();
-        let sections = self.file.elf_section_table();
-        let Ok(Some((all, strings))) = sections.dynamic(endian, self.data) else {
-            return false;
-        };
-        let Ok(strings) = sections.strings(endian, self.data, strings) else {
-            return false;
-        };
-        all.iter().take(MAX_DYNAMIC).any(|entry| {
-            let name = u32::try_from(entry.d_val(endian)).ok();
-            entry.d_tag(endian) == u64::from(elf::DT_NEEDED)
-                && name
-                    .and_then(|at| strings.get(at).ok())
-                    .is_some_and(|name| name.starts_with(library.as_bytes()))
         })
     }
 

@@ -7,6 +7,7 @@ pub mod btf;
 pub mod elf;
 #[cfg(feature = "kernel")]
 pub mod functions;
+pub mod headers;
 #[cfg(feature = "kernel")]
 pub mod host_sockets;
 #[cfg(feature = "kernel")]

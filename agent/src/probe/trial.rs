@@ -81,7 +81,13 @@ impl Trial {
     /// Whether a probe of this library may be at this address.
     #[must_use]
     pub fn may_have(&self, address: u64) -> bool {
-        self.place(address).is_some()
+        self.places_at(address).next().is_some()
+    }
+
+    /// Whether the address alone says which of its places may be there.
+    #[must_use]
+    pub fn has_at_most_one(&self, address: u64) -> bool {
+        self.places_at(address).nth(1).is_none()
     }
 
     /// Whether a read and a write were seen to be such.
@@ -105,12 +111,22 @@ impl Trial {
         self.verified = false;
     }
 
-    /// The kernel says this of the place at this address: a number of [`verdict`].
-    pub fn hear(&mut self, address: u64, said: u32) -> Outcome {
-        let Some(at) = self.place(address) else {
+    /// The kernel says this of the place at this address: a number of [`verdict`]. `offset` is where in the file that
+    /// is, where it is known: two places may lie alike within their pages.
+    pub fn hear(&mut self, address: u64, offset: Option<u64>, said: u32) -> Outcome {
+        let mut may = self.places_at(address).collect::<Vec<_>>();
+        if let Some(offset) = offset {
+            may.retain(|at| self.places[*at].offset == offset);
+        }
+        let Some(at) = may.first().copied() else {
             return Outcome::Nothing;
         };
-        self.note(at, address);
+        if may.len() == 1 {
+            self.note(at, address);
+        } else if said == verdict::PLAUSIBLE {
+            // Which of them was right nobody knows.
+            return Outcome::Nothing;
+        }
         let role = self.places[at].role;
         if said == verdict::PLAUSIBLE {
             self.places[at].seen = true;
@@ -134,10 +150,11 @@ impl Trial {
         Outcome::Wrong(format!("{} {why}", role.name()))
     }
 
-    /// The place that may be at an address.
-    fn place(&self, address: u64) -> Option<usize> {
-        let same = |p: &Place| p.offset % PAGE == address % PAGE;
-        self.places.iter().position(same)
+    /// The places that may be at an address: mostly one, or none.
+    fn places_at(&self, address: u64) -> impl Iterator<Item = usize> {
+        let all = self.places.iter().enumerate();
+        let same = all.filter(move |(_, p)| p.offset % PAGE == address % PAGE);
+        same.map(|(at, _)| at)
     }
 
     /// Remembers where all places are, by where one of them is: they are in one part of the file, which is mapped
@@ -187,12 +204,21 @@ mod tests {
     fn a_read_and_a_write_verify_it_once() {
         let mut trial = trial();
         let (read, write, free) = (BASE + 0x1_0010, BASE + 0x1_2020, BASE + 0x1_4030);
-        assert_eq!(trial.hear(write, verdict::PLAUSIBLE), Outcome::Nothing);
-        assert_eq!(trial.hear(write, verdict::PLAUSIBLE), Outcome::Nothing);
-        assert_eq!(trial.hear(free, verdict::PLAUSIBLE), Outcome::Nothing);
+        assert_eq!(
+            trial.hear(write, None, verdict::PLAUSIBLE),
+            Outcome::Nothing
+        );
+        assert_eq!(
+            trial.hear(write, None, verdict::PLAUSIBLE),
+            Outcome::Nothing
+        );
+        assert_eq!(trial.hear(free, None, verdict::PLAUSIBLE), Outcome::Nothing);
         assert!(!trial.is_verified());
-        assert_eq!(trial.hear(read, verdict::PLAUSIBLE), Outcome::Verified);
-        assert_eq!(trial.hear(read, verdict::PLAUSIBLE), Outcome::Nothing);
+        assert_eq!(
+            trial.hear(read, None, verdict::PLAUSIBLE),
+            Outcome::Verified
+        );
+        assert_eq!(trial.hear(read, None, verdict::PLAUSIBLE), Outcome::Nothing);
         assert!(trial.is_verified());
         // All of them are known by one.
         assert_eq!(trial.addresses(), [read, write, free]);
@@ -210,17 +236,20 @@ mod tests {
             (verdict::NO_RESULT, "never returns"),
             (verdict::SILENT, "never moved anything"),
         ] {
-            let why = wrong(trial().hear(write, said));
+            let why = wrong(trial().hear(write, None, said));
             assert!(
                 why.starts_with("what writes") && why.contains(part),
                 "{why}"
             );
         }
-        assert_eq!(trial().hear(write, 99), Outcome::Nothing);
-        assert_eq!(trial().hear(write, verdict::REVOKED), Outcome::Nothing);
+        assert_eq!(trial().hear(write, None, 99), Outcome::Nothing);
+        assert_eq!(
+            trial().hear(write, None, verdict::REVOKED),
+            Outcome::Nothing
+        );
         // Another library's, or one that has no such place.
         assert!(!trial().may_have(write + 1));
-        let said = trial().hear(write + 1, verdict::NO_CONNECTION);
+        let said = trial().hear(write + 1, None, verdict::NO_CONNECTION);
         assert_eq!(said, Outcome::Nothing);
     }
 
@@ -228,17 +257,58 @@ mod tests {
     fn silence_is_nothing_where_others_speak() {
         let mut trial = trial();
         let (read, write) = (BASE + 0x1_0010, BASE + 0x1_2020);
-        assert_eq!(trial.hear(write, verdict::PLAUSIBLE), Outcome::Nothing);
-        assert_eq!(trial.hear(read, verdict::SILENT), Outcome::Nothing);
-        let why = wrong(trial.hear(read, verdict::NO_CONNECTION));
+        assert_eq!(
+            trial.hear(write, None, verdict::PLAUSIBLE),
+            Outcome::Nothing
+        );
+        assert_eq!(trial.hear(read, None, verdict::SILENT), Outcome::Nothing);
+        let why = wrong(trial.hear(read, None, verdict::NO_CONNECTION));
         assert!(why.starts_with("what reads"), "{why}");
+    }
+
+    /// Functions may lie alike within their pages: which one spoke then only its offset says.
+    #[test]
+    fn places_that_lie_alike_in_their_pages_are_told_apart() {
+        let place = |offset| Placement {
+            offset,
+            form: Form::Ex,
+            emulated: true,
+        };
+        let alike = || {
+            Trial::new(&TlsPlacements {
+                reads: vec![place(0x1_0010)],
+                writes: vec![place(0x1_2010)],
+                free: Some(0x1_4030),
+            })
+        };
+        let (read, write, free) = (BASE + 0x1_0010, BASE + 0x1_2010, BASE + 0x1_4030);
+        assert!(!alike().has_at_most_one(write) && alike().has_at_most_one(free));
+        let mut trial = alike();
+        let said = trial.hear(write, Some(0x1_2010), verdict::PLAUSIBLE);
+        assert_eq!(said, Outcome::Nothing);
+        assert_eq!(trial.addresses(), [read, write, free]);
+        let said = trial.hear(read, Some(0x1_0010), verdict::PLAUSIBLE);
+        assert_eq!(said, Outcome::Verified);
+        let why = wrong(alike().hear(write, Some(0x1_2010), verdict::NO_LENGTH));
+        assert!(why.starts_with("what writes"), "{why}");
+        // Of a process that is gone: what is right is nobody's, and what is wrong is one of theirs.
+        let mut trial = alike();
+        assert_eq!(
+            trial.hear(write, None, verdict::PLAUSIBLE),
+            Outcome::Nothing
+        );
+        assert!(trial.addresses().is_empty());
+        wrong(trial.hear(write, None, verdict::NO_LENGTH));
+        // Another file's.
+        let said = alike().hear(write, Some(0x9_2010), verdict::NO_LENGTH);
+        assert_eq!(said, Outcome::Nothing);
     }
 
     #[test]
     fn addresses_are_bounded() {
         let mut trial = trial();
         for n in 0..1000 {
-            trial.hear(BASE + n * 4096 * 64 + 0x1_0010, verdict::PLAUSIBLE);
+            trial.hear(BASE + n * 4096 * 64 + 0x1_0010, None, verdict::PLAUSIBLE);
         }
         assert_eq!(trial.addresses().len(), 8 * 3);
     }

@@ -11,8 +11,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use object::read::ReadCache;
 
+use super::rooted;
 use super::tls::{FileKey, key_of, key_of_file};
-use crate::probe::elf::Image;
+use crate::probe::headers::{Budget, Headers};
 
 /// How a program has a Python.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +35,13 @@ const LIBRARY: &str = "libpython";
 /// Most files that are remembered; then the memory starts anew.
 const MAX_FILES: usize = 4096;
 
-/// Whether the program of a process brings a Python; `None` where it does not, or cannot be read.
+/// Whether the program of a process brings a Python; `None` where it does not, or cannot be read, or not without
+/// waiting for another machine or a program ([`rooted::is_program_far`]).
 #[must_use]
 pub fn of_process(pid: u32) -> Option<Embedding> {
+    if rooted::is_program_far(pid) {
+        return None;
+    }
     of(&PathBuf::from(format!("/proc/{pid}/exe")))
 }
 
@@ -54,11 +59,13 @@ pub fn of(file: &Path) -> Option<Embedding> {
     // Of what was opened: another file may have come in its place.
     let key = key_of_file(&opened.metadata().ok()?);
     let cache = ReadCache::new(opened);
-    let found = Image::parse(&cache).ok().and_then(|image| {
-        if image.section(RUNTIME).is_some() || image.needs(LIBRARY) {
+    let budget = Budget::default();
+    let found = Headers::parse(&cache, &budget).ok().and_then(|program| {
+        if program.has_section(RUNTIME) || program.needs(LIBRARY) {
             Some(Embedding::Holds)
         } else {
-            image.section(BUNDLED).map(|_| Embedding::Unpacks)
+            let bundled = program.has_section(BUNDLED);
+            bundled.then_some(Embedding::Unpacks)
         }
     });
     let mut all = lock();
@@ -85,6 +92,51 @@ mod tests {
         compiler.arg(&source).arg("-o").arg(&out).args(options);
         assert!(compiler.current_dir(dir).status().unwrap().success());
         out
+    }
+
+    /// Of a file little is read, however much it says that it has: here of a hole that is called its symbols.
+    fn known_by_little(dir: &Path, program: &Path) {
+        const HOLE: u64 = 512 << 20;
+        let word =
+            |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let mut bytes = fs::read(program).unwrap();
+        let (table, end) = (word(&bytes, 0x28) as usize, bytes.len() as u64);
+        let count = usize::from(u16::from_le_bytes([bytes[0x3c], bytes[0x3d]]));
+        let entries = (0..count).map(|n| table + n * 64);
+        // `SHT_SYMTAB`, `SHT_DYNAMIC`.
+        let of_kind = |kind: u8| entries.clone().find(|at| bytes[at + 4] == kind).unwrap();
+        for (file, at) in [("symbols", of_kind(2)), ("dynamic", of_kind(6))] {
+            let mut changed = bytes.clone();
+            let start = end.next_multiple_of(24);
+            changed[at + 0x18..at + 0x20].copy_from_slice(&start.to_le_bytes());
+            changed[at + 0x20..at + 0x28].copy_from_slice(&(HOLE / 48 * 48).to_le_bytes());
+            let path = dir.join(file);
+            fs::write(&path, changed).unwrap();
+            let written = fs::File::options().write(true).open(&path).unwrap();
+            written.set_len(start + HOLE).unwrap();
+            let before = bytes_read();
+            assert_eq!(of(&path), Some(Embedding::Holds), "{file}");
+            let read = bytes_read() - before;
+            assert!(read < 16 << 20, "{file}: {read} bytes");
+        }
+        // So many sections that their table is longer than the budget: nothing is known of it.
+        bytes.splice(0x3c..0x3e, [0, 0]);
+        bytes[table + 0x20..table + 0x28].copy_from_slice(&(HOLE / 64).to_le_bytes());
+        let path = dir.join("sections");
+        fs::write(&path, bytes).unwrap();
+        let written = fs::File::options().write(true).open(&path).unwrap();
+        written.set_len(table as u64 + HOLE).unwrap();
+        let before = bytes_read();
+        assert_eq!(of(&path), None);
+        let read = bytes_read() - before;
+        assert!(read < 16 << 20, "sections: {read} bytes");
+    }
+
+    /// How many bytes this thread has read.
+    fn bytes_read() -> u64 {
+        let told = fs::read_to_string("/proc/thread-self/io").unwrap();
+        let line = told.lines().find_map(|line| line.strip_prefix("rchar: "));
+        line.unwrap().parse().unwrap()
     }
 
     #[test]
@@ -131,6 +183,7 @@ mod tests {
             assert_eq!(of(file), want, "{}", file.display());
             assert_eq!(of(file), want, "{} again", file.display());
         }
+        known_by_little(&dir, &inside);
         // The same name, and another file.
         fs::copy(&bundle, &plain).unwrap();
         assert_eq!(of(&plain), Some(Embedding::Unpacks));

@@ -312,13 +312,13 @@ pub fn mapped_code(pid: u32) -> Result<Vec<MappedFile>, ProcessError> {
     Ok(Maps::read(pid)?.files())
 }
 
-/// Device and inode of the file that a process has mapped at this address.
+/// Device and inode of the file that a process has mapped at this address, and the offset in it.
 #[must_use]
-pub fn file_at(pid: u32, address: u64) -> Option<(i32, i32, u64)> {
+pub fn file_at(pid: u32, address: u64) -> Option<((i32, i32, u64), u64)> {
     let maps = Maps::read(pid).ok()?;
-    let mut all = maps.all();
-    all.find(|m| (m.start..m.end).contains(&address))
-        .map(|m| m.id)
+    let map = maps.all().find(|m| (m.start..m.end).contains(&address))?;
+    let into = address.checked_sub(map.start)?;
+    Some((map.id, map.offset.checked_add(into)?))
 }
 
 /// Names of the TLS libraries that Python's `_ssl` is linked to.

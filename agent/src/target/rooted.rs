@@ -23,6 +23,8 @@ const NEAR: [&str; 1] = ["fuse.fuse-overlayfs"];
 const MAX_SMALL: u64 = 64 << 10;
 /// Most names of a folder that are read.
 const MAX_NAMES: usize = 8192;
+/// Most bytes of what a process has mapped that are read to find its program, which comes first.
+const MAX_FIRST: u64 = 4096;
 /// Most mounts that are looked at.
 const MAX_MOUNTS: usize = 4096;
 
@@ -125,6 +127,40 @@ impl Rooted {
     }
 }
 
+/// Whether the program of a process is on a file system that is not to be looked into; nothing that could wait for
+/// that is done to find out. A process of which that is not told has none that could be looked at.
+#[must_use]
+pub fn is_program_far(pid: u32) -> bool {
+    let link = std::fs::read_link(format!("/proc/{pid}/exe"));
+    let maps = File::open(format!("/proc/{pid}/maps")).and_then(|file| {
+        let mut text = Vec::new();
+        file.take(MAX_FIRST).read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    });
+    let (Ok(program), Ok(maps)) = (link, maps) else {
+        return true;
+    };
+    is_far(&program, &maps, || {
+        std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()
+    })
+}
+
+/// The same, by where the program is, what is mapped first, and the mounts, which are long to read: where a disk is
+/// below a file system, nobody asks for them.
+fn is_far(program: &Path, maps: &str, mounts: impl FnOnce() -> Option<String>) -> bool {
+    // The program itself is what is mapped first, if nobody changed that. `proc_pid_maps(5)`: device is the fourth.
+    let is_its = |line: &&str| {
+        let path = line.find('/').and_then(|at| line.get(at..));
+        path.is_some_and(|path| Path::new(path) == program)
+    };
+    let line = maps.lines().find(is_its);
+    let device = line.and_then(|line| line.split_ascii_whitespace().nth(3));
+    if device.is_some_and(|device| !device.starts_with("00:")) {
+        return false;
+    }
+    mounts().is_none_or(|mounts| Mounts::parse(&mounts).far(program).is_some())
+}
+
 /// Where which file systems are, as the process sees them.
 #[derive(Debug, Default)]
 struct Mounts(Vec<(PathBuf, String)>);
@@ -169,7 +205,7 @@ fn unescaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mounts, Rooted};
+    use super::{Mounts, Rooted, is_far, is_program_far};
     use std::path::Path;
 
     #[test]
@@ -194,6 +230,38 @@ mod tests {
         }
         let root = Mounts::parse("20 1 0:1 / / rw - 9p x rw");
         assert_eq!(root.far(Path::new("/usr")), None);
+    }
+
+    #[test]
+    fn programs_that_may_never_answer_are_known_without_asking_them() {
+        let mounts = "20 1 0:1 / / rw - overlay o rw\n\
+                      21 20 0:2 / /home rw,x shared:1 - nfs4 server:/h rw\n\
+                      22 20 0:3 / /tmp/.mount_a rw - fuse.app x rw\n";
+        let line = |device: &str, path: &str| {
+            format!("55d0c0000000-55d0c0001000 r--p 00000000 {device} 12   {path}\n")
+        };
+        for (device, path, want) in [
+            ("fe:01", "/usr/bin/tool", false),
+            ("00:01", "/usr/bin/tool", false),
+            ("00:02", "/home/me/tool", true),
+            ("00:03", "/tmp/.mount_a/tool", true),
+            ("00:01", "/tmp/tool (deleted)", false),
+        ] {
+            let asked = std::cell::Cell::new(false);
+            let told = is_far(Path::new(path), &line(device, path), || {
+                asked.set(true);
+                Some(mounts.to_owned())
+            });
+            // A node has thousands of mounts, and few programs that need a look at them.
+            assert_eq!((told, asked.get()), (want, device != "fe:01"), "{path}");
+        }
+        let other = line("fe:01", "/usr/lib/ld.so");
+        let far = || Some(mounts.to_owned());
+        assert!(is_far(Path::new("/home/me/tool"), &other, far));
+        assert!(is_far(Path::new("/home/me/tool"), "", far));
+        assert!(is_far(Path::new("/usr/bin/tool"), "", || None));
+        assert!(!is_program_far(std::process::id()));
+        assert!(is_program_far(u32::MAX));
     }
 
     #[test]

@@ -340,14 +340,21 @@ impl Watching {
         index: usize,
         code: u64,
     ) -> bool {
-        let early = self.imports.early.get(&index).map(|early| early.code);
-        if early == Some(code) && self.has(index) {
-            self.imports.early.remove(&index);
+        if self.is_watched(index, code) {
+            self.imports.forget_early(index);
             return true;
         }
         // A decorator put another one in its place.
         self.leave_early((kernel, entries), index);
         false
+    }
+
+    /// Whether a function with this code needs no more to be watched. One that was watched early is waited for at the
+    /// same time; if it makes room for another one meanwhile, or the parent that watched it ends, it is waited for
+    /// twice, and is to be watched once.
+    fn is_watched(&self, index: usize, code: u64) -> bool {
+        let early = self.imports.early.get(&index);
+        self.has(index) && early.is_none_or(|early| early.code == code)
     }
 }
 
@@ -359,4 +366,39 @@ pub(in super::super) fn is_imported(module: &str) -> bool {
 /// What a module is found by in a folder: its package.
 pub(in super::super) fn package(module: &str) -> &str {
     module.split('.').next().unwrap_or(module)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Early, Instant, Watching};
+
+    const PARENT: u32 = 7;
+
+    #[test]
+    fn what_is_waited_for_twice_is_watched_once() {
+        let early = |code| Early {
+            code,
+            since: Instant::now(),
+        };
+        let mut child = Watching::new(PARENT, 2, true);
+        // Forked while the body of a module ran in which the second one is.
+        child.inherited.push((PARENT, 1));
+        child.imports.early.insert(1, early(0x10));
+        assert!(
+            child.is_watched(1, 0x10) && !child.is_watched(1, 0x20) && !child.is_watched(0, 0x10)
+        );
+        // Its parent ends, and takes its watchpoints with it.
+        child.outlives(PARENT);
+        let waits = child.pending.iter().filter(|(index, _)| *index == 1);
+        assert_eq!(waits.count(), 2);
+        assert!(!child.is_watched(1, 0x10));
+        // It was found by its name, and is watched by this process itself.
+        child.imports.forget_early(1);
+        child.armed.push(super::super::Armed {
+            index: 1,
+            keys: Vec::new(),
+            points: Vec::new(),
+        });
+        assert!(child.is_watched(1, 0x10));
+    }
 }
