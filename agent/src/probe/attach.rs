@@ -507,10 +507,7 @@ impl Attachments {
         traced.settings.enforce(&mut traced.target.facts);
         traced.interpreter = Interpreter::default();
         traced.own = None;
-        for (trial, _) in traced.libraries.iter_mut().filter_map(|l| l.trial.as_mut()) {
-            kernel.forget_guesses(pid, trial.addresses());
-            trial.restart();
-        }
+        kernel.forget_guesses(pid, &begin_anew(&mut traced.libraries));
         if traced.target.python {
             self.rescan(kernel, pid)?;
             if self.purpose.contexts && listening::listens(pid) {
@@ -747,6 +744,21 @@ fn watch_linker(
         }
     }
     Ok(None)
+}
+
+/// What calls said of libraries holds no more: another program runs. One that was given up for what the program before it
+/// did is to be looked for again; where its file is wrong, the finder knows. Gives the addresses of which the
+/// kernel knows.
+fn begin_anew(libraries: &mut Vec<AttachedLibrary>) -> Vec<u64> {
+    let trials = libraries.iter().filter_map(|l| l.trial.as_ref());
+    let mut known: Vec<u64> = trials.flat_map(|(t, _)| t.addresses()).copied().collect();
+    // Stands for all of which nothing is known.
+    known.push(0);
+    libraries.retain(|l| l.failed.is_none() || l.trial.is_none());
+    for (trial, _) in libraries.iter_mut().filter_map(|l| l.trial.as_mut()) {
+        trial.restart();
+    }
+    known
 }
 
 #[cfg(test)]
