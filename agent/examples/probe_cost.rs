@@ -74,7 +74,7 @@ impl Drop for Target {
 }
 
 fn find(pid: u32) -> anyhow::Result<(MappedFile, TlsPlacements)> {
-    let target = process::look(pid, &ContentPolicy::default())?;
+    let target = process::look(pid, &ContentPolicy::default(), true)?;
     let mut finder = TlsFinder::default();
     for file in process::mapped_code(pid)? {
         if TlsFinder::candidate(&file, &target.executable)

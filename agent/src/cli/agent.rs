@@ -128,6 +128,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
     warn_of_cluster(&rules, clustered);
     let (given, config, shared) = (args.rules.clone(), args.config.clone(), args.shared.clone());
     let governor = Governor::new(file.budget);
+    let trusts_environment = file.trust_process_env;
     let mut before = file;
     let host = Host {
         scout: Scout::start(rules, cluster).context("cannot look for processes")?,
@@ -138,6 +139,8 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
             let read = ConfigFile::read(config.as_deref());
             let file = read.map_err(|error| format!("{error:#}"))?;
             let mut rules = rules_of(&given, &file);
+            // What processes are called and are was made of that, or was not.
+            rules.ignores_environment = !trusts_environment;
             warn_of_cluster(&rules, clustered);
             if !stacks && asks_for_stacks(&rules) {
                 tracing::warn!("`stacks` in the configuration has changed: restart for it");
@@ -169,6 +172,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
             seed: seed(),
             settings: sinks::settings(&args.shared),
             content: ContentPolicy::default(),
+            trusts_environment,
             forbid_content: args.shared.no_content,
             redactor,
             purpose: Purpose {
@@ -338,6 +342,7 @@ fn rules_of(given: &RulesArgs, file: &ConfigFile) -> Rules {
     rules.include.extend(file.rules.include.iter().cloned());
     rules.exclude.extend(file.rules.exclude.iter().cloned());
     rules.settings.extend(file.settings.iter().cloned());
+    rules.ignores_environment = !file.trust_process_env;
     rules
 }
 

@@ -303,7 +303,10 @@ Examples:
 
 The configuration file is YAML: lists of rules under `include` and `exclude`, as on the command line;
 those of the command line are added. Endpoints, each with its own headers and certificates, and a
-directory for what they do not take stand under `export` (docs/export.md). SIGTERM and Ctrl-C stop it, with all told that is under way.
+directory for what they do not take stand under `export` (docs/export.md), what holds of the processes that a
+rule fits under `settings`, and with `trust_process_env: false` what a process's own environment says of how
+it is to be traced counts for nothing (docs/host.md). SIGTERM and Ctrl-C stop it, with all told that is under
+way.
 `genspan ps` with the same rules shows what would be traced, and why. Environment: as for
 `genspan trace`.";
 
@@ -403,8 +406,8 @@ pub(super) struct AskArgs {
 #[derive(Args, Clone, Debug)]
 pub(super) struct RulesArgs {
     /// Trace only processes that one of these fits: KEY=PATTERN, where KEY is name (of the service),
-    /// command, exe, user, container, pod or type; `*` stands for anything; may be given more than
-    /// once
+    /// command, exe, user, container, pod or type, and for `genspan agent`, where Kubernetes is asked,
+    /// namespace, deployment, workload or label:KEY; `*` stands for anything; may be given more than once
     #[arg(long, value_name = "RULE", help_heading = "Processes")]
     pub(super) include: Vec<crate::target::rules::Rule>,
 
@@ -419,7 +422,7 @@ impl RulesArgs {
         crate::target::rules::Rules {
             include: self.include.clone(),
             exclude: self.exclude.clone(),
-            settings: Vec::new(),
+            ..Default::default()
         }
     }
 }

@@ -18,12 +18,14 @@ use crate::target::rules::{BadFile, RulesFile};
 use crate::target::settings::RuleSettings;
 
 /// What a file says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct ConfigFile {
     /// Which processes.
     pub(super) rules: RulesFile,
     /// What is set for which.
     pub(super) settings: Vec<RuleSettings>,
+    /// What processes say in their environment of how they are to be traced counts.
+    pub(super) trust_process_env: bool,
     /// Where to.
     #[cfg(feature = "otlp")]
     pub(super) export: ExportFile,
@@ -36,12 +38,30 @@ pub(super) struct ConfigFile {
     pub(super) kubernetes: KubernetesFile,
 }
 
+impl Default for ConfigFile {
+    /// What an empty file says.
+    fn default() -> Self {
+        Self {
+            rules: RulesFile::default(),
+            settings: Vec::new(),
+            trust_process_env: true,
+            #[cfg(feature = "otlp")]
+            export: ExportFile::default(),
+            budget: Budget::default(),
+            scrape: ScrapeFile::default(),
+            #[cfg(feature = "kubernetes")]
+            kubernetes: KubernetesFile::default(),
+        }
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Written {
     include: Vec<String>,
     exclude: Vec<String>,
     settings: Vec<RuleSettings>,
+    trust_process_env: Option<bool>,
     #[cfg(feature = "otlp")]
     export: ExportFile,
     limits: LimitsFile,
@@ -114,6 +134,7 @@ impl ConfigFile {
         Ok(Self {
             rules: RulesFile::read(written.include, written.exclude, text)?,
             settings: written.settings,
+            trust_process_env: written.trust_process_env.unwrap_or(true),
             #[cfg(feature = "otlp")]
             export: written.export,
             budget: Budget {
@@ -176,6 +197,9 @@ impl ConfigFile {
         if self.kubernetes != new.kubernetes {
             waits.push("kubernetes");
         }
+        if self.trust_process_env != new.trust_process_env {
+            waits.push("trust_process_env");
+        }
         if self.scrape != new.scrape {
             waits.push("scrape");
         }
@@ -197,7 +221,13 @@ mod tests {
         assert_eq!((rules.include.len(), rules.exclude.len()), (1, 2));
         let first = ConfigFile::parse("includes: []\n").unwrap_err().to_string();
         assert!(first.ends_with("at line 1 column 1"), "{first}");
+        for (text, trusts) in [("false", false), ("true", true), ("", true)] {
+            let file = ConfigFile::parse(&format!("trust_process_env: {text}\n")).unwrap();
+            assert_eq!(file.trust_process_env, trusts, "{text}");
+        }
+        assert!(ConfigFile::default().trust_process_env);
         let nothing = ConfigFile::parse("").unwrap();
+        assert!(nothing.trust_process_env);
         assert!(nothing.rules.include.is_empty() && nothing.budget == Budget::default());
         let limits = "limits: {cpu: 0.5, memory: 256M, recover_seconds: 10}";
         let budget = ConfigFile::parse(limits).unwrap().budget;
@@ -235,6 +265,7 @@ mod tests {
                 "`spans`, `events`, `both`, `none`, `forbid`",
             ),
             ("settings:\n  - content: none\n", "line 2", "`rule`"),
+            ("\ntrust_process_env: ask\n", "line 2", "boolean"),
             (
                 "settings:\n  - {rule: a, servce: b}\n",
                 "line 2",
@@ -274,6 +305,12 @@ mod tests {
                 said.contains(line) && said.contains(expected),
                 "{text}: {said}"
             );
+            // With all that is behind it, as it is shown: nothing is said twice.
+            let whole = format!(
+                "{:#}",
+                anyhow::Error::from(ConfigFile::parse(text).unwrap_err())
+            );
+            assert_eq!(whole, said);
         }
     }
 

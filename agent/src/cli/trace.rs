@@ -105,6 +105,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             seed,
             settings: sinks::settings(&args.shared),
             content: ContentPolicy::default(),
+            trusts_environment: true,
             forbid_content: args.shared.no_content,
             redactor,
             purpose: Purpose {
@@ -148,7 +149,7 @@ fn pids(given: &[u32]) -> Result<Vec<u32>, ProcessError> {
     let mut pids = Vec::new();
     for pid in given {
         let group = process::group_of(*pid)?;
-        let target = process::look(group, &ContentPolicy::default())?;
+        let target = process::look(group, &ContentPolicy::default(), true)?;
         let started = if target.python {
             vec![target.pid]
         } else {
@@ -175,7 +176,7 @@ fn pythons_of(pid: u32) -> Vec<u32> {
     let mut waiting = process::children(pid);
     for _ in 0..MOST {
         let Some(child) = waiting.pop() else { break };
-        match process::look(child, &ContentPolicy::default()) {
+        match process::look(child, &ContentPolicy::default(), true) {
             Ok(target) if target.python => found.push(child),
             // Gone by now is as good as none.
             _ => waiting.extend(process::children(child)),

@@ -93,6 +93,8 @@ pub struct LiveOptions {
     pub settings: Settings,
     /// Content settings where a process's environment says nothing.
     pub content: ContentPolicy,
+    /// What processes say in their environment of how they are to be traced counts.
+    pub trusts_environment: bool,
     /// What an operator says of content whatever a process's environment says.
     pub forbid_content: bool,
     /// What is redacted.
@@ -189,7 +191,11 @@ impl Live {
     pub fn new(kernel: Kernel, signals: Signals, output: Output, options: LiveOptions) -> Self {
         Self {
             kernel,
-            attachments: Attachments::new(options.content, options.purpose),
+            attachments: Attachments::new(
+                options.content,
+                options.trusts_environment,
+                options.purpose,
+            ),
             core: Core {
                 pipeline: Pipeline::with(options.seed, options.settings)
                     .with_redactor(options.redactor),

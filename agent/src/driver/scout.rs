@@ -466,11 +466,14 @@ impl Search {
         let looks = known.looks;
         let next = LOOKS.get(looks).map(|after| known.since + *after);
         let described = self.discovery.describe_again(pid, depth, &mut known.before);
-        let Ok(process) = described else {
+        let Ok(mut process) = described else {
             // Gone, or on its way to another program, or not ours to look at.
             self.look_again(pid, next);
             return Ok(());
         };
+        if self.rules.ignores_environment {
+            process.forget_told();
+        }
         let what = classify(&process);
         let concerns = process.python || what.server.is_some();
         let next = next.filter(|_| concerns || looks < LOOKS_AT_OTHERS);

@@ -84,9 +84,7 @@ impl Snapshots {
                 dify::kept(hook, &all, registry)
             } else {
                 let mut kept = engine::kept(hook, &all);
-                if let Some(parent) = process::parent(raw.pid) {
-                    engine::started_by(hook, &mut kept, parent);
-                }
+                engine::started_by(hook, &mut kept, || process::parent(raw.pid));
                 is_part = engine::is_part(hook, &kept);
                 kept
             };

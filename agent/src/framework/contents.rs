@@ -105,11 +105,12 @@ pub(super) fn besides(contents: &mut RunContents, is_begin: bool, values: &[Opti
 
 /// Tokens, as `usage_metadata` of a message or as `token_usage` of a result has them.
 pub(super) fn counted(usage: &Json) -> Usage {
+    let number = |value: &Json| value.as_i64().filter(|n| *n >= 0);
     let count = |names: [&str; 2]| {
         let mut all = names.into_iter().filter_map(|name| usage.get(name));
-        all.find_map(Json::as_i64)
+        all.find_map(number)
     };
-    let detail = |of: &str, name: &str| usage.get(of)?.get(name)?.as_i64();
+    let detail = |of: &str, name: &str| number(usage.get(of)?.get(name)?);
     Usage {
         input: count(["input_tokens", "prompt_tokens"]),
         output: count(["output_tokens", "completion_tokens"]),

@@ -61,11 +61,15 @@ pub const fn parts(number: u32) -> &'static [&'static str] {
     }
 }
 
-/// Has what was kept of a hook say which process started the one of the engine, where that one may be who asks.
-pub fn started_by(number: u32, kept: &mut [Option<Json>], parent: u32) {
-    if !vllm_v0::is_one(number) {
+/// Has what was kept of a hook say which process started the one of the engine, where that one may be who asks. Of
+/// others nobody looks for the `parent`: some hooks are hit with each step of an engine.
+pub fn started_by(number: u32, kept: &mut [Option<Json>], parent: impl FnOnce() -> Option<u32>) {
+    if kept.is_empty() || !vllm_v0::is_one(number) {
         return;
     }
+    let Some(parent) = parent() else {
+        return;
+    };
     for value in kept.iter_mut().flatten() {
         if let Json::Object(members) = value {
             members.insert("parent".to_owned(), parent.into());
@@ -391,8 +395,23 @@ mod tests {
     /// As V0 has it, in a process that this one started.
     fn v0(number: u32, values: &[Json], parent: u32, time: u64) -> Snapshot {
         let mut found = snapshot(number, time, values);
-        super::started_by(number, &mut found.values, parent);
+        super::started_by(number, &mut found.values, || Some(parent));
         found
+    }
+
+    #[test]
+    fn nobody_looks_for_the_parent_of_another_engine() {
+        for number in [vllm::FINISHED, vllm::ASKED, sglang::BATCH] {
+            let mut kept = [Some(json!({"id": "a"}))];
+            super::started_by(number, &mut kept, || panic!("{number}"));
+            assert_eq!(kept, [Some(json!({"id": "a"}))]);
+        }
+        super::started_by(vllm_v0::FINISHED, &mut [], || panic!("of nothing"));
+        let mut kept = [Some(json!({"id": "a"})), None];
+        super::started_by(vllm_v0::FINISHED, &mut kept, || None);
+        assert_eq!(kept, [Some(json!({"id": "a"})), None]);
+        super::started_by(vllm_v0::FINISHED, &mut kept, || Some(5));
+        assert_eq!(kept, [Some(json!({"id": "a", "parent": 5})), None]);
     }
 
     #[test]

@@ -313,6 +313,15 @@ fn what_a_model_says_besides_is_told_without_content() {
     assert_eq!(told.finish_reasons, ["stop"]);
     let told = counted(None, [None, Some(whole)], None);
     assert_eq!((told.usage.input, told.usage.output), (Some(1), Some(2)));
+    // Nor is less than nothing a count: some models say so where they know none.
+    let unknown = json!({
+        "input_tokens": -1, "prompt_tokens": 4, "output_tokens": -1, "input_token_details": {"cache_read": -1},
+    });
+    let told = counted(None, [Some(unknown), None], None).usage;
+    assert_eq!(
+        (told.input, told.output, told.cache_read),
+        (Some(4), None, None)
+    );
     // What is no dict counts nothing.
     let told = counted(None, [Some("11".into()), None], None);
     assert_eq!(told, CallResponse::default());

@@ -151,6 +151,8 @@ pub struct Attachments {
     libcs: LibcFinder,
     traced: HashMap<u32, Traced>,
     defaults: ContentPolicy,
+    /// What processes say in their environment of how they are to be traced counts.
+    trusts_environment: bool,
     /// What interpreters are looked at for.
     purpose: Purpose,
     /// Libraries of processes that turned out to be something else than they were taken for.
@@ -158,12 +160,14 @@ pub struct Attachments {
 }
 
 impl Attachments {
-    /// None yet. `defaults` are the content settings where a process's environment says nothing;
-    /// `purpose` is what interpreters are looked at for.
+    /// None yet. `defaults` are the content settings where a process's environment says nothing, or where what
+    /// it says of how the process is to be traced counts for nothing (`trusts_environment`); `purpose` is what
+    /// interpreters are looked at for.
     #[must_use]
-    pub fn new(defaults: ContentPolicy, purpose: Purpose) -> Self {
+    pub fn new(defaults: ContentPolicy, trusts_environment: bool, purpose: Purpose) -> Self {
         Self {
             defaults,
+            trusts_environment,
             purpose,
             ..Self::default()
         }
@@ -192,7 +196,7 @@ impl Attachments {
         if traced.settings != settings {
             // What it says itself counts more: it is asked again.
             let defaults = settings.defaults(&self.defaults);
-            if let Ok(target) = process::look(pid, &defaults) {
+            if let Ok(target) = process::look(pid, &defaults, self.trusts_environment) {
                 traced.target.facts.content = target.facts.content;
             }
             settings.enforce(&mut traced.target.facts);
@@ -276,7 +280,10 @@ impl Attachments {
             // A child has what its parent has until it was looked at.
             let settings = parents.map(|p| p.settings.clone()).unwrap_or_default();
             let defaults = settings.defaults(&self.defaults);
-            let target = match (process::look(pid, &defaults), &forked) {
+            let target = match (
+                process::look(pid, &defaults, self.trusts_environment),
+                &forked,
+            ) {
                 (Ok(mut target), _) => {
                     settings.enforce(&mut target.facts);
                     target
@@ -503,7 +510,7 @@ impl Attachments {
             return Ok(());
         };
         let defaults = traced.settings.defaults(&self.defaults);
-        traced.target = process::look(pid, &defaults)?;
+        traced.target = process::look(pid, &defaults, self.trusts_environment)?;
         traced.settings.enforce(&mut traced.target.facts);
         traced.interpreter = Interpreter::default();
         traced.own = None;

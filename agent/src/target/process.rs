@@ -200,12 +200,13 @@ pub fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Looks at a process. The environment is that of the process itself, read anew.
+/// Looks at a process. The environment is that of the process itself, read anew; unless `trusts`, what it says of
+/// how the process is to be traced counts for nothing, and the `defaults` hold.
 ///
 /// # Errors
 ///
 /// When it is not there, not ours to look at, or runs no program.
-pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> {
+pub fn look(pid: u32, defaults: &ContentPolicy, trusts: bool) -> Result<Target, ProcessError> {
     let process = open(pid)?;
     let executable = process.exe().map_err(|e| match e {
         // One that ends has none any more, either.
@@ -223,7 +224,7 @@ pub fn look(pid: u32, defaults: &ContentPolicy) -> Result<Target, ProcessError> 
             .get(OsStr::new(name))
             .map(|v| v.to_string_lossy().into_owned())
     };
-    let environment = Environment::read(get, defaults);
+    let environment = Environment::read(|name| get(name).filter(|_| trusts), defaults);
     let maps = Maps::read(pid).ok();
     let executable = match &maps {
         Some(maps) => maps.seen(&executable),
@@ -434,8 +435,67 @@ pub fn require_python(target: Target) -> Result<Target, ProcessError> {
 
 #[cfg(test)]
 mod tests {
-    use super::python_version;
+    use super::{look, python_version};
+    use crate::model::process::{AppType, ContentPolicy};
     use std::path::Path;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn what_a_process_says_counts_where_it_is_trusted() {
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .env("OTEL_SERVICE_NAME", "shop")
+            .env("OTEL_RESOURCE_ATTRIBUTES", "team=a")
+            .env("APSARA_APM_APP_TYPE", "app")
+            .env("PROFILER_GENAI_SPLITAPP_ENABLE", "what")
+            .env(
+                "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+                "SPAN_AND_EVENT",
+            )
+            .env("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "7")
+            .env("LD_LIBRARY_PATH", "/opt/lib")
+            .spawn()
+            .unwrap();
+        let defaults = ContentPolicy {
+            on_spans: false,
+            ..ContentPolicy::default()
+        };
+        // It runs its own program by now, and may have no command line yet.
+        let line = format!("/proc/{}/cmdline", child.id());
+        let begun = Instant::now();
+        while std::fs::read(&line).unwrap().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let looks = [true, false].map(|trusts| look(child.id(), &defaults, trusts));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let [trusted, other] = looks.map(Result::unwrap);
+        assert_eq!(trusted.facts.service_name, "shop");
+        assert_eq!(
+            trusted.facts.resource,
+            [("team".to_owned(), "a".to_owned())]
+        );
+        assert_eq!(trusted.facts.app_type, Some(AppType::App));
+        assert!(trusted.facts.content.on_spans && trusted.facts.content.on_events);
+        assert_eq!(
+            (
+                trusted.facts.content.max_attribute_chars,
+                trusted.rejected.len()
+            ),
+            (Some(7), 1)
+        );
+        assert_eq!(other.facts.service_name, "sleep");
+        assert!(other.facts.resource.is_empty() && other.rejected.is_empty());
+        assert_eq!(
+            (other.facts.app_type, &other.facts.content),
+            (None, &defaults)
+        );
+        // That is what the program itself goes by.
+        assert_eq!(other.library_path, trusted.library_path);
+        assert_eq!(other.library_path.len(), 1);
+    }
 
     #[test]
     fn pythons_are_told_by_name_library_or_folder() {

@@ -239,6 +239,9 @@ pub struct Rules {
     pub exclude: Vec<Rule>,
     /// What is set for those that one of these fits; the first one that sets something counts.
     pub settings: Vec<RuleSettings>,
+    /// What processes say of themselves in their environment, to whoever traces them, counts for nothing
+    /// (`trust_process_env: false`).
+    pub ignores_environment: bool,
 }
 
 /// The rules in a configuration file.
@@ -254,11 +257,19 @@ pub struct RulesFile {
 #[derive(Debug, Error)]
 pub enum BadFile {
     /// It is no such document: where, and what is expected there.
+    ///
+    /// It is told here in whole: as a source it would be told twice.
     #[error("{}", placed(.0))]
-    Yaml(#[from] serde_yaml_ng::Error),
+    Yaml(serde_yaml_ng::Error),
     /// Rules that are none: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Rules(Vec<BadLine>),
+}
+
+impl From<serde_yaml_ng::Error> for BadFile {
+    fn from(error: serde_yaml_ng::Error) -> Self {
+        Self::Yaml(error)
+    }
 }
 
 /// With its place: what stands at the very beginning is told without one.
@@ -424,7 +435,7 @@ mod tests {
         Rules {
             include: parse(include),
             exclude: parse(exclude),
-            settings: Vec::new(),
+            ..Rules::default()
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Agenda, Arc, Discovery, EfdFlags, EventFd, HashMap, HashSet, LOOKS, channel};
 use super::{Report, Scout, Search};
-use crate::target::rules::Rules;
+use crate::target::rules::{NotTraced, Rules};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -193,6 +193,44 @@ fn a_program_that_listens_is_found_and_left_when_rules_say_so() {
     python.wait().unwrap();
     let gone = wait(&scout, |r| *r == Report::Gone(pid));
     assert_eq!((traced, left, gone), (true, true, true));
+}
+
+#[test]
+fn what_a_process_says_that_it_is_counts_where_it_is_trusted() {
+    for ignores_environment in [false, true] {
+        let Ok(mut python) = Command::new("python3")
+            .args(["-c", "import time; time.sleep(60)"])
+            .env("APSARA_APM_APP_TYPE", "app")
+            .env("OTEL_SERVICE_NAME", "shop")
+            .spawn()
+        else {
+            println!("skipped: no python3 on PATH");
+            return;
+        };
+        let pid = python.id();
+        let rules = Rules {
+            ignores_environment,
+            ..Rules::default()
+        };
+        let scout = Scout::start(rules, None).unwrap();
+        let told = wait(&scout, |r| match r {
+            Report::Trace { pid: p, .. } => *p == pid && !ignores_environment,
+            Report::Leave { pid: p, why } => {
+                *p == pid && ignores_environment && *why == NotTraced::Nothing
+            }
+            _ => false,
+        });
+        let names = scout.sightings();
+        let name = names.get(&pid).map(|sighting| sighting.service.clone());
+        python.kill().unwrap();
+        python.wait().unwrap();
+        assert!(told, "{ignores_environment}");
+        assert_eq!(
+            name.as_deref() == Some("shop"),
+            !ignores_environment,
+            "{name:?}"
+        );
+    }
 }
 
 /// No event tells of this one: it comes after all processes were looked through, and is found when they are

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::Value as Json;
 
 use crate::framework::contents::{self, Kept, plain, said};
-use crate::model::call::{CallResponse, Message, Part, Usage};
+use crate::model::call::{CallResponse, Message, Part};
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{RunContents, RunKind};
 use crate::model::snapshot::OMITTED;
@@ -337,15 +337,7 @@ fn answered(result: &Json) -> CallResponse {
     let usage = raw.and_then(|raw| raw.get("usage"));
     let counts = usage.filter(|usage| usage.is_object());
     if let Some(counts) = counts.or_else(|| result.get("additional_kwargs")) {
-        let count = |names: [&str; 2]| {
-            let mut all = names.into_iter().filter_map(|name| counts.get(name));
-            all.find_map(Json::as_i64)
-        };
-        response.usage = Usage {
-            input: count(["prompt_tokens", "input_tokens"]),
-            output: count(["completion_tokens", "output_tokens"]),
-            ..Usage::default()
-        };
+        response.usage = contents::counted(counts);
     }
     response
 }

@@ -12,7 +12,7 @@ fn all(of: &[(&str, &str)]) -> Vec<(String, Detected)> {
 #[test]
 fn what_is_no_more_said_of_a_pod_is_no_more_told() {
     let pid = std::process::id();
-    let mut target = process::look(pid, &ContentPolicy::default()).unwrap();
+    let mut target = process::look(pid, &ContentPolicy::default(), true).unwrap();
     target.facts.detected = all(&[("container.id", "c"), ("k8s.pod.uid", "u")]);
     let traced = Traced {
         target,

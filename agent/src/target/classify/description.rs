@@ -129,7 +129,21 @@ pub const VARIABLES: [&str; 13] = [
     "PEX",
 ];
 
+/// Those of them that are said to whoever traces the process.
+const TOLD: [&str; 3] = [
+    "APSARA_APM_APP_TYPE",
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
+];
+
 impl Description {
+    /// Forgets what the process's environment says to those who trace it: what it is, what its service is called.
+    /// What it says to the program itself stays.
+    pub fn forget_told(&mut self) {
+        self.environment
+            .retain(|(name, _)| !TOLD.contains(&name.as_str()));
+    }
+
     /// The value of a variable, when it is set to something.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {

@@ -6,6 +6,7 @@ use super::url::Url;
 use super::{Config, ConfigError, Protocol, Signal};
 use crate::export::size::Size;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,13 +52,14 @@ pub struct SpoolFile {
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointFile {
+    #[serde(deserialize_with = "address")]
     url: String,
     #[serde(default)]
     protocol: Option<ProtocolFile>,
     /// What it takes.
     #[serde(default = "all_signals")]
     signals: Vec<Signal>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "headers")]
     headers: BTreeMap<String, String>,
     #[serde(default)]
     compression: Option<CompressionFile>,
@@ -80,6 +82,24 @@ impl std::fmt::Debug for EndpointFile {
             .field("url", &self.url)
             .field("headers", &self.headers.keys())
             .finish_non_exhaustive()
+    }
+}
+
+/// The address of an endpoint, while it is known where it stands.
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    Url::parse("url", &text, false).map_err(D::Error::custom)?;
+    Ok(text)
+}
+
+/// Headers whose names can be some. What variables stand in their values is not looked up here.
+fn headers<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let all = BTreeMap::<String, String>::deserialize(from)?;
+    match all.keys().find(|name| header(name, b"").is_none()) {
+        Some(name) => Err(D::Error::custom(format!(
+            "headers: `{name}` cannot be the name of a header; expected one as in x-api-key"
+        ))),
+        None => Ok(all),
     }
 }
 
@@ -245,17 +265,12 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (yaml, want) in [
             (
-                "{url: 'ftp://a'}",
-                "number 1: url: `ftp://a` is not an http or https address",
-            ),
-            ("{url: 'http://u:p@a'}", "must not hold a user or password"),
-            (
                 "{url: 'http://a', headers: {k: '${NO}'}}",
                 "header `k`: NO is not set",
             ),
             (
-                "{url: 'http://a', headers: {'k k': v}}",
-                "header `k k`: it cannot be a header",
+                "{url: 'http://a', headers: {k: \"a\\nb\"}}",
+                "header `k`: it cannot be a header",
             ),
             (
                 "{url: 'http://a', client_key: /k}",
@@ -280,6 +295,19 @@ mod tests {
                 "unknown field `header`",
             ),
             ("endpoints: [{}]", "missing field `url`"),
+            (
+                "endpoints:\n  - url: ftp://a\n",
+                "endpoints[0]: url: `ftp://a` is not an http or https address; expected something like \
+                 http://localhost:4317 at line 2",
+            ),
+            (
+                "endpoints: [{url: 'http://u:p@a'}]",
+                "must not hold a user or password",
+            ),
+            (
+                "endpoints:\n  - url: http://a\n    headers: {'k k': v}\n",
+                "endpoints[0]: headers: `k k` cannot be the name of a header; expected one as in x-api-key at line 2",
+            ),
             ("spool: {max_bytes: 1G}", "missing field `directory`"),
             ("spool: {directory: /a, max_bytes: many}", "as in 512M"),
             ("spool: {directory: /a, max_bytes: -1}", "as in 512M"),
