@@ -287,6 +287,12 @@ fn engines_that_run_their_nodes_themselves() -> Result<()> {
             ..graphon(environment, LAYERS)
         };
         holds(&engine, (CLIENTS, REQUESTS))?;
+        let without_content = Engine {
+            paths: &[("fails", 2, 0)],
+            content: false,
+            ..engine
+        };
+        holds(&without_content, (1, REQUESTS))?;
     }
     Ok(())
 }

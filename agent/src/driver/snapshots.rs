@@ -60,6 +60,8 @@ impl Snapshots {
             _ => &[],
         };
         let roots: Vec<_> = parts.iter().map(|name| part(name).unwrap_or(0)).collect();
+        // Of an object of which parts are wanted each of them is.
+        let wanted = wanted.max(roots.iter().filter(|root| **root != 0).count() as u64);
         let roots = if parts.is_empty() {
             &raw.roots[..]
         } else {

@@ -82,6 +82,8 @@ pub fn started_by(number: u32, kept: &mut [Option<Json>], parent: impl FnOnce() 
 pub fn is_part(number: u32, kept: &[Option<Json>]) -> bool {
     let has = |value: &Json, name: &str| value.get(name).is_some_and(|value| !value.is_null());
     number != vllm_v0::FINISHED
+        // Of which nothing is kept, all was wanted.
+        || kept.is_empty()
         || !kept.iter().flatten().all(|value| {
             let counted = has(value, "input") && has(value, "output");
             counted && has(value, "finish_reason") && has(value, "queued")
@@ -471,6 +473,7 @@ mod tests {
             &[Some(whole.clone()), Some(part)]
         ));
         assert!(super::is_part(vllm::FINISHED, &[Some(whole)]));
+        assert!(super::is_part(vllm_v0::FINISHED, &[]));
     }
 
     #[test]
