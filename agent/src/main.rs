@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the last word of a failed command")]
             {
-                eprintln!("genspan: {error:#}");
+                eprintln!("genspan: {}", cli::whole(&error));
             }
             ExitCode::FAILURE
         }

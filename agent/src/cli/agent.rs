@@ -12,7 +12,7 @@ use super::args::Listen;
 use super::args::{AgentArgs, RulesArgs, SharedArgs};
 use super::config::ConfigFile;
 use super::trace::{finish, seed};
-use super::{confined, sinks};
+use super::{confined, sinks, whole};
 use crate::driver::budget::Governor;
 use crate::driver::files;
 use crate::driver::host::{Host, NewExports, Reloaded};
@@ -137,7 +137,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
                 return Ok(None);
             }
             let read = ConfigFile::read(config.as_deref());
-            let file = read.map_err(|error| format!("{error:#}"))?;
+            let file = read.map_err(|error| whole(&error))?;
             let mut rules = rules_of(&given, &file);
             // What processes are called and are was made of that, or was not.
             rules.ignores_environment = !trusts_environment;
@@ -150,7 +150,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
                     .for_each(|set| set.settings.stacks = None);
             }
             let exports = new_exports(&shared, &before, &file, spools, &measured);
-            let exports = exports.map_err(|error| format!("{error:#}"))?;
+            let exports = exports.map_err(|error| whole(&error))?;
             before.tell_what_waits(&file, spools);
             let budget = file.budget;
             before = file;

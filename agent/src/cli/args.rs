@@ -114,7 +114,8 @@ pub(super) struct TraceArgs {
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     pub(super) function_probe: FunctionProbes,
 
-    /// Do not look for agent frameworks (LangChain, LlamaIndex): their chains, tools and retrievers have spans
+    /// Do not look for agent frameworks (LangChain, LlamaIndex, Dify) and inference engines (vLLM, SGLang): their
+    /// chains, nodes, tools and retrievers, and what engines count of each request, have spans or are on them
     /// where one is loaded, which costs its process some watchpoints
     #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
     pub(super) frameworks: bool,
@@ -326,7 +327,8 @@ pub(super) struct AgentArgs {
     #[arg(long)]
     pub(super) stacks: bool,
 
-    /// Do not look for agent frameworks (LangChain, LlamaIndex): their chains, tools and retrievers have spans
+    /// Do not look for agent frameworks (LangChain, LlamaIndex, Dify) and inference engines (vLLM, SGLang): their
+    /// chains, nodes, tools and retrievers, and what engines count of each request, have spans or are on them
     /// where one is loaded, which costs its process some watchpoints
     #[arg(long = "no-frameworks", action = ArgAction::SetFalse)]
     pub(super) frameworks: bool,

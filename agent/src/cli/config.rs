@@ -305,11 +305,8 @@ mod tests {
                 said.contains(line) && said.contains(expected),
                 "{text}: {said}"
             );
-            // With all that is behind it, as it is shown: nothing is said twice.
-            let whole = format!(
-                "{:#}",
-                anyhow::Error::from(ConfigFile::parse(text).unwrap_err())
-            );
+            // As it is shown, with all that is behind it: nothing is said twice.
+            let whole = crate::cli::whole(&ConfigFile::parse(text).unwrap_err().into());
             assert_eq!(whole, said);
         }
     }

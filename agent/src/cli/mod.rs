@@ -53,6 +53,25 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// An error with all that is behind it, in one line. Some say themselves what the system said, which is behind
+/// them as well: nothing is said twice.
+#[must_use]
+pub fn whole(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    let mut last = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if last.contains(&cause) {
+            continue;
+        }
+        if !said.is_empty() {
+            said.push_str(": ");
+        }
+        said.push_str(&cause);
+        last = cause;
+    }
+    said
+}
+
 /// Diagnostics go to standard error, as short lines.
 fn log(cli: &Cli) {
     use std::io::IsTerminal as _;
@@ -73,4 +92,33 @@ fn log(cli: &Cli) {
         .with(filter)
         .with(lines)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole;
+    use anyhow::{Context as _, anyhow};
+    use std::io;
+
+    /// One that says what is behind it.
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot listen: {source}; choose another address")]
+    struct Tells {
+        source: io::Error,
+    }
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let source = || io::Error::other("in use");
+        let told = whole(&Tells { source: source() }.into());
+        assert_eq!(told, "cannot listen: in use; choose another address");
+        let told = Err::<(), _>(source())
+            .context("cannot read")
+            .context("no start");
+        assert_eq!(whole(&told.unwrap_err()), "no start: cannot read: in use");
+        let told = Err::<(), _>(Tells { source: source() }).context("no start");
+        let wanted = "no start: cannot listen: in use; choose another address";
+        assert_eq!(whole(&told.unwrap_err()), wanted);
+        assert_eq!(whole(&anyhow!("alone")), "alone");
+    }
 }

@@ -257,19 +257,11 @@ pub struct RulesFile {
 #[derive(Debug, Error)]
 pub enum BadFile {
     /// It is no such document: where, and what is expected there.
-    ///
-    /// It is told here in whole: as a source it would be told twice.
     #[error("{}", placed(.0))]
-    Yaml(serde_yaml_ng::Error),
+    Yaml(#[from] serde_yaml_ng::Error),
     /// Rules that are none: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Rules(Vec<BadLine>),
-}
-
-impl From<serde_yaml_ng::Error> for BadFile {
-    fn from(error: serde_yaml_ng::Error) -> Self {
-        Self::Yaml(error)
-    }
 }
 
 /// With its place: what stands at the very beginning is told without one.
