@@ -79,6 +79,12 @@ impl Place {
         Ok(places.any(|(at, _)| *at == self.offset))
     }
 
+    /// Waits until it is probed: that is asked for right after it is said what is waited for.
+    fn wait_probed(&self) -> Result<()> {
+        let is_probed = || self.is_probed().is_ok_and(|is| is).then_some(());
+        genspan_tests::wait_for("the probe on imports", is_probed)
+    }
+
     /// Waits until it is not probed.
     fn wait_clear(&self) -> Result<()> {
         let is_clear = || self.is_probed().is_ok_and(|is| !is).then_some(());
@@ -126,7 +132,7 @@ fn imports(python: &Path, options: &[&str], late: u64) -> Result<Vec<u64>> {
         let names = [functions[0].as_str(), functions[1].as_str()];
         let temp = Temp::new()?;
         let agent = waiting(&temp, traced.pid(), names, options)?;
-        assert!(place.is_probed()?, "{}", agent.log());
+        place.wait_probed().with_context(|| agent.log())?;
         traced.tell(&format!("{kind}0 5 60 2000"))?;
         let soon = traced.record()?;
         traced.tell(&format!("{kind}1 0 400 100"))?;
@@ -218,7 +224,7 @@ fn probed_only_while_it_is_of_use() -> Result<()> {
     let temp = Temp::new()?;
     let names = ["late_plain2:added", "late_never0:missing"];
     let mut agent = waiting(&temp, traced.pid(), names, &[])?;
-    assert!(place.is_probed()?, "{}", agent.log());
+    place.wait_probed().with_context(|| agent.log())?;
     traced.tell("late_plain2 0 1 0")?;
     traced.record()?;
     // What a module that is there has not will not come by an import.

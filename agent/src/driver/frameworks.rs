@@ -14,6 +14,8 @@ use crate::target::functions::{self, CannotWatch, Watchable};
 use crate::target::process;
 use crate::target::python::Python;
 
+use std::time::Duration;
+
 use genspan_common::dispatch;
 use genspan_common::framework::hook;
 use genspan_common::function::{
@@ -25,8 +27,10 @@ use genspan_common::function::{
 /// into the interpreter.
 const LIBRARY: &str = "pydantic";
 
-/// After so many looks what is not in a module that is loaded will not come.
+/// After so many looks, and so long, what is not in a module that is loaded will not come. A module is loaded
+/// as soon as its body begins, and the body of one that imports many others from a slow disk takes its time.
 const SURE: u32 = 8;
+const SURE_AFTER: Duration = Duration::from_secs(60);
 
 /// So many hooks further on is the next one of the same framework.
 const TURNS: usize = 3;
@@ -123,6 +127,19 @@ pub(super) fn may_be_loaded(pid: u32) -> bool {
     process::maps_name(pid, LIBRARY)
 }
 
+/// Loads the programs for frameworks that a process may import, by what their functions will be watched for: to
+/// verify them takes the kernel longer than a program takes from its import to its first run.
+pub(super) fn prepare(kernel: &mut Kernel, mut whats: Vec<u32>) {
+    whats.sort_unstable();
+    whats.dedup();
+    for what in whats {
+        if let Err(error) = kernel.load_frameworks(what) {
+            // It is told of a process in which one is found.
+            tracing::debug!("a framework's programs are not loaded: {error}");
+        }
+    }
+}
+
 /// Looks for a function of a framework, and watches it; `instead_of` gets those that are not watched
 /// any more for it.
 pub(super) fn look(
@@ -180,7 +197,11 @@ pub(super) fn look(
     let (address, watch) = match found {
         Ok(found) => found,
         Err(CannotWatch::NotFound(NotFound::NotLoaded(_))) => return Looked::NotLoaded,
-        Err(error) if error.may_come() && looks < SURE => return Looked::Again,
+        Err(error)
+            if error.may_come() && (looks < SURE || watching.lacks_for(index) < SURE_AFTER) =>
+        {
+            return Looked::Again;
+        }
         Err(error) => {
             watching.tell(pid, misses(hook, &error.to_string()));
             return Looked::Never;

@@ -344,6 +344,9 @@ impl Functions {
         let mut missing: Vec<String> = Vec::new();
         // Whether a module of any of them may still be imported.
         let mut awaited = false;
+        // What those of frameworks will be watched for; and whether one is to come in a module that is there.
+        let mut expected = Vec::new();
+        let mut is_due = false;
         // What others go by, and what comes before others, first: some come back to it later.
         let mut pending = std::mem::take(&mut watching.pending);
         pending.sort_unstable();
@@ -364,13 +367,17 @@ impl Functions {
                 match looked {
                     Looked::Again => {
                         awaited = true;
+                        is_due |= hook.may_need_exceptions();
                         watching.pending.push((index, looks.saturating_add(1)));
                     }
                     Looked::Waits => watching.pending.push((index, looks)),
                     // What cannot be read of an interpreter that ends, after many looks at one
                     // without the framework, is nothing to complain of.
                     Looked::NotLoaded => {
-                        awaited |= watching.may_import(pid, &module, &self.packages);
+                        if watching.may_import(pid, &module, &self.packages) {
+                            awaited = true;
+                            expected.push(hook.what);
+                        }
                         missing.push(module);
                         watching.pending.push((index, 0));
                     }
@@ -423,6 +430,10 @@ impl Functions {
             }
         }
         watching.await_modules(kernel, pid, awaited, &mut self.files);
+        frameworks::prepare(kernel, expected);
+        if !is_due {
+            watching.leave_failures();
+        }
         // With all that is to be had of it.
         for framework in watched {
             tracing::info!("watching {framework} (pid {pid})");

@@ -15,9 +15,11 @@ use crate::target::functions::{self, Hook, Wants, Watchable};
 use crate::target::process;
 use crate::target::python::Python;
 
+mod failures;
 pub(super) mod imports;
 mod resume;
 
+use self::failures::Failures;
 use self::imports::Imports;
 use self::resume::Resuming;
 
@@ -92,7 +94,7 @@ impl Entries {
 #[derive(Debug)]
 struct Raised {
     hook: Hook,
-    _probes: Probes,
+    probes: Probes,
 }
 
 /// The functions of one process.
@@ -108,14 +110,15 @@ pub(super) struct Watching {
     /// they go with those.
     inherited: Vec<(u32, usize)>,
     raised: Option<Raised>,
-    /// The same for runs of frameworks.
-    raised_runs: Option<Raised>,
+    failures: Failures,
     /// The probe on what runs a frame.
     frames: Option<Raised>,
     /// The probes on what functions begin and end by, from 3.11 on; or why there are none any more.
     resumed: Option<Resuming>,
     no_resume: Option<String>,
     imports: Imports,
+    /// Since when the modules of some are loaded that do not have them.
+    lacking: HashMap<usize, Instant>,
     /// Some made room for others, and are to be looked for in another way.
     pub(super) moved: bool,
     /// How many calls began of which only a register told.
@@ -142,11 +145,12 @@ impl Watching {
             armed: Vec::new(),
             inherited: Vec::new(),
             raised: None,
-            raised_runs: None,
+            failures: Failures::default(),
             frames: None,
             resumed: None,
             no_resume: None,
             imports: Imports::default(),
+            lacking: HashMap::new(),
             moved: false,
             ahead: 0,
             known: false,
@@ -192,8 +196,8 @@ impl Watching {
         if let Some(hook) = childs(&self.raised) {
             all.hook(kernel, child, hook, true);
         }
-        if let Some(hook) = childs(&self.raised_runs) {
-            all.hook_runs(kernel, child, hook, true);
+        if let Some(hook) = childs(self.failures.placed()) {
+            all.hook_failures(kernel, child, hook);
         }
         if let Some(hook) = childs(&self.frames)
             && let Err(why) = all.hook_frames(kernel, child, hook, true)
@@ -260,7 +264,7 @@ impl Watching {
     /// Of what exceptions are told.
     pub(super) fn sees_exceptions(&self) -> Vec<&'static str> {
         let functions = self.raised.as_ref().map(|_| "functions");
-        let runs = self.raised_runs.as_ref().map(|_| "frameworks");
+        let runs = self.failures.placed().as_ref().map(|_| "frameworks");
         functions.into_iter().chain(runs).collect()
     }
 
@@ -291,6 +295,12 @@ impl Watching {
     pub(super) fn has(&self, index: usize) -> bool {
         let inherited = self.inherited.iter().any(|(_, i)| *i == index);
         inherited || self.armed.iter().any(|armed| armed.index == index)
+    }
+
+    /// How long it is known that the module of one of those wanted is loaded and does not have it.
+    pub(super) fn lacks_for(&mut self, index: usize) -> Duration {
+        let since = self.lacking.entry(index).or_insert_with(Instant::now);
+        since.elapsed()
     }
 
     /// Nothing of it is ever watched.
@@ -453,7 +463,7 @@ impl Watching {
         let probes = kernel.attach_frames(pid, &hook.reach, offset, soon);
         self.frames = Some(Raised {
             hook,
-            _probes: probes.map_err(|e| e.to_string())?,
+            probes: probes.map_err(|e| e.to_string())?,
         });
         Ok(())
     }
@@ -472,14 +482,8 @@ impl Watching {
         loaded.map_err(|e| e.to_string())?;
         self.tell_layout(kernel, pid)?;
         // Of a function whose arguments are all that is wanted no exception is.
-        if self.raised_runs.is_none()
-            && raises
-            && let Some(python) = &self.python
-        {
-            match functions::raise_hook(python, pid) {
-                Ok(found) => self.hook_runs(kernel, pid, found, self.is_importing()),
-                Err(error) => self.misses_errors(pid, &error.to_string()),
-            }
+        if raises {
+            self.see_failures(kernel, pid);
         }
         let mut keys = Vec::new();
         let points = self.place(
@@ -519,33 +523,11 @@ impl Watching {
         Ok(())
     }
 
-    /// Places the probe that tells of exceptions in runs.
-    fn hook_runs(&mut self, kernel: &mut Kernel, pid: u32, hook: Hook, soon: bool) {
-        match kernel.attach_raised_runs(pid, &hook.reach, &hook.offsets, soon) {
-            Ok(probes) => {
-                self.raised_runs = Some(Raised {
-                    hook,
-                    _probes: probes,
-                });
-            }
-            Err(_) if !process::runs(pid) => {}
-            Err(error) => self.misses_errors(pid, &error.to_string()),
-        }
-    }
-
-    fn misses_errors(&mut self, pid: u32, why: &str) {
-        let said = format!("runs that an exception ends are told late, and without it: {why}");
-        self.tell(pid, said);
-    }
-
     /// Places the probe that tells of exceptions.
     fn hook(&mut self, kernel: &mut Kernel, pid: u32, hook: Hook, soon: bool) {
         match kernel.attach_traceback(pid, &hook.reach, &hook.offsets, soon) {
             Ok(probes) => {
-                self.raised = Some(Raised {
-                    hook,
-                    _probes: probes,
-                });
+                self.raised = Some(Raised { hook, probes });
             }
             Err(_) if !process::runs(pid) => {}
             Err(error) => self.sees_late(pid, &error.to_string()),

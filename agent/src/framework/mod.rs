@@ -135,6 +135,12 @@ impl Hook {
             number => number != SNAPSHOT && !dispatch::hook::is_one(number),
         }
     }
+
+    /// The same where it is not known yet how many there are.
+    #[must_use]
+    pub const fn may_need_exceptions(&self) -> bool {
+        self.needs_exceptions(self.arguments.len())
+    }
 }
 
 /// Characters of CPython's own widths; a lone surrogate is U+FFFD. One that was cut says so.

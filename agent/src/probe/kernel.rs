@@ -173,7 +173,7 @@ impl Probes {
     }
 
     /// Waits for those that were only asked for; false when one is not to be had.
-    pub(super) fn settle(&mut self) -> bool {
+    pub fn settle(&mut self) -> bool {
         let mut all = true;
         for link in std::mem::take(&mut self.0) {
             let link = match link {

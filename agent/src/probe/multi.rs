@@ -359,6 +359,14 @@ impl MultiProbes {
         })
     }
 
+    /// Loads a program that waits until it is needed, so that it need not be waited for then. Whether that can
+    /// be done shows there.
+    pub(super) fn prefetch(&self, program: &str) {
+        if let Some(Err(error)) = self.programs.get(program).map(Program::fd) {
+            tracing::debug!("{program} is not loaded: {error}");
+        }
+    }
+
     /// Asks for a link and does not wait: the kernel calls the program from when it was asked,
     /// but answers only after a grace period. No link when the process is gone or the kernel
     /// refuses, which is logged.

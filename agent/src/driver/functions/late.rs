@@ -4,6 +4,7 @@
 use super::Functions;
 use crate::driver::frameworks;
 use crate::driver::watching::Watching;
+use crate::framework::Hook;
 use crate::model::function::FunctionFacts;
 use crate::model::process::ModuleBody;
 use crate::probe::kernel::Kernel;
@@ -47,6 +48,7 @@ impl Functions {
         };
         let defined = imports::defined(python, body);
         watching.module_begins(!kernel.has_perf_probes());
+        self.expect(kernel, pid, watching, body);
         let mut indices: Vec<usize> = watching.pending.iter().map(|(index, _)| *index).collect();
         indices.sort_unstable();
         let mut all = Vec::new();
@@ -72,6 +74,28 @@ impl Functions {
             }
         }
         all
+    }
+
+    /// The body of this module is run: what its functions need beside watchpoints, if they are a framework's,
+    /// is to be there when it is over.
+    fn expect(&self, kernel: &mut Kernel, pid: u32, watching: &mut Watching, body: &ModuleBody) {
+        let mut pending = watching.pending.iter();
+        let file = watching.python.as_ref();
+        let file = file.and_then(|python| Some(python.reader().code(body.code).ok()?.filename));
+        let Some(file) = file else {
+            return;
+        };
+        let sought = pending.find_map(|(index, _)| {
+            let sought = self.wanted.get(*index)?;
+            let needs = sought.hook.is_some_and(Hook::may_need_exceptions);
+            let mut names = std::iter::once(&sought.wanted).chain(&sought.before);
+            let is_in = names.any(|wanted| imports::is_file_of(&file, &wanted.name.module));
+            (needs && is_in).then_some(sought)
+        });
+        if let Some(hook) = sought.and_then(|sought| sought.hook) {
+            frameworks::prepare(kernel, vec![hook.what]);
+            watching.expect_failures(kernel, pid);
+        }
     }
 
     /// A process loaded libraries: maybe those by which it is worth while to look for frameworks.
