@@ -16,6 +16,8 @@ pub const NUMBER_FROM_END: u64 = 12;
 pub const CONTENT_DEPTH: u32 = 5;
 /// The same of a tool, to its name.
 pub const TOOL_DEPTH: u32 = 2;
+/// Variables of a function that asks a model, of which the cells say whose stream a generator gives.
+pub const CELLS: usize = 8;
 /// Classes that an object's class is derived from, of which the names are copied.
 pub const MAX_BASES: usize = 12;
 /// Most bytes of such a name, with its end.
@@ -63,7 +65,9 @@ pub struct SpanTold {
     pub root: u32,
     /// The `contextvars` context of the thread; zero when it runs in none that was entered.
     pub context: u64,
-    /// The object whose method it is (of [`hook::ENTERS`]); zero when it is nobody's.
+    /// The object whose method it is (of [`hook::ENTERS`]); zero when it is nobody's. Where `given` is set and a
+    /// generator tells it: the first cell among its first [`CELLS`] variables, which it has in common with the
+    /// function that made it.
     pub object: u64,
     /// The frame of the function that tells it.
     pub caller: u64,
@@ -74,7 +78,7 @@ pub struct SpanTold {
     /// Not zero when [`hook::EVENT`] takes an id as an argument (to 0.10.40): there an event has the
     /// id of the span that the thread began last, whether that goes on or not.
     pub given: u32,
-    /// Of [`hook::EVENT`] by such a version: the innermost frame around the caller that told
+    /// Of [`hook::EVENT`] by such a version that a model is asked: the innermost frame around the caller that told
     /// something before; zero when there is none among those that were looked at. So of [`hook::ENTERS`]
     /// without a parent: such a frame, or that of a generator that was told. Of [`hook::EXITS`]: the frame of
     /// the generator in the answer that the function returns, if it is one that is streamed.
@@ -83,7 +87,8 @@ pub struct SpanTold {
     pub id: Tail,
     /// `tp_name` of a class: of the object, of the result, of the exception, of the event.
     pub class: [u8; TYPE_NAME_BYTES],
-    /// Of an `ExceptionEvent`: that of the exception.
+    /// Of an `ExceptionEvent`: that of the exception. Where `given` is set and a model is asked: the first
+    /// [`CELLS`] variables of the caller, a word each.
     pub exception: [u8; TYPE_NAME_BYTES],
 }
 

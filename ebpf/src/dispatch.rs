@@ -26,6 +26,7 @@ use genspan_common::{
 };
 
 use crate::{
+    asked::{genspan_first_cell, genspan_model_answered, genspan_model_asked, variables},
     emit,
     framework::genspan_dict_value,
     function::{TYPE, in_registers, is_entered, name_of, watch, watched},
@@ -67,6 +68,9 @@ const RESPONSE: (u64, u64) = (u64::from_le_bytes(*b"response"), 8);
 /// eight bytes, and the second eight.
 const CHAT_ENDS: u64 = u64::from_le_bytes(*b"LLMChatE");
 const COMPLETION_ENDS: u64 = u64::from_le_bytes(*b"etionEnd");
+/// The same of those that say that one is asked, `LLMChatStartEvent` and `LLMCompletionStartEvent`.
+const CHAT_STARTS: u64 = u64::from_le_bytes(*b"LLMChatS");
+const COMPLETION_STARTS: u64 = u64::from_le_bytes(*b"etionSta");
 
 /// Bits of `co_flags`: a generator, an asynchronous generator.
 const GIVES_A_STREAM: u32 = 0x20 | 0x200;
@@ -221,10 +225,18 @@ fn event(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64, tgid: 
     if id == 0 || id == process.objects.none {
         id = genspan_dict_value(dict, SPAN_ID.0, SPAN_ID.1);
     }
-    let is_end = word(name) == CHAT_ENDS || word(name.wrapping_add(8)) == COMPLETION_ENDS;
-    // Of what is answered at once the function's own result says it; older versions name any span here.
-    if is_end && !is_given && gives_a_stream(process, frame) {
-        // What a stream gave is told before that it is over.
+    let is_chat_end = word(name) == CHAT_ENDS;
+    let is_start = word(name) == CHAT_STARTS || word(name.wrapping_add(8)) == COMPLETION_STARTS;
+    let is_end = is_chat_end || word(name.wrapping_add(8)) == COMPLETION_ENDS;
+    let is_stream = gives_a_stream(process, frame);
+    if is_end && is_given {
+        // Such a version tells each piece of a completion so.
+        if is_chat_end || !is_stream {
+            genspan_model_answered(genspan_caller(frame), dict, 0);
+        }
+    } else if is_end && is_stream {
+        // What a stream gave is told before that it is over. Of what is answered at once the function's own
+        // result says it.
         let number = number(process, id);
         if number != 0 {
             let response = genspan_dict_value(dict, RESPONSE.0, RESPONSE.1);
@@ -250,13 +262,28 @@ fn event(process: &WatchedProcess, watch: &Watch, frame: u64, state: u64, tgid: 
             // What such a version says of spans is not enough: frames say what is within what.
             ptr::addr_of_mut!((*at).given).write(1);
             let (caller, code) = ((*at).caller, (*at).caller_code);
-            ptr::addr_of_mut!((*at).around).write(genspan_run_around(caller));
+            if is_stream {
+                ptr::addr_of_mut!((*at).object).write(genspan_first_cell(caller));
+            } else if is_start {
+                ptr::addr_of_mut!((*at).around).write(genspan_run_around(caller));
+                variables(process, caller, ptr::addr_of_mut!((*at).exception));
+            }
             if caller != 0 {
                 owner::stepped(tgid, caller, code);
             }
         }
     }
     record.submit(emit::wake_flags());
+    if !is_given {
+        return;
+    }
+    let caller = genspan_caller(frame);
+    if is_start && !is_stream {
+        genspan_model_asked(caller, dict);
+    } else if is_end && !is_chat_end && is_stream {
+        // Its first piece says whose stream it is.
+        genspan_model_answered(caller, dict, 1);
+    }
 }
 
 /// Whether the function that calls that of this frame is a generator.

@@ -32,6 +32,7 @@
 #![feature(asm_experimental_arch)]
 
 mod argument;
+mod asked;
 mod connection;
 mod counts;
 mod dispatch;

@@ -3,8 +3,8 @@
 use std::mem::offset_of;
 
 use genspan_common::dispatch::{
-    BASE_BYTES, HEAD_BYTES, MAX_BASES, SpanEntered, SpanTold, TAIL_BYTES, TAIL_CHARACTERS, Tail,
-    hook,
+    BASE_BYTES, CELLS, HEAD_BYTES, MAX_BASES, SpanEntered, SpanTold, TAIL_BYTES, TAIL_CHARACTERS,
+    Tail, hook,
 };
 use genspan_common::event::EventHeader;
 use genspan_common::function::TYPE_NAME_BYTES;
@@ -60,6 +60,11 @@ pub(super) fn event(head: EventHeader, record: &[u8]) -> Result<Event<'_>, Decod
             exception: text(record, offset_of!(SpanTold, exception), TYPE_NAME_BYTES),
             old: (f.u32(offset_of!(SpanTold, given)) != 0).then(|| Around {
                 frame: some(offset_of!(SpanTold, around)),
+                cell: some(offset_of!(SpanTold, object)),
+                variables: record
+                    .get(offset_of!(SpanTold, exception)..)
+                    .and_then(|rest| rest.get(..8 * CELLS))
+                    .unwrap_or_default(),
             }),
         },
         number => return Err(DecodeError::Tag(number)),

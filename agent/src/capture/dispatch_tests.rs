@@ -131,17 +131,23 @@ fn what_comes_later() {
     assert_eq!((found.id, found.context), (Some(NUMBER), None));
     let mut all = words(hook::EVENT).to_vec();
     let event = record(TOLD, &all, &texts);
-    let old = |record: &[u8]| match hit(record).unwrap().what {
-        SpanStep::Event { old, .. } => old,
+    let told = |record: &[u8]| match hit(record).unwrap().what {
+        SpanStep::Event { old, .. } => old.map(|of| (of.frame, of.cell, of.addresses())),
         other => panic!("{other:?}"),
     };
-    assert_eq!(old(&event), None);
+    assert_eq!(told(&event), None);
     all.push((offset_of!(SpanTold, caller_flags), halves(0, 1)));
     let event = record(TOLD, &all, &texts);
-    assert_eq!(old(&event), Some(Around { frame: None }));
+    let none = [0; CELLS];
+    assert_eq!(told(&event), Some((None, None, none)));
     all.push((offset_of!(SpanTold, around), 5));
     let event = record(TOLD, &all, &texts);
-    assert_eq!(old(&event), Some(Around { frame: Some(5) }));
+    assert_eq!(told(&event), Some((Some(5), None, none)));
+    let last = offset_of!(SpanTold, exception) + 8 * 7;
+    all.extend([(offset_of!(SpanTold, object), 0x40), (last, 0x41)]);
+    let event = record(TOLD, &all, &texts);
+    let some = [0, 0, 0, 0, 0, 0, 0, 0x40];
+    assert_eq!(told(&event), Some((Some(5), Some(0x40), some)));
     for n in 0..event.len() {
         assert!(
             data(&event[..n]).is_err() && root(&event[..n]).is_err(),

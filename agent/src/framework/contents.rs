@@ -34,7 +34,11 @@ impl Kept {
         run: ExchangeId,
         values: &[Option<Json>],
     ) -> Option<&mut RunContents> {
-        let bytes: usize = values.iter().flatten().map(weight::value).sum();
+        self.with_more(run, values.iter().flatten().map(weight::value).sum())
+    }
+
+    /// The same when they grow by so many bytes.
+    pub(super) fn with_more(&mut self, run: ExchangeId, bytes: usize) -> Option<&mut RunContents> {
         let own = self.open.get(&run).map_or(0, |(_, weight)| *weight);
         if own.saturating_add(bytes) > MAX_BYTES {
             self.refused += 1;

@@ -6,7 +6,8 @@
 //!
 //! A streamed model is over for the dispatcher when its generator is made. Its real end is an event.
 //! To 0.10.40 models have no spans but events alone, and these name the span that the thread began
-//! last, which may be over: there the frames of the functions that tell events say what is what.
+//! last, which may be over: there the frames of the functions that tell events, and their variables, say what
+//! is what.
 
 mod contents;
 mod frames;
@@ -17,12 +18,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::{Before, Hook};
 use crate::model::defect::Defects;
+#[cfg(doc)]
+use crate::model::dispatch::Around;
 use crate::model::dispatch::{SpanHit, SpanStart, SpanStep};
 use crate::model::exchange::ExchangeId;
 use crate::model::framework::{Framework, Inside, RunEvent, RunFacts, RunHit, RunKind, RunStep};
 use crate::model::snapshot::{Snapshot, Subject};
 use crate::model::time::BootTime;
-use genspan_common::dispatch::hook;
+use genspan_common::dispatch::{CELLS, hook};
 use kinds::Told;
 
 /// The functions that are watched, the most important first.
@@ -109,6 +112,8 @@ struct Link {
     object: Option<u64>,
     kind: RunKind,
     method: String,
+    /// The id of what it belongs to.
+    above: Option<u128>,
     /// It is over, as far as the dispatcher was told.
     is_over: bool,
 }
@@ -137,8 +142,12 @@ struct Open {
     returned: Option<BootTime>,
     /// Those that belong to it and are under way.
     children: BTreeSet<ExchangeId>,
-    /// Of a model that has events alone: what is known of it.
+    /// Of a model that has events alone: what it is within, if that is known.
     bare: Option<Bare>,
+    /// To 0.10.40: the frames of the functions that asked the model, the outermost first, and variables of that:
+    /// see [`Around::variables`].
+    frames: Vec<u64>,
+    variables: [u64; CELLS],
 }
 
 impl Open {
@@ -151,17 +160,16 @@ impl Open {
             }
             _ => false,
         };
-        is_within && self.stream.is_none() && self.returned.is_none()
+        // One with events alone may have a stream that nobody reads yet.
+        is_within && self.stream.is_none() && self.returned.is_none() && self.bare.is_none()
     }
 }
 
 /// A model of which events are told, and no span.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Bare {
-    /// The frames by which it is known: those of the functions that began it, the outermost first.
-    frames: Vec<u64>,
-    /// The id that its events have: that of some span.
-    named: Option<u128>,
+    /// The innermost span around the function that asked it.
+    within: Option<ExchangeId>,
 }
 
 /// The spans of all processes.
@@ -171,7 +179,7 @@ pub struct Spans {
     ids: HashMap<(u32, u128), Link>,
     /// Ids of what is over, in the order in which it was.
     past: VecDeque<(u32, u128)>,
-    /// Models that have events alone, by process and frame.
+    /// To 0.10.40: models that are asked, or whose stream is read, by process and frame.
     frames: HashMap<(u32, u64), ExchangeId>,
     /// Those whose stream may be over.
     settling: BTreeSet<ExchangeId>,
@@ -214,16 +222,21 @@ impl Spans {
                 };
                 let is_piece = old.is_some() && from_generator(hit) && event != Told::Fails;
                 if !is_piece && self.of_a_span(hit, event, exception, out) {
+                    if let (Some(around), Told::Starts(_)) = (old, event) {
+                        self.asks(hit, around, out);
+                    }
                     return;
                 }
                 match (old, event) {
-                    (Some(around), Told::Starts(kind)) => {
-                        self.of_frames(hit, kind, around.frame, next, out);
+                    (Some(around), Told::Starts(kind)) if !is_piece => {
+                        self.of_frames(hit, kind, around, next, out);
                     }
-                    (Some(_), Told::Progresses(kind)) if is_piece => {
-                        self.piece(hit, kind, false, out);
+                    (Some(of), Told::Progresses(kind)) if is_piece => {
+                        self.piece(hit, (kind, of.cell), false, out);
                     }
-                    (Some(_), Told::Ends(kind)) if is_piece => self.piece(hit, kind, true, out),
+                    (Some(of), Told::Ends(kind)) if is_piece => {
+                        self.piece(hit, (kind, of.cell), true, out);
+                    }
                     (Some(_), Told::Ends(_)) => self.answered(hit, out),
                     _ => {}
                 }
@@ -242,7 +255,7 @@ impl Spans {
         let Some(open) = self.open.get(&id) else {
             return;
         };
-        let first = open.bare.as_ref().and_then(|bare| bare.frames.first());
+        let first = open.bare.and_then(|_| open.frames.first());
         let class = super::class_of(class);
         let is_end = if open.generator == Some(*owner) {
             // Of a stream that is read to its end, or left.
@@ -263,6 +276,9 @@ impl Spans {
         let Subject::Span { hook, id } = found.subject else {
             return;
         };
+        if hook == hook::EVENT {
+            return self.of_model(found, id, wanted);
+        }
         let id = self.contents.id(found.pid, id);
         let Some(link) = id.and_then(|id| self.ids.get(&(found.pid, id))) else {
             return;
@@ -286,9 +302,15 @@ impl Spans {
     /// What the model of a span says besides what it is asked and answers, where that is not wanted. Of its parts
     /// the outermost that says anything counts.
     pub fn counts(&mut self, found: &Snapshot) {
-        let Subject::Counts { of, .. } = found.subject else {
+        let Subject::Counts { hook, of } = found.subject else {
             return;
         };
+        if hook == hook::EVENT {
+            if let Some(run) = self.asked_in(found.pid, of) {
+                self.contents.count(run, &found.values);
+            }
+            return;
+        }
         let id = self.contents.id(found.pid, of);
         let Some(link) = id.and_then(|id| self.ids.get(&(found.pid, id))) else {
             return;
@@ -377,6 +399,7 @@ impl Spans {
                 object: start.object,
                 kind: what.kind,
                 method: what.method,
+                above: start.parent,
                 is_over: false,
             };
             open.ids.push(id);
@@ -417,6 +440,7 @@ impl Spans {
             object: start.object,
             kind: what.kind,
             method: what.method,
+            above: start.parent,
             is_over: false,
         };
         if facts.kind.is_model()
@@ -459,11 +483,9 @@ impl Spans {
         }
         let (run, pid) = (facts.exchange, facts.pid);
         out.push(RunEvent::Began(Box::new(facts.clone())));
-        if let Some(parent) = facts.parent.and_then(|parent| self.open.get_mut(&parent)) {
+        let around = facts.parent.or(bare.and_then(|bare| bare.within));
+        if let Some(parent) = around.and_then(|parent| self.open.get_mut(&parent)) {
             parent.children.insert(run);
-        }
-        if let Some(frame) = bare.as_ref().and_then(|bare| bare.frames.first()) {
-            self.frames.insert((pid, *frame), run);
         }
         let open = Open {
             facts,
@@ -474,6 +496,8 @@ impl Spans {
             returned: None,
             children: BTreeSet::new(),
             bare,
+            frames: Vec::new(),
+            variables: [0; CELLS],
         };
         if open.bare.is_some() {
             self.unread.insert((pid, run));
@@ -668,13 +692,13 @@ impl Spans {
             self.contents.unknown(past.0, past.1);
             self.ids.remove(&past);
         }
-        let frames = open.bare.iter().flat_map(|bare| &bare.frames);
-        for frame in frames.chain(&open.generator) {
+        for frame in open.frames.iter().chain(&open.generator) {
             if self.frames.get(&(pid, *frame)) == Some(&id) {
                 self.frames.remove(&(pid, *frame));
             }
         }
-        if let Some(parent) = facts.parent.and_then(|parent| self.open.get_mut(&parent)) {
+        let around = facts.parent.or(open.bare.and_then(|bare| bare.within));
+        if let Some(parent) = around.and_then(|parent| self.open.get_mut(&parent)) {
             parent.children.remove(&id);
         }
         let contents = self.contents.kept.take(id, error.is_some());

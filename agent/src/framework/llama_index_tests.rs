@@ -30,6 +30,8 @@ struct Scene {
     tid: u32,
     caller: Caller,
     context: Option<u64>,
+    /// What a generator has in common with the function that made it.
+    cell: u64,
     /// The frame of the generator that is in what is returned, or around what begins.
     generator: Option<u64>,
     told: Vec<String>,
@@ -39,6 +41,7 @@ impl Scene {
     fn new() -> Self {
         Self {
             tid: MAIN,
+            cell: 0x100,
             ..Self::default()
         }
     }
@@ -155,8 +158,11 @@ impl Scene {
             flags,
         };
         let class = class.as_bytes();
+        let variables = [1, 2, self.cell, 3].map(u64::to_ne_bytes);
         let old = Some(Around {
             frame: Some(around).filter(|around| *around != 0),
+            cell: Some(self.cell).filter(|_| flags & (GENERATOR | ASYNC_GENERATOR) != 0),
+            variables: variables.as_flattened(),
         });
         let exception = b"".as_slice();
         self.hit(
@@ -590,89 +596,6 @@ fn coroutines_and_workflows_are_in_their_contexts() {
 }
 
 #[test]
-fn models_with_events_alone_are_known_by_their_frames() {
-    let mut scene = Scene::new();
-    scene
-        .old(9, "LLMChatStartEvent", 100, 0, 0)
-        .old(9, "LLMCompletionStartEvent", 200, 100, 0)
-        .old(9, "LLMCompletionEndEvent", 200, 100, 0)
-        .old(9, "LLMChatEndEvent", 100, 0, 0)
-        .gives(&["1 in -: Chat ? Thread", "1 streams", "1 over at 4"])
-        .is_over();
-    // Two at a time, which name the same span; one fails.
-    scene
-        .old(9, "LLMChatStartEvent", 100, 0, COROUTINE)
-        .old(9, "LLMChatStartEvent", 300, 0, COROUTINE)
-        .old(9, "LLMChatEndEvent", 300, 0, COROUTINE)
-        .raised(200, "Other")
-        .raised(100, "pkg.Odd")
-        .gives(&[
-            "2 in -: Chat ? Context",
-            "2 streams",
-            "3 in -: Chat ? Context",
-            "3 streams",
-            "3 over at 7",
-            "2 over at 9 Odd",
-        ])
-        .is_over();
-    // The end of a loop is that of its generator; where that took the function's place it is nothing.
-    scene
-        .old(9, "LLMCompletionStartEvent", 100, 0, COROUTINE)
-        .raised(100, "StopAsyncIteration")
-        .old(9, "LLMCompletionEndEvent", 500, 0, ASYNC_GENERATOR)
-        .raised(500, "StopAsyncIteration")
-        .gives(&["4 in -: Completion ? Context", "4 streams", "4 over at 13"])
-        .is_over();
-}
-
-#[test]
-fn streams_of_models_with_events_alone() {
-    let mut scene = Scene::new();
-    scene
-        .old(9, "LLMChatStartEvent", 100, 0, 0)
-        .old(9, "LLMChatInProgressEvent", 500, 0, GENERATOR)
-        .old(9, "LLMChatEndEvent", 500, 0, GENERATOR)
-        .gives(&["1 in -: Chat ? Thread", "1 streams", "1 over at 3"])
-        .is_over();
-    // Each piece of a completion is told as an end.
-    scene
-        .old(9, "LLMCompletionStartEvent", 100, 0, 0)
-        .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
-        .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
-        .tick(SETTLED)
-        .gives(&["2 in -: Completion ? Thread", "2 streams"])
-        .tick(SETTLED + 7)
-        .gives(&["2 over at 6"])
-        .is_over();
-    // Its generator is another one now: in the frame in which it began.
-    scene
-        .old(9, "LLMChatStartEvent", 100, 0, 0)
-        .old(9, "LLMChatInProgressEvent", 500, 0, GENERATOR)
-        .old(9, "LLMChatInProgressEvent", 100, 0, GENERATOR)
-        .old(9, "LLMChatEndEvent", 100, 0, GENERATOR)
-        .gives(&["3 in -: Chat ? Thread", "3 streams", "3 over at 10"])
-        .is_over();
-    // A span whose stream is followed by another one, in the same frame.
-    scene
-        .enters((9, None), "Thing.stream", Some(60), MODEL)
-        .old(9, "LLMCompletionStartEvent", 100, 0, 0)
-        .exits(9, "generator")
-        .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
-        .old(9, "LLMCompletionStartEvent", 100, 0, 0)
-        .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
-        .tick(3 * SETTLED)
-        .gives(&[
-            "4 in -: Chat Thing.stream Thread",
-            "4 streams",
-            "5 in -: Completion ? Thread",
-            "5 streams",
-            "4 over at 14",
-            "5 over at 16",
-        ])
-        .is_over();
-}
-
-#[test]
 fn what_is_remembered_is_bounded() {
     let mut scene = Scene::new();
     scene.caller.flags = COROUTINE;
@@ -795,6 +718,9 @@ fn who_gives_a_stream_does_not_wait_for_ever() {
         .exits(query, "StreamingResponse")
         .gives(&["1 gave null", "1 over at 8"]);
 }
+
+#[path = "llama_index/frames_tests.rs"]
+mod events_alone;
 
 #[path = "llama_index/streamed_tests.rs"]
 mod asked_late;

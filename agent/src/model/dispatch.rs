@@ -2,6 +2,7 @@
 
 use super::framework::RunName;
 use super::time::BootTime;
+use genspan_common::dispatch::CELLS;
 
 /// Something that the dispatcher was told.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,15 +58,33 @@ pub enum SpanStep<'a> {
         /// Class of the exception that it is about.
         exception: &'a [u8],
         /// Of a version in which models have no spans: what is known instead.
-        old: Option<Around>,
+        old: Option<Around<'a>>,
     },
 }
 
 /// What the frames of an event say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Around {
-    /// The innermost frame around the caller that told an event before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Around<'a> {
+    /// Where a model is asked: the innermost frame around the caller that told an event before.
     pub frame: Option<u64>,
+    /// Where a generator tells it: a variable that it has in common with the function that made it, by the address
+    /// of its cell.
+    pub cell: Option<u64>,
+    /// Where a model is asked: variables of the caller, a word each. Those that are cells are the caller's alone for
+    /// as long as it or a generator that it made is there.
+    pub variables: &'a [u8],
+}
+
+impl Around<'_> {
+    /// The variables as addresses; zero where there is none. Three bits of a reference may say something else.
+    #[must_use]
+    pub fn addresses(&self) -> [u64; CELLS] {
+        let mut words = self.variables.chunks_exact(8);
+        std::array::from_fn(|_| {
+            let word = words.next().and_then(|word| word.try_into().ok());
+            word.map_or(0, u64::from_ne_bytes) & !7
+        })
+    }
 }
 
 /// A span that begins.

@@ -183,14 +183,15 @@ class Record:
             # What it gives is to be read yet.
             span["gives"] = bool(span["stream"]) or "Streaming" in type(result).__name__
 
-    def told(self, name, span_id, response):
+    def told(self, name, event):
         """Something is told of a model: its stream's end, or all of a model without a span."""
         now = time.time_ns()
+        span_id, response = event.span_id, getattr(event, "response", None)
         kind = "chat" if name.startswith("LLMChat") else "text_completion"
         with self.lock:
             span = self.spans.get(span_id)
             if not HAS_SPANS:
-                self.old(name, kind, span, now)
+                self.old(name, kind, span, (now, event))
             elif span["stream"] and name.endswith("EndEvent"):
                 self.streamed(self.whole(span), got_of(span["kind"], response))
                 # The end of the outermost one is that of the last of its parts.
@@ -211,11 +212,12 @@ class Record:
         """What somebody read who has the answer of a query engine, whose model nothing is around."""
         with self.lock:
             for span in self.spans.values():
-                if HAS_SPANS and span.get("gives") and not span["part"] and span["kind"] == "chain":
+                if span.get("gives") and not span["part"] and span["kind"] == "chain":
                     span.setdefault("got", text)
 
-    def old(self, name, kind, span, now):
+    def old(self, name, kind, span, told):
         """To 0.10.40: what the frames of the functions that tell events say, not what these say."""
+        now, event = told
         frame = sys._getframe(3)
         while not frame.f_code.co_name.startswith("wrapped_"):
             frame = frame.f_back
@@ -225,7 +227,9 @@ class Record:
                 at = at.f_back
             if at is not None:
                 return
+            given = given_of(kind, vars(event))
             if span and span["kind"] in {"chat", "text_completion"} and not span["end"]:
+                span.setdefault("given", given)
                 self.asked.append((frame, span, kind))
                 return
             open_ = [s for s in self.spans.values() if not s["end"] and s["where"] == where()]
@@ -238,6 +242,7 @@ class Record:
                 "start": now,
                 "end": None,
                 "error": None,
+                "given": given,
             }
             self.models.append(model)
             self.asked.append((frame, model, kind))
@@ -245,13 +250,20 @@ class Record:
             for one, of, asked in self.asked:
                 if asked != kind:
                     continue
-                if frame.f_code.co_name != "wrapped_gen":
-                    found = one is frame and of["id"] is None
-                else:
+                is_stream = frame.f_code.co_name == "wrapped_gen"
+                if is_stream:
                     stream = one.f_locals.get("f_return_val")
                     found = stream is frame.f_locals["f_return_val"]
-                if found:
+                else:
+                    found = one is frame
+                if not found:
+                    continue
+                if is_stream or of["id"] is None:
                     of["end"] = now
+                    self.streamed(of, got_of(kind, event.response))
+                usage = (event.response.raw or {}).get("usage")
+                if usage:
+                    of["tokens"] = [usage["prompt_tokens"], usage["completion_tokens"]]
 
     def failed(self, error):
         """A model without a span failed, the only one that is asked."""
@@ -302,7 +314,7 @@ class Events(BaseEventHandler):
     def handle(self, event, **_):
         name = type(event).__name__
         if name.startswith(("LLMChat", "LLMCompletion")):
-            RECORD.told(name, event.span_id, getattr(event, "response", None))
+            RECORD.told(name, event)
 
 
 class Odd(Exception):
@@ -345,6 +357,20 @@ class Speaks(MockLLM):
             for piece in ("be", "cau", "se"):
                 text += piece
                 yield CompletionResponse(text=text, delta=piece)
+
+        return pieces()
+
+
+class Echo(MockLLM):
+    """A model that says what it is asked, in pieces."""
+
+    @llm_chat_callback()
+    def stream_chat(self, messages, **_):
+        def pieces():
+            asked = messages[-1].content
+            for count in range(1, 4):
+                message = ChatMessage(role="assistant", content=asked * count)
+                yield ChatResponse(message=message, delta=asked)
 
         return pieces()
 
@@ -428,10 +454,17 @@ def stream():
         time.sleep(0.01)
     for _ in MODEL.stream_complete("hello"):
         time.sleep(0.01)
-    if HAS_SPANS:
-        # It asks the model before it returns; an engine for queries asks it when its answer is read.
-        for _ in SimpleChatEngine.from_defaults(llm=Paced()).stream_chat("hello").response_gen:
-            pass
+    # Those that are asked for first are read last, and by turns.
+    messages = [ChatMessage(role="user", content=f"{n} ") for n in range(4)]
+    streams = [Echo().stream_chat([message]) for message in messages]
+    for _ in zip(streams[3], streams[1]):
+        time.sleep(0.005)
+    for one in reversed(streams):
+        for _ in one:
+            time.sleep(0.005)
+    # It asks the model before it returns; an engine for queries asks it when its answer is read.
+    for _ in SimpleChatEngine.from_defaults(llm=Paced()).stream_chat("hello").response_gen:
+        pass
 
 
 async def later():

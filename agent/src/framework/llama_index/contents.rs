@@ -19,6 +19,8 @@ mod at {
     pub(super) const FIRST: usize = 0;
     /// Where the span of a tool begins: the tool.
     pub(super) const TOOL: usize = 1;
+    /// Where an event says it, what a model answered; the first is what it is asked.
+    pub(super) const ANSWERED: usize = 1;
 }
 
 /// Most tools that one message asks for; more are not copied.
@@ -74,6 +76,35 @@ impl Contents {
         }
     }
 
+    /// What a model that tells events alone is asked (messages, or a text), and what it answered: a response, or of a
+    /// completion that is streamed its text until now.
+    pub(super) fn of_model(&mut self, run: ExchangeId, values: &[Option<Json>]) {
+        let value = |at: usize| values.get(at).and_then(Option::as_ref);
+        if let Some(Json::String(text)) = value(at::ANSWERED) {
+            let before = self.kept.open.get(&run);
+            let before = before.and_then(|(before, _)| super::streamed::text(before));
+            let more = text
+                .len()
+                .saturating_sub(before.map_or(0, |text| text.len()));
+            if let Some(contents) = self.kept.with_more(run, more) {
+                contents.response.messages = vec![said("assistant", text)];
+            }
+            return;
+        }
+        let Some(contents) = self.kept.with(run, values) else {
+            return;
+        };
+        // What the outermost function asks counts.
+        if let Some(asked) = value(at::FIRST)
+            && contents.request.messages.is_empty()
+        {
+            asks(contents, asked);
+        }
+        if let Some(answer) = value(at::ANSWERED) {
+            got(contents, RunKind::Chat, answer);
+        }
+    }
+
     /// What a span is given, or what it gives.
     pub(super) fn add(&mut self, of: Of, is_begin: bool, values: &[Option<Json>]) {
         // What an object asks itself is what it was asked; of models the parts say more than the whole.
@@ -119,14 +150,10 @@ fn given(contents: &mut RunContents, kind: RunKind, arguments: &Json) {
     match kind {
         RunKind::Embedding => {}
         RunKind::Chat | RunKind::Completion => {
-            let messages = &mut contents.request.messages;
-            if !messages.is_empty() {
-                return;
-            }
-            let asked = all.get("messages").and_then(Json::as_array);
-            *messages = asked.into_iter().flatten().filter_map(message).collect();
-            if let Some(Json::String(prompt)) = all.get("prompt") {
-                messages.push(said("user", prompt));
+            if contents.request.messages.is_empty() {
+                for asked in ["messages", "prompt"] {
+                    asks(contents, all.get(asked).unwrap_or(&Json::Null));
+                }
             }
         }
         RunKind::Tool => {
@@ -147,6 +174,16 @@ fn given(contents: &mut RunContents, kind: RunKind, arguments: &Json) {
                 Some(all.map(|(name, v)| (name.clone(), shown(v))).collect())
             };
         }
+    }
+}
+
+/// Messages, or a text, that a model is asked.
+fn asks(contents: &mut RunContents, asked: &Json) {
+    let messages = &mut contents.request.messages;
+    match asked {
+        Json::Array(all) => messages.extend(all.iter().filter_map(message)),
+        Json::String(prompt) => messages.push(said("user", prompt)),
+        _ => {}
     }
 }
 

@@ -17,7 +17,7 @@ use crate::model::time::BootTime;
 pub(super) const PATIENCE: u64 = 60_000_000_000;
 
 /// How far up a span is looked for around another one.
-const MAX_WITHIN: usize = 64;
+pub(super) const MAX_WITHIN: usize = 64;
 
 /// Spans that are over but for what their stream says.
 #[derive(Debug, Default)]
@@ -154,7 +154,8 @@ impl Spans {
             let Some(open) = self.open.get(&id) else {
                 continue;
             };
-            if open.stream.is_some() {
+            // A model that has events alone, and did not tell its answer, gave a stream.
+            if open.stream.is_some() || open.bare.is_some() {
                 found.push(open.facts.exchange);
             }
             inside.extend(&open.children);
