@@ -80,7 +80,9 @@ pub fn is_part(number: u32, kept: &[Option<Json>]) -> bool {
     number != vllm_v0::FINISHED
         || !kept.iter().flatten().all(|value| {
             let counted = has(value, "input") && has(value, "output");
-            counted && has(value, "finish_reason") && has(value, "queued")
+            // Of old ones the time at which they came is not known.
+            let timed = has(value, "queued") || has(value, "last_token");
+            counted && has(value, "finish_reason") && timed
         })
 }
 
@@ -452,6 +454,10 @@ mod tests {
             &[Some(whole.clone()), Some(part)]
         ));
         assert!(super::is_part(vllm::FINISHED, &[Some(whole)]));
+        let mut untimed = json!({"input": 1, "output": 0, "finish_reason": "stop"});
+        assert!(super::is_part(vllm_v0::FINISHED, &[Some(untimed.clone())]));
+        untimed["last_token"] = json!(7);
+        assert!(!super::is_part(vllm_v0::FINISHED, &[Some(untimed)]));
     }
 
     #[test]
