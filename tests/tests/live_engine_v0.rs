@@ -1,6 +1,6 @@
 //! What vLLM's V0 engine says of its requests: on the spans of what a server served that has it in a process of its own,
 //! or in the server's, and as runs of a program that asks it itself. The classes are its by name and by what they have;
-//! `cargo xtask vllm-v0` does the same with a real one.
+//! `cargo xtask vllm-v0` does the same with a real one. And what it said before 0.5.5, in the server's process.
 
 use anyhow::{Context as _, Result};
 use genspan::vocabulary::attr;
@@ -134,6 +134,88 @@ fn engines(environment: &str) -> Result<()> {
     assert_eq!(seen, told, "{log}");
     // What a recording has is no more than that.
     has_none_of(&recording, &["nobody is told"])
+}
+
+/// What was served by an engine as it was before 0.5.5: cached tokens it does not know.
+fn check_old(span: &Span) {
+    let whole = [0.25, 1.0, 2.0, 1.25].map(Some);
+    let (used, took, reasons): (_, _, &[&str]) = match span.model() {
+        "group" => ([300, 7].map(Some), whole, &["length", "length"]),
+        "prompts" => ([600, 80].map(Some), whole, &["stop", "stop"]),
+        // It was too long, and never worked at.
+        "refused" => ([300, 0].map(Some), [None; 4], &["length"]),
+        // Their clients went away, or the engine failed.
+        "gone" | "failed" | "broken" => ([None; 2], [None; 4], &[]),
+        // When it came is told of another clock.
+        "monotonic" => {
+            let took = [None, Some(1.0), Some(2.0), None];
+            ([300, 100].map(Some), took, &["stop"])
+        }
+        "oldest" => ([300, 100].map(Some), [None; 4], &["stop"]),
+        _ => ([300, 100].map(Some), whole, &["stop"]),
+    };
+    let [input, output] = used;
+    assert_eq!(tokens(span), [input, output, None], "{}", span.0);
+    assert_eq!(times(span), took, "{}", span.0);
+    let found = span.list(attr::RESPONSE_FINISH_REASONS);
+    assert_eq!(found, reasons, "{}", span.0);
+}
+
+fn an_old_engine(environment: &str) -> Result<()> {
+    const KINDS: usize = 9;
+    let (Some(()), Some(python)) = (need::root()?, need::environment(environment)?) else {
+        return Ok(());
+    };
+    let temp = Temp::new()?;
+    let mut command = Command::new(&python);
+    command.arg(programs().join("live/engine_old.py"));
+    let mut server = Process::start(&mut command, &temp.file("server.err"))?;
+    anyhow::ensure!(server.line()? == "ready", "{}", server.complaints());
+    let recording = temp.file("recording").to_string_lossy().into_owned();
+    let pid = server.pid().to_string();
+    let mut agent = Agent::start(&temp, &["--record", &recording], &["--pid", &pid])?;
+    agent.wait_for_log(&format!("watching vLLM (pid {pid})"))?;
+    // Nobody sees how requests of a program end that asks the engine itself, so their beginnings are left alone.
+    agent.wait_for_log("not in versions before 0.5.5")?;
+    agent.wait_attached(server.pid())?;
+    let mut told: Vec<String> = Vec::new();
+    for _ in 0..TIMES {
+        server.tell("go")?;
+        let line = server.line()?;
+        let ids: Vec<String> = serde_json::from_str(&line).context(line)?;
+        told.extend(ids);
+    }
+    agent.wait_for_spans(TIMES * 2 * KINDS)?;
+    let Finished { spans, log, .. } = agent.stop()?;
+    assert!(!log.contains("lost:"), "{log}");
+    let mut seen = Vec::new();
+    for span in &spans {
+        if span.kind() == "SERVER" {
+            check_old(span);
+            seen.push(span.text(attr::RESPONSE_ID).to_owned());
+        } else {
+            assert_eq!(span.kind(), "CLIENT", "{}", span.0);
+            assert_eq!(times(span), [None; 4], "{}", span.0);
+        }
+        assert!(!span.0.to_string().contains("nobody is told"), "{}", span.0);
+    }
+    seen.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(seen, told, "{log}");
+    let bytes = std::fs::read(&recording)?;
+    let is_there = bytes.windows(14).any(|part| part == b"nobody is told");
+    assert!(!is_there, "a prompt is in the recording");
+    Ok(())
+}
+
+#[test]
+fn one_of_before_on_the_oldest_python() -> Result<()> {
+    an_old_engine("py38")
+}
+
+#[test]
+fn one_of_before_on_the_last_whose_frames_are_objects() -> Result<()> {
+    an_old_engine("py310")
 }
 
 #[test]

@@ -207,6 +207,12 @@ pub(super) fn look(
             return Looked::Never;
         }
     };
+    // What began and is not seen to end would be told as under way for ever.
+    if (hook.what, hook.number) == (hook::SNAPSHOT, vllm_v0::ASKED) && !sees_ends(python) {
+        let why = "not in versions before 0.5.5";
+        watching.tell(pid, misses(hook, why));
+        return Looked::Never;
+    }
     let raises = hook.needs_exceptions(arguments);
     match watching.arm_hook(to, pid, index, (address, watch), (raises, instead_of)) {
         Ok(()) => Looked::Found,
@@ -226,6 +232,13 @@ fn watches_v1(watching: &Watching, index: usize, hook: &Hook) -> bool {
         .map(|place| vllm::HOOKS.len() + place);
     let first = behind.and_then(|behind| index.checked_sub(behind));
     first.is_some_and(|first| watching.has(first))
+}
+
+/// Whether vLLM's V0 engine has the function by which all requests end, whoever asks. It is loaded before the one by
+/// which they begin.
+fn sees_ends(python: &Python) -> bool {
+    let wanted = vllm_v0::HOOKS[0].function.parse::<Wanted>();
+    wanted.is_ok_and(|wanted| functions::find_any(python, &wanted).is_ok())
 }
 
 /// Looks for what is sought by its name and, where that is not there, by those that it had before. Which of

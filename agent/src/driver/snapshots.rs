@@ -71,7 +71,13 @@ impl Snapshots {
         if let Subject::Hook { hook, .. } = raw.subject {
             let all = found.iter().map(|value| readable(value.as_ref()));
             let all: Vec<_> = all.collect();
-            let unread = wanted.saturating_sub(all.iter().flatten().count() as u64);
+            let mut read = all.iter().flatten().count() as u64;
+            if read == 0 && !parts.is_empty() {
+                // One that has none of the parts is another object than was thought, and not unreadable.
+                let whole = copied::values(raw.segments, &raw.roots, &python.memory, how);
+                read = whole.iter().flatten().count() as u64;
+            }
+            let unread = wanted.saturating_sub(read);
             let mut is_part = true;
             // What is not wanted is left out before anybody gets to know it.
             let mut values = if dify::is_one(hook) {

@@ -86,7 +86,9 @@ pub fn is_part(number: u32, kept: &[Option<Json>]) -> bool {
         || kept.is_empty()
         || !kept.iter().flatten().all(|value| {
             let counted = has(value, "input") && has(value, "output");
-            counted && has(value, "finish_reason") && has(value, "queued")
+            // Of old ones the time at which they came is not known.
+            let timed = has(value, "queued") || has(value, "last_token");
+            counted && has(value, "finish_reason") && timed
         })
 }
 
@@ -474,6 +476,10 @@ mod tests {
         ));
         assert!(super::is_part(vllm::FINISHED, &[Some(whole)]));
         assert!(super::is_part(vllm_v0::FINISHED, &[]));
+        let mut untimed = json!({"input": 1, "output": 0, "finish_reason": "stop"});
+        assert!(super::is_part(vllm_v0::FINISHED, &[Some(untimed.clone())]));
+        untimed["last_token"] = json!(7);
+        assert!(!super::is_part(vllm_v0::FINISHED, &[Some(untimed)]));
     }
 
     #[test]

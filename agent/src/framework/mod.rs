@@ -10,6 +10,7 @@ mod langchain_contents;
 pub mod llama_index;
 pub mod sglang;
 pub mod vllm;
+pub mod vllm_old;
 pub mod vllm_v0;
 
 pub use dify::Workflows;

@@ -1,5 +1,5 @@
-//! vLLM, its V0 engine (0.5.5 to 0.10, from 0.8 on with `VLLM_USE_V1=0` or where V1 cannot do what is asked): what
-//! it keeps of each request, in the process where the engine is.
+//! vLLM, its V0 engine (to 0.10, from 0.8 on with `VLLM_USE_V1=0` or where V1 cannot do what is asked): what it keeps
+//! of each request, in the process where the engine is. Before 0.5.5 it is another function: [`vllm_old`].
 //!
 //! That is the server's own with `--disable-frontend-multiprocessing`, and one that the server started else
 //! (`MQLLMEngine`, before 0.6.1 `AsyncEngineRPCServer`): then a request belongs to what the engine's parent serves
@@ -13,7 +13,7 @@
 use genspan_common::framework::hook;
 use serde_json::Value as Json;
 
-use super::{Hook, LENGTHS_ONLY, engine, vllm};
+use super::{Hook, LENGTHS_ONLY, engine, vllm, vllm_old};
 use crate::model::engine::EngineRequest;
 
 /// Number of the hook at the end of a request.
@@ -25,7 +25,7 @@ pub const ASKED: u32 = 9;
 pub const HOOKS: [Hook; 2] = [
     Hook {
         function: "vllm.core.scheduler:Scheduler._free_seq_group_cross_attn_blocks",
-        before: &[],
+        before: &[vllm_old::FINISHED],
         arguments: &["seq_group"],
         callers: &[],
         contents: 1,
@@ -50,8 +50,14 @@ pub const HOOKS: [Hook; 2] = [
 ];
 
 /// Of a group that is over, the attributes that are told, in this order; the others would take what room there is for
-/// one value.
-pub const PARTS: [&str; 3] = ["request_id", "metrics", "seqs"];
+/// one value. Those of an output ([`vllm_old`]) behind: it has no `seqs`, and a group none of those.
+pub const PARTS: [&str; 5] = [
+    "request_id",
+    "metrics",
+    "seqs",
+    "prompt_token_ids",
+    "outputs",
+];
 
 /// Members of `SequenceStatus` that are an end, in the order of their numbers, and the number of the first
 /// (`vllm/sequence.py`): what was refused as too long ended by its length.
@@ -75,6 +81,9 @@ pub fn finished(values: &[Option<Json>]) -> Vec<EngineRequest> {
     let Some(own) = own.filter(|id| engine::is_id(id)) else {
         return Vec::new();
     };
+    if let (None, Some(Json::Array(outputs))) = (part(2), part(4)) {
+        return vllm_old::finished(own, part(1), part(3), outputs);
+    }
     // How many answers there are of which this is one is not in it.
     let (id, alone) = match own.rsplit_once(ANSWER) {
         Some((id, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => (id, false),
