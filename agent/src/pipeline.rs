@@ -407,7 +407,7 @@ impl Pipeline {
         let mut sums = self.counters;
         sums.runs_refused = self.runs.refused
             + self.dispatched.refused
-            + self.engines.refused
+            + self.engines.refused()
             + self.workflows.refused;
         sums.run_contents_refused =
             self.runs.contents_refused() + self.dispatched.contents_refused();

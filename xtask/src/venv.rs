@@ -47,8 +47,22 @@ const EACH_PYTHON: [&str; 2] = ["openai", "msgspec"];
 /// The oldest LangChain that is supported.
 const OLD_LANGCHAIN: [&str; 1] = ["langchain-core==0.1.52"];
 
+/// SGLang with what is loaded of what it needs.
+const fn sglang(version: &'static str) -> [&'static str; 8] {
+    [
+        "--no-deps",
+        version,
+        "annotated-types==0.8.0",
+        "pydantic==2.14.4",
+        "pydantic-core==2.50.5",
+        "setproctitle==1.3.8",
+        "typing-extensions==4.16.0",
+        "typing-inspection==0.4.5",
+    ]
+}
+
 /// The environments of the live tests.
-pub(crate) const TESTS: [Environment; 41] = [
+pub(crate) const TESTS: [Environment; 44] = [
     // The newest SDK with everything that changes how it speaks.
     environment(
         "sdk-new",
@@ -273,6 +287,23 @@ pub(crate) const TESTS: [Environment; 41] = [
         "dify-0.7",
         Python::Version((3, 12)),
         &["--no-deps", "graphon==0.7.0"],
+    ),
+    // SGLang without what it needs, which is gigabytes: the first of its kind that is supported, one that names its
+    // processes, and one that frees what a request had by a function of its own.
+    environment(
+        "sglang-0.4.0",
+        Python::Version((3, 11)),
+        &sglang("sglang==0.4.0"),
+    ),
+    environment(
+        "sglang-0.4.6",
+        Python::Version((3, 12)),
+        &sglang("sglang==0.4.6.post5"),
+    ),
+    environment(
+        "sglang-0.5.6",
+        Python::Version((3, 13)),
+        &sglang("sglang==0.5.6"),
     ),
     // The system's: on Debian an executable without symbols.
     environment("system", Python::System, &["openai"]),

@@ -3,8 +3,10 @@
 
 use super::functions::Sought;
 use super::watching::{Entries, Watching};
+use crate::framework::sglang_scheduler::Role;
 use crate::framework::{
-    Before, CallerArgument, Hook, LENGTHS_ONLY, dify, langchain, llama_index, sglang, vllm, vllm_v0,
+    Before, CallerArgument, Hook, LENGTHS_ONLY, dify, langchain, llama_index, sglang,
+    sglang_scheduler, vllm, vllm_v0,
 };
 use crate::probe::kernel::Kernel;
 use crate::python::find::NotFound;
@@ -59,6 +61,7 @@ pub(super) fn sought() -> impl Iterator<Item = Sought> {
         .chain(&vllm::HOOKS)
         .chain(&vllm_v0::HOOKS)
         .chain(&sglang::HOOKS)
+        .chain(&sglang_scheduler::HOOKS)
         .filter_map(|hook| {
             let wanted = |name: &str, arguments: &[&str]| {
                 let mut wanted: Wanted = name.parse().ok()?;
@@ -82,6 +85,7 @@ pub(super) fn sought() -> impl Iterator<Item = Sought> {
 pub(super) const fn framework(hook: &Hook) -> &'static str {
     match (hook.what, hook.number) {
         (hook::SNAPSHOT, sglang::BATCH) => "SGLang",
+        (hook::SNAPSHOT, number) if sglang_scheduler::is_one(number) => "SGLang",
         (hook::SNAPSHOT, number) if dify::is_one(number) => "Dify",
         (hook::SNAPSHOT, _) => "vLLM",
         (number, _) if dispatch::hook::is_one(number) => "LlamaIndex",
@@ -94,7 +98,11 @@ pub(super) const fn is_first(hook: &Hook) -> bool {
     match hook.what {
         hook::SNAPSHOT => matches!(
             hook.number,
-            vllm::FINISHED | vllm_v0::FINISHED | sglang::BATCH | dify::RUN_BEGINS
+            vllm::FINISHED
+                | vllm_v0::FINISHED
+                | sglang::BATCH
+                | sglang_scheduler::OVER
+                | dify::RUN_BEGINS
         ),
         _ => needs_contexts(hook),
     }
@@ -150,6 +158,11 @@ pub(super) fn look(
     looks: u32,
     instead_of: &mut Vec<usize>,
 ) -> Looked {
+    if hook.what == hook::SNAPSHOT
+        && let Some(looked) = is_elsewhere((&mut *to.0, &mut *to.1), pid, watching, (index, hook))
+    {
+        return looked;
+    }
     let Some(python) = &watching.python else {
         return Looked::Never;
     };
@@ -221,6 +234,44 @@ pub(super) fn look(
             Looked::Never
         }
     }
+}
+
+/// What of SGLang is watched where: each of its processes has the modules of all loaded. What its schedulers do is in
+/// those, and the server's side of the engine, where it is called and has a use, in no process that says that it is
+/// another. What is not, for now or ever; none of what is.
+fn is_elsewhere(
+    to: (&mut Kernel, &mut Entries),
+    pid: u32,
+    watching: &mut Watching,
+    (index, hook): (usize, &Hook),
+) -> Option<Looked> {
+    let place = sglang_scheduler::HOOKS.iter().position(|one| one == hook);
+    if place.is_none() && hook.number != sglang::BATCH {
+        return None;
+    }
+    let role = sglang_scheduler::role(&process::command(pid));
+    let Some(place) = place else {
+        let is_inner = matches!(role, Role::Scheduler | Role::Other);
+        return is_inner.then_some(Looked::Never);
+    };
+    // The one of the server's side lies before them.
+    let other = index.checked_sub(place + 1)?;
+    match role {
+        Role::Other => return Some(Looked::Never),
+        // It may give itself a title yet.
+        Role::None => return Some(Looked::Waits),
+        // It took a watchpoint of those that are wanted here before it was known where it is.
+        Role::Scheduler => watching.let_go(to, other),
+        // Those that say nothing, to 0.4.1, have no such function of the server's side.
+        Role::Spawned => {
+            if watching.has(other) || watching.pending.iter().any(|(i, _)| *i == other) {
+                return Some(Looked::Waits);
+            }
+        }
+    }
+    let above = std::iter::successors(process::parent(pid), |pid| process::parent(*pid));
+    let above: Vec<_> = above.take(2).map(process::command).collect();
+    sglang_scheduler::is_of_other_cache(hook, &above).then_some(Looked::Never)
 }
 
 /// Whether the end of requests to vLLM's V1 engine is watched, of which the hooks lie before this one of V0: a program
@@ -321,7 +372,9 @@ fn places(
 
 #[cfg(test)]
 mod tests {
-    use super::{behind, dify, hook, langchain, llama_index, sglang, sought, vllm, vllm_v0};
+    use super::{
+        behind, dify, hook, langchain, llama_index, sglang, sglang_scheduler, sought, vllm, vllm_v0,
+    };
 
     #[test]
     fn what_is_nothing_without_another_knows_where_that_is() {
@@ -347,7 +400,8 @@ mod tests {
     fn every_hook_can_be_looked_for() {
         let all: Vec<_> = sought().collect();
         let frameworks = langchain::HOOKS.len() + llama_index::HOOKS.len() + dify::HOOKS.len();
-        let engines = vllm::HOOKS.len() + vllm_v0::HOOKS.len() + sglang::HOOKS.len();
+        let sglang = sglang::HOOKS.len() + sglang_scheduler::HOOKS.len();
+        let engines = vllm::HOOKS.len() + vllm_v0::HOOKS.len() + sglang;
         assert_eq!(all.len(), frameworks + engines);
         for one in all {
             let hook = one.hook.expect("a hook");

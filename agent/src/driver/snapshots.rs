@@ -59,7 +59,9 @@ impl Snapshots {
             Subject::Hook { hook, .. } => engine::parts(hook),
             _ => &[],
         };
-        let roots: Vec<_> = parts.iter().map(|name| part(name).unwrap_or(0)).collect();
+        // The other arguments stand behind the parts of the first.
+        let roots = parts.iter().map(|name| part(name).unwrap_or(0));
+        let roots: Vec<_> = roots.chain(raw.roots.iter().skip(1).copied()).collect();
         // Of an object of which parts are wanted each of them is.
         let wanted = wanted.max(roots.iter().filter(|root| **root != 0).count() as u64);
         let roots = if parts.is_empty() {
@@ -92,12 +94,19 @@ impl Snapshots {
                 dify::kept(hook, &all, registry)
             } else {
                 let mut kept = engine::kept(hook, &all);
-                engine::started_by(hook, &mut kept, || process::parent(raw.pid));
+                // Of other hooks nobody asks: some are hit with each step of an engine.
+                if engine::wants_parents(hook) && !kept.is_empty() {
+                    let above = |pid: &u32| process::parent(*pid);
+                    let parents = std::iter::successors(process::parent(raw.pid), above);
+                    engine::started_by(hook, &mut kept, &parents.take(2).collect::<Vec<_>>());
+                }
                 is_part = engine::is_part(hook, &kept);
                 kept
             };
             self.cut += u64::from(raw.cut && is_part);
-            self.unread += unread;
+            if !engine::may_be_other(hook) {
+                self.unread += unread;
+            }
             values.iter_mut().flatten().for_each(without_secrets);
             return (!values.is_empty()).then(|| raw.with(values));
         }

@@ -541,6 +541,13 @@ impl Watching {
         self.tell(pid, said);
     }
 
+    /// Watches one of the wanted ones no more, which is not looked for again either.
+    pub(super) fn let_go(&mut self, (kernel, entries): (&mut Kernel, &mut Entries), index: usize) {
+        for armed in self.armed.extract_if(.., |armed| armed.index == index) {
+            entries.release(kernel, &armed.keys);
+        }
+    }
+
     fn place(
         &mut self,
         (kernel, entries): (&mut Kernel, &mut Entries),

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value as Json;
 
-use super::{sglang, vllm, vllm_v0};
+use super::sglang_lives::Lives;
+use super::{sglang, sglang_scheduler, vllm, vllm_v0};
 use crate::model::defect::Defects;
 use crate::model::engine::{EngineAsked, EngineRequest, EngineWork};
 use crate::model::exchange::ExchangeId;
@@ -46,33 +47,53 @@ pub fn kept(number: u32, values: &[Option<Json>]) -> Vec<Option<Json>> {
             .into_iter()
             .map(serde_json::to_value)
             .collect(),
+        number if sglang_scheduler::is_one(number) => sglang_scheduler::step(number, values)
+            .into_iter()
+            .map(serde_json::to_value)
+            .collect(),
         _ => Vec::new(),
     };
     all.into_iter().map(Result::ok).collect()
 }
 
-/// The attributes of a hook's first argument that are wanted, where that is all; nothing where its arguments are.
+/// The attributes of a hook's first argument that are wanted in its place; nothing where all of it is.
 #[must_use]
 pub const fn parts(number: u32) -> &'static [&'static str] {
     match number {
         vllm_v0::FINISHED => &vllm_v0::PARTS,
         sglang::BATCH => &sglang::PARTS,
+        sglang_scheduler::OVER => &sglang_scheduler::PARTS_OVER,
+        sglang_scheduler::READ => &sglang_scheduler::PARTS_READ,
+        sglang_scheduler::CAME => &sglang_scheduler::PARTS_CAME,
         _ => &[],
     }
 }
 
-/// Has what was kept of a hook say which process started the one of the engine, where that one may be who asks. Of
-/// others nobody looks for the `parent`: some hooks are hit with each step of an engine.
-pub fn started_by(number: u32, kept: &mut [Option<Json>], parent: impl FnOnce() -> Option<u32>) {
-    if kept.is_empty() || !vllm_v0::is_one(number) {
-        return;
-    }
-    let Some(parent) = parent() else {
+/// Whether it is to be said of a hook which processes started that of the engine ([`started_by`]).
+#[must_use]
+pub const fn wants_parents(number: u32) -> bool {
+    vllm_v0::is_one(number) || number == sglang_scheduler::OVER
+}
+
+/// Whether what a hook is told may be something else than what is wanted: that it could not be read says nothing.
+#[must_use]
+pub const fn may_be_other(number: u32) -> bool {
+    number == sglang_scheduler::OVER
+}
+
+/// Has what was kept of a hook say which processes started the one of the engine, the nearest first, where one of them
+/// may be who asks.
+pub fn started_by(number: u32, kept: &mut [Option<Json>], parents: &[u32]) {
+    let Some(parent) = parents.first() else {
         return;
     };
     for value in kept.iter_mut().flatten() {
         if let Json::Object(members) = value {
-            members.insert("parent".to_owned(), parent.into());
+            if vllm_v0::is_one(number) {
+                members.insert("parent".to_owned(), (*parent).into());
+            } else if number == sglang_scheduler::OVER {
+                members.insert("parents".to_owned(), parents.into());
+            }
         }
     }
 }
@@ -81,6 +102,10 @@ pub fn started_by(number: u32, kept: &mut [Option<Json>], parent: impl FnOnce() 
 #[must_use]
 pub fn is_part(number: u32, kept: &[Option<Json>]) -> bool {
     let has = |value: &Json, name: &str| value.get(name).is_some_and(|value| !value.is_null());
+    if sglang_scheduler::is_one(number) {
+        // Of a request a part is enough, and of other objects nothing is wanted.
+        return false;
+    }
     number != vllm_v0::FINISHED
         // Of which nothing is kept, all was wanted.
         || kept.is_empty()
@@ -108,11 +133,17 @@ struct Open {
 pub struct Engines {
     open: BTreeMap<ExchangeId, Open>,
     ids: HashMap<(u32, String), ExchangeId>,
-    /// Requests given up because there were too many.
-    pub refused: u64,
+    lives: Lives,
+    refused: u64,
 }
 
 impl Engines {
+    /// Requests given up because there were too many.
+    #[must_use]
+    pub const fn refused(&self) -> u64 {
+        self.refused.saturating_add(self.lives.refused)
+    }
+
     /// An engine's function was entered. `next` names a run, if one begins; `serves` says whether a process is
     /// known to be a model server. Gives the requests that are over and were asked for by one, with its process.
     pub fn told(
@@ -136,6 +167,23 @@ impl Engines {
             return Vec::new();
         }
         let mut served = Vec::new();
+        if sglang_scheduler::is_one(number) {
+            let hit = (found.pid, found.time);
+            for value in values.take(1) {
+                let Ok(step) = serde_json::from_value::<sglang_scheduler::Step>(value.clone())
+                else {
+                    continue;
+                };
+                let parents = step.parents.clone();
+                if let Some(request) = self.lives.told(number, hit, step) {
+                    // A server that has several engines starts them by another process.
+                    let server = parents.iter().copied().find(|pid| serves(*pid));
+                    let server = server.or(parents.first().copied());
+                    served.push((server.unwrap_or(found.pid), request));
+                }
+            }
+            return served;
+        }
         for value in values {
             let Ok(request) = serde_json::from_value::<EngineRequest>(value.clone()) else {
                 continue;
@@ -161,6 +209,7 @@ impl Engines {
         for id in ids {
             self.end(id, now, Defects::UNFINISHED, out);
         }
+        self.lives.stop(pid);
     }
 
     fn begins(
@@ -301,290 +350,5 @@ pub(super) fn length_of(items: &[Json]) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{AGAIN, Engines, MAX_OPEN, kept};
-    use crate::framework::{sglang, vllm, vllm_v0};
-    use crate::model::defect::Defects;
-    use crate::model::exchange::ExchangeId;
-    use crate::model::framework::{Framework, RunEvent};
-    use crate::model::snapshot::{Snapshot, Subject};
-    use crate::model::time::BootTime;
-    use serde_json::{Value as Json, json};
-
-    /// As the driver tells it.
-    fn snapshot(number: u32, time: u64, values: &[Json]) -> Snapshot {
-        let values: Vec<_> = values.iter().cloned().map(Some).collect();
-        Snapshot {
-            pid: 7,
-            tid: 8,
-            time: BootTime(time),
-            subject: Subject::Hook {
-                hook: number,
-                first: 1,
-            },
-            context: Some(9),
-            values: kept(number, &values),
-        }
-    }
-
-    fn asked(id: &str, n: u32, time: u64) -> Snapshot {
-        let params = json!({"<class>": "vllm.sampling_params.SamplingParams", "n": n});
-        snapshot(vllm::ASKED, time, &[json!(id), params])
-    }
-
-    fn finished(id: &str, queue: &Json, time: u64) -> Snapshot {
-        let state = json!({
-            "external_req_id": id, "request_id": format!("{time}_{id}"), "prompt": "said", "prompt_len": 3,
-            "queue": queue, "stats": {"num_generation_tokens": 5},
-        });
-        snapshot(vllm::FINISHED, time, &[state, json!(0)])
-    }
-
-    fn tell(engines: &mut Engines, of: &Snapshot, next: u64) -> (Vec<RunEvent>, Vec<String>) {
-        let Subject::Hook { hook, .. } = of.subject else {
-            panic!("{:?}", of.subject);
-        };
-        let mut out = Vec::new();
-        // Process 5 is a server.
-        let told = engines.told((hook, of), || ExchangeId(next), |pid| pid == 5, &mut out);
-        let served = told.into_iter().map(|(_, request)| request.id);
-        (out, served.collect())
-    }
-
-    #[test]
-    fn nothing_that_was_said_is_kept() {
-        let found = finished("a", &Json::Null, 1);
-        assert!(!format!("{found:?}").contains("said"), "{found:?}");
-        assert!(kept(99, &[Some(json!({"prompt": "said"}))]).is_empty());
-        assert!(kept(vllm::ASKED, &[Some(json!("1"))]).is_empty());
-    }
-
-    #[test]
-    fn a_request_in_the_engines_process_is_a_run() {
-        let mut engines = Engines::default();
-        let (out, _) = tell(&mut engines, &asked("0", 1, 100), 1);
-        let [RunEvent::Began(facts)] = &out[..] else {
-            panic!("{out:?}");
-        };
-        assert_eq!((facts.pid, facts.tid, facts.start), (7, 8, BootTime(100)));
-        assert_eq!((facts.framework, facts.context), (Framework::Vllm, Some(9)));
-        // That of a server is none, though it has the same id.
-        let queue = json!({"<class>": "RequestOutputCollector"});
-        let (out, served) = tell(&mut engines, &finished("0", &queue, 150), 2);
-        assert!(out.is_empty() && served == ["0"], "{out:?} {served:?}");
-        let (out, served) = tell(&mut engines, &finished("0", &Json::Null, 200), 2);
-        let [RunEvent::Worked { exchange, work, .. }, ended] = &out[..] else {
-            panic!("{out:?}");
-        };
-        assert_eq!(
-            (*exchange, work.output, work.input),
-            (ExchangeId(1), Some(5), Some(3))
-        );
-        let wanted = RunEvent::Ended {
-            exchange: ExchangeId(1),
-            end: BootTime(200),
-            error: None,
-            defects: Defects::NONE,
-        };
-        assert_eq!(*ended, wanted);
-        assert!(served.is_empty());
-        // Once.
-        assert!(
-            tell(&mut engines, &finished("0", &Json::Null, 300), 3)
-                .0
-                .is_empty()
-        );
-    }
-
-    /// As V0 has it, in a process that this one started.
-    fn v0(number: u32, values: &[Json], parent: u32, time: u64) -> Snapshot {
-        let mut found = snapshot(number, time, values);
-        super::started_by(number, &mut found.values, || Some(parent));
-        found
-    }
-
-    #[test]
-    fn nobody_looks_for_the_parent_of_another_engine() {
-        for number in [vllm::FINISHED, vllm::ASKED, sglang::BATCH] {
-            let mut kept = [Some(json!({"id": "a"}))];
-            super::started_by(number, &mut kept, || panic!("{number}"));
-            assert_eq!(kept, [Some(json!({"id": "a"}))]);
-        }
-        super::started_by(vllm_v0::FINISHED, &mut [], || panic!("of nothing"));
-        let mut kept = [Some(json!({"id": "a"})), None];
-        super::started_by(vllm_v0::FINISHED, &mut kept, || None);
-        assert_eq!(kept, [Some(json!({"id": "a"})), None]);
-        super::started_by(vllm_v0::FINISHED, &mut kept, || Some(5));
-        assert_eq!(kept, [Some(json!({"id": "a", "parent": 5})), None]);
-    }
-
-    #[test]
-    fn an_engine_that_a_server_started_answers_for_it() {
-        let params = json!({"<class>": "vllm.sampling_params.SamplingParams", "n": 1});
-        let group = [
-            json!("chatcmpl-1"),
-            json!({"arrival_time": 1.7e9}),
-            json!([{"status": 3, "output_text": "said", "data": {
-                "_prompt_token_ids_tuple": [1], "_cached_all_token_ids": [1, 2],
-            }}]),
-        ];
-        let mut engines = Engines::default();
-        let asked = v0(
-            vllm_v0::ASKED,
-            &[json!("chatcmpl-1"), params.clone()],
-            5,
-            100,
-        );
-        assert!(tell(&mut engines, &asked, 1).0.is_empty());
-        let over = v0(vllm_v0::FINISHED, &group, 5, 200);
-        assert!(!format!("{over:?}").contains("said"), "{over:?}");
-        let mut out = Vec::new();
-        let hit = (vllm_v0::FINISHED, &over);
-        let served = engines.told(hit, || ExchangeId(2), |pid| pid == 5, &mut out);
-        let [(5, request)] = &served[..] else {
-            panic!("{served:?}");
-        };
-        assert!(out.is_empty() && request.output == Some(1), "{request:?}");
-        // One that was started by no server.
-        let asked = v0(vllm_v0::ASKED, &[json!("chatcmpl-1"), params], 6, 300);
-        assert_eq!(tell(&mut engines, &asked, 3).0.len(), 1);
-        let over = v0(vllm_v0::FINISHED, &group, 6, 400);
-        let (out, served) = tell(&mut engines, &over, 4);
-        assert!(out.len() == 2 && served.is_empty(), "{out:?} {served:?}");
-        // Nor did the server ask in its own process.
-        let mut out = Vec::new();
-        let served = engines.told(
-            (vllm_v0::FINISHED, &over),
-            || ExchangeId(5),
-            |_| false,
-            &mut out,
-        );
-        assert!(
-            matches!(&served[..], [(7, _)]) && out.is_empty(),
-            "{served:?}"
-        );
-    }
-
-    #[test]
-    fn what_is_missing_is_known_to_be() {
-        let whole = json!({"input": 1, "output": 0, "finish_reason": "stop", "queued": 5});
-        let part = json!({"input": null, "output": 0, "finish_reason": "stop", "queued": 5});
-        assert!(!super::is_part(vllm_v0::FINISHED, &[Some(whole.clone())]));
-        assert!(super::is_part(
-            vllm_v0::FINISHED,
-            &[Some(whole.clone()), Some(part)]
-        ));
-        assert!(super::is_part(vllm::FINISHED, &[Some(whole)]));
-        assert!(super::is_part(vllm_v0::FINISHED, &[]));
-        let mut untimed = json!({"input": 1, "output": 0, "finish_reason": "stop"});
-        assert!(super::is_part(vllm_v0::FINISHED, &[Some(untimed.clone())]));
-        untimed["last_token"] = json!(7);
-        assert!(!super::is_part(vllm_v0::FINISHED, &[Some(untimed)]));
-    }
-
-    #[test]
-    fn it_is_over_with_the_last_of_its_answers() {
-        let mut engines = Engines::default();
-        tell(&mut engines, &asked("0", 2, 100), 1);
-        for _ in 0..3 {
-            assert!(
-                tell(&mut engines, &finished("0", &Json::Null, 200), 2)
-                    .0
-                    .is_empty()
-            );
-        }
-        let (out, _) = tell(&mut engines, &finished("0", &Json::Null, 300), 2);
-        assert!(
-            matches!(
-                out[..],
-                [
-                    _,
-                    RunEvent::Ended {
-                        end: BootTime(300),
-                        ..
-                    }
-                ]
-            ),
-            "{out:?}"
-        );
-    }
-
-    #[test]
-    fn what_does_not_end_says_so() {
-        let mut engines = Engines::default();
-        tell(&mut engines, &asked("0", 1, 100), 1);
-        // Another engine of the process, which counts from zero again.
-        // The same hit once more.
-        assert!(tell(&mut engines, &asked("0", 1, 101), 2).0.is_empty());
-        let (out, _) = tell(&mut engines, &asked("0", 1, 100 + AGAIN), 2);
-        let [
-            _,
-            RunEvent::Ended {
-                exchange, defects, ..
-            },
-            RunEvent::Began(_),
-        ] = &out[..]
-        else {
-            panic!("{out:?}");
-        };
-        assert_eq!((*exchange, *defects), (ExchangeId(1), Defects::UNFINISHED));
-        let mut out = Vec::new();
-        engines.stop(Some(6), BootTime(250), &mut out);
-        assert!(out.is_empty());
-        engines.stop(Some(7), BootTime(300), &mut out);
-        assert!(matches!(
-            out[..],
-            [
-                _,
-                RunEvent::Ended {
-                    exchange: ExchangeId(2),
-                    ..
-                }
-            ]
-        ));
-        engines.stop(None, BootTime(400), &mut out);
-        assert_eq!(out.len(), 2);
-    }
-
-    #[test]
-    fn there_are_not_too_many() {
-        let mut engines = Engines::default();
-        for n in 0..MAX_OPEN as u64 + 3 {
-            tell(&mut engines, &asked(&n.to_string(), 1, n), n);
-        }
-        assert_eq!((engines.refused, engines.open.len()), (3, MAX_OPEN));
-        assert_eq!(engines.ids.len(), MAX_OPEN);
-        // The oldest had to go, not the newest.
-        assert!(engines.open.contains_key(&ExchangeId(MAX_OPEN as u64 + 2)));
-        let (out, _) = tell(&mut engines, &asked("new", 1, 7 << 20), 1 << 20);
-        assert!(
-            matches!(
-                out[..],
-                [
-                    RunEvent::Worked { .. },
-                    RunEvent::Ended {
-                        exchange: ExchangeId(3),
-                        defects: Defects::UNFINISHED,
-                        ..
-                    },
-                    RunEvent::Began(_)
-                ]
-            ),
-            "{out:?}"
-        );
-    }
-
-    #[test]
-    fn a_batch_of_sglang() {
-        let batch = json!({
-            "rids": ["a", "b"], "output_strs": ["said", "said"],
-            "finished_reasons": [{"type": "stop"}, null], "completion_tokens": [4, 5],
-        });
-        let parts = sglang::PARTS.map(|name| batch.get(name).cloned().unwrap_or_default());
-        let found = snapshot(sglang::BATCH, 1, &parts);
-        assert!(!format!("{found:?}").contains("said"));
-        let (out, served) = tell(&mut Engines::default(), &found, 1);
-        assert!(out.is_empty());
-        assert_eq!(served, ["a"]);
-    }
-}
+#[path = "engine_tests.rs"]
+mod tests;

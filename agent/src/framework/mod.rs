@@ -9,6 +9,8 @@ pub mod langchain;
 mod langchain_contents;
 pub mod llama_index;
 pub mod sglang;
+pub mod sglang_lives;
+pub mod sglang_scheduler;
 pub mod vllm;
 pub mod vllm_old;
 pub mod vllm_v0;

@@ -19,7 +19,7 @@ use crate::model::engine::EngineRequest;
 pub const BATCH: u32 = 3;
 
 /// What ids begin with by which the server asks its own engine whether it is well.
-const HEALTH: &str = "HEALTH_CHECK";
+pub(super) const HEALTH: &str = "HEALTH_CHECK";
 
 /// The functions that are watched.
 pub const HOOKS: [Hook; 1] = [Hook {

@@ -77,6 +77,7 @@ pub fn finished(values: &[Option<Json>]) -> Option<EngineRequest> {
             .unwrap_or_default()
             .to_owned(),
         in_process: state.get("queue").is_some_and(Json::is_null),
+        is_inner: false,
         parent: None,
         choices,
         input,
@@ -155,6 +156,7 @@ mod tests {
             id: "chatcmpl-1".to_owned(),
             own: "chatcmpl-1-0a1b2c3d".to_owned(),
             in_process: false,
+            is_inner: false,
             parent: None,
             choices: Some(1),
             input: Some(12),

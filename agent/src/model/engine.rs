@@ -15,6 +15,9 @@ pub struct EngineRequest {
     pub own: String,
     /// It was asked for in the engine's own process, by no server.
     pub in_process: bool,
+    /// It was told by a part of the engine that the server asks, and the server's own side may tell of it as well.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_inner: bool,
     /// The parent of the engine's process, where the engine may be one that its parent asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<u32>,
@@ -42,6 +45,41 @@ pub struct EngineRequest {
     pub last_token: Option<u64>,
     /// Nanoseconds from when the server's side of the engine knew of it to when it had the first token.
     pub time_to_first_token: Option<u64>,
+}
+
+impl EngineRequest {
+    /// The same request, with what a part of the engine says of it that the server's side does not. Times are those of
+    /// one of the two, as they are of different clocks: of whichever knows when the first token was made.
+    #[must_use]
+    pub fn with(self, inner: Self) -> Self {
+        let mut times = if self.first_token.is_some() && inner.first_token.is_none()
+            || inner.queued.is_none()
+        {
+            self.clone()
+        } else {
+            inner.clone()
+        };
+        let output = self.output.or(inner.output);
+        if output == Some(1) {
+            // It may be longer until that is seen.
+            times.last_token = times.last_token.and(times.first_token);
+        }
+        Self {
+            choices: self.choices.or(inner.choices),
+            input: self.input.or(inner.input),
+            cached: self.cached.or(inner.cached),
+            output,
+            reasoning: self.reasoning.or(inner.reasoning),
+            finish_reason: self.finish_reason.or(inner.finish_reason),
+            preemptions: self.preemptions.or(inner.preemptions),
+            queued: times.queued,
+            scheduled: times.scheduled,
+            first_token: times.first_token,
+            last_token: times.last_token,
+            time_to_first_token: self.time_to_first_token.or(inner.time_to_first_token),
+            ..self
+        }
+    }
 }
 
 /// A request that an engine is asked for in its own process.
@@ -144,7 +182,8 @@ impl EngineWork {
     pub fn is_part(&mut self) {
         (self.input, self.cached, self.output, self.reasoning) = (None, None, None, None);
         self.finish_reasons.clear();
-        self.time_per_output_token = None;
+        // Nor when the last of them was over.
+        (self.decode, self.time_per_output_token) = (None, None);
     }
 }
 
@@ -257,6 +296,48 @@ mod tests {
             .collect();
         let work = EngineWork::of(&all);
         assert_eq!((work.output, work.input), (Some(100_000), Some(1_000_000)));
+    }
+
+    #[test]
+    fn both_sides_of_an_engine() {
+        let times = |one: &EngineRequest| {
+            let all = [one.queued, one.scheduled, one.first_token, one.last_token];
+            all.map(|time| time.map(|time| time / (SECOND / 2)))
+        };
+        let inner = EngineRequest {
+            is_inner: true,
+            output: None,
+            cached: Some(7),
+            ..request("a", 100, 5)
+        };
+        let outer = EngineRequest {
+            last_token: None,
+            ..request("a", 50, 5)
+        };
+        let both = outer.clone().with(inner.clone());
+        assert_eq!(times(&both), [200, 201, 203, 207].map(Some));
+        assert_eq!((both.output, both.cached), (Some(5), Some(4)));
+        assert!(!both.is_inner);
+        // Which part does not know when the first token was made.
+        let less = EngineRequest {
+            first_token: None,
+            ..inner.clone()
+        };
+        let both = outer.clone().with(less.clone());
+        assert_eq!(times(&both), [Some(100), Some(101), Some(103), None]);
+        let bare = EngineRequest {
+            id: "a".to_owned(),
+            output: Some(1),
+            ..EngineRequest::default()
+        };
+        let both = bare.clone().with(less);
+        assert_eq!(times(&both), [Some(200), Some(201), None, None]);
+        // Of a single token the first is the last.
+        let only = EngineRequest {
+            last_token: inner.first_token,
+            ..inner
+        };
+        assert_eq!(times(&bare.with(only)), [200, 201, 203, 203].map(Some));
     }
 
     #[test]

@@ -190,6 +190,13 @@ pub fn parent(pid: u32) -> Option<u32> {
         .filter(|parent| *parent > 0)
 }
 
+/// The command line of a process, or what it calls itself instead; empty when there is none to be had.
+#[must_use]
+pub fn command(pid: u32) -> Vec<String> {
+    let found = open(pid).and_then(|p| p.cmdline().map_err(wrap(pid)));
+    found.unwrap_or_default()
+}
+
 /// The children of a process, as far as the kernel tells (`/proc/PID/task/TID/children`).
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {

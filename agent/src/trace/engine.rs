@@ -20,6 +20,9 @@ pub(super) const PATIENCE: u64 = 600_000_000_000;
 /// How long after a request was over the same hit may be told again, in nanoseconds.
 const AGAIN: u64 = 100_000_000;
 
+/// How long after a part of an engine its server tells of the same request at most, in nanoseconds.
+const LATER: u64 = 60_000_000_000;
+
 /// Between the id of an answer and the number of a request that was made for it: a prompt of several
 /// in vLLM's completions, a turn of one of its responses.
 const SEPARATORS: [char; 2] = ['-', '_'];
@@ -42,8 +45,22 @@ impl Served {
         let same = (pid, request.id.clone(), 0)..=(pid, request.id.clone(), u64::MAX);
         let mut same = self.all.range(same);
         let known = same.find(|(_, (_, known))| known.own == request.own);
-        if let Some((key, (then, _))) = known {
-            if time.since(*then) < AGAIN {
+        if let Some((key, (then, known))) = known {
+            // A part of the engine tells first.
+            let is_both = known.is_inner && !request.is_inner && time.since(*then) < LATER;
+            if is_both || time.since(*then) < AGAIN {
+                let key = key.clone();
+                if let Some((_, known)) = self.all.get_mut(&key)
+                    && known.is_inner != request.is_inner
+                {
+                    let known = std::mem::take(known);
+                    let whole = if request.is_inner {
+                        known.with(request)
+                    } else {
+                        request.with(known)
+                    };
+                    self.all.insert(key, (time, whole));
+                }
                 return;
             }
             // Who asks chose an id that he had before: of that nobody came to ask.

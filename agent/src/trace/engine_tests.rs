@@ -307,3 +307,71 @@ fn a_request_in_the_engines_process_is_a_span() {
     assert_eq!(count(span, attr::USAGE_OUTPUT_TOKENS), Some(5));
     assert_eq!(seconds(span, attr::ENGINE_DECODE_TIME), Some(4.0));
 }
+
+/// The same request as a part of the engine tells it: times, and nothing else.
+fn inner(id: &str, from: u64) -> EngineRequest {
+    EngineRequest {
+        id: id.to_owned(),
+        own: id.to_owned(),
+        is_inner: true,
+        queued: Some(from),
+        scheduled: Some(from + SECOND),
+        first_token: Some(from + 3 * SECOND),
+        last_token: Some(from + 6 * SECOND),
+        ..EngineRequest::default()
+    }
+}
+
+/// As a server tells it that knows no times.
+fn outer(id: &str, output: i64) -> EngineRequest {
+    EngineRequest {
+        id: id.to_owned(),
+        own: id.to_owned(),
+        input: Some(10),
+        output: Some(output),
+        ..EngineRequest::default()
+    }
+}
+
+#[test]
+fn what_both_sides_of_an_engine_tell_is_one_request() {
+    let (a, b) = (inner("a", SECOND), outer("a", 4));
+    // Whoever is first, and if several parts tell the same.
+    for told in [
+        vec![a.clone(), b.clone()],
+        vec![b.clone(), a.clone()],
+        vec![a.clone(), a.clone(), b.clone(), a.clone()],
+    ] {
+        let mut known = Served::default();
+        for (n, request) in told.into_iter().enumerate() {
+            known.know(PID, BootTime(THEN.0 + n as u64), request);
+        }
+        let work = known.take(&served("a")).expect("what it did");
+        assert_eq!((work.requests, work.output), (1, Some(4)));
+        assert_eq!((work.queue, work.prefill), (Some(1.0), Some(2.0)));
+        assert_eq!(work.decode, Some(3.0));
+        assert_eq!(work.time_per_output_token, Some(1.0));
+        assert_eq!(known.unclaimed, 0);
+        assert!(known.take(&served("a")).is_none());
+    }
+}
+
+#[test]
+fn one_that_was_told_before_is_another() {
+    // What its server side told long ago is of a request that had the same id.
+    let mut known = Served::default();
+    known.know(PID, THEN, outer("a", 9));
+    known.know(PID, BootTime(THEN.0 + 2 * AGAIN), inner("a", SECOND));
+    assert_eq!(known.unclaimed, 1);
+    let later = BootTime(THEN.0 + SECOND);
+    known.know(PID, later, outer("a", 4));
+    assert_eq!(known.unclaimed, 1);
+    let work = known.take(&served("a")).expect("what it did");
+    assert_eq!((work.output, work.decode), (Some(4), Some(3.0)));
+    // A part told of one, and then nobody for so long.
+    known.know(PID, THEN, inner("a", SECOND));
+    known.know(PID, BootTime(THEN.0 + super::LATER), outer("a", 4));
+    assert_eq!(known.unclaimed, 2);
+    let work = known.take(&served("a")).expect("what it did");
+    assert_eq!((work.output, work.decode), (Some(4), None));
+}
