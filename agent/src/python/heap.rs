@@ -405,6 +405,16 @@ impl Heap {
         self.put(made)
     }
 
+    /// A type that is made in C, without a module in its name, and says that it is derived from another such.
+    pub fn type_from(&mut self, name: &str, base: &str) -> u64 {
+        let text = self.c_string(name);
+        let base = self.types[base];
+        let made = self.object("type", 960);
+        let made = made.word(24, text).word(32, 56);
+        let made = made.word(168, flag::READY).word(256, base);
+        self.put(made)
+    }
+
     /// An instance with slots.
     pub fn slotted(&mut self, class: u64, values: &[u64]) -> u64 {
         let mut made = Object::new(16).word(8, class);

@@ -270,6 +270,29 @@ fn moved_modules_are_found() {
     }
 }
 
+/// Nuitka gives `builtins` a type of its own; its functions are laid out in another way than those that it says they
+/// are derived from.
+#[test]
+fn types_of_a_compiled_program() {
+    for version in Version::ALL {
+        let mut heap = Heap::new(version);
+        let builtins = heap.module("builtins", &[]);
+        let function = heap.module("f", &[]);
+        for (object, name, base) in [
+            (builtins, "compiled_module", "module"),
+            (function, "compiled_function", "function"),
+        ] {
+            let own = heap.type_from(name, base);
+            heap.write(object + 8, own);
+        }
+        let reader = Reader::new(&heap.image, heap.layout, QUESTION_BUDGET);
+        let kind = |object| reader.type_of(object).unwrap().kind;
+        assert_eq!(kind(builtins), Kind::Module);
+        assert!(reader.module_dict(builtins).is_ok());
+        assert_eq!(kind(function), Kind::Instance);
+    }
+}
+
 #[test]
 fn a_wrong_table_says_what_does_not_fit() {
     let mut layout = Layout::table(Version::V3_12).clone();

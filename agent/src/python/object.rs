@@ -220,9 +220,20 @@ impl Reader<'_> {
             return if is_bool { Kind::Bool } else { Kind::Int };
         }
         let mut base = found.clone();
+        let mut may_be_module = false;
         for _ in 0..MAX_BASES {
             if !base.is_heap() && base.prefix.is_none() {
-                return builtin(&base.name);
+                let kind = builtin(&base.name);
+                if may_be_module && kind != Kind::Module {
+                    return Kind::Instance;
+                }
+                if kind != Kind::Instance || base.name == "object" {
+                    return kind;
+                }
+                // A type that is named as one of the interpreter's and is none. Nuitka has such: the one that it gives to
+                // `builtins` is a module's, and that of its functions says that it is a function's but is laid out
+                // otherwise.
+                may_be_module = true;
             }
             // A float too, laid out as one, but derived from it as its second base.
             if base.name == "float64" && base.prefix.as_deref() == Some("numpy") {
