@@ -3,11 +3,15 @@
 use anyhow::{Context as _, Result};
 use genspan_tests::kernel::Objects;
 use genspan_tests::temp::Temp;
-use genspan_tests::{Agent, Client, Scene, memory, need, wait_for};
+use genspan_tests::{Agent, Client, Process, Scene, memory, need, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rounds unless `GENSPAN_DEATH_ROUNDS` says otherwise.
 const ROUNDS: u64 = 10;
@@ -132,4 +136,99 @@ fn stopped_under_load() -> Result<()> {
         "{counts}"
     );
     Ok(())
+}
+
+/// Where many are traced, their probes are still being removed when the agent is done with all else: it may not end
+/// meanwhile, and ends soon. A thread that removes probes and is killed leaves breakpoints behind
+/// (`agent/src/probe/removal.rs`), which the kernel logs.
+#[test]
+fn stopped_while_probes_are_removed() -> Result<()> {
+    /// More of their probes than may wait to be removed.
+    const PROCESSES: usize = 40;
+    /// One by one it takes 23 seconds; together less than one.
+    const MOST: Duration = Duration::from_secs(10);
+    let (Some(()), Some(python)) = (need::root()?, need::any_python()?) else {
+        return Ok(());
+    };
+    let processes = match std::env::var("GENSPAN_DEATH_PROCESSES") {
+        Ok(text) => text.parse().context("GENSPAN_DEATH_PROCESSES")?,
+        Err(_) => PROCESSES,
+    };
+    let temp = Temp::new()?;
+    let idle = "import ssl, sys; print('ready', flush=True); sys.stdin.read()";
+    let start = |_| {
+        let mut command = std::process::Command::new(&python);
+        Process::ready(command.args(["-c", idle]), &temp)
+    };
+    let idle: Vec<Process> = (0..processes).map(start).collect::<Result<_>>()?;
+    let pids: Vec<u32> = idle.iter().map(Process::pid).collect();
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut agent = Agent::attach(&temp, &pids, &[])?;
+        let held = Objects::of(agent.process.pid())?;
+        let log = log_from_now();
+        agent.process.signal(signal)?;
+        let begun = Instant::now();
+        let mut threads = BTreeSet::new();
+        while !agent.process.has_ended()? {
+            threads.extend(threads_of(agent.process.pid()));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let took = begun.elapsed();
+        let finished = agent.wait()?;
+        assert_eq!(finished.code, 0, "{}", finished.log);
+        assert!(threads.len() > 8, "{threads:?}");
+        println!(
+            "{signal} to the end: {took:?}, {} threads were seen",
+            threads.len()
+        );
+        for pid in &pids {
+            nothing_left(&held, *pid)?;
+        }
+        let leaked = leaked_by(&threads, log);
+        assert!(leaked.is_empty(), "{leaked:?}");
+        assert!(took < MOST || processes > PROCESSES, "{took:?}");
+    }
+    Ok(())
+}
+
+/// The threads that a process has; none of one that is gone.
+fn threads_of(pid: u32) -> BTreeSet<u32> {
+    let folder = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let names = folder.into_iter().flatten().flatten();
+    let numbers = names.map(|entry| entry.file_name().to_string_lossy().parse());
+    numbers.filter_map(Result::ok).collect()
+}
+
+/// The kernel's log from here on; none where it cannot be read.
+fn log_from_now() -> Option<File> {
+    let mut options = File::options();
+    let log = options.read(true).custom_flags(libc::O_NONBLOCK);
+    let mut log = log.open("/dev/kmsg").ok()?;
+    log.seek(SeekFrom::End(0)).ok()?;
+    Some(log)
+}
+
+/// What the kernel's log says of probes that these threads left.
+fn leaked_by(threads: &BTreeSet<u32>, log: Option<File>) -> Vec<String> {
+    let Some(mut log) = log else {
+        return Vec::new();
+    };
+    let mut left = Vec::new();
+    let mut record = [0; 8192];
+    // One record with each; `EPIPE` says that some were overwritten.
+    loop {
+        match log.read(&mut record) {
+            Ok(length) if length > 0 => {
+                let line = String::from_utf8_lossy(&record[..length]).into_owned();
+                let thread = line
+                    .split_once(" failed to unregister, leaking uprobe")
+                    .and_then(|(before, _)| before.rsplit_once(':')?.1.parse().ok());
+                if thread.is_some_and(|id| threads.contains(&id)) {
+                    left.push(line);
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+            _ => return left,
+        }
+    }
 }

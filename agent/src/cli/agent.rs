@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use super::args::Listen;
 use super::args::{AgentArgs, RulesArgs, SharedArgs};
 use super::config::ConfigFile;
-use super::trace::{finish, seed};
+use super::trace::{finish, seed, take_away};
 use super::{confined, sinks, whole};
 use crate::driver::budget::Governor;
 use crate::driver::files;
@@ -189,7 +189,9 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
             state: None,
         },
     );
-    finish(live.run(), None)
+    let ended = live.run();
+    take_away(live);
+    finish(ended, None)
 }
 
 /// Where the state is told. What nobody asked for may fail: another agent, or another program, may

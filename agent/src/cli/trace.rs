@@ -25,6 +25,7 @@ use crate::model::process::ContentPolicy;
 use crate::probe::attach::TraceError;
 use crate::probe::kernel::{AttachError, Kernel, KernelOptions};
 use crate::probe::python::Purpose;
+use crate::probe::removal;
 use crate::state::handle::State;
 #[cfg(feature = "prometheus")]
 use crate::state::server::Places;
@@ -133,6 +134,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let ended = live.run();
+    take_away(live);
     finish(ended, child)
 }
 
@@ -243,6 +245,15 @@ pub(super) fn seed() -> u128 {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     let draw = || u128::from(RandomState::new().build_hasher().finish());
     (draw() << 64) | draw()
+}
+
+/// Lets go of what was traced: no thread that removes probes may be killed by our own end.
+pub(super) fn take_away(live: Live) {
+    drop(live);
+    let left = removal::finish();
+    if left > 0 {
+        tracing::info!("{left} probes go with this process, which takes the kernel a while");
+    }
 }
 
 pub(super) fn finish(

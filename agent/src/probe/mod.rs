@@ -24,7 +24,7 @@ pub mod programs;
 #[cfg(feature = "kernel")]
 pub mod python;
 #[cfg(feature = "kernel")]
-mod removal;
+pub mod removal;
 pub mod resume;
 #[cfg(feature = "kernel")]
 pub mod slots;

@@ -30,6 +30,7 @@ use aya_obj::{EbpfSectionKind, Object};
 use thiserror::Error;
 
 use super::kernel::Link;
+use super::removal::Undisturbed;
 use crate::target::process;
 
 /// First kernel with sessions. A pair of links in place of one would not do: the second at a
@@ -442,6 +443,9 @@ impl MultiProbes {
             multi_flags,
             pid,
             zero: 0,
+        };
+        let Some(_busy) = Undisturbed::begin() else {
+            return Err(io::ErrorKind::Interrupted.into());
         };
         // SAFETY: the structure is the kernel's for this command, and what it points to lives
         // until the call is over.

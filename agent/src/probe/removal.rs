@@ -13,7 +13,8 @@
 //! long as there are too many.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,16 @@ const MOST_WAITING: usize = 256;
 /// of them would stand before the kernel's lock (`dup_mmap_sem`) in a row in which those that place probes
 /// come last.
 const AT_ONCE: usize = 16;
+
+/// The same at the end, when nobody places any more.
+const AT_ONCE_AT_LAST: usize = 64;
+
+/// How long all may take at the end; what is left then is removed one by one by the kernel as it closes our files.
+/// Below the half minute that Kubernetes gives.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long those that are being removed then may take.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// If more than so many wait, they are not removed as fast as they come.
 const TOO_MANY: usize = 2048;
@@ -51,6 +62,35 @@ static HELPING: AtomicUsize = AtomicUsize::new(0);
 
 /// C libraries of processes that have probes.
 static PROBED: AtomicUsize = AtomicUsize::new(0);
+
+/// Threads that place or remove one right now, and must not be killed.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+/// This process ends soon: what waits goes at once.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// It ends now: nothing is placed or removed any more.
+static OVER: AtomicBool = AtomicBool::new(false);
+
+/// The kernel is about to place or remove a probe for this thread: [`finish`] waits for it.
+#[derive(Debug)]
+pub(super) struct Undisturbed(());
+
+impl Undisturbed {
+    /// `None` when it is too late.
+    pub(super) fn begin() -> Option<Self> {
+        // The order of these two, and of those in `finish`, is what makes one see the other.
+        BUSY.fetch_add(1, Ordering::SeqCst);
+        let this = Self(());
+        (!OVER.load(Ordering::SeqCst)).then_some(this)
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 /// Counts a C library that has probes, as long as it has them.
 #[derive(Debug)]
@@ -110,9 +150,36 @@ impl Queue {
     }
 }
 
+/// What waits, once there was something.
+static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
+
+/// Removes all probes that wait, for the last time: this process is about to end. What is dropped later stays until then.
+/// Says how many were left.
+pub fn finish() -> usize {
+    ENDING.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    if let Some(Some(queue)) = QUEUE.get() {
+        let waiting = WAITING.load(Ordering::Relaxed);
+        more_hands(queue, waiting.min(AT_ONCE_AT_LAST));
+        wait_until(begun + PATIENCE, || WAITING.load(Ordering::Relaxed) == 0);
+    }
+    OVER.store(true, Ordering::SeqCst);
+    wait_until(begun + PATIENCE + LAST_PATIENCE, || {
+        BUSY.load(Ordering::SeqCst) == 0
+    });
+    let left = WAITING.load(Ordering::Relaxed);
+    tracing::debug!("probes removed in {:?}, {left} left", begun.elapsed());
+    left
+}
+
+fn wait_until(last: Instant, is_so: impl Fn() -> bool) {
+    while !is_so() && Instant::now() < last {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Removes these when it is quiet.
 pub(super) fn later(links: impl Iterator<Item = Link>) {
-    static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
     for link in links {
         let Some(queue) = QUEUE.get_or_init(start) else {
             continue;
@@ -152,17 +219,22 @@ fn remove(queue: &Arc<Queue>) {
         }
         // Seen with each link anew: what waits grows while these few are removed.
         let others = WAITING.load(Ordering::Relaxed).saturating_sub(1);
-        while HELPING.load(Ordering::Relaxed) < others.min(AT_ONCE - 1) {
-            let helper = Helper::new(Arc::clone(queue));
-            let thread = std::thread::Builder::new()
-                .name("probe-removal".to_owned())
-                .stack_size(STACK);
-            // Without it there are fewer that remove them.
-            if thread.spawn(move || help(&helper.0)).is_err() {
-                break;
-            }
-        }
+        more_hands(queue, others.min(AT_ONCE - 1));
         take_away(link);
+    }
+}
+
+/// Has so many threads help.
+fn more_hands(queue: &Arc<Queue>, wanted: usize) {
+    while HELPING.load(Ordering::Relaxed) < wanted {
+        let helper = Helper::new(Arc::clone(queue));
+        let thread = std::thread::Builder::new()
+            .name("probe-removal".to_owned())
+            .stack_size(STACK);
+        // Without it there are fewer that remove them.
+        if thread.spawn(move || help(&helper.0)).is_err() {
+            break;
+        }
     }
 }
 
@@ -187,6 +259,7 @@ fn may_go() -> bool {
     let quiet = u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX);
     now().saturating_sub(PLACED.load(Ordering::Relaxed)) >= quiet
         || WAITING.load(Ordering::Relaxed) > MOST_WAITING
+        || ENDING.load(Ordering::Relaxed)
 }
 
 /// Removes what waits, as long as it may go.
@@ -202,6 +275,11 @@ fn help(queue: &Queue) {
 /// Removes one. Those of perf go one by one, since each holds the lock.
 fn take_away(link: Link) {
     static PERF: Mutex<()> = Mutex::new(());
+    let Some(_busy) = Undisturbed::begin() else {
+        // It goes with this process.
+        let _ = ManuallyDrop::new(link);
+        return;
+    };
     let one = matches!(link, Link::Perf(_)).then(|| PERF.lock());
     match link {
         // A panic in there was told by its hook.

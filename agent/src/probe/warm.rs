@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::multi::MultiProbes;
+use super::removal::Undisturbed;
 
 /// How long after a fork.
 const AFTER_FORK: Duration = Duration::from_secs(2);
@@ -88,6 +89,9 @@ impl Warm {
                 .stack_size(STACK)
                 .spawn(move || {
                     while !shared.is_over() {
+                        let Some(_busy) = Undisturbed::begin() else {
+                            break;
+                        };
                         let placed = multi.attach("tls_free", std::process::id(), path, &[offset]);
                         if let Err(error) = placed {
                             tracing::debug!("no probe on ourselves: {error}");
