@@ -289,14 +289,14 @@ fn serves_models(command: &[String]) -> Option<String> {
     (found.server.makes() == AppType::Model).then(|| found.server.name().to_owned())
 }
 
-/// The name of the part of a model server that a process is, by its title, where nobody speaks HTTP with it.
+/// The name of the part of a model server that a process is, by its title, where it is none that is traced.
 #[must_use]
 pub fn inner_part(pid: u32) -> Option<&'static str> {
     let process = open(pid).ok()?;
     let command = process.cmdline().ok()?;
     let name = process.stat().ok()?.comm;
-    let part = classify::server::of(&command, &name)?.part;
-    (!part.speaks_http()).then(|| part.name())
+    let found = classify::server::of(&command, &name)?;
+    (!found.server.has_traced(found.part)).then(|| found.part.name())
 }
 
 /// The network namespace of a process.

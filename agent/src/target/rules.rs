@@ -331,7 +331,7 @@ pub enum NotTraced {
          environment it is traced"
     )]
     Nothing,
-    /// A part of a model server that nobody speaks HTTP with.
+    /// A part of a model server that nobody speaks HTTP with, and that has nothing of its own to tell.
     #[error("the {0} of a model server: what is asked passes its API process")]
     InnerPart(&'static str),
     /// A rule says so.
@@ -367,7 +367,7 @@ impl Rules {
             return Err(NotTraced::Nothing);
         }
         if let Some(server) = &candidate.what.server
-            && !server.part.speaks_http()
+            && !server.server.has_traced(server.part)
         {
             return Err(NotTraced::InnerPart(server.part.name()));
         }
@@ -630,6 +630,15 @@ mod tests {
             ..app()
         };
         assert_eq!(judge(&none, &engine), Err(NotTraced::InnerPart("engine")));
+        let titled = |title: &str| Description {
+            command: vec![title.to_owned()],
+            ..app()
+        };
+        // What a scheduler of SGLang does with requests nobody else knows.
+        let scheduler = titled("sglang::scheduler_TP0");
+        assert_eq!(judge(&none, &scheduler), Ok(()));
+        let other = judge(&none, &titled("sglang::detokenizer"));
+        assert_eq!(other, Err(NotTraced::InnerPart("detokenizer")));
         let excluded = judge(&rules(&[], &["shop-*"]), &app()).unwrap_err();
         assert_eq!(excluded.to_string(), "excluded by `name=shop-*`");
     }

@@ -60,6 +60,13 @@ impl Server {
         }
     }
 
+    /// Whether a part of it is traced: what clients speak HTTP with, and SGLang's schedulers, which alone know when what
+    /// was done with a request.
+    #[must_use]
+    pub const fn has_traced(self, part: Part) -> bool {
+        part.speaks_http() || matches!((self, part), (Self::Sglang, Part::Scheduler))
+    }
+
     /// The distribution that has its version, where it is a Python package.
     #[must_use]
     pub const fn distribution(self) -> Option<&'static str> {
