@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use genspan::vocabulary::attr;
@@ -131,7 +131,8 @@ fn told(spans: &[Span]) -> (BTreeMap<u32, Told>, Vec<String>, usize) {
             wrong.push(format!("not sound: {}", span.0));
         }
         let told = all.entry(request).or_default();
-        *told.spans.entry(way(&tree, span)).or_default() += 1;
+        let way = format!("{} [{}]", way(&tree, span), span.text(attr::FRAMEWORK));
+        *told.spans.entry(way).or_default() += 1;
         if is_call(span) {
             let above = tree.above(span).map_or("", Span::name).to_owned();
             told.calls.push(above);
@@ -183,7 +184,9 @@ impl Case<'_> {
         // A span may wait for a minute for who reads its stream, where that was not seen.
         let are_there = || agent.spans().is_ok_and(|s| s.len() >= all).then_some(());
         let wait = || wait_for("all spans", are_there);
+        let answered = Instant::now();
         let came = wait().or_else(|_| wait()).or_else(|_| wait());
+        tell_late(answered.elapsed());
         std::thread::sleep(SETTLED);
         let there = agent.spans()?.len();
         let Finished { spans, log, .. } = agent.stop()?;
@@ -227,6 +230,15 @@ impl Case<'_> {
         tell(self.framework, asked.len(), spans, named);
         wrong
     }
+}
+
+/// How long after the last answer the last span came.
+#[expect(clippy::print_stdout, reason = "for who runs the full count")]
+fn tell_late(after: Duration) {
+    println!(
+        "the last span came {} ms after the last answer",
+        after.as_millis()
+    );
 }
 
 /// A line for the table of the documentation.

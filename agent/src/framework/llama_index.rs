@@ -221,7 +221,9 @@ impl Spans {
                     return;
                 };
                 let is_piece = old.is_some() && from_generator(hit) && event != Told::Fails;
-                if !is_piece && self.of_a_span(hit, event, exception, out) {
+                // To 0.10.40 an event names the span that began last in its thread, whoever's that is.
+                let is_others = old.is_some() && !self.is_where_named(hit);
+                if !is_piece && !is_others && self.of_a_span(hit, event, exception, out) {
                     if let (Some(around), Told::Starts(_)) = (old, event) {
                         self.asks(hit, around, out);
                     }
@@ -559,6 +561,17 @@ impl Spans {
             return None;
         }
         Some(link.clone())
+    }
+
+    /// Whether something is told where the span that it names is under way: in its thread, or in its context.
+    fn is_where_named(&self, hit: &SpanHit<'_>) -> bool {
+        let link = hit.id.and_then(|id| self.ids.get(&(hit.pid, id)));
+        let open = link.and_then(|link| self.open.get(&link.run));
+        open.is_none_or(|open| match open.facts.inside {
+            Inside::Thread => open.facts.tid == hit.tid,
+            Inside::Context => open.facts.context == hit.context,
+            Inside::Nowhere => true,
+        })
     }
 
     /// An event that names a span that it is about. Gives whether it is.

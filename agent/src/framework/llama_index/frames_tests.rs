@@ -260,3 +260,45 @@ fn the_stream_of_a_model_with_events_alone_is_what_those_around_it_gave() {
         .exits(query, "StreamingAgentChatResponse")
         .gives(&["1 gave null", "1 over at 3"]);
 }
+
+#[test]
+fn an_event_that_names_a_span_of_somebody_else_is_not_its() {
+    let mut scene = Scene::new();
+    scene.caller.flags = COROUTINE;
+    scene.context = Some(1);
+    scene
+        .enters((9 << 16, None), "Thing.apredict", Some(1), MODEL)
+        // Another task asks a model without a span, and the dispatcher knows of one in this thread.
+        .gives(&["1 in -: Chat Thing.apredict Context"]);
+    scene.context = Some(2);
+    scene.old(9 << 16, "LLMChatStartEvent", 100, 0, COROUTINE);
+    scene.context = Some(1);
+    // That of the span itself is a part of it.
+    scene
+        .old(9 << 16, "LLMChatStartEvent", 200, 0, COROUTINE)
+        .old(9 << 16, "LLMChatEndEvent", 200, 0, COROUTINE);
+    scene.context = Some(2);
+    scene
+        .old(9 << 16, "LLMChatEndEvent", 100, 0, COROUTINE)
+        .gives(&["2 in -: Chat ? Context", "2 streams", "2 over at 5"]);
+    scene.context = Some(1);
+    scene
+        .exits(9 << 16, "str")
+        .gives(&["1 over at 6"])
+        .is_over();
+    // In another thread likewise.
+    scene.caller.flags = 0;
+    scene
+        .enters((10 << 16, None), "Thing.predict", Some(1), MODEL)
+        .gives(&["3 in -: Chat Thing.predict Thread"]);
+    scene.tid += 1;
+    scene
+        .old(10 << 16, "LLMChatStartEvent", 100, 0, 0)
+        .old(10 << 16, "LLMChatEndEvent", 100, 0, 0)
+        .gives(&["4 in -: Chat ? Thread", "4 streams", "4 over at 9"]);
+    scene.tid -= 1;
+    scene
+        .exits(10 << 16, "str")
+        .gives(&["3 over at 10"])
+        .is_over();
+}
