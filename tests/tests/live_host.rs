@@ -308,7 +308,11 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
     )?;
     let rules = scene.temp.file("rules.yaml");
     let exclude = "exclude: ['command=*/provider.py *', 'command=*/host_tree.py']";
-    fs::write(&rules, format!("include: ['container={id}']\n{exclude}\n"))?;
+    let others = format!("include_other: ['exe=*/node', 'exe={id}']");
+    fs::write(
+        &rules,
+        format!("include: ['container={id}']\n{exclude}\n{others}\n"),
+    )?;
     let rules = rules.display().to_string();
 
     // Some are there before the agent, the others come.
@@ -330,7 +334,7 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
     let (script, _) = host.program("node")?;
     let (shell, _) = host.program("shell")?;
     let (web, _) = host.program("web")?;
-    for pid in [bot, standalone, files, web] {
+    for pid in [bot, standalone, files, web, script] {
         genspan.wait_attached(pid)?;
     }
     let children = || -> Result<Vec<u32>> {
@@ -374,6 +378,7 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
     told.push(("CLIENT", "bot", bot, "of-bot"));
     let said = host.step(&json!({"to": "node", "say": chat("of-node")}))?;
     assert_eq!(said["status"], 200, "{said}");
+    told.push(("CLIENT", "node", script, "of-node"));
     let served = format!("http://127.0.0.1:{VLLM}/v1/chat/completions");
     let said = host.step(&json!({"ask": served, "body": chat("tiny")}))?;
     assert_eq!(said["usage"]["total_tokens"], 6, "{said}");
@@ -503,10 +508,15 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
             .iter()
             .filter_map(|p| Some((u32::try_from(p["pid"].as_u64()?).ok()?, p)));
         let mut ours: BTreeMap<u32, &Value> = ours.collect();
-        assert!(
-            !ours.contains_key(&script) && !ours.contains_key(&shell),
-            "{status}"
+        assert!(!ours.contains_key(&shell), "{status}");
+        let node = ours.get(&script)?;
+        assert_eq!(
+            (&node["python"], &node["type"]),
+            (&Value::Null, &Value::Null)
         );
+        if node["calls"] != 1 {
+            return None;
+        }
         ours.retain(|pid, _| wanted.contains_key(pid));
         let own = ours.get(&standalone)?;
         tls = json!([ours.get(&bot)?["tls"][0], own["tls"], own["tls_by_code"]]);
@@ -557,11 +567,13 @@ fn a_host_with_all_kinds_of_programs() -> Result<()> {
     assert_eq!(its["found_by"], "code", "{its}");
     let of_node = [
         format!("{script} - node - OpenSSL"),
-        "not traced: not Python: genspan reads Python programs".to_owned(),
+        "traced: 1 calls".to_owned(),
     ];
-    assert_eq!(report.get(&script).map(Vec::as_slice), Some(&of_node[..]));
-    assert_eq!(report.get(&shell), None);
-    assert_eq!(said(&[])?.get(&script), None);
+    // It is traced, so it is shown without being asked for.
+    for report in [&report, &said(&[])?] {
+        assert_eq!(report.get(&script).map(Vec::as_slice), Some(&of_node[..]));
+        assert_eq!(report.get(&shell), None);
+    }
 
     let finished = genspan.stop()?;
     assert_eq!(finished.code, 0, "{}", finished.log);

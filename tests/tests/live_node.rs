@@ -5,12 +5,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use genspan_tests::{Agent, Call, Client, Scene, memory, need};
+use nix::sys::signal::Signal;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Programs that are no Python are not traced: by this name it is one.
-const NAME: &str = "python3.99";
 
 /// `SHT_DYNSYM`, and the lengths of a section's header and of a symbol (`elf.h`, ELF64).
 const SHT_DYNSYM: u32 = 11;
@@ -87,7 +85,7 @@ fn nameless(scene: &Scene, change: impl FnOnce(&mut Elf)) -> Result<Option<PathB
     }
     change(&mut elf);
     std::fs::write(&stripped, elf.0)?;
-    Ok(Some(scene.temp.copy_to_run(&stripped, NAME)?))
+    Ok(Some(scene.temp.copy_to_run(&stripped, "nameless")?))
 }
 
 fn client(scene: &Scene, node: &Path) -> Result<Client> {
@@ -124,7 +122,7 @@ fn node_without_names() -> Result<()> {
     let mut clients = [client(&scene, &node)?, client(&scene, &node)?];
     let pids = clients.each_ref().map(Client::pid);
     let begun = std::time::Instant::now();
-    let agent = Agent::attach(&scene.temp, &pids, &["--debug"])?;
+    let agent = Agent::attach(&scene.temp, &pids, &["--debug", "--others"])?;
     let took = begun.elapsed();
     let most = peak(agent.process.pid())?;
     for (number, client) in clients.iter_mut().enumerate() {
@@ -151,6 +149,51 @@ fn node_without_names() -> Result<()> {
     Ok(())
 }
 
+/// The agent traces it by choice, as long as that holds.
+#[test]
+fn by_choice() -> Result<()> {
+    let (Some(scene), Some(node)) = (Scene::new()?, need::command("node")?) else {
+        return Ok(());
+    };
+    let node = scene.temp.copy_to_run(&node, "chosen")?;
+    let mut client = client(&scene, &node)?;
+    let pid = client.pid();
+    let file = scene.temp.file("rules.yaml");
+    let choose = |others: &str| {
+        let rules = format!("include: ['exe=/none']\ninclude_other: [{others}]\n");
+        std::fs::write(&file, rules)
+    };
+    let chosen = format!("'exe={}'", node.display());
+    choose("")?;
+    let path = file.display().to_string();
+    let mut agent = Agent::host(&scene.temp, &["--config", &path])?;
+    agent.wait_for_log("state: http")?;
+    let refused = genspan_tests::agent::command(&["trace", "--pid", &pid.to_string()])?.output()?;
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        refused.contains("is not Python") && refused.contains("--others"),
+        "{refused}"
+    );
+    call(&mut client, "before")?;
+    choose(&chosen)?;
+    agent.process.signal(Signal::SIGHUP)?;
+    agent.wait_attached(pid)?;
+    call(&mut client, "chosen")?;
+    agent.wait_for_spans(1)?;
+    choose("")?;
+    agent.process.signal(Signal::SIGHUP)?;
+    agent.wait_for_log(&format!("no longer tracing process {pid}: not Python"))?;
+    call(&mut client, "after")?;
+    let finished = agent.stop()?;
+    let models: Vec<_> = finished
+        .spans
+        .iter()
+        .map(genspan_tests::Span::model)
+        .collect();
+    assert_eq!(models, ["chosen"], "{}", finished.log);
+    Ok(())
+}
+
 /// One in which a function does not say what it is: nothing of it is probed, and that is told.
 #[test]
 fn node_that_is_not_recognised() -> Result<()> {
@@ -162,7 +205,7 @@ fn node_that_is_not_recognised() -> Result<()> {
         return Ok(());
     };
     let mut client = client(&scene, &node)?;
-    let agent = Agent::attach(&scene.temp, &[client.pid()], &[])?;
+    let agent = Agent::attach(&scene.temp, &[client.pid()], &["--others"])?;
     let code = memory::changed_code(client.pid())?;
     let name = node.to_string_lossy();
     assert!(!code.contains_key(name.as_ref()), "{code:x?}");

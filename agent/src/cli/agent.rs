@@ -178,6 +178,7 @@ pub(super) fn run(args: &AgentArgs, debug: bool) -> anyhow::Result<ExitCode> {
             purpose: Purpose {
                 contexts: true,
                 stacks: args.stacks,
+                others: false,
             },
             command: None,
             duration: None,
@@ -343,6 +344,8 @@ fn rules_of(given: &RulesArgs, file: &ConfigFile) -> Rules {
     let mut rules = given.rules();
     rules.include.extend(file.rules.include.iter().cloned());
     rules.exclude.extend(file.rules.exclude.iter().cloned());
+    let others = file.rules.include_other.iter().cloned();
+    rules.include_other.extend(others);
     rules.settings.extend(file.settings.iter().cloned());
     rules.ignores_environment = !file.trust_process_env;
     rules

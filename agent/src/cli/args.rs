@@ -78,7 +78,7 @@ OTEL_SEMCONV_STABILITY_OPT_IN, NO_COLOR.";
     command(group(
         clap::ArgGroup::new("rules of all")
             .multiple(true)
-            .args(["include", "exclude"])
+            .args(["include", "exclude", "include_other"])
             .conflicts_with_all(["pid", "exec"])
     ))
 )]
@@ -96,6 +96,11 @@ pub(super) struct TraceArgs {
     #[cfg(feature = "kernel")]
     #[command(flatten)]
     pub(super) rules: RulesArgs,
+
+    /// Of the processes of --pid, the command and their children, read those, too, that are not Python: what they
+    /// ask over OpenSSL, their own or a library's (Node), and over plain sockets
+    #[arg(long)]
+    pub(super) others: bool,
 
     /// Command to start and trace
     #[arg(last = true, value_name = "COMMAND", id = "exec",
@@ -416,6 +421,11 @@ pub(super) struct RulesArgs {
     /// Trace none that one of these fits, whatever --include says
     #[arg(long, value_name = "RULE", help_heading = "Processes")]
     pub(super) exclude: Vec<crate::target::rules::Rule>,
+
+    /// Trace also programs that are not Python which one of these fits, as in `exe=*/node`: what they ask over
+    /// OpenSSL, their own or a library's, and over plain sockets; without the requests that they serve as parents
+    #[arg(long, value_name = "RULE", help_heading = "Processes")]
+    pub(super) include_other: Vec<crate::target::rules::Rule>,
 }
 
 #[cfg(feature = "kernel")]
@@ -424,6 +434,7 @@ impl RulesArgs {
         crate::target::rules::Rules {
             include: self.include.clone(),
             exclude: self.exclude.clone(),
+            include_other: self.include_other.clone(),
             ..Default::default()
         }
     }

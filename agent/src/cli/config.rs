@@ -60,6 +60,7 @@ impl Default for ConfigFile {
 struct Written {
     include: Vec<String>,
     exclude: Vec<String>,
+    include_other: Vec<String>,
     settings: Vec<RuleSettings>,
     trust_process_env: Option<bool>,
     #[cfg(feature = "otlp")]
@@ -132,7 +133,10 @@ impl ConfigFile {
         let written: Option<Written> = serde_yaml_ng::from_str(text)?;
         let written = written.unwrap_or_default();
         Ok(Self {
-            rules: RulesFile::read(written.include, written.exclude, text)?,
+            rules: RulesFile::read(
+                [written.include, written.exclude, written.include_other],
+                text,
+            )?,
             settings: written.settings,
             trust_process_env: written.trust_process_env.unwrap_or(true),
             #[cfg(feature = "otlp")]

@@ -30,6 +30,12 @@ impl Agent {
         Self { status, by_pid }
     }
 
+    /// Whether it traces programs that are not Python.
+    fn reads_others(&self) -> bool {
+        let mut all = self.by_pid.values();
+        all.any(|process| process.python.is_none())
+    }
+
     /// What it says of a process: of this one, and not of another that had its number.
     fn of(&self, one: &Surveyed) -> Option<&ProcessStatus> {
         let of = self.by_pid.get(&one.process.pid)?;
@@ -40,8 +46,15 @@ impl Agent {
 pub(super) fn run(args: &PsArgs) -> anyhow::Result<ExitCode> {
     let agent = running::ask(&args.ask).map(Agent::new);
     let agent = agent.as_ref();
-    let survey = survey(args.others);
     let rules = args.rules.rules();
+    // Those that are no Python, where they are asked for here or traced by the agent.
+    let others = !rules.include_other.is_empty() || agent.is_some_and(Agent::reads_others);
+    let mut survey = survey(args.others || others);
+    survey.found.retain(|one| {
+        let is_known = one.process.python || one.what.server.is_some();
+        let is_traced = || agent.is_some_and(|agent| agent.of(one).is_some());
+        args.others || is_known || is_traced() || judge(one, &rules) != Err(NotTraced::NotPython)
+    });
     let text = if args.json {
         let all: Vec<_> = survey
             .found

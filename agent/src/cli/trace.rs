@@ -36,7 +36,7 @@ const LAST_STEPS: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
     // Wrong processes are the likeliest mistake: say so before anything else is done.
-    let pids = pids(&args.pid)?;
+    let pids = pids(&args.pid, args.others)?;
     let redactor = sinks::redactor(&args.shared)?;
     let signals = Signals::take().context("cannot wait for signals")?;
     let kernel = Kernel::load(&KernelOptions {
@@ -112,6 +112,7 @@ pub(super) fn run(args: &TraceArgs, debug: bool) -> anyhow::Result<ExitCode> {
             purpose: Purpose {
                 contexts: args.python,
                 stacks: args.stacks,
+                others: args.others,
             },
             command: held.as_ref().map(HeldChild::pid),
             duration: args.duration,
@@ -146,13 +147,13 @@ fn told(socket: &Path) -> anyhow::Result<(Places, State)> {
     Ok((places, State::new().context("cannot keep a state")?))
 }
 
-/// The processes meant: each once, each Python.
-fn pids(given: &[u32]) -> Result<Vec<u32>, ProcessError> {
+/// The processes meant: each once, and each Python unless others are asked for.
+fn pids(given: &[u32], others: bool) -> Result<Vec<u32>, ProcessError> {
     let mut pids = Vec::new();
     for pid in given {
         let group = process::group_of(*pid)?;
         let target = process::look(group, &ContentPolicy::default(), true)?;
-        let started = if target.python {
+        let started = if target.python || others {
             vec![target.pid]
         } else {
             pythons_of(target.pid)

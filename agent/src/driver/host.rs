@@ -67,6 +67,11 @@ impl Left {
         }
     }
 
+    /// It was traced by choice, and is not any more.
+    pub(super) fn add(&mut self, pid: u32) {
+        self.0.insert(pid);
+    }
+
     /// It runs another program now.
     pub(super) fn forget(&mut self, pid: u32) {
         self.0.remove(&pid);
@@ -103,8 +108,12 @@ impl Host {
                 budget,
                 exports,
             })) => {
+                let others = match rules.include_other.len() {
+                    0 => String::new(),
+                    n => format!(", {n} include_other"),
+                };
                 tracing::info!(
-                    "the configuration was read again: {} include, {} exclude",
+                    "the configuration was read again: {} include, {} exclude{others}",
                     rules.include.len(),
                     rules.exclude.len()
                 );

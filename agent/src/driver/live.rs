@@ -325,11 +325,15 @@ impl Live {
         let Some(traced) = self.attachments.get(pid) else {
             return;
         };
-        if !traced.target.python || !traced.reachable() {
+        if !traced.is_read() || !traced.reachable() {
             return;
         }
         let facts = &traced.target.facts;
         let version = facts.runtime_version.as_deref().unwrap_or("");
+        let program = match traced.target.python {
+            true => format!("Python {version}"),
+            false => traced.target.executable.display().to_string(),
+        };
         let name = &facts.service_name;
         let libraries: Vec<_> = traced
             .libraries
@@ -341,7 +345,7 @@ impl Live {
         if !self.told.insert((pid, libraries.clone())) {
             return;
         }
-        tracing::info!("tracing {name} (pid {pid}, Python {version}): {libraries}");
+        tracing::info!("tracing {name} (pid {pid}, {program}): {libraries}");
     }
 
     /// Runs until something ends it. Tells everything that is under way, then the losses.
@@ -570,7 +574,7 @@ impl Live {
                     continue;
                 }
                 if let Some(traced) = self.attachments.get(pid) {
-                    if !traced.target.python {
+                    if !traced.is_read() {
                         continue;
                     }
                     if !self.core.announced.contains(&pid) {

@@ -286,7 +286,7 @@ struct Known {
     before: Before,
     /// What was told of it.
     told: Option<Result<(), NotTraced>>,
-    /// What it is, of a Python or a model server.
+    /// What it is, of a Python, a model server, or what a rule for others may choose.
     seen: Option<(Description, Classification)>,
     /// The pod that it is in, as far as Kubernetes tells.
     pod: Option<PodFacts>,
@@ -433,7 +433,10 @@ impl Search {
     fn judge_anew(&mut self, rules: Rules) {
         self.rules = rules;
         let now = Instant::now();
-        for (pid, known) in self.known.iter().filter(|(_, k)| k.seen.is_some()) {
+        // Programs of all kinds may be asked for now.
+        let others = !self.rules.include_other.is_empty();
+        let judged = |known: &Known| known.seen.is_some() || others;
+        for (pid, known) in self.known.iter().filter(|(_, known)| judged(known)) {
             self.agenda.set(*pid, now, known.looks > 0);
         }
     }
@@ -475,13 +478,15 @@ impl Search {
             process.forget_told();
         }
         let what = classify(&process);
-        let concerns = process.python || what.server.is_some();
-        let next = next.filter(|_| concerns || looks < LOOKS_AT_OTHERS);
+        // Of all kinds, where rules may choose one, or one did.
+        let others = !self.rules.include_other.is_empty() || known.told == Some(Ok(()));
+        let known_kind = process.python || what.server.is_some();
+        let next = next.filter(|_| known_kind || looks < LOOKS_AT_OTHERS);
         if next.is_none() {
             // It is looked at seldom from here on, if at all.
             known.before = Before::default();
         }
-        if !concerns {
+        if !known_kind && !others {
             self.look_again(pid, next);
             return Ok(());
         }
@@ -502,6 +507,19 @@ impl Search {
         let (service, place) = self.service(pid);
         let (verdict, settings) = self.verdict(pid, &service);
         let place = place.with(settings);
+        let is_other = |(process, what): &(Description, Classification)| {
+            !process.python && what.server.is_none()
+        };
+        if verdict == Err(NotTraced::NotPython)
+            && let Some(known) = self.known.get_mut(&pid)
+            && known.told.is_none()
+            && known.seen.as_ref().is_some_and(is_other)
+        {
+            // Rules were to choose among programs of all kinds: this is none of those, and nobody asks for it.
+            known.seen = None;
+            self.look_again(pid, next);
+            return Ok(());
+        }
         self.sight(pid, &service, &verdict);
         let settled = matches!(verdict, Ok(()) | Err(NotTraced::NotPython));
         let later = (!settled).then(|| Instant::now() + LATER);
@@ -592,7 +610,10 @@ impl Search {
 }
 
 /// `app, loaded: openai 2.1.0`
-fn reason((_, what): &(Description, Classification)) -> String {
+fn reason((process, what): &(Description, Classification)) -> String {
+    if !process.python {
+        return "not Python, and asked for by `include_other`".to_owned();
+    }
     let told = |e: &Evidence| format!("{}, {}", e.makes.name(), said(e));
     what.evidence.first().map(told).unwrap_or_default()
 }

@@ -111,6 +111,12 @@ pub struct Traced {
 }
 
 impl Traced {
+    /// Whether what it says is read: of a program that is no Python, if that was asked for.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        self.target.python || self.settings.other
+    }
+
     /// Whether anything of its TLS can be read.
     #[must_use]
     pub fn reachable(&self) -> bool {
@@ -185,12 +191,13 @@ impl Attachments {
         &mut self,
         pid: u32,
         service: Option<String>,
-        settings: Settings,
+        mut settings: Settings,
         (detected, address): (Vec<(String, Detected)>, Option<IpAddr>),
     ) -> bool {
         let Some(traced) = self.traced.get_mut(&pid) else {
             return false;
         };
+        settings.other |= self.purpose.others;
         let before = traced.target.facts.clone();
         traced.pod = address.or(traced.pod);
         if traced.settings != settings {
@@ -250,7 +257,8 @@ impl Attachments {
 
     /// Starts to trace a process. Already traced ones stay as they are.
     ///
-    /// A program that is not Python is followed for its children but not probed.
+    /// A program that is not Python is followed for its children but not probed, unless that was asked for
+    /// ([`Traced::is_read`]).
     ///
     /// # Errors
     ///
@@ -278,7 +286,8 @@ impl Attachments {
                 .filter(|_| !inherited.is_empty())
                 .and_then(|p| Some(self.traced.get(&p)?.target.forked(pid)));
             // A child has what its parent has until it was looked at.
-            let settings = parents.map(|p| p.settings.clone()).unwrap_or_default();
+            let mut settings = parents.map(|p| p.settings.clone()).unwrap_or_default();
+            settings.other |= self.purpose.others;
             let defaults = settings.defaults(&self.defaults);
             let target = match (
                 process::look(pid, &defaults, self.trusts_environment),
@@ -298,12 +307,13 @@ impl Attachments {
                 }
             };
             let python = target.python;
-            let libraries = if python { inherited } else { Vec::new() };
+            let is_read = python || settings.other;
+            let libraries = if is_read { inherited } else { Vec::new() };
             let traced = Traced {
                 target,
                 libraries,
                 parent,
-                sockets: sockets.filter(|_| python).unwrap_or_default(),
+                sockets: sockets.filter(|_| is_read).unwrap_or_default(),
                 interpreter: interpreter.filter(|_| python).unwrap_or_default(),
                 since: SystemTime::now(),
                 pod: None,
@@ -378,7 +388,7 @@ impl Attachments {
         let Some(traced) = self.traced.get_mut(&pid) else {
             return Ok(0);
         };
-        if !traced.target.python {
+        if !traced.is_read() {
             return Ok(0);
         }
         if traced.libraries.is_empty() {
@@ -509,13 +519,15 @@ impl Attachments {
         let Some(traced) = self.traced.get_mut(&pid) else {
             return Ok(());
         };
+        // Another program was not chosen with this one.
+        traced.settings.other = self.purpose.others;
         let defaults = traced.settings.defaults(&self.defaults);
         traced.target = process::look(pid, &defaults, self.trusts_environment)?;
         traced.settings.enforce(&mut traced.target.facts);
         traced.interpreter = Interpreter::default();
         traced.own = None;
         kernel.forget_guesses(pid, &begin_anew(&mut traced.libraries));
-        if traced.target.python {
+        if traced.is_read() {
             self.rescan(kernel, pid)?;
             if self.purpose.contexts && listening::listens(pid) {
                 self.serves(kernel, pid);

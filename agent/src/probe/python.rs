@@ -43,6 +43,8 @@ pub struct Purpose {
     pub contexts: bool,
     /// The frames from which requests are made: for call paths. Unless something else is set for a process.
     pub stacks: bool,
+    /// Programs that are not Python are read as well, whichever they are: there is no interpreter to look at.
+    pub others: bool,
 }
 
 /// What is attached to one process's interpreter.

@@ -28,8 +28,8 @@ pub enum ProcessError {
     NoProgram(u32),
     /// Not Python.
     #[error(
-        "process {pid} is not Python (it runs {executable}); genspan reads Python programs, \
-         give the PID of the interpreter"
+        "process {pid} is not Python (it runs {executable}): give the PID of the interpreter, or --others \
+         to read what this program itself asks over OpenSSL"
     )]
     NotPython {
         /// Process.

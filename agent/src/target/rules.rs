@@ -237,6 +237,8 @@ pub struct Rules {
     pub include: Vec<Rule>,
     /// None of these may fit.
     pub exclude: Vec<Rule>,
+    /// Programs that are not Python are traced if one of these fits, whatever `include` says.
+    pub include_other: Vec<Rule>,
     /// What is set for those that one of these fits; the first one that sets something counts.
     pub settings: Vec<RuleSettings>,
     /// What processes say of themselves in their environment, to whoever traces them, counts for nothing
@@ -251,6 +253,8 @@ pub struct RulesFile {
     pub include: Vec<Rule>,
     /// As [`Rules::exclude`].
     pub exclude: Vec<Rule>,
+    /// As [`Rules::include_other`].
+    pub include_other: Vec<Rule>,
 }
 
 /// What is wrong with a configuration file.
@@ -294,7 +298,10 @@ impl RulesFile {
     /// # Errors
     ///
     /// What is wrong, with its line and what is expected.
-    pub fn read(include: Vec<String>, exclude: Vec<String>, text: &str) -> Result<Self, BadFile> {
+    pub fn read(
+        [include, exclude, include_other]: [Vec<String>; 3],
+        text: &str,
+    ) -> Result<Self, BadFile> {
         let mut bad = Vec::new();
         let mut read = |rules: Vec<String>| -> Vec<Rule> {
             let parsed = rules.into_iter().filter_map(|rule| match rule.parse() {
@@ -310,9 +317,13 @@ impl RulesFile {
             });
             parsed.collect()
         };
-        let (include, exclude) = (read(include), read(exclude));
+        let (include, exclude, include_other) = (read(include), read(exclude), read(include_other));
         if bad.is_empty() {
-            Ok(Self { include, exclude })
+            Ok(Self {
+                include,
+                exclude,
+                include_other,
+            })
         } else {
             Err(BadFile::Rules(bad))
         }
@@ -323,7 +334,7 @@ impl RulesFile {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NotTraced {
     /// It is not Python.
-    #[error("not Python: genspan reads Python programs")]
+    #[error("not Python: traced only if a rule of --include-other fits it")]
     NotPython,
     /// It is of no type that is traced.
     #[error(
@@ -356,14 +367,15 @@ impl Rules {
         candidate: &Candidate<'_>,
         user_name: impl Fn(u32) -> Option<String>,
     ) -> Result<(), NotTraced> {
-        if !candidate.process.python {
+        let fits = |rule: &Rule| rule.fits(candidate, &user_name);
+        let is_other = !candidate.process.python;
+        if is_other && self.include_other.iter().all(|r| fits(r) == Some(false)) {
             return Err(NotTraced::NotPython);
         }
-        let fits = |rule: &Rule| rule.fits(candidate, &user_name);
         if let Some(rule) = self.exclude.iter().find(|r| fits(r) == Some(true)) {
             return Err(NotTraced::Excluded(rule.to_string()));
         }
-        if candidate.what.kind.is_none() {
+        if candidate.what.kind.is_none() && !is_other {
             return Err(NotTraced::Nothing);
         }
         if let Some(server) = &candidate.what.server
@@ -384,6 +396,11 @@ impl Rules {
         if let Some(set) = set {
             return Err(NotTraced::PodUnknown(set.rule.to_string()));
         }
+        if is_other {
+            let chosen = self.include_other.iter().any(|r| fits(r) == Some(true));
+            let unknown = || open(&self.include_other).unwrap_or(NotTraced::NotPython);
+            return if chosen { Ok(()) } else { Err(unknown()) };
+        }
         if self.include.is_empty() || self.include.iter().any(|r| fits(r) == Some(true)) {
             return Ok(());
         }
@@ -402,6 +419,7 @@ impl Rules {
         for set in self.settings.iter().filter(fits) {
             settings.fill(&set.settings);
         }
+        settings.other = !candidate.process.python && !self.include_other.is_empty();
         settings
     }
 
@@ -410,7 +428,9 @@ impl Rules {
     pub fn ask_cluster(&self) -> bool {
         let set = self.settings.iter().map(|set| &set.rule);
         let mut all = self.include.iter().chain(&self.exclude).chain(set);
-        all.any(|rule| rule.key.asks_cluster())
+        let mut others = self.include_other.iter();
+        let asks = |rule: &Rule| rule.key.asks_cluster();
+        all.any(asks) || others.any(asks)
     }
 }
 
@@ -641,6 +661,37 @@ mod tests {
         assert_eq!(other, Err(NotTraced::InnerPart("detokenizer")));
         let excluded = judge(&rules(&[], &["shop-*"]), &app()).unwrap_err();
         assert_eq!(excluded.to_string(), "excluded by `name=shop-*`");
+    }
+
+    #[test]
+    fn what_is_no_python_is_traced_by_choice() {
+        let others = |include: &[&str], exclude: &[&str], other: &[&str]| Rules {
+            include_other: other.iter().map(|rule| rule.parse().unwrap()).collect(),
+            ..rules(include, exclude)
+        };
+        let of = |executable: &str| Description {
+            python: false,
+            executable: executable.to_owned(),
+            pod: Some("pod".to_owned()),
+            modules: None,
+            ..app()
+        };
+        let node = of("/usr/bin/node");
+        // Neither what is included of Pythons nor what it is counts.
+        let chosen = others(&["type=model"], &[], &["exe=*/deno", "exe=*/node"]);
+        assert_eq!(judge(&chosen, &node), Ok(()));
+        assert_eq!(judge(&chosen, &of("/bin/sh")), Err(NotTraced::NotPython));
+        assert!(judge(&chosen, &app()).is_err());
+        let excluded = others(&[], &["container=abc"], &["exe=*/node"]);
+        let said = judge(&excluded, &node).unwrap_err().to_string();
+        assert_eq!(said, "excluded by `container=abc`");
+        // Where Kubernetes has not said yet whether it is one.
+        let asks = others(&[], &[], &["namespace=eu"]);
+        assert!(asks.ask_cluster());
+        let unknown = judge_in(&asks, &node, Whereabouts::Unknown);
+        let wanted = NotTraced::PodUnknown("namespace=eu".to_owned());
+        assert_eq!(unknown, Err(wanted));
+        assert_eq!(judge(&asks, &node), Err(NotTraced::NotPython));
     }
 
     #[test]

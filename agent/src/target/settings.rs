@@ -19,6 +19,9 @@ pub struct Settings {
     pub stacks: Option<bool>,
     /// Of which traces its spans are told.
     pub share: Option<Share>,
+    /// It is no Python, and is read all the same: not written, but by
+    /// [`Rules::include_other`](super::rules::Rules::include_other).
+    pub other: bool,
 }
 
 /// What is told of content.
@@ -133,6 +136,7 @@ impl<'de> Deserialize<'de> for RuleSettings {
                 service: written.service,
                 stacks: written.stacks,
                 share: written.sample,
+                other: false,
             },
         })
     }
@@ -183,7 +187,9 @@ mod tests {
             content: None,
             stacks: Some(true),
             share: Share::of(0.5),
+            other: true,
         });
+        assert!(!first.other, "nobody sets that by a rule of this kind");
         first.fill(&Settings {
             stacks: Some(false),
             share: Some(Share::ALL),

@@ -307,6 +307,8 @@ impl Spans {
         }
         let mut known = Known::of(facts, &self.redactor);
         known.shed_content(self.shed_content);
+        self.parents
+            .process(facts.pid, facts.runtime_name.is_some());
         self.processes.insert(facts.pid, known);
     }
 

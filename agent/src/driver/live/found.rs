@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use super::{Live, LiveError};
 use crate::driver::scout::{Place, Report};
 use crate::driver::wait;
+use crate::probe::attach::{Attachments, Traced};
 use crate::state::handle::State;
 use crate::target::process;
 use crate::target::rules::NotTraced;
@@ -48,6 +49,13 @@ impl Live {
                     }
                 }
                 Report::Leave { pid, why } => {
+                    let traced = self.attachments.get(pid);
+                    // A child that is none is followed for what it starts, but one that was chosen is not any more.
+                    let was_chosen = |t: &Traced| t.is_read() && !t.target.python;
+                    let unchosen = why == NotTraced::NotPython && traced.is_some_and(was_chosen);
+                    if unchosen {
+                        self.left.add(pid);
+                    }
                     if self.left.has(pid) && self.attachments.get(pid).is_some() {
                         tracing::info!("no longer tracing process {pid}: {why}");
                         self.let_go(pid, wait::boot_time())?;
@@ -123,7 +131,16 @@ impl Live {
             ..
         } = place;
         let pod = (attributes, address);
+        let is_read = |all: &Attachments| all.get(pid).is_some_and(Traced::is_read);
+        let was_read = is_read(&self.attachments);
         let changed = self.attachments.place(pid, service, settings, pod);
+        // One that is no Python, as it is known only now that it was chosen.
+        if !was_read
+            && is_read(&self.attachments)
+            && let Err(error) = self.attachments.rescan(&mut self.kernel, pid)
+        {
+            tracing::debug!("{error}");
+        }
         if self.attachments.set_stacks(&mut self.kernel, pid) {
             self.stacks.expect(pid);
         }

@@ -213,6 +213,11 @@ impl Parents {
         }
     }
 
+    /// What a process runs is known: a Python, of which its threads say something, or another program.
+    pub fn process(&mut self, pid: u32, is_python: bool) {
+        self.threads.process(pid, is_python);
+    }
+
     /// A request began. Gives the served request of which this showed the other end, as does
     /// [`Parents::socket`].
     pub fn began(&mut self, begun: Begun) -> Option<ExchangeId> {

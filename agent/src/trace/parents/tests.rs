@@ -96,6 +96,23 @@ fn what_a_thread_asks_while_it_serves_belongs_to_what_it_serves() {
 }
 
 #[test]
+fn a_thread_of_what_is_no_python_says_nothing() {
+    let mut parents = Parents::new(1);
+    for (is_python, wanted) in [(false, None), (true, Some(Source::Thread))] {
+        parents.process(7, is_python);
+        let served = begun(1, Role::Server, 7, 71, 0);
+        let asked = begun(2, Role::Client, 7, 71, 1);
+        parents.began(served.clone());
+        parents.began(asked.clone());
+        assert_eq!(source(&end(&mut parents, &asked)), wanted);
+        end(&mut parents, &served);
+    }
+    parents.process(7, false);
+    parents.process_exit(7);
+    assert!(parents.threads.is_empty());
+}
+
+#[test]
 fn a_child_that_ends_after_its_parent_was_told_has_it_all_the_same() {
     let mut parents = Parents::new(1);
     let served = begun(1, Role::Server, 7, 71, 0);

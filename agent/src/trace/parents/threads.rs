@@ -2,11 +2,12 @@
 //! to that.
 //!
 //! A thread that has ever served two requests at a time runs an event loop: of what it does
-//! nothing can be said by the thread alone, from then on.
+//! nothing can be said by the thread alone, from then on. Of a program that is no Python it never can: most
+//! are event loops (Node), and nothing else would say what is made for nobody.
 
 use crate::model::exchange::ExchangeId;
 use crate::model::request::Begun;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Threads that are remembered; of others nothing is said.
 const MAX_THREADS: usize = 65_536;
@@ -23,9 +24,20 @@ struct Thread {
 #[derive(Debug, Default)]
 pub(super) struct Threads {
     all: BTreeMap<(u32, u32), Thread>,
+    /// Processes whose threads say nothing.
+    others: HashSet<u32>,
 }
 
 impl Threads {
+    /// What a process runs is known: whether its threads say anything of what they do.
+    pub(super) fn process(&mut self, pid: u32, says: bool) {
+        if says {
+            self.others.remove(&pid);
+        } else if self.others.len() < MAX_THREADS {
+            self.others.insert(pid);
+        }
+    }
+
     /// A thread began to serve a request. Gives whether that shows that it serves several at a
     /// time.
     pub(super) fn serves(&mut self, begun: &Begun) -> bool {
@@ -53,6 +65,9 @@ impl Threads {
 
     /// The one request that a thread handles.
     pub(super) fn handles(&self, pid: u32, tid: u32) -> Option<ExchangeId> {
+        if self.others.contains(&pid) {
+            return None;
+        }
         let thread = self.all.get(&(pid, tid)).filter(|t| !t.several)?;
         thread.serving.first().copied()
     }
@@ -65,11 +80,12 @@ impl Threads {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.all.is_empty() && self.others.is_empty()
     }
 
     /// A process is gone.
     pub(super) fn process_exit(&mut self, pid: u32) {
+        self.others.remove(&pid);
         let keys = self.all.range((pid, 0)..=(pid, u32::MAX));
         let keys: Vec<_> = keys.map(|(key, _)| *key).collect();
         for key in keys {
