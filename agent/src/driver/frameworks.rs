@@ -271,7 +271,11 @@ fn is_elsewhere(
     }
     let above = std::iter::successors(process::parent(pid), |pid| process::parent(*pid));
     let above: Vec<_> = above.take(2).map(process::command).collect();
-    sglang_scheduler::is_of_other_cache(hook, &above).then_some(Looked::Never)
+    let has = |name: &'static str| {
+        let python = watching.python.as_ref();
+        python.is_some_and(|python| has_function(python, name))
+    };
+    sglang_scheduler::is_of_other_cache(hook, &above, has).then_some(Looked::Never)
 }
 
 /// Whether the end of requests to vLLM's V1 engine is watched, of which the hooks lie before this one of V0: a program
@@ -288,7 +292,11 @@ fn watches_v1(watching: &Watching, index: usize, hook: &Hook) -> bool {
 /// Whether vLLM's V0 engine has the function by which all requests end, whoever asks. It is loaded before the one by
 /// which they begin.
 fn sees_ends(python: &Python) -> bool {
-    let wanted = vllm_v0::HOOKS[0].function.parse::<Wanted>();
+    has_function(python, vllm_v0::HOOKS[0].function)
+}
+
+fn has_function(python: &Python, name: &str) -> bool {
+    let wanted = name.parse::<Wanted>();
     wanted.is_ok_and(|wanted| functions::find_any(python, &wanted).is_ok())
 }
 

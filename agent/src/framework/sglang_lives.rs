@@ -22,6 +22,11 @@ struct Life {
     came: BootTime,
     scheduled: Option<BootTime>,
     first: Option<BootTime>,
+    /// When what was read for it was kept last, if nobody says how much it has made by then: in the end that is when it
+    /// had its first token, unless another part of its prompt is read behind it.
+    kept: Option<BootTime>,
+    /// It had to give way where that is all that is known.
+    is_unsure: bool,
     cached: Option<i64>,
 }
 
@@ -50,6 +55,9 @@ impl Lives {
             return None;
         }
         if number == OVER {
+            if step.gave_way {
+                self.gives_way(&key);
+            }
             let over = step.over?;
             let life = self.take(&key)?;
             return Some(request(*over, &life, (time, step.made)));
@@ -61,15 +69,27 @@ impl Lives {
                 life.scheduled = Some(time);
                 life.cached = step.prefix;
             }
+            // Another part of its prompt.
+            SCHEDULED if life.kept.is_some() => life.kept = None,
             // It had to give way, and what it is read anew with is its own.
             SCHEDULED if life.first.is_some() => life.cached = None,
             // Between the parts of its prompt it has made nothing.
             READ if step.made.is_some_and(|made| made > 0) => {
                 life.first.get_or_insert(time);
             }
+            READ if step.made.is_none() => life.kept = Some(time),
             _ => {}
         }
         None
+    }
+
+    fn gives_way(&mut self, key: &(u32, String)) {
+        let life = self.ids.get(key).and_then(|s| self.by_age.get_mut(s));
+        if let Some((_, life)) = life {
+            // What it is read anew with has its own first token.
+            life.is_unsure |= life.first.is_none();
+            life.cached = None;
+        }
     }
 
     /// A process is gone, or (none) nothing more will come.
@@ -104,6 +124,8 @@ impl Lives {
             came: time,
             scheduled: None,
             first: None,
+            kept: None,
+            is_unsure: false,
             cached: None,
         };
         self.by_age.insert(self.next, (key, life));
@@ -124,7 +146,8 @@ fn request(
     let nanoseconds = |time: BootTime| time.0;
     // The only token is the first and the last; its end may be seen later.
     let only = made == Some(1);
-    let first = life.first.or(only.then_some(end));
+    let kept = life.kept.filter(|_| made.is_none() && !life.is_unsure);
+    let first = life.first.or(only.then_some(end)).or(kept);
     let last = if only { first } else { Some(end) };
     EngineRequest {
         cached: life.cached.filter(|_| over.input.is_some()),
@@ -232,6 +255,45 @@ mod tests {
         );
         assert_eq!(times(&found[0]), [10, 20, 30, 90].map(Some));
         assert_eq!(found[0].cached, None);
+    }
+
+    /// As in the newest versions, which do not say how much a request has made.
+    #[test]
+    fn where_nobody_says_what_was_made() {
+        let over = |id: &str| Step {
+            made: None,
+            ..over(id, 5)
+        };
+        let gives_way = |id: &str| Step {
+            gave_way: true,
+            ..step(id)
+        };
+        let begin = [(CAME, 10, step("a")), (SCHEDULED, 20, scheduled("a", 4))];
+        let mut lives = Lives::default();
+        let mut first = |steps: &[(u32, u64, Step)]| {
+            run(&mut lives, &begin);
+            let found = run(&mut lives, steps);
+            assert_eq!(found.len(), 1);
+            assert_eq!(found[0].last_token, Some(90));
+            (found[0].first_token, found[0].cached)
+        };
+        let whole = [(READ, 30, step("a")), (OVER, 90, over("a"))];
+        assert_eq!(first(&whole), (Some(30), Some(4)));
+        let parts = [
+            (READ, 30, step("a")),
+            (SCHEDULED, 31, scheduled("a", 0)),
+            (READ, 40, step("a")),
+            (OVER, 90, over("a")),
+        ];
+        assert_eq!(first(&parts), (Some(40), Some(4)));
+        // With one token, or what was lost, nothing is kept behind the last part.
+        let [one, two, _, four] = parts;
+        assert_eq!(first(&[one.clone(), two.clone(), four.clone()]).0, None);
+        assert_eq!(first(std::slice::from_ref(&four)).0, None);
+        // Which of the two is the first nobody knows.
+        let way = (OVER, 30, gives_way("a"));
+        let three = (READ, 70, step("a"));
+        assert_eq!(first(&[one, way, two, three, four]), (None, None));
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //! - `Scheduler.handle_generate_request`, with what was asked for;
 //! - `PrefillAdder._update_prefill_budget` (to 0.4.6 `_prefill_one_req`), whose caller has the request: once when it is
 //!   taken into a batch, and again for each further chunk of a long prompt; not when it is looked at and has to wait;
-//! - `cache_unfinished_req` of the tree of prefixes, or of what stands for it where that is off: after each of the
-//!   chunks, and once after the first token, when there is one;
+//! - `checkpoint_kv_cache`, before that `maybe_cache_unfinished_req`, which any cache is asked by, and before
+//!   both came `cache_unfinished_req` of the tree of prefixes, or of what stands for it where that is off: after each of
+//!   the chunks, and once after the first token, when there is one;
 //! - `release_kv_cache`, and before it came (0.5.6) `ReqToTokenPool.free` below `cache_finished_req` of whichever
 //!   cache: when it is over; also when it has to give way to others, and then it has no reason for an end.
 //!
@@ -40,7 +41,14 @@ const SPAWNED: &str = "--multiprocessing-fork";
 /// By this the server is told to keep no tree of prefixes.
 const NO_TREE: &str = "--disable-radix-cache";
 
-/// The cache that a scheduler has then.
+/// By which any cache is asked to keep what was read for a request: the newest (0.5.23), and the one before.
+const ANY_CACHE: [&str; 2] = [
+    "sglang.srt.mem_cache.common:checkpoint_kv_cache",
+    "sglang.srt.mem_cache.common:maybe_cache_unfinished_req",
+];
+/// Where there is neither, the tree of prefixes is.
+const TREE: &str = "sglang.srt.mem_cache.radix_cache:RadixCache.cache_unfinished_req";
+/// The cache that a scheduler has without one.
 const CHUNKS: &str = "sglang.srt.mem_cache.chunk_cache:ChunkCache.cache_unfinished_req";
 
 /// A request as its caller has it: `self` and the request.
@@ -92,14 +100,17 @@ pub const HOOKS: [Hook; 5] = [
         number: CAME,
         without: WITHOUT_TIMES,
     },
-    cache("sglang.srt.mem_cache.radix_cache:RadixCache.cache_unfinished_req"),
-    cache(CHUNKS),
+    cache(
+        ANY_CACHE[0],
+        &[Before::named(ANY_CACHE[1]), Before::named(TREE)],
+    ),
+    cache(CHUNKS, &[]),
 ];
 
-const fn cache(function: &'static str) -> Hook {
+const fn cache(function: &'static str, before: &'static [Before]) -> Hook {
     Hook {
         function,
-        before: &[],
+        before,
         arguments: &["req"],
         callers: &[],
         contents: 1,
@@ -151,11 +162,19 @@ pub const fn is_one(number: u32) -> bool {
     matches!(number, OVER | SCHEDULED | READ | CAME)
 }
 
-/// Whether a hook is that of the cache that a scheduler does not have, by the command lines of what started it.
+/// Whether a hook is that of the cache that a scheduler does not have, by the command lines of what started it. `has`
+/// says whether it has a function: with one for all caches none is asked by itself.
 #[must_use]
-pub fn is_of_other_cache(hook: &Hook, above: &[Vec<String>]) -> bool {
-    let is_told = || above.iter().flatten().any(|word| word == NO_TREE);
-    hook.number == READ && (hook.function == CHUNKS) != is_told()
+pub fn is_of_other_cache(
+    hook: &Hook,
+    above: &[Vec<String>],
+    has: impl Fn(&'static str) -> bool,
+) -> bool {
+    let is_chunks = || {
+        let is_told = above.iter().flatten().any(|word| word == NO_TREE);
+        is_told && !ANY_CACHE.into_iter().any(has)
+    };
+    hook.number == READ && (hook.function == CHUNKS) != is_chunks()
 }
 
 /// What one of the hooks tells of a request, beside when.
@@ -170,6 +189,9 @@ pub struct Step {
     /// So many tokens it has made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made: Option<i64>,
+    /// It may not be over, but give way to others.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gave_way: bool,
     /// What is known of it where it is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub over: Option<Box<EngineRequest>>,
@@ -200,8 +222,9 @@ pub fn step(number: u32, values: &[Option<Json>]) -> Option<Step> {
             prefix: count(0),
             ..step
         },
+        // The newest has an array, of which nothing is copied.
         READ => Step {
-            made: Some(length(1)?),
+            made: length(1),
             ..step
         },
         OVER => {
@@ -215,7 +238,10 @@ pub fn step(number: u32, values: &[Option<Json>]) -> Option<Step> {
                 None => kept.contains(&Some(true)),
             };
             if !is_over {
-                return None;
+                return Some(Step {
+                    gave_way: true,
+                    ..step
+                });
             }
             let class = value(3).and_then(|reason| reason.get(CLASS)?.as_str());
             let request = EngineRequest {

@@ -4,8 +4,13 @@ installed, what it plans for is a clock.
 For each line it is told it asks for everything once, and prints what came of it as JSON: for each id what it read, what
 of it was cached, what it made, and how long it waited, was read and made.
 
-    sglang_server.py ['--disable-radix-cache']
+    sglang_server.py ['--disable-radix-cache'] ['--newest']
+
+With `--newest` it has what the newest SGLang (0.5.23) has: a function by which any cache is asked to keep what was read,
+and what a request has made in an array.
 """
+
+import array
 
 import dataclasses
 import http.client
@@ -36,6 +41,20 @@ except ImportError:
 
 RELEASE = getattr(common, "release_kv_cache", None) if hasattr(common, "__file__") else None
 HAS_SERVERS_SIDE = hasattr(tokenizer_manager.TokenizerManager, "_handle_batch_output")
+NEWEST = "--newest" in sys.argv
+if NEWEST:
+
+    def checkpoint_kv_cache(req, tree_cache):
+        tree_cache.cache_unfinished_req(req)
+
+    class Made(array.array):
+        """What the rest of this version takes for a list."""
+
+        def __radd__(self, other):
+            return [*other, *self]
+
+    code = checkpoint_kv_cache.__code__.replace(co_filename=common.__file__)
+    common.checkpoint_kv_cache = type(checkpoint_kv_cache)(code, vars(common), "checkpoint_kv_cache")
 # All prompts begin so.
 SHARED = list(range(1000, 1040))
 
@@ -118,7 +137,17 @@ class Plan:
             **{"return_logprob": False, "logprob_start_len": -1, "top_logprobs_num": 0, "stream": False},
         )
         self.scheduler.handle_generate_request(asked)
-        return self.scheduler.waiting_queue.pop()
+        request = self.scheduler.waiting_queue.pop()
+        if NEWEST:
+            request.output_ids = Made("q")
+        return request
+
+    def keep(self, request):
+        """Keeps what was read for it."""
+        if NEWEST:
+            common.checkpoint_kv_cache(request, self.tree)
+        else:
+            self.tree.cache_unfinished_req(request)
 
     def take(self, request, chunk=None, again=False):
         """Takes it into a batch, or the next part of it."""
@@ -195,13 +224,13 @@ class Plan:
         cached = len(request.prefix_indices)
         time.sleep(0.04)
         if kind == "chunked":
-            self.tree.cache_unfinished_req(request)
+            self.keep(request)
             self.take(request, 1000, again=True)
             time.sleep(0.02)
         times.append(time.monotonic())
         request.output_ids.append(7)
         if kind != "one":
-            self.tree.cache_unfinished_req(request)
+            self.keep(request)
             for _ in range(3):
                 time.sleep(0.02)
                 request.output_ids.append(8)
@@ -209,7 +238,7 @@ class Plan:
                 self.retract_decode(request, Named())
                 time.sleep(0.02)
                 self.take(request)
-                self.tree.cache_unfinished_req(request)
+                self.keep(request)
             times.append(time.monotonic())
         else:
             times.append(times[-1])
@@ -224,6 +253,7 @@ class Plan:
             "cached": None if kind == "retracted" else cached,
             "reason": reason.to_json()["type"],
             "times": [waited, read, took],
+            "unsure": NEWEST and kind in ("one", "retracted"),
         }
 
 
