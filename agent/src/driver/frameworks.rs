@@ -33,6 +33,9 @@ const LIBRARY: &str = "pydantic";
 /// as soon as its body begins, and the body of one that imports many others from a slow disk takes its time.
 const SURE: u32 = 8;
 const SURE_AFTER: Duration = Duration::from_secs(60);
+/// How long the server's side of SGLang lacks a function until a process that does not say what it is counts as one
+/// of the versions without it. The body of its module takes less.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// So many hooks further on is the next one of the same framework.
 const TURNS: usize = 3;
@@ -211,7 +214,7 @@ pub(super) fn look(
         Ok(found) => found,
         Err(CannotWatch::NotFound(NotFound::NotLoaded(_))) => return Looked::NotLoaded,
         Err(error)
-            if error.may_come() && (looks < SURE || watching.lacks_for(index) < SURE_AFTER) =>
+            if error.may_come() && (watching.lacks_for(index) < SURE_AFTER || looks < SURE) =>
         {
             return Looked::Again;
         }
@@ -264,7 +267,9 @@ fn is_elsewhere(
         Role::Scheduler => watching.let_go(to, other),
         // Those that say nothing, to 0.4.1, have no such function of the server's side.
         Role::Spawned => {
-            if watching.has(other) || watching.pending.iter().any(|(i, _)| *i == other) {
+            let may_come = watching.pending.iter().any(|(i, _)| *i == other);
+            let lacks = watching.has_lacked(other, SETTLED);
+            if watching.has(other) || (may_come && !lacks) {
                 return Some(Looked::Waits);
             }
         }

@@ -303,6 +303,12 @@ impl Watching {
         since.elapsed()
     }
 
+    /// Whether that is known for so long.
+    pub(super) fn has_lacked(&self, index: usize, time: Duration) -> bool {
+        let since = self.lacking.get(&index);
+        since.is_some_and(|since| since.elapsed() >= time)
+    }
+
     /// Nothing of it is ever watched.
     pub(super) fn give_up(&mut self, pid: u32, why: &str) {
         self.pending.clear();
