@@ -48,17 +48,23 @@ pub struct EngineRequest {
 }
 
 impl EngineRequest {
-    /// The same request, with what a part of the engine says of it that the server's side does not. Times are those of
-    /// one of the two, as they are of different clocks: of whichever knows when the first token was made.
+    /// The same request, with what a part of the engine says of it that the server's side does not. Each time that
+    /// something took is of one of the two, as they are of different clocks: of the server's side, which has them as the
+    /// engine took them down, if it knows when the first token was made.
     #[must_use]
     pub fn with(self, inner: Self) -> Self {
-        let mut times = if self.first_token.is_some() && inner.first_token.is_none()
-            || inner.queued.is_none()
-        {
+        let mut times = if self.first_token.is_some() || inner.queued.is_none() {
             self.clone()
         } else {
             inner.clone()
         };
+        if times.last_token.is_none() {
+            // As long after the first as the other one saw it.
+            let took = inner.last_token.zip(inner.first_token);
+            let took = took.and_then(|(last, first)| last.checked_sub(first));
+            let first = times.first_token.zip(took);
+            times.last_token = first.and_then(|(first, took)| first.checked_add(took));
+        }
         let output = self.output.or(inner.output);
         if output == Some(1) {
             // It may be longer until that is seen.
@@ -315,7 +321,7 @@ mod tests {
             ..request("a", 50, 5)
         };
         let both = outer.clone().with(inner.clone());
-        assert_eq!(times(&both), [200, 201, 203, 207].map(Some));
+        assert_eq!(times(&both), [100, 101, 103, 107].map(Some));
         assert_eq!((both.output, both.cached), (Some(5), Some(4)));
         assert!(!both.is_inner);
         // Which part does not know when the first token was made.

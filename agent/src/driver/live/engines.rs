@@ -62,6 +62,10 @@ impl Live {
 /// whoever writes annotations of a pod could have us ask anybody.
 fn server(facts: &ProcessFacts, pod: Option<IpAddr>) -> Option<Server> {
     let engine = Engine::of(facts.model_server.as_deref()?)?;
+    // A scheduler is traced as well, and asked by nobody.
+    if classify::server::of(&facts.command, "").is_some_and(|found| !found.part.speaks_http()) {
+        return None;
+    }
     Some(Server {
         pid: facts.pid,
         start_ticks: facts.start_ticks,
@@ -92,6 +96,14 @@ mod tests {
                 ..ProcessFacts::default()
             };
             assert_eq!(server(&facts, pod).unwrap().pod, want);
+        }
+        for (title, asked) in [("sglang::scheduler_TP0", false), ("python", true)] {
+            let facts = ProcessFacts {
+                model_server: Some("sglang".to_owned()),
+                command: vec![title.to_owned()],
+                ..ProcessFacts::default()
+            };
+            assert_eq!(server(&facts, None).is_some(), asked, "{title}");
         }
     }
 }
