@@ -367,6 +367,12 @@ def compare(spans, counted):
             close = abs(theirs - ours) <= LOOSE[name] * theirs
         rows.append((name + ", µs", theirs * 1e6, theirs * 1e6 if close else ours * 1e6))
         rows.append(("requests with " + attribute, len(answered), sum(attribute in a for a in answered)))
+    if ENGINE == "sglang":
+        # Counted by nobody else: when the last token was made its scheduler alone knows. A single one takes no time.
+        decode = "genspan.engine.decode_time"
+        longer = [a for a in answered if a.get("gen_ai.usage.output_tokens", 0) > 1]
+        timed = sum(a.get(decode, 0) > 0 for a in answered)
+        rows.append(("requests of several tokens, with " + decode, len(longer), timed))
     rows += [(name, counted[name], told.get(name, 0)) for name in sorted(set(told) | set(counted))]
     if ENGINE == "vllm":
         for number, times in collections.Counter(n for n, _, _ in several()).items():
