@@ -98,8 +98,8 @@ pub(super) struct TraceArgs {
     pub(super) rules: RulesArgs,
 
     /// Of the processes of --pid, the command and their children, read those, too, that are not Python: what they
-    /// ask over OpenSSL, their own or a library's (Node), and over plain sockets
-    #[arg(long)]
+    /// ask over OpenSSL, their own or a library's (Node), and over plain sockets. With --all it is --include-other
+    #[arg(long, conflicts_with = "all")]
     pub(super) others: bool,
 
     /// Command to start and trace

@@ -161,11 +161,6 @@ pub(super) fn look(
     looks: u32,
     instead_of: &mut Vec<usize>,
 ) -> Looked {
-    if hook.what == hook::SNAPSHOT
-        && let Some(looked) = is_elsewhere((&mut *to.0, &mut *to.1), pid, watching, (index, hook))
-    {
-        return looked;
-    }
     let Some(python) = &watching.python else {
         return Looked::Never;
     };
@@ -210,6 +205,14 @@ pub(super) fn look(
             (function.code.entry, function.watch(hook.number, hook.what))
         })
     };
+    // Most processes are none of the engine's, and need not be asked what they are.
+    let is_there = !matches!(found, Err(CannotWatch::NotFound(NotFound::NotLoaded(_))));
+    if is_there
+        && hook.what == hook::SNAPSHOT
+        && let Some(looked) = is_elsewhere((&mut *to.0, &mut *to.1), pid, watching, (index, hook))
+    {
+        return looked;
+    }
     let (address, watch) = match found {
         Ok(found) => found,
         Err(CannotWatch::NotFound(NotFound::NotLoaded(_))) => return Looked::NotLoaded,
@@ -224,7 +227,9 @@ pub(super) fn look(
         }
     };
     // What began and is not seen to end would be told as under way for ever.
-    if (hook.what, hook.number) == (hook::SNAPSHOT, vllm_v0::ASKED) && !sees_ends(python) {
+    if (hook.what, hook.number) == (hook::SNAPSHOT, vllm_v0::ASKED)
+        && !watching.python.as_ref().is_some_and(sees_ends)
+    {
         let why = "not in versions before 0.5.5";
         watching.tell(pid, misses(hook, why));
         return Looked::Never;
