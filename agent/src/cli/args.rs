@@ -73,6 +73,7 @@ OTEL_SEMCONV_STABILITY_OPT_IN, NO_COLOR.";
 #[derive(Args, Debug)]
 #[command(after_help = TRACE_EXAMPLES)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["pid", "all", "exec"])))]
+#[command(group(clap::ArgGroup::new("others of those named").args(["others"]).conflicts_with("all")))]
 #[cfg_attr(
     feature = "kernel",
     command(group(
@@ -99,7 +100,7 @@ pub(super) struct TraceArgs {
 
     /// Of the processes of --pid, the command and their children, read those, too, that are not Python: what they
     /// ask over OpenSSL, their own or a library's (Node), and over plain sockets. With --all it is --include-other
-    #[arg(long, conflicts_with = "all")]
+    #[arg(long)]
     pub(super) others: bool,
 
     /// Command to start and trace
