@@ -104,6 +104,13 @@ def made(kind, **known):
     return kind(**{**fields, **{name: value for name, value in known.items() if name in fields}})
 
 
+def within(call, *given):
+    """When a call began and was over, and what it gave."""
+    began = time.monotonic()
+    gave = call(*given)
+    return (began, time.monotonic()), gave
+
+
 class Plan:
     """A scheduler, its cache, and the time."""
 
@@ -204,11 +211,11 @@ class Plan:
             self.tree.cache_finished_req(request)
 
     def run(self, kind, id, number):
-        """A request of this kind; gives what came of it."""
+        """A request of this kind; gives what came of it. Of each time it tells the least and the most that it
+        can be: what ends it happens somewhere in a call, and the machine may do something else meanwhile."""
         prompt = [*SHARED, *range(5000 + 100 * number, 5020 + 100 * number)]
         tokens = 1 if kind == "one" else 4
-        times = [time.monotonic()]
-        request = self.come(id, prompt, tokens)
+        come, request = within(self.come, id, prompt, tokens)
         time.sleep(0.02)
         if kind == "waits":
             # Nor is there anything in the cache that could go.
@@ -218,8 +225,8 @@ class Plan:
                     raise RuntimeError("there was place")
             self.room.left = Room.left
             time.sleep(0.02)
-        times.append(time.monotonic())
-        if not self.take(request, 10 if kind == "chunked" else None):
+        taken, is_taken = within(self.take, request, 10 if kind == "chunked" else None)
+        if not is_taken:
             raise RuntimeError("there was no place")
         cached = len(request.prefix_indices)
         time.sleep(0.04)
@@ -227,10 +234,10 @@ class Plan:
             self.keep(request)
             self.take(request, 1000, again=True)
             time.sleep(0.02)
-        times.append(time.monotonic())
         request.output_ids.append(7)
+        first = None
         if kind != "one":
-            self.keep(request)
+            first, _ = within(self.keep, request)
             for _ in range(3):
                 time.sleep(0.02)
                 request.output_ids.append(8)
@@ -239,12 +246,10 @@ class Plan:
                 time.sleep(0.02)
                 self.take(request)
                 self.keep(request)
-            times.append(time.monotonic())
-        else:
-            times.append(times[-1])
         reason = schedule_batch.FINISH_ABORT("gone") if kind == "abort" else schedule_batch.FINISH_LENGTH(tokens)
-        self.over(request, reason)
-        waited, read, took = (after - before for before, after in zip(times, times[1:]))
+        over, _ = within(self.over, request, reason)
+        first = first or over
+        moments = (come, taken, first, over)
         return {
             "id": id,
             "kind": kind,
@@ -252,7 +257,7 @@ class Plan:
             "output": len(request.output_ids),
             "cached": None if kind == "retracted" else cached,
             "reason": reason.to_json()["type"],
-            "times": [waited, read, took],
+            "times": [[max(0, b[0] - a[1]), b[1] - a[0]] for a, b in zip(moments, moments[1:])],
             "unsure": NEWEST and kind in ("one", "retracted"),
         }
 
