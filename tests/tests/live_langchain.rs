@@ -7,7 +7,7 @@ use genspan_tests::tree::{has_none_of, replays_to};
 use genspan_tests::{Agent, Finished, Process, Span, Temp, need, programs};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
@@ -22,6 +22,14 @@ const GRAPH_STEPS: [&str; 6] = [
 
 /// How near beginning and end of a run are to when the handler is told them, in nanoseconds.
 const NEAR: i64 = 1_000_000;
+
+/// How often a step is taken at most. What an interrupt does, or a page that the machine below has yet to give,
+/// is the thread's own time for all it can tell, and makes one run's end milliseconds earlier than when the
+/// handler hears of it; where that is ours it is so each time.
+const ROUNDS: usize = 3;
+
+/// One of so many runs may be hit so, at most.
+const STALLED: usize = 50;
 
 /// How long a handler may wait in all, in nanoseconds.
 const AHEAD: u64 = 1_000_000_000;
@@ -219,6 +227,38 @@ fn every_run(environment: &str) -> Result<()> {
     }
 }
 
+/// One step of the program, with and without handlers: what the handler was told.
+fn take(program: &mut Process, step: &str, expect: fn(&mut Value)) -> Result<Vec<Value>> {
+    program.tell(step)?;
+    let mut runs = program.record()?;
+    for told in &mut runs {
+        told["step"] = Value::from(step);
+        expect(told);
+    }
+    // A graph whose first node fails has no more than that.
+    let least = if step == "failing" { 2 } else { 6 };
+    assert!(runs.len() >= least, "{step}: {runs:?}");
+    // Without handlers the framework leaves out much of what it does with them.
+    program.tell(&format!("bare {step}"))?;
+    program.record()?;
+    Ok(runs)
+}
+
+/// The runs whose times are far off, with their steps.
+fn far_off(truth: &[Value], spans: &[Span]) -> BTreeMap<String, String> {
+    let by_id: BTreeMap<&str, &Span> = spans.iter().map(|s| (s.text(attr::RUN_ID), s)).collect();
+    let is_far = |told: &&Value| {
+        let span = by_id.get(told["id"].as_str().unwrap_or_default());
+        let span = span.filter(|span| span.defects().is_empty());
+        let off = span.and_then(|span| Off::of(told, span));
+        off.is_some_and(|off| off.is_far())
+    };
+    let text = |told: &Value, name: &str| told[name].as_str().unwrap_or_default().to_owned();
+    let far = truth.iter().filter(is_far);
+    far.map(|told| (text(told, "id"), text(told, "step")))
+        .collect()
+}
+
 /// All steps of the program; the recording gives the same spans. `expect` makes of what the handler was told of a
 /// run what is to be seen of it.
 fn every_run_of(program: &mut Command, steps: &[&str], expect: fn(&mut Value)) -> Result<()> {
@@ -229,24 +269,34 @@ fn every_run_of(program: &mut Command, steps: &[&str], expect: fn(&mut Value)) -
     let mut agent = Agent::start(&temp, &["--record", &recording], &["--pid", &pid])?;
     agent.wait_for_log(&format!("watching LangChain (pid {pid})"))?;
     let mut truth = Vec::new();
-    let mut bare = 0;
-    for &step in steps {
-        program.tell(step)?;
-        let mut runs = program.record()?;
-        for told in &mut runs {
-            told["step"] = Value::from(step);
-            expect(told);
+    let mut stalled = BTreeSet::new();
+    let mut left: Vec<&str> = steps.to_vec();
+    for round in 1..=ROUNDS {
+        for &step in &left {
+            truth.extend(take(&mut program, step, expect)?);
         }
-        // A graph whose first node fails has no more than that.
-        let least = if step == "failing" { 2 } else { 6 };
-        assert!(runs.len() >= least, "{step}: {runs:?}");
-        // Without handlers the framework leaves out much of what it does with them.
-        program.tell(&format!("bare {step}"))?;
-        program.record()?;
-        bare += runs.len();
-        truth.extend(runs);
+        // As many without handlers.
+        agent.wait_for_spans(2 * truth.len())?;
+        if round == ROUNDS {
+            break;
+        }
+        let far = far_off(&truth, &agent.spans()?);
+        let again = |step: &&str| {
+            let mut news = far.iter().filter(|(id, _)| !stalled.contains(*id));
+            news.any(|(_, of)| of == step)
+        };
+        left.retain(again);
+        stalled.extend(far.into_keys());
+        if left.is_empty() {
+            break;
+        }
     }
-    agent.wait_for_spans(truth.len() + bare)?;
+    assert!(
+        stalled.len() <= truth.len() / STALLED,
+        "{} of {} are far off: {stalled:?}",
+        stalled.len(),
+        truth.len()
+    );
     let Finished {
         spans, log, lines, ..
     } = agent.stop()?;
@@ -276,7 +326,7 @@ fn every_run_of(program: &mut Command, steps: &[&str], expect: fn(&mut Value)) -
             continue;
         };
         let of = Off::of(told, span).context("no times")?;
-        if of.is_far() {
+        if of.is_far() && !stalled.contains(span.text(attr::RUN_ID)) {
             wrong.push(format!("{of:?}: {told}\nwas told as {}", span.0));
         }
         off.push(of);
