@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::process::{ContentPolicy, Detected};
 use crate::probe::kernel::{AttachError, Kernel, Probes};
+use crate::probe::library::{AttachedLibrary, attach, begin_anew};
 use crate::probe::python::{Interpreter, Purpose};
 use crate::probe::sockets::Sockets;
 use crate::probe::trial::{Outcome, Trial};
@@ -29,61 +30,6 @@ const MOST_OPENED: usize = 4;
 /// How long a process that was executed just now is waited for until it has a C library, and how often.
 const WAIT: Duration = Duration::from_millis(1);
 const MOST_WAITS: u32 = 20;
-
-/// A TLS library of a process, with its probes if it could be probed.
-#[derive(Debug)]
-pub struct AttachedLibrary {
-    /// Path as the process sees it.
-    pub path: PathBuf,
-    /// Path by which we reach it.
-    reach: PathBuf,
-    /// What was found in it.
-    pub found: TlsFile,
-    id: (i32, i32, u64),
-    /// Why there are no probes, when there should be.
-    pub failed: Option<String>,
-    /// The process has it mapped; until then it was only foreseen.
-    mapped: bool,
-    /// What calls said of its functions, where these were found by their code, and by what the file is known then.
-    trial: Option<(Trial, Option<FileKey>)>,
-    probes: Probes,
-}
-
-impl AttachedLibrary {
-    /// Whether what goes through it is read.
-    #[must_use]
-    pub fn is_read(&self) -> bool {
-        self.mapped && self.failed.is_none() && matches!(self.found, TlsFile::Reachable(_))
-    }
-
-    /// Of one whose functions were found by their code, and that is read: whether calls showed that this is right.
-    #[must_use]
-    pub fn verified_by_calls(&self) -> Option<bool> {
-        let (trial, _) = self.trial.as_ref().filter(|_| self.is_read())?;
-        Some(trial.is_verified())
-    }
-
-    /// It is something else than it was taken for.
-    fn give_up(&mut self, kernel: &mut Kernel, pid: u32, why: &str) {
-        if let Some((trial, _)) = &self.trial {
-            kernel.revoke_guesses(pid, trial.addresses());
-        }
-        self.probes = Probes::default();
-        let path = self.path.display();
-        self.failed = Some(format!(
-            "{path}: found by its code, but given up: {why}; nothing of it is told"
-        ));
-    }
-
-    /// Whether this is the library in a mapped file. Some file systems show another device for a
-    /// mapping than for the file, so for one that was foreseen its number and name are enough.
-    fn is(&self, file: &MappedFile) -> bool {
-        self.id == file.id
-            || (!self.mapped
-                && self.id.2 == file.id.2
-                && self.path.file_name() == file.path.file_name())
-    }
-}
 
 /// A process that is traced.
 #[derive(Debug)]
@@ -693,56 +639,6 @@ fn foresee(
     Ok(())
 }
 
-/// Probes the TLS library in this file, if there is one.
-fn attach(
-    kernel: &mut Kernel,
-    finder: &mut TlsFinder,
-    pid: u32,
-    file: &MappedFile,
-    mapped: bool,
-) -> Result<Option<AttachedLibrary>, TraceError> {
-    let found = finder.examine(&file.reach);
-    let mut failed = None;
-    let mut probes = Probes::default();
-    let mut trial = None;
-    match &found {
-        TlsFile::None => return Ok(None),
-        TlsFile::Reachable(reachable) => {
-            let guessed = reachable.is_guessed();
-            if guessed {
-                let key = TlsFinder::key(&file.reach);
-                trial = Some((Trial::new(&reachable.places), key));
-            }
-            match kernel.attach_tls(pid, &file.reach, &reachable.places, guessed) {
-                Ok(attached) => probes = attached,
-                Err(gone @ AttachError::Gone(_)) => return Err(gone.into()),
-                Err(_) if !process::runs(pid) => return Err(AttachError::Gone(pid).into()),
-                Err(e) => failed = Some(e.to_string()),
-            }
-        }
-        TlsFile::Unreadable(_) if !process::runs(pid) => {
-            return Err(AttachError::Gone(pid).into());
-        }
-        TlsFile::Unreachable { .. } | TlsFile::Unreadable(_) => {
-            failed = Some(tls::describe(&file.path, &found));
-        }
-    }
-    match &failed {
-        None => tracing::debug!(pid, "{}", tls::describe(&file.path, &found)),
-        Some(why) => tracing::warn!(pid, "{why}"),
-    }
-    Ok(Some(AttachedLibrary {
-        path: file.path.clone(),
-        reach: file.reach.clone(),
-        found,
-        id: file.id,
-        failed,
-        mapped,
-        trial,
-        probes,
-    }))
-}
-
 /// Watches the process's dynamic linker, to notice libraries that are loaded later. A static
 /// program has none, and loads none.
 fn watch_linker(
@@ -763,21 +659,6 @@ fn watch_linker(
         }
     }
     Ok(None)
-}
-
-/// What calls said of libraries holds no more: another program runs. One that was given up for what the program before it
-/// did is to be looked for again; where its file is wrong, the finder knows. Gives the addresses of which the
-/// kernel knows.
-fn begin_anew(libraries: &mut Vec<AttachedLibrary>) -> Vec<u64> {
-    let trials = libraries.iter().filter_map(|l| l.trial.as_ref());
-    let mut known: Vec<u64> = trials.flat_map(|(t, _)| t.addresses()).copied().collect();
-    // Stands for all of which nothing is known.
-    known.push(0);
-    libraries.retain(|l| l.failed.is_none() || l.trial.is_none());
-    for (trial, _) in libraries.iter_mut().filter_map(|l| l.trial.as_mut()) {
-        trial.restart();
-    }
-    known
 }
 
 #[cfg(test)]

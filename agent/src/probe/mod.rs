@@ -15,6 +15,8 @@ pub mod imports;
 #[cfg(feature = "kernel")]
 pub mod kernel;
 #[cfg(feature = "kernel")]
+pub mod library;
+#[cfg(feature = "kernel")]
 pub mod multi;
 #[cfg(feature = "kernel")]
 pub mod object;

@@ -1,7 +1,6 @@
 //! What is remembered of pods, and whose turn it is.
 
 use super::*;
-use crate::probe::place::{Form, Placement, TlsPlacements};
 
 fn all(of: &[(&str, &str)]) -> Vec<(String, Detected)> {
     let one =
@@ -98,48 +97,4 @@ fn everybody_has_a_turn_and_few_interpreters_are_looked_for_at_once() {
     let mixed = turns((0..200).map(|pid| (at(pid), pid, pid >= 100)).collect());
     let expected = unknown.into_iter().chain(100..);
     assert_eq!(mixed, expected.take(MOST_AT_A_TIME).collect::<Vec<_>>());
-}
-
-#[test]
-fn another_program_is_another_trial() {
-    const READ: u64 = 0x7f00_0000_1010;
-    let place = |offset| Placement {
-        offset,
-        form: Form::Ex,
-        emulated: true,
-    };
-    let places = TlsPlacements {
-        reads: vec![place(0x1010)],
-        writes: vec![place(0x2020)],
-        free: None,
-    };
-    let library = |name: &str, failed: Option<&str>, said: Option<u32>| {
-        let mut trial = Trial::new(&places);
-        if let Some(said) = said {
-            trial.hear(READ, None, said);
-        }
-        AttachedLibrary {
-            path: name.into(),
-            reach: name.into(),
-            found: TlsFile::None,
-            id: (0, 0, 1),
-            failed: failed.map(str::to_owned),
-            mapped: true,
-            trial: said.map(|_| (trial, None)),
-            probes: Probes::default(),
-        }
-    };
-    let mut all = vec![
-        library("given up", Some("why"), Some(verdict::NO_LENGTH)),
-        library("read", None, Some(verdict::PLAUSIBLE)),
-        library("with names", Some("refused"), None),
-    ];
-    let mut known = begin_anew(&mut all);
-    known.sort_unstable();
-    known.dedup();
-    assert_eq!(known, [0, READ, READ + 0x1010]);
-    let left: Vec<_> = all.iter().map(|l| l.path.as_path()).collect();
-    assert_eq!(left, [Path::new("read"), Path::new("with names")]);
-    let trial = all[0].trial.as_ref().map(|(t, _)| t.addresses().len());
-    assert_eq!(trial, Some(0));
 }
