@@ -98,9 +98,21 @@ fn interval<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::E
 struct LimitsFile {
     #[serde(deserialize_with = "cores")]
     cpu: Option<f64>,
+    #[serde(deserialize_with = "resident")]
     memory: Option<Size>,
     #[serde(deserialize_with = "recover")]
     recover_seconds: Option<u64>,
+}
+
+/// What no agent keeps to. A number without its unit is bytes, and is hardly meant so.
+const LEAST_MEMORY: u64 = 1 << 20;
+
+fn resident<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Size>, D::Error> {
+    let size = Option::<Size>::deserialize(from)?;
+    if size.as_ref().is_none_or(|size| size.0 >= LEAST_MEMORY) {
+        return Ok(size);
+    }
+    Err(D::Error::custom("expected 1M or more, as in 512M"))
 }
 
 /// As long as what stays away for longest.
@@ -258,6 +270,7 @@ mod tests {
             ("limits:\n  cpu: -1\n", "line 2", "as in 0.5"),
             ("limits:\n  recover_seconds: 0\n", "line 2", "1 to 3600"),
             ("limits: {memory: all}\n", "line 1", "as in 512M"),
+            ("limits:\n  memory: 512\n", "line 2", "1M or more"),
             (
                 "settings:\n  - rule: nme=x\n",
                 "line 2",
