@@ -80,6 +80,11 @@ class Seen:
         return True
 
 
+# How often it is tried to connect, and how long it is waited each time, in seconds.
+TIMES = 4
+PATIENCE = 3
+
+
 class Speaker:
     """What all clients of the Realtime API do; `send` and `receive` are theirs, of JSON."""
 
@@ -115,12 +120,22 @@ class Speaker:
     async def connect(self, step):
         self.model = step["model"]
         try:
-            await self.open(address(step["model"]), step)
+            await self.opened(address(step["model"]), step)
             event = await self.receive()
             assert event["type"] == "session.created", event
         except Exception as error:
             return {"error": type(error).__name__}
         return {}
+
+    async def opened(self, *given):
+        """Connects, if need be again: clients that read in a thread of their own have two threads at one TLS
+        connection, which no OpenSSL allows. On a busy machine one in a hundred is not answered then, traced or not."""
+        for left in reversed(range(TIMES)):
+            try:
+                return await self.open(*given)
+            except TimeoutError:
+                if not left:
+                    raise
 
 
 class OpenAiAsync(Speaker):
@@ -151,7 +166,9 @@ class OpenAi(Speaker):
         self.client = openai.OpenAI()
 
     async def open(self, _, step):
-        self.connection = self.client.realtime.connect(model=step["model"]).enter()
+        options = {"open_timeout": PATIENCE}
+        manager = self.client.realtime.connect(model=step["model"], websocket_connection_options=options)
+        self.connection = manager.enter()
 
     async def send(self, event):
         self.connection.send(event)
@@ -200,7 +217,11 @@ class WebsocketsSync(Speaker):
         from websockets.sync.client import connect
 
         self.connection = connect(
-            url, ssl=context(), additional_headers=HEADERS, subprotocols=SUBPROTOCOLS
+            url,
+            ssl=context(),
+            additional_headers=HEADERS,
+            subprotocols=SUBPROTOCOLS,
+            open_timeout=PATIENCE,
         )
 
     async def send(self, event):
