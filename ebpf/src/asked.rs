@@ -1,4 +1,4 @@
-//! Models of LlamaIndex that tell events alone (to 0.10.40, [`crate::dispatch`]): what they are asked and answer,
+//! Models of LlamaIndex that tell events alone (to 0.10.37, [`crate::dispatch`]): what they are asked and answer,
 //! as snapshots, and whose stream a generator gives.
 //!
 //! The function that asks a model makes the generator of its stream, which uses variables of that function: the

@@ -25,6 +25,9 @@ const AFTER: u64 = 1_000_000;
 /// In so many of a hundred spans it may be later than that: something else ran in between.
 const SLOW: usize = 3;
 
+/// So often it is tried whether it is so.
+const TIMES: usize = 3;
+
 fn program(environment: &str, temp: &Temp) -> Result<Option<Process>> {
     let (Some(()), Some(python)) = (need::root()?, need::environment(environment)?) else {
         return Ok(None);
@@ -170,9 +173,26 @@ impl Compared<'_> {
 
 /// All steps in one environment; the recording gives the same spans.
 fn every_span(environment: &str) -> Result<()> {
+    // What else a machine does makes handlers late now and then; what is ours does so each time.
+    let mut late = Vec::new();
+    for _ in 0..TIMES {
+        let Some((slow, count)) = told_as_heard(environment)? else {
+            return Ok(());
+        };
+        if slow * 100 <= count * SLOW {
+            return Ok(());
+        }
+        late.push(format!("{slow} of {count}"));
+    }
+    anyhow::bail!("{environment}: not as the handler was told: {late:?}")
+}
+
+/// All steps, each span held against what the handler was told. Gives how many were told much earlier than it, and
+/// of how many; none where there is nothing to run it with.
+fn told_as_heard(environment: &str) -> Result<Option<(usize, usize)>> {
     let temp = Temp::new()?;
     let Some(mut program) = program(environment, &temp)? else {
-        return Ok(());
+        return Ok(None);
     };
     let recording = temp.file("recording").to_string_lossy().into_owned();
     let pid = program.pid().to_string();
@@ -274,11 +294,7 @@ fn every_span(environment: &str) -> Result<()> {
         wrong.len(),
         some.join("\n")
     );
-    assert!(
-        compared.slow * 100 <= count * SLOW,
-        "{environment}: {} of {count} not as the handler was told",
-        compared.slow
-    );
+    let slow = compared.slow;
     // Those without handlers are as many, and as many of each kind and name.
     let mut all: BTreeMap<(String, String, String), usize> = BTreeMap::new();
     for span in &spans {
@@ -294,7 +310,8 @@ fn every_span(environment: &str) -> Result<()> {
             .or_default() += 2;
     }
     assert_eq!(all, wanted, "{environment}");
-    replays_to(&temp, &recording, &lines)
+    replays_to(&temp, &recording, &lines)?;
+    Ok(Some((slow, count)))
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! calling itself (`retrieve` and `_retrieve`, `predict` and `complete`) is part of the same span.
 //!
 //! A streamed model is over for the dispatcher when its generator is made. Its real end is an event.
-//! To 0.10.40 models have no spans but events alone, and these name the span that the thread began
+//! To 0.10.37 models have no spans but events alone, and these name the span that the thread began
 //! last, which may be over: there the frames of the functions that tell events, and their variables, say what
 //! is what.
 
@@ -80,7 +80,7 @@ pub const HOOKS: [Hook; 4] = [
         depths: &[],
         what: hook::EVENT,
         number: 0,
-        without: "streamed models are told as over when their stream begins, and to 0.10.40 no \
+        without: "streamed models are told as over when their stream begins, and to 0.10.37 no \
                   model is seen that no span is around",
     },
 ];
@@ -136,7 +136,7 @@ struct Open {
     /// Of those, what tells its end by an event that is to come, of a model of this kind.
     tells: BTreeMap<u128, RunKind>,
     stream: Option<Stream>,
-    /// To 0.10.40: the frame of the generator that gives its stream.
+    /// To 0.10.37: the frame of the generator that gives its stream.
     generator: Option<u64>,
     /// Since when it is over but for the text of the stream that it gave.
     returned: Option<BootTime>,
@@ -144,7 +144,7 @@ struct Open {
     children: BTreeSet<ExchangeId>,
     /// Of a model that has events alone: what it is within, if that is known.
     bare: Option<Bare>,
-    /// To 0.10.40: the frames of the functions that asked the model, the outermost first, and variables of that:
+    /// To 0.10.37: the frames of the functions that asked the model, the outermost first, and variables of that:
     /// see [`Around::variables`].
     frames: Vec<u64>,
     variables: [u64; CELLS],
@@ -179,7 +179,7 @@ pub struct Spans {
     ids: HashMap<(u32, u128), Link>,
     /// Ids of what is over, in the order in which it was.
     past: VecDeque<(u32, u128)>,
-    /// To 0.10.40: models that are asked, or whose stream is read, by process and frame.
+    /// To 0.10.37: models that are asked, or whose stream is read, by process and frame.
     frames: HashMap<(u32, u64), ExchangeId>,
     /// Those whose stream may be over.
     settling: BTreeSet<ExchangeId>,

@@ -4,7 +4,7 @@ Reads names of steps from its standard input; after each it prints what the hand
 line of JSON: a list of spans with id, parent, kind, name, times, the class of what was raised, whether it
 is a part of the span that it belongs to, and what it was given and gave where that is a text, messages or
 documents. What a model does that has events and no span (to
-0.10.40) has no id. A step with `bare ` before it is taken without any handler.
+0.10.37) has no id. A step with `bare ` before it is taken without any handler.
 """
 
 import asyncio
@@ -205,7 +205,7 @@ class Record:
         above = self.spans.get(model["parent"])
         while above:
             if above.get("gives") and not above["part"]:
-                above["got"] = got[0][1]
+                above["got"] = got[0][1] if above["kind"] == "chain" else got
             above = self.spans.get(above["parent"])
 
     def read(self, text):
@@ -216,7 +216,7 @@ class Record:
                     span.setdefault("got", text)
 
     def old(self, name, kind, span, told):
-        """To 0.10.40: what the frames of the functions that tell events say, not what these say."""
+        """To 0.10.37: what the frames of the functions that tell events say, not what these say."""
         now, event = told
         frame = sys._getframe(3)
         while not frame.f_code.co_name.startswith("wrapped_"):

@@ -1,4 +1,4 @@
-//! Models of LlamaIndex to 0.10.40, which tell events alone: which of these are one model's the frames of the
+//! Models of LlamaIndex to 0.10.37, which tell events alone: which of these are one model's the frames of the
 //! functions that tell them say. The generator of a stream has variables in common with the function that asked for
 //! it, so that it is known whose it is.
 
@@ -149,10 +149,15 @@ impl Spans {
         let key = (hit.pid, hit.caller.frame);
         let known = self.frames.get(&key).copied();
         let known = known.filter(|known| self.has_made(*known, cell));
-        if known.is_none() {
+        // A completion's stream has no certain end: its frame and its variables may both be another's by now.
+        let newer = self
+            .stream_of(hit.pid, cell)
+            .filter(|new| Some(*new) > known);
+        let run = newer.or(known);
+        if known.is_none() || run != known {
             self.is_new(hit, out);
         }
-        let Some(run) = known.or_else(|| self.stream_of(hit.pid, cell)) else {
+        let Some(run) = run else {
             return;
         };
         let Some(open) = self.open.get_mut(&run) else {

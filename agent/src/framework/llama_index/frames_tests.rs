@@ -158,6 +158,44 @@ fn two_streams_at_a_time() {
     scene.gives(&["3 in -: Chat ? Thread", "3 streams"]);
 }
 
+/// The stream of a completion is over, of which nothing tells: its frame and its variables are those of the next.
+#[test]
+fn all_that_a_stream_had_is_another_ones() {
+    for (starts, is_chat) in [
+        ("LLMChatStartEvent", true),
+        ("LLMCompletionStartEvent", false),
+    ] {
+        let mut scene = Scene::new();
+        scene
+            .old(9, "LLMCompletionStartEvent", 100, 0, 0)
+            .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
+            .says(500, None, Some(json!({"text": "first"})))
+            .old(9, starts, 100, 0, 0);
+        if is_chat {
+            scene
+                .old(9, "LLMChatInProgressEvent", 500, 0, GENERATOR)
+                .says(500, None, Some(answer("second")))
+                .old(9, "LLMChatEndEvent", 500, 0, GENERATOR);
+        } else {
+            scene
+                .old(9, "LLMCompletionEndEvent", 500, 0, GENERATOR)
+                .says(500, None, Some(json!({"text": "second"})));
+        }
+        scene.tick(3 * SETTLED);
+        let told = scene.told.clone();
+        let gave = |run: u32, text: &str| told.contains(&format!("{run} gave \"{text}\""));
+        assert!(gave(1, "first") && gave(2, "second"), "{told:?}");
+        let over = |run: u32| {
+            told.iter()
+                .filter(|t| t.starts_with(&format!("{run} over")))
+                .count()
+        };
+        assert_eq!((over(1), over(2)), (1, 1), "{told:?}");
+        scene.told.clear();
+        scene.is_over();
+    }
+}
+
 /// What the outermost function asks and answers is told; of a completion its last piece has all of the text.
 #[test]
 fn what_models_with_events_alone_are_asked_and_answer() {
