@@ -83,7 +83,10 @@ def given_of(kind, arguments):
     if kind in {"chat", "text_completion"}:
         if "messages" in own:
             return [[m.role.value, m.content or ""] for m in own["messages"]]
-        return [["user", own["prompt"]]] if isinstance(own.get("prompt"), str) else None
+        # Decorated functions have their arguments without names.
+        named = {**own, **own.get("kwargs", {})}
+        prompt = named.get("prompt", next(iter(own.get("args", ())), None))
+        return [["user", prompt]] if isinstance(prompt, str) else None
     if kind == "execute_tool":
         return next(iter(own.values())) if len(own) == 1 else own
     value = next(iter(own.values())) if len(own) == 1 and kind != "embeddings" else None
@@ -440,6 +443,8 @@ def query():
 def models():
     MODEL.chat(MESSAGES)
     MODEL.complete("hello")
+    if HAS_SPANS:
+        MODEL.complete(prompt="by name", formatted=True)
     MODEL.chat(MESSAGES)
     Counted().predict(PROMPT)
 

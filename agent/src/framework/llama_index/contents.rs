@@ -151,8 +151,14 @@ fn given(contents: &mut RunContents, kind: RunKind, arguments: &Json) {
         RunKind::Embedding => {}
         RunKind::Chat | RunKind::Completion => {
             if contents.request.messages.is_empty() {
-                for asked in ["messages", "prompt"] {
-                    asks(contents, all.get(asked).unwrap_or(&Json::Null));
+                // A function whose decorator does not keep its names has them in these.
+                let places = [all.get("kwargs"), Some(arguments)].into_iter().flatten();
+                let named = places.flat_map(|all| ["messages", "prompt"].map(|name| all.get(name)));
+                let first = all.get("args").and_then(|args| args.get(0));
+                for asked in named.chain([first]).flatten() {
+                    if contents.request.messages.is_empty() {
+                        asks(contents, asked);
+                    }
                 }
             }
         }

@@ -198,6 +198,39 @@ fn a_model_is_asked_messages_and_answers_with_one() {
     assert_eq!((run.given, run.got), (None, None));
 }
 
+/// A function whose decorator takes anything has its arguments without their names.
+#[test]
+fn a_prompt_may_be_an_argument_without_a_name() {
+    let asked = |kind, arguments: Json| {
+        let run = whole(kind, arguments, json!({"text": "yes"}));
+        run.request.messages
+    };
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    for arguments in [
+        json!({"args": ["hi"]}),
+        json!({"args": ["hi", true], "kwargs": {"formatted": true}}),
+        json!({"kwargs": {"prompt": "hi", "formatted": false}}),
+        json!({"kwargs": {"messages": messages}}),
+        json!({"args": [messages]}),
+    ] {
+        let got = asked(RunKind::Completion, arguments.clone());
+        assert_eq!(got, [said("user", "hi")], "{arguments}");
+    }
+    // None of these is a prompt; and what has a name is not asked twice.
+    for arguments in [
+        json!({"args": []}),
+        json!({"args": [7, "hi"]}),
+        json!({"args": "hi"}),
+        json!({"kwargs": ["prompt", "hi"]}),
+        json!({"prompt": {"template": "hi"}}),
+    ] {
+        assert!(
+            asked(RunKind::Chat, arguments.clone()).is_empty(),
+            "{arguments}"
+        );
+    }
+}
+
 /// `predict` is given a template and gives a text: what it asks is what its part is asked.
 #[test]
 fn what_a_part_of_a_model_says_is_told_of_the_whole() {
