@@ -275,11 +275,13 @@ impl Lineage {
     pub fn asked(&mut self, request: ExchangeId, connection: ConnectionId, tid: u32) {
         self.now += 1;
         let read_in = self.flow(connection, Direction::Read);
-        bounded(
+        let process = bounded(
             &mut self.processes,
             connection.pid,
             &mut self.counters.evicted,
         );
+        // Of a copy that is the first one seen it is not known whether it is the first one that was made.
+        let followed = process.followed;
         let thread = bounded(
             &mut self.threads,
             (connection.pid, tid),
@@ -290,7 +292,7 @@ impl Lineage {
         thread.hands_on |=
             before.is_some_and(|before| self.open.contains(&(connection.pid, before)));
         thread.request = (!thread.several).then_some(request);
-        thread.fresh = (!thread.several).then_some(read_in);
+        thread.fresh = (followed && !thread.several).then_some(read_in);
         thread.loops |= read_in.is_some();
         if self.requests.len() >= MAX_REMEMBERED
             && let Some((id, gone)) = self.requests.pop_first()

@@ -107,6 +107,28 @@ fn a_read_in_no_context_is_followed_by_its_birth() {
     }
 }
 
+/// Contexts are told from the middle of a request on: of its thread the first copy that is seen says nothing.
+#[test]
+fn what_was_copied_before_contexts_were_told_is_not_known() {
+    let mut s = Scene::default();
+    s.lineage.asked(ExchangeId(1), connection(1), WORKER);
+    s.copy(WORKER, 300, 301);
+    // In no context: who asks is told by what its thread handles.
+    assert_eq!(s.call(WORKER, 50, 0, 2), Found::Unknown);
+    // In one: by the answer.
+    assert_eq!(s.call(WORKER, 51, 301, 3), Found::Later);
+    s.answer(WORKER, 1, 300);
+    assert_eq!(s.of(3), found(1));
+    // And births of other requests are believed.
+    s.read(LOOP, 2, 100, 4);
+    s.copy(LOOP, 100, 104);
+    s.answer(LOOP, 2, 104);
+    s.read(LOOP, 2, 100, 5);
+    s.copy(LOOP, 100, 105);
+    assert_eq!(s.call(LOOP, 52, 105, 6), found(5));
+    assert_eq!(s.lineage.counters(), Counters::default());
+}
+
 /// A copy that is not of the context in which the request was read, or that comes after other
 /// bytes, is nobody's birth.
 #[test]
