@@ -148,6 +148,12 @@ impl Pipeline {
         self.calls.shed_requests(requests);
     }
 
+    /// The latest time that an event told.
+    #[must_use]
+    pub const fn now(&self) -> BootTime {
+        self.now
+    }
+
     /// Takes an event.
     pub fn event(&mut self, event: &Event<'_>) {
         match event {

@@ -1,9 +1,11 @@
 //! Much at once, large and long: nothing is lost, and memory stays bounded.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use genspan::vocabulary::attr;
 use genspan_tests::temp::Temp;
 use genspan_tests::{Agent, Call, Client, Provider, Scene, Span, memory, need, programs};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,6 +70,53 @@ fn fifty_streams_at_once() -> Result<()> {
     println!("resident: {at_rest} KiB at rest, {most} KiB with {COUNT} streams");
     assert!(at_rest < AT_REST, "{at_rest} KiB at rest");
     assert!(most < UNDER_LOAD, "{most} KiB with {COUNT} streams");
+    Ok(())
+}
+
+/// The agent has hardly any time, as in a container that is throttled: what it comes to late is told all the same.
+#[test]
+fn an_agent_that_stands_still_most_of_the_time() -> Result<()> {
+    const COUNT: usize = 40;
+    let (Some(scene), Some(python)) = (Scene::new()?, need::environment("sdk-new")?) else {
+        return Ok(());
+    };
+    let mut client = scene.client(&python, &["openai-async"])?;
+    let agent = scene.attach(&client)?;
+    let done = Arc::new(AtomicBool::new(false));
+    let throttled = {
+        let (done, pid) = (Arc::clone(&done), i32::try_from(agent.process.pid())?);
+        std::thread::spawn(move || -> Result<()> {
+            let pid = Pid::from_raw(pid);
+            while !done.load(Ordering::Relaxed) {
+                kill(pid, Signal::SIGSTOP)?;
+                std::thread::sleep(Duration::from_millis(300));
+                kill(pid, Signal::SIGCONT)?;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Ok(())
+        })
+    };
+    let mut seen = Vec::new();
+    for round in 0..3 {
+        let answer = client.ask(&json!({"do": "chat", "at_once": COUNT, "body": {
+            "model": format!("m-{round}-{{}}"), "stream": true, "stream_options": {"include_usage": true},
+            "messages": [{"role": "user", "content": "number {}"}],
+            "metadata": {"chunks": "60", "delay_ms": "10"}}}))?;
+        for one in answer.as_array().map(Vec::as_slice).unwrap_or_default() {
+            seen.push(Call::of_answer(one)?);
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    throttled.join().map_err(|_| anyhow!("it panicked"))??;
+    assert_eq!(seen.len(), 3 * COUNT);
+    let finished = agent.stop()?;
+    assert_eq!(
+        Call::sorted(Call::of_spans(&finished.spans)),
+        Call::sorted(seen),
+        "{}",
+        finished.log
+    );
+    assert!(!finished.log.contains("lost:"), "{}", finished.log);
     Ok(())
 }
 

@@ -438,6 +438,7 @@ impl Live {
             let changed = self.control()? | self.found()?;
             let (hurries, found) = self.functions.hurry(&mut self.kernel);
             self.tell_functions(found);
+            let at = wait::boot_time();
             let taken = self.data(BATCH)?;
             let now = Instant::now();
             if timers.sweep.due(now) {
@@ -459,9 +460,13 @@ impl Live {
                 let found = self.functions.tick(&mut self.kernel);
                 self.tell_functions(found);
                 self.take_engines()?;
-                self.core.event(&Event::Tick {
-                    time: wait::boot_time(),
-                })?;
+                // What waits in the ring is older than what time it is: nothing is given up that may be in it.
+                let time = if taken == BATCH {
+                    self.core.pipeline.now()
+                } else {
+                    at
+                };
+                self.core.event(&Event::Tick { time })?;
                 self.core.output.spans(&mut self.core.pipeline)?;
             }
             if timers.redraw.due(now) {
