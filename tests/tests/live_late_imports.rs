@@ -112,9 +112,23 @@ fn seen_after(truth: &[Value], told: &[u64], but: usize) -> Result<Option<u64>> 
     Ok(first)
 }
 
-/// Imports a module of each kind, waits 5 ms and calls; then one more, called at once. Gives when the latter was
-/// seen, in microseconds.
+/// Imports a module of each kind, and calls soon after and at once. Gives when the latter was seen, in microseconds.
+///
+/// A machine may do something else just then, which makes it late once; what is ours does so each time.
 fn imports(python: &Path, options: &[&str], late: u64) -> Result<Vec<u64>> {
+    let mut why = Vec::new();
+    for _ in 0..TIMES {
+        match each_kind(python, options, late)? {
+            Ok(at_once) => return Ok(at_once),
+            Err(was_late) => why.push(was_late),
+        }
+    }
+    anyhow::bail!("{}", why.join("\n"))
+}
+
+/// Imports a module of each kind, waits 5 ms and calls; then one more, called at once. Gives when the latter was
+/// seen, in microseconds; or which was seen later than that, or not at all.
+fn each_kind(python: &Path, options: &[&str], late: u64) -> Result<Result<Vec<u64>, String>> {
     let temp = Temp::new()?;
     let mut traced = Process::ready(&mut program(python), &temp)?;
     let place = Place::of(traced.pid())?;
@@ -135,7 +149,7 @@ fn imports(python: &Path, options: &[&str], late: u64) -> Result<Vec<u64>> {
         place.wait_probed().with_context(|| agent.log())?;
         traced.tell(&format!("{kind}0 5 60 2000"))?;
         let soon = traced.record()?;
-        traced.tell(&format!("{kind}1 0 400 100"))?;
+        traced.tell(&format!("{kind}1 0 2000 100"))?;
         let now = traced.record()?;
         if kind == "late_plain" {
             // All are found: there is no module to wait for.
@@ -143,20 +157,26 @@ fn imports(python: &Path, options: &[&str], late: u64) -> Result<Vec<u64>> {
         }
         let Finished { spans, log, .. } = agent.stop()?;
         assert!(!log.contains(POLLED) && !log.contains("lost:"), "{log}");
-        let what = |when: Option<u64>| {
+        let seen = seen_after(&soon, &told(&spans, names[0]), but)?;
+        let other = seen_after(&now, &told(&spans, names[1]), but)?;
+        let in_time = seen.filter(|seen| *seen <= late);
+        let (Some(_), Some(other)) = (in_time, other) else {
             let of = python.display();
-            when.with_context(|| format!("{kind} of {of} was never seen: {log}"))
+            return Ok(Err(format!(
+                "{kind} of {of}: seen after {seen:?} and {other:?} us: {log}"
+            )));
         };
-        let seen = what(seen_after(&soon, &told(&spans, names[0]), but)?)?;
-        assert!(seen <= late, "{kind} of {python:?}: {seen} us: {log}");
-        at_once.push(what(seen_after(&now, &told(&spans, names[1]), but)?)?);
+        at_once.push(other);
     }
-    Ok(at_once)
+    Ok(Ok(at_once))
 }
 
 /// Those whose modules are there 5 ms before they are called. By polls it would be an eighth of a second and
 /// more; what a busy machine adds is little beside that.
 const SOON: u64 = 100_000;
+
+/// So often it is tried whether they are seen so soon.
+const TIMES: usize = 3;
 
 #[test]
 fn called_soon_after_the_import() -> Result<()> {
