@@ -456,6 +456,33 @@ fn the_end_of_the_target_is_the_end() -> Result<()> {
     Ok(())
 }
 
+/// Signals come while it loads its programs, as when its container is frozen and thawed: the verifier gives up then.
+#[test]
+fn signals_at_the_start() -> Result<()> {
+    let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {
+        return Ok(());
+    };
+    for way in [&[][..], &["--perf-probes"]] {
+        let mut client = scene.client(&python, &["stdlib"])?;
+        let list = client.pid().to_string();
+        let mut agent = Agent::start(&scene.temp, way, &["--pid", &list])?;
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(30));
+            agent.process.signal(Signal::SIGSTOP)?;
+            std::thread::sleep(Duration::from_millis(5));
+            agent.process.signal(Signal::SIGCONT)?;
+        }
+        agent.wait_attached(client.pid())?;
+        agent.wait_placed()?;
+        let seen = client.call(&chat("only"))?;
+        agent.wait_for_spans(1)?;
+        let finished = agent.stop()?;
+        assert!(!finished.log.contains("WARN"), "{}", finished.log);
+        assert_eq!(Call::of_spans(&finished.spans), [seen]);
+    }
+    Ok(())
+}
+
 #[test]
 fn two_targets_and_a_duration() -> Result<()> {
     let (Some(scene), Some(python)) = (Scene::new()?, need::any_python()?) else {

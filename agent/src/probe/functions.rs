@@ -18,6 +18,7 @@ use genspan_common::function::{
 };
 use genspan_common::resume::Resumed;
 
+use super::again::again;
 use super::kernel::{AttachError, ENTRY_LEFT, Kernel, LoadError, Probes, refused, uprobe};
 use super::multi::{ENTRY_RUN, FRAMEWORK_RAISED, FUNCTION_RAISED, RESUME};
 use super::resume::Found;
@@ -51,7 +52,7 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
         .program_mut(WATCHED)
         .and_then(|p| p.try_into().ok())
         .ok_or(LoadError::Missing(WATCHED))?;
-    program.load().map_err(|e| refused(WATCHED, e))?;
+    again(|| program.load()).map_err(|e| refused(WATCHED, e))?;
     follow_processes(ebpf)
 }
 
@@ -61,7 +62,7 @@ fn follow_processes(ebpf: &mut Ebpf) -> Result<(), LoadError> {
             .program_mut(name)
             .and_then(|p| p.try_into().ok())
             .ok_or(LoadError::Missing(name))?;
-        program.load().map_err(|e| refused(name, e))?;
+        again(|| program.load()).map_err(|e| refused(name, e))?;
         program.attach(tracepoint).map_err(|e| refused(name, e))?;
     }
     Ok(())
@@ -234,7 +235,7 @@ impl Kernel {
             .and_then(|p| p.try_into().ok())
             .ok_or(LoadError::Missing(name))?;
         if program.fd().is_err() {
-            program.load().map_err(|e| refused(name, e))?;
+            again(|| program.load()).map_err(|e| refused(name, e))?;
         }
         if self.frameworks_loaded {
             return Ok(());
@@ -248,7 +249,7 @@ impl Kernel {
             Some(multi) => multi.prefetch(FRAMEWORK_RAISED),
             None => {
                 let program = uprobe(&mut self.ebpf, FRAMEWORK_RAISED)?;
-                program.load().map_err(|e| refused(FRAMEWORK_RAISED, e))?;
+                again(|| program.load()).map_err(|e| refused(FRAMEWORK_RAISED, e))?;
             }
         }
         self.frameworks_loaded = true;
@@ -300,16 +301,18 @@ impl Kernel {
             .program_mut(name)
             .and_then(|p| p.try_into().ok())
             .ok_or(ProgramError::UnexpectedProgramType)?;
-        let config = PerfEventConfig::Breakpoint(BreakpointConfig::Data {
-            r#type: kind,
-            address,
-            length,
-        });
-        let scope = PerfEventScope::OneProcess {
-            pid: tid,
-            cpu: None,
-        };
-        let id = program.attach(config, scope, SamplePolicy::Period(1), true)?;
+        let id = again(|| {
+            let config = PerfEventConfig::Breakpoint(BreakpointConfig::Data {
+                r#type: kind,
+                address,
+                length,
+            });
+            let scope = PerfEventScope::OneProcess {
+                pid: tid,
+                cpu: None,
+            };
+            program.attach(config, scope, SamplePolicy::Period(1), true)
+        })?;
         Ok(Watchpoint(program.take_link(id)?))
     }
 

@@ -4,6 +4,7 @@
 use aya::Ebpf;
 use aya::programs::RawTracePoint;
 
+use super::again::again;
 use super::kernel::{Kernel, LoadError, refused};
 use super::sockets::{SocketState, SocketWay, chain};
 use super::trampolines;
@@ -109,7 +110,7 @@ fn tracepoints(
 fn raw<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut RawTracePoint, LoadError> {
     let program = program(ebpf, name)?;
     if program.fd().is_err() {
-        program.load().map_err(|e| refused(name, e))?;
+        again(|| program.load()).map_err(|e| refused(name, e))?;
     }
     Ok(program)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use aya::maps::{HashMap, MapError};
 use genspan_common::imports::Awaited;
 
+use super::again::again;
 use super::kernel::{AttachError, Kernel, Probes, refused, uprobe};
 use super::multi::MODULE_RUN;
 
@@ -71,7 +72,7 @@ impl Kernel {
         }
         if let Ok(program) = uprobe(&mut self.ebpf, MODULE_BEGINS)
             && program.fd().is_err()
-            && let Err(error) = program.load()
+            && let Err(error) = again(|| program.load())
         {
             // Told once more by what places it.
             tracing::debug!("{}", refused(MODULE_BEGINS, error));

@@ -20,10 +20,12 @@ use genspan_common::map::{ConnectionKey, ConnectionMode, traced};
 use genspan_common::python::PythonLayout;
 use thiserror::Error;
 
+use super::again::again;
 use super::btf::BtfError;
 use super::functions;
 use super::multi::{FRAME_RUN, FRAMEWORK_RAISED, FUNCTION_RAISED, MultiError, MultiProbes, RESUME};
 use super::object::{self, KERNEL_BTF};
+use super::programs::refusal;
 use super::sockets::{self, SocketState, SocketWay};
 use super::warm::Warm;
 use crate::model::event::ConnectionId;
@@ -62,7 +64,7 @@ pub enum LoadError {
     )]
     LockedDown,
     /// Refused for another reason.
-    #[error("the kernel refused the program {program}: {source}")]
+    #[error("the kernel refused the program {program}: {}", refusal(source))]
     Refused {
         /// Which.
         program: &'static str,
@@ -97,7 +99,10 @@ pub enum AttachError {
     #[error("process {0} ended")]
     Gone(u32),
     /// The kernel refused.
-    #[error("cannot put a probe at {path}+{offset:#x} of process {pid}: {source}")]
+    #[error(
+        "cannot put a probe at {path}+{offset:#x} of process {pid}: {}",
+        refusal(source)
+    )]
     Refused {
         /// Process.
         pid: u32,
@@ -285,7 +290,7 @@ impl Kernel {
             };
             for name in UPROBES.into_iter().filter(wanted) {
                 let program = uprobe(&mut ebpf, name)?;
-                program.load().map_err(|e| refused(name, e))?;
+                again(|| program.load()).map_err(|e| refused(name, e))?;
             }
         }
         for (name, tracepoint) in TRACEPOINTS {
@@ -293,7 +298,7 @@ impl Kernel {
                 .program_mut(name)
                 .and_then(|p| p.try_into().ok())
                 .ok_or(LoadError::Missing(name))?;
-            program.load().map_err(|e| refused(name, e))?;
+            again(|| program.load()).map_err(|e| refused(name, e))?;
             program.attach(tracepoint).map_err(|e| refused(name, e))?;
         }
         if options.functions {
@@ -561,12 +566,13 @@ impl Kernel {
             };
             // Those of guessed functions are loaded when there are any.
             if program.fd().is_err() {
-                program.load().map_err(failed)?;
+                again(|| program.load()).map_err(failed)?;
             }
-            let point = UProbeAttachLocation::AbsoluteOffset(offset);
-            let id = program
-                .attach(point, path, UProbeScope::OneProcess(process))
-                .map_err(failed)?;
+            let id = again(|| {
+                let point = UProbeAttachLocation::AbsoluteOffset(offset);
+                program.attach(point, path, UProbeScope::OneProcess(process))
+            });
+            let id = id.map_err(failed)?;
             let link = program.take_link(id).map_err(failed)?;
             probes.0.push(Link::Perf(link));
         }

@@ -1,6 +1,8 @@
 //! What to attach where in the kernel, and whether it worked.
 
 #[cfg(feature = "kernel")]
+mod again;
+#[cfg(feature = "kernel")]
 pub mod attach;
 #[cfg(feature = "kernel")]
 pub mod btf;

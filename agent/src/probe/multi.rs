@@ -29,6 +29,7 @@ use aya_obj::generated::bpf_insn;
 use aya_obj::{EbpfSectionKind, Object};
 use thiserror::Error;
 
+use super::again::again;
 use super::kernel::Link;
 use super::removal::Undisturbed;
 use crate::target::process;
@@ -556,20 +557,22 @@ fn chain(table: RawFd, program: &Program) -> io::Result<()> {
 /// `T` must be laid out as the kernel's `bpf_attr` is for this command, and what it points to
 /// must be valid.
 unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the caller's promise; the kernel only reads, and as much as the size says.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_ref(attributes),
-            size_of::<T>(),
-        )
-    };
-    match RawFd::try_from(fd) {
-        // SAFETY: the kernel gave it to us just now, and to nobody else.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
-    }
+    again(|| {
+        // SAFETY: the caller's promise; the kernel only reads, and as much as the size says.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command,
+                std::ptr::from_ref(attributes),
+                size_of::<T>(),
+            )
+        };
+        match RawFd::try_from(fd) {
+            // SAFETY: the kernel gave it to us just now, and to nobody else.
+            Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    })
 }
 
 /// The object's own types, as the kernel has them. None when it refuses: then the functions of a program

@@ -3,7 +3,9 @@
 
 use aya::Btf;
 use aya::programs::{Program, ProgramError};
+use aya::sys::SyscallError;
 
+use super::again::again;
 use super::kernel::{KernelOptions, LoadError};
 use super::multi::{self, MultiProbes};
 use super::object;
@@ -94,9 +96,9 @@ fn load(
     btf: Option<&Btf>,
 ) -> (&'static str, Result<(), ProgramError>) {
     match program {
-        Program::UProbe(p) => ("uprobe", p.load()),
-        Program::RawTracePoint(p) => ("tracepoint", p.load()),
-        Program::PerfEvent(p) => ("watchpoint", p.load()),
+        Program::UProbe(p) => ("uprobe", again(|| p.load())),
+        Program::RawTracePoint(p) => ("tracepoint", again(|| p.load())),
+        Program::PerfEvent(p) => ("watchpoint", again(|| p.load())),
         Program::FExit(_) | Program::FEntry(_) => ("trampoline", trampoline(name, program, btf)),
         _ => ("unknown", Err(ProgramError::UnexpectedProgramType)),
     }
@@ -104,12 +106,15 @@ fn load(
 
 /// What is told of a refusal.
 pub(super) fn refusal(error: &ProgramError) -> String {
-    let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = error
-    else {
-        return error.to_string();
+    let (io_error, verifier_log) = match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => (io_error, verifier_log),
+        ProgramError::SyscallError(SyscallError { call, io_error }) => {
+            return format!("{call}: {io_error}");
+        }
+        other => return other.to_string(),
     };
     let log = verifier_log.to_string();
     let end = end_of(&log);

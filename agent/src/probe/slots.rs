@@ -1,5 +1,6 @@
 //! How many hardware watchpoints a thread has left.
 
+use super::again::again;
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
@@ -86,20 +87,23 @@ pub fn take(tid: u32) -> io::Result<OwnedFd> {
 /// Opens an event of a thread, zero for ours: `struct perf_event_attr`, word by word.
 fn open(attr: [u64; 9], tid: u32) -> io::Result<OwnedFd> {
     let pid = libc::pid_t::try_from(tid).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: the kernel reads as many bytes of `attr` as its size says, which it has.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            attr.as_ptr(),
-            pid,
-            -1,
-            -1,
-            CLOSE_ON_EXEC,
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let fd = again(|| {
+        // SAFETY: the kernel reads as many bytes of `attr` as its size says, which it has.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_perf_event_open,
+                attr.as_ptr(),
+                pid,
+                -1,
+                -1,
+                CLOSE_ON_EXEC,
+            )
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(fd)
+    })?;
     let fd = i32::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;
     // SAFETY: the kernel gave it just now, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

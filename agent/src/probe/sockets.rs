@@ -8,6 +8,7 @@ use aya::maps::ProgramArray;
 use aya::programs::ProgramError;
 use genspan_common::socket::{NO_CALL, SocketLayout, call};
 
+use super::again::again;
 use super::btf::{BtfError, Offsets};
 use super::host_sockets::{self, HostSockets};
 use super::kernel::{AttachError, Kernel, LoadError, Probes, refused, uprobe};
@@ -181,7 +182,7 @@ fn load_probes(ebpf: &mut Ebpf, state: &mut SocketState) -> Result<(), LoadError
     let names = programs.flat_map(|(behind, enter)| [behind, enter]);
     for name in names.chain([RETURN, CLOSE, SEGMENT]) {
         let program = uprobe(ebpf, name)?;
-        program.load().map_err(|e| refused(name, e))?;
+        again(|| program.load()).map_err(|e| refused(name, e))?;
     }
     chain(ebpf, "SEGMENT_PROBE", SEGMENT)?;
     state.probes = true;

@@ -5,6 +5,7 @@ use aya::maps::ProgramArray;
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf};
 
+use super::again::again;
 use super::kernel::LoadError;
 use super::programs::refusal;
 use super::sockets::chain;
@@ -177,16 +178,16 @@ pub(super) fn load_one(
     btf: &Btf,
 ) -> Result<(), ProgramError> {
     match program {
-        Program::FExit(program) => program.load(function, btf),
-        Program::FEntry(program) => program.load(function, btf),
+        Program::FExit(program) => again(|| program.load(function, btf)),
+        Program::FEntry(program) => again(|| program.load(function, btf)),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
 
 fn run(ebpf: &mut Ebpf, name: &str) -> Result<(), ProgramError> {
     match ebpf.program_mut(name) {
-        Some(Program::FExit(program)) => program.attach().map(drop),
-        Some(Program::FEntry(program)) => program.attach().map(drop),
+        Some(Program::FExit(program)) => again(|| program.attach()).map(drop),
+        Some(Program::FEntry(program)) => again(|| program.attach()).map(drop),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
