@@ -3,6 +3,7 @@
 //! the request; and of those that began before nothing is told, rather than something wrong.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use genspan::vocabulary::attr;
 use genspan_tests::tree::{Tree, get};
-use genspan_tests::{Agent, Finished, Process, Span, Temp, need, programs};
+use genspan_tests::{Agent, Finished, Process, Span, Temp, need, programs, wait_for};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// How many runs of two each there are of a request.
@@ -102,7 +104,16 @@ impl Late {
     }
 
     fn ask(&self, what: &str, id: u32) -> Result<Told> {
-        Told::of(self.port, what, id).with_context(|| self.server.complaints())
+        Told::of(self.port, what, id, COUNT).with_context(|| self.server.complaints())
+    }
+
+    /// Waits until the server has a file of this name loaded.
+    fn wait_loaded(&self, name: &str) -> Result<()> {
+        let maps = format!("/proc/{}/maps", self.server.pid());
+        wait_for(name, || {
+            let maps = fs::read_to_string(&maps).unwrap_or_default();
+            maps.contains(name).then_some(())
+        })
     }
 
     /// Holds what was told against the records; says what was seen of each.
@@ -129,8 +140,8 @@ impl Late {
 
 impl Told {
     /// Of the server on this port.
-    fn of(port: u16, what: &str, id: u32) -> Result<Self> {
-        let answer = get(port, &format!("{what}?id={id}&count={COUNT}"))?;
+    fn of(port: u16, what: &str, id: u32, count: usize) -> Result<Self> {
+        let answer = get(port, &format!("{what}?id={id}&count={count}"))?;
         let mut answer: Value = serde_json::from_str(&answer)?;
         let runs = answer["runs"].take();
         Ok(Self {
@@ -320,6 +331,31 @@ fn an_import_that_takes_long() -> Result<()> {
     Ok(())
 }
 
+/// The agent does not run from before the import until the runs are under way, as on a machine that has no time for it:
+/// contexts and runs are told from the middle of a request on.
+#[test]
+fn an_agent_that_comes_to_it_within_the_request() -> Result<()> {
+    const MANY: usize = 5000;
+    let (Some(()), Some(python)) = (need::root()?, need::environment("langchain-old39")?) else {
+        return Ok(());
+    };
+    let mut late = Late::start(&python, &[], &[])?;
+    late.agent.process.signal(Signal::SIGSTOP)?;
+    let port = late.port;
+    let asked = thread::spawn(move || Told::of(port, "lazy", 1, MANY));
+    late.wait_loaded("pydantic_core")?;
+    thread::sleep(Duration::from_secs(1));
+    late.agent.process.signal(Signal::SIGCONT)?;
+    let told = asked.join().map_err(|_| anyhow!("it panicked"))??;
+    let seen = late.held(BARE, &[told])?;
+    tell(
+        "langchain-old39",
+        "lazy, late",
+        seen.first().context("no request")?,
+    );
+    Ok(())
+}
+
 /// Three requests at a time in one event loop, of which the first imports LangChain; and three more.
 #[test]
 fn langchain_in_an_event_loop() -> Result<()> {
@@ -341,7 +377,7 @@ fn langchain_in_an_event_loop() -> Result<()> {
 }
 
 fn at_once(port: u16, ids: [u32; 3]) -> Result<Vec<Told>> {
-    let asked = ids.map(|id| thread::spawn(move || Told::of(port, "alangchain", id)));
+    let asked = ids.map(|id| thread::spawn(move || Told::of(port, "alangchain", id, COUNT)));
     let told = asked.map(|asked| asked.join().map_err(|_| anyhow!("it panicked"))?);
     told.into_iter().collect()
 }
