@@ -64,13 +64,13 @@ pub enum LoadError {
     )]
     LockedDown,
     /// Refused for another reason.
-    #[error("the kernel refused the program {program}: {}", refusal(source))]
+    #[error("the kernel refused the program {program}: {}", refusal(said))]
     Refused {
         /// Which.
         program: &'static str,
-        /// What the kernel said.
-        #[source]
-        source: ProgramError,
+        /// What the kernel said. It is told in short here and is no cause that follows: that would be the whole log
+        /// of the verifier.
+        said: ProgramError,
     },
     /// It takes no trampolines on its functions for sockets.
     #[error(
@@ -101,7 +101,7 @@ pub enum AttachError {
     /// The kernel refused.
     #[error(
         "cannot put a probe at {path}+{offset:#x} of process {pid}: {}",
-        refusal(source)
+        refusal(said)
     )]
     Refused {
         /// Process.
@@ -110,9 +110,9 @@ pub enum AttachError {
         path: PathBuf,
         /// Offset in it.
         offset: u64,
-        /// What the kernel said.
-        #[source]
-        source: ProgramError,
+        /// What the kernel said. It is told in short here and is no cause that follows: that would be the whole log
+        /// of the verifier.
+        said: ProgramError,
     },
     /// A map could not be written.
     #[error("cannot tell the kernel about process {pid}: {source}")]
@@ -642,7 +642,7 @@ fn not_attached(pid: u32, path: &Path, offset: u64, source: ProgramError) -> Att
             pid,
             path: path.to_owned(),
             offset,
-            source,
+            said: source,
         },
     }
 }
@@ -692,6 +692,9 @@ pub(super) fn refused(program: &'static str, source: ProgramError) -> LoadError 
     match io_kind(&source) {
         // The verifier says EACCES when it does not like a program.
         Some(io::ErrorKind::PermissionDenied) if !is_verdict(&source) => LoadError::NotPermitted,
-        _ => LoadError::Refused { program, source },
+        _ => LoadError::Refused {
+            program,
+            said: source,
+        },
     }
 }

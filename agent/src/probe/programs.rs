@@ -147,7 +147,7 @@ fn is_account(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::kernel::LoadError;
-    use super::{end_of, load_each};
+    use super::{ProgramError, SyscallError, end_of, load_each};
 
     #[test]
     fn every_program_loads_on_this_kernel() {
@@ -164,6 +164,20 @@ mod tests {
         let refused: Vec<_> = all.iter().filter(refused).collect();
         assert!(refused.is_empty(), "{refused:#?}");
         assert!(all.len() > 40);
+    }
+
+    /// What the system said is told, and once, however an error is shown.
+    #[test]
+    fn a_refusal_is_told_once() {
+        let said = ProgramError::SyscallError(SyscallError {
+            call: "perf_event_open",
+            io_error: std::io::Error::from_raw_os_error(libc::EINVAL),
+        });
+        let error = LoadError::Refused { program: "p", said };
+        let want =
+            "the kernel refused the program p: perf_event_open: Invalid argument (os error 22)";
+        assert_eq!(error.to_string(), want);
+        assert_eq!(crate::cli::whole(&error.into()), want);
     }
 
     #[test]

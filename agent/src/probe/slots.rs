@@ -1,8 +1,9 @@
 //! How many hardware watchpoints a thread has left.
 
-use super::again::again;
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
+
+use super::again::again;
 
 /// Those that the processor has for each thread (x86-64).
 pub const MOST: u32 = 4;

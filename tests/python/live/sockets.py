@@ -120,22 +120,23 @@ class Speaker:
     async def connect(self, step):
         self.model = step["model"]
         try:
-            await self.opened(address(step["model"]), step)
+            await self.open(address(step["model"]), step)
             event = await self.receive()
             assert event["type"] == "session.created", event
         except Exception as error:
             return {"error": type(error).__name__}
         return {}
 
-    async def opened(self, *given):
-        """Connects, if need be again: clients that read in a thread of their own have two threads at one TLS
-        connection, which no OpenSSL allows. On a busy machine one in a hundred is not answered then, traced or not."""
-        for left in reversed(range(TIMES)):
-            try:
-                return await self.open(*given)
-            except TimeoutError:
-                if not left:
-                    raise
+
+def answered(connect):
+    """Connects, if need be again: for clients that read in a thread of their own. They have two threads at one TLS
+    connection, which no OpenSSL allows; on a busy machine one in a hundred is not answered then, traced or not."""
+    for left in reversed(range(TIMES)):
+        try:
+            return connect()
+        except TimeoutError:
+            if not left:
+                raise
 
 
 class OpenAiAsync(Speaker):
@@ -167,8 +168,10 @@ class OpenAi(Speaker):
 
     async def open(self, _, step):
         options = {"open_timeout": PATIENCE}
-        manager = self.client.realtime.connect(model=step["model"], websocket_connection_options=options)
-        self.connection = manager.enter()
+        realtime = self.client.realtime
+        self.connection = answered(
+            lambda: realtime.connect(model=step["model"], websocket_connection_options=options).enter()
+        )
 
     async def send(self, event):
         self.connection.send(event)
@@ -216,13 +219,8 @@ class WebsocketsSync(Speaker):
     async def open(self, url, step):
         from websockets.sync.client import connect
 
-        self.connection = connect(
-            url,
-            ssl=context(),
-            additional_headers=HEADERS,
-            subprotocols=SUBPROTOCOLS,
-            open_timeout=PATIENCE,
-        )
+        more = {"additional_headers": HEADERS, "subprotocols": SUBPROTOCOLS, "open_timeout": PATIENCE}
+        self.connection = answered(lambda: connect(url, ssl=context(), **more))
 
     async def send(self, event):
         self.connection.send(json.dumps(event))
